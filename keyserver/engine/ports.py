@@ -1,0 +1,157 @@
+"""What the engine needs from the outside, as protocols; the edges implement them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
+from keyserver.model.node_set import NodeSetSnapshot
+from keyserver.model.requests import Request
+from keyserver.sessions.core import KeyState, Verdict, Write
+
+
+class VoteConflictError(Exception):
+    """A vote that contradicts one given before; the session that wanted it ends."""
+
+
+class Transport(Protocol):
+    """Authenticated connections to peers (`keyserver.net.mesh`, or the simulated network)."""
+
+    @property
+    def connected(self) -> frozenset[NodeId]:
+        """Peers with an open, greeted connection."""
+        ...
+
+    def send(self, to: NodeId, message: bytes) -> bool:
+        """Queue a message; false when there is no connection or its queue is full.
+
+        A peer whose queue overflows is disconnected and reported as lost.
+        """
+        ...
+
+    def boot_nonce(self, peer: NodeId) -> bytes | None:
+        """The 32 bytes of the peer's HELLO, `None` without a connection."""
+        ...
+
+
+class TransportListener(Protocol):
+    """Who is told what happens on the connections; called on the event loop, must not block."""
+
+    def on_connected(self, peer: NodeId) -> None:
+        """A connection is up and both HELLOs have been exchanged."""
+        ...
+
+    def on_disconnected(self, peer: NodeId) -> None:
+        """The connection is gone."""
+        ...
+
+    def on_message(self, peer: NodeId, message: bytes) -> bool:
+        """A whole message has arrived (`u16 type || sid || fields`).
+
+        False asks the transport to close the connection: the peer overran its limits or sent
+        what no correct node sends.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """One line of the catalogue that nodes compare (engine design, section 14.3)."""
+
+    key_id: KeyId
+    version: int
+    record_hash: Hash32
+    has_share: bool
+    has_document: bool
+
+
+class RecordStore(Protocol):
+    """Keys at rest. Secrets are sealed by the implementation, row by row."""
+
+    async def load(self, key_id: KeyId) -> KeyState:
+        """All that is stored about a key; an empty state for an unknown one.
+
+        A row that does not open raises `StorageError`.
+        """
+        ...
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        """Write all or nothing, durably; raises `VoteConflictError` or `StorageError`."""
+        ...
+
+    async def catalogue(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
+        """Active records in ascending order of key id, those after `after`."""
+        ...
+
+    async def undecided(self) -> Sequence[KeyId]:
+        """Keys with a prepared record or a document candidate: to be settled by recovery."""
+        ...
+
+    async def votes(self, subject: Hash32) -> Sequence["StoredVote"]:
+        """This node's own votes on a subject, by round and kind."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVote:
+    """A vote this node has cast (`keyserver.sessions.core.CastVote`)."""
+
+    round: int
+    kind: int
+    value: Hash32
+    evidence: bytes
+
+
+class AccessPolicy(Protocol):
+    """What the chain says about a request (`keyserver.chain.access`)."""
+
+    async def authorise(
+        self, request: Request, requester: Address, *, needs_permission: bool
+    ) -> Verdict:
+        """Whether the request is authentic on chain and permitted.
+
+        For credential kind 3 it waits, up to 20 s, until this node's own view shows the request
+        pending. It never raises for trouble with the chain: that is `Verdict.UNAVAILABLE`.
+        """
+        ...
+
+
+class NodeSets(Protocol):
+    """The node set as this node sees it now."""
+
+    @property
+    def snapshot(self) -> NodeSetSnapshot:
+        """The last good snapshot."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that simulations can have their own."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    def unix(self) -> int:
+        """Seconds since 1970."""
+        ...
+
+    def call_later(self, seconds: float, callback: "TimerCallback") -> "TimerHandle":
+        """Run `callback` once, later, on the event loop."""
+        ...
+
+
+class TimerCallback(Protocol):
+    """Something to run later."""
+
+    def __call__(self) -> None:
+        """Run."""
+        ...
+
+
+class TimerHandle(Protocol):
+    """A timer that can be called off."""
+
+    def cancel(self) -> None:
+        """Call it off; harmless when it has fired."""
+        ...

@@ -1,0 +1,170 @@
+"""Keys as all nodes know them: records, certificates, document keys (engine design, section 4)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from keyserver.crypto.curve import Point, Scalar, SecretScalar
+from keyserver.crypto.hashing import tagged_hash
+from keyserver.crypto.vss import evaluate_commitments
+from keyserver.model.codec import U8, U16, U32, RawPoint, encode
+from keyserver.model.identifiers import (
+    ZERO_HASH,
+    Address,
+    Hash32,
+    KeyId,
+    NodeId,
+    Signature,
+)
+
+RECORD_FORMAT = 1
+"""First byte of every record."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitteeMember:
+    """A node of a key's committee and the coordinate of its share."""
+
+    node: NodeId
+    x: Scalar
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """The public description of one version of a key, identical on all nodes."""
+
+    record_format: U8
+    key_id: KeyId
+    author: Address
+    threshold: U16
+    public: Point
+    version: U32
+    previous: Hash32
+    set_id: Hash32
+    document: Hash32
+    committee: tuple[CommitteeMember, ...]
+    commitments: tuple[Point, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what no honest node writes; raises `ValueError`."""
+        if self.record_format != RECORD_FORMAT:
+            raise ValueError(f"unknown record format {self.record_format}")
+        if len(self.commitments) != self.threshold + 1 or self.commitments[0] != self.public:
+            raise ValueError("the commitments do not belong to the public key and threshold")
+        nodes = [member.node for member in self.committee]
+        if nodes != sorted(set(nodes)):
+            raise ValueError("the committee is not in canonical order")
+        if len({int(member.x) for member in self.committee} - {0}) != len(nodes):
+            raise ValueError("coordinates must be distinct and not zero")
+        if self.threshold >= len(nodes):
+            raise ValueError("the threshold leaves no set of nodes that could use the key")
+
+    @cached_property
+    def hash(self) -> Hash32:
+        """The name of this version in all messages."""
+        return Hash32(tagged_hash("tks/1/record", encode(self)))
+
+    @cached_property
+    def coordinates(self) -> Mapping[NodeId, Scalar]:
+        """The coordinate of every member of the committee."""
+        return {member.node: member.x for member in self.committee}
+
+    @cached_property
+    def nodes(self) -> tuple[NodeId, ...]:
+        """The committee in canonical order."""
+        return tuple(member.node for member in self.committee)
+
+    @property
+    def required_nodes(self) -> int:
+        """How many holders can use the key: t + 1."""
+        return self.threshold + 1
+
+    @cached_property
+    def _verification_shares(self) -> dict[NodeId, Point | None]:
+        return {}
+
+    def verification_share(self, node: NodeId) -> Point | None:
+        """`X = share * G` of a member; `None` is the point at infinity, an unusable share."""
+        known = self._verification_shares
+        if node not in known:
+            known[node] = evaluate_commitments(self.commitments, self.coordinates[node])
+        return known[node]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSignature:
+    """A signature together with who claims to have made it."""
+
+    node: NodeId
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingCertificate:
+    """READY signatures: these nodes verified and stored a share of the record."""
+
+    transcript: Hash32
+    signatures: tuple[NodeSignature, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """COMMIT signatures of one round and value by a quorum of the deciding committee."""
+
+    round: U32
+    value: Hash32
+    signatures: tuple[NodeSignature, ...]
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the attempt was given up."""
+        return self.value == ZERO_HASH
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The two parts that make a record usable; always carried together."""
+
+    holding: HoldingCertificate
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedRecord:
+    """A record that was decided."""
+
+    record: KeyRecord
+    certificate: Certificate
+    skipped: tuple[Decision, ...] = ()
+    """Decisions of *nothing* for the versions between the previous record and this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentKey:
+    """A document key encrypted to the server key: `C = k*G`, `E = M + k*Y`."""
+
+    common: RawPoint
+    encrypted: RawPoint
+
+    def hash_under(self, record_hash: Hash32) -> Hash32:
+        """The value that the nodes decide on when they store it."""
+        points = self.common.raw64 + self.encrypted.raw64
+        return Hash32(tagged_hash("tks/1/doc", record_hash + points))
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedDocumentKey:
+    """A document key with the decision that it is the one."""
+
+    document: DocumentKey
+    record_hash: Hash32
+    attempt: U32
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class KeyShare:
+    """This node's secret share of one version; never encoded, printed or sent."""
+
+    x: Scalar
+    value: SecretScalar = field(repr=False)

@@ -1,0 +1,1 @@
+"""Sans-IO protocols between nodes (architecture, section 4)."""
