@@ -4,7 +4,12 @@ All of them are final and carry the name the HTTP interface uses for a key, poin
 ciphertext that is not what it should be. None of them ever contains a secret value.
 """
 
+from typing import TYPE_CHECKING
+
 from keyserver.errors import KeyServerError
+
+if TYPE_CHECKING:
+    from keyserver.crypto.curve import Point
 
 
 class CryptoError(KeyServerError):
@@ -31,3 +36,38 @@ class InvalidProofError(CryptoError):
 
 class DecryptionError(CryptoError):
     """A ciphertext that is malformed or was not made for this key."""
+
+
+class InvalidShareError(CryptoError):
+    """A share that does not lie on the committed polynomial."""
+
+
+class InvalidDealError(CryptoError):
+    """A deal that was relayed wrongly or is not made as it must be; this alone proves no guilt."""
+
+    def __init__(self, message: str, dealer: "Point | None" = None) -> None:
+        super().__init__(message)
+        self.dealer = dealer
+        """The node whose deal it is; `None` if it is the sum of all deals that is wrong."""
+
+
+class BoxError(CryptoError):
+    """A sealed box that does not open. To a client all kinds look the same."""
+
+    code = "STORAGE_CORRUPT"
+
+
+class TruncatedBoxError(BoxError):
+    """A box that is shorter than any box can be."""
+
+
+class UnknownBoxFormatError(BoxError):
+    """A box of a format or algorithm this version does not know."""
+
+
+class UnknownTermError(BoxError):
+    """A box sealed under a term key that is not at hand."""
+
+
+class BoxTagError(BoxError):
+    """A box that was altered, moved to another place, or sealed under another key."""

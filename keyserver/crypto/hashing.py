@@ -5,6 +5,7 @@ BIP-340; the tag keeps the purposes of one key apart.
 """
 
 import hashlib
+import hmac
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,12 @@ def hash_to_scalar(tag: str, message: bytes) -> Scalar:
     if value == 0:
         raise InvalidScalarError(f"hash to scalar with tag {tag} is zero")
     return Scalar(value)
+
+
+def hkdf_sha256(*, salt: bytes, key: bytes, info: bytes) -> bytes:
+    """Return 32 bytes of HKDF with SHA-256 (RFC 5869): extract, then one block of expand."""
+    extracted = hmac.digest(salt, key, "sha256")
+    return hmac.digest(extracted, info + b"\x01", "sha256")
 
 
 def address_of(point_raw64: bytes) -> bytes:
