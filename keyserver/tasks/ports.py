@@ -1,0 +1,212 @@
+"""What durable work needs from the outside, as protocols; the edges implement them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from keyserver.model.identifiers import Address, Hash32, KeyId
+from keyserver.sessions.core import Verdict
+from keyserver.tasks.model import LogCursor, SeenRequest, Task, TaskKey
+from keyserver.tasks.outbox import Answer, OutboxEntry
+
+
+class StaleRowError(Exception):
+    """A row has been written since it was read; read it again and decide again."""
+
+
+class TaskStore(Protocol):
+    """Tasks and log cursors at rest, of one chain.
+
+    A store is opened for one chain id; rows of other chains stay untouched and unseen. Every
+    method is one transaction, durable when it returns. A row that does not parse raises
+    `StorageError` where it is asked for by name, and is left out, with a log line, of lists.
+    """
+
+    async def admit(
+        self, requests: Sequence[SeenRequest], cursors: Sequence[LogCursor] = ()
+    ) -> int:
+        """Record sightings and move cursors in one transaction (W-03).
+
+        Applies `keyserver.tasks.model.admit` to each sighting, in order, against the newest task
+        of its key, and `new_task` where it says so. Returns how many tasks were opened.
+        """
+        ...
+
+    async def rewind(self, cursors: Sequence[LogCursor]) -> int:
+        """Go back: set these cursors and delete the tasks whose log is gone, in one transaction.
+
+        Concerns tasks of each cursor's contract for which `vanished(task, cursor.block)` holds.
+        Returns how many were deleted.
+        """
+        ...
+
+    async def cursors(self) -> Sequence[LogCursor]:
+        """Where reading of each contract has come to."""
+        ...
+
+    async def task(self, task_id: int) -> Task | None:
+        """One task."""
+        ...
+
+    async def latest(self, key: TaskKey) -> Task | None:
+        """The newest task of a key, open or not."""
+        ...
+
+    async def due(self, block: int, limit: int) -> Sequence[Task]:
+        """Pending tasks with `next_attempt_block <= block`, the oldest first."""
+        ...
+
+    async def open_tasks(self, key_id: KeyId | None = None) -> Sequence[Task]:
+        """Tasks in a state that is not final, all or those of one key id, the oldest first."""
+        ...
+
+    async def prune(self, before_block: int) -> int:
+        """Delete final tasks with `closed_block < before_block` together with their entries.
+
+        A task with an open entry stays. Returns how many were deleted.
+        """
+        ...
+
+
+class OutboxStore(Protocol):
+    """Answers at rest, in the same database as the tasks."""
+
+    async def open_entries(self, sender: Address) -> Sequence[OutboxEntry]:
+        """Entries in a state that is not final, the oldest first."""
+        ...
+
+    async def entry(self, entry_id: int) -> OutboxEntry | None:
+        """One entry."""
+        ...
+
+    async def entries_of(self, task_id: int) -> Sequence[OutboxEntry]:
+        """All entries of a task, the oldest first."""
+        ...
+
+    async def highest_nonce(self, sender: Address) -> int | None:
+        """The highest nonce in any row of this sender, `None` without one."""
+        ...
+
+
+class WorkStore(TaskStore, OutboxStore, Protocol):
+    """Both, with writes that may concern both."""
+
+    async def commit(
+        self,
+        *,
+        tasks: Sequence[Task] = (),
+        entries: Sequence[OutboxEntry] = (),
+        new_entries: Sequence[OutboxEntry] = (),
+        new_tasks: Sequence[SeenRequest] = (),
+    ) -> None:
+        """Write all or nothing, in this order.
+
+        `tasks` and `entries` replace the rows of their ids; the row's revision must be the given
+        one, else nothing is written and `StaleRowError` is raised; the stored revision is one
+        higher. `new_entries` get ids of their own; one whose key exists already is left out: the
+        recorded answer stands. `new_tasks` are admitted as in `admit`.
+        """
+        ...
+
+
+class ReadAt(Enum):
+    """Which state of the chain a question is about."""
+
+    HEAD = "head"
+    CONFIRMED = "confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Answers of a contract, all from one block."""
+
+    block: int
+    block_hash: Hash32
+    results: tuple[bytes | None, ...]
+    """Return data in the order of the calls; `None` where the contract reverted."""
+
+
+class ContractReader(Protocol):
+    """Reads of service contracts, pinned to one block each."""
+
+    async def read(self, contract: Address, calls: Sequence[bytes], at: ReadAt) -> Reading:
+        """Run calls (selector and arguments) in one batch; raises `ChainError`, retriable."""
+        ...
+
+    async def read_at(
+        self, contract: Address, calls: Sequence[bytes], block: int, block_hash: Hash32
+    ) -> Reading:
+        """The same at a block of an earlier reading."""
+        ...
+
+
+class PermissionReader(Protocol):
+    """What the permission contract says (`keyserver.chain.access`)."""
+
+    async def check(self, requester: Address, key_id: KeyId) -> Verdict:
+        """Whether the requester may use the key; trouble with the chain is `UNAVAILABLE`."""
+        ...
+
+
+# --- what a handler decides ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """There is an answer; it goes into the outbox with the task's new state."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class NothingOwed:
+    """The request is gone or this node has answered; `block` is where that was read."""
+
+    block: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotMember:
+    """The contract does not know this node as a key server: hold the task (W-29)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """Look again when the chain reaches the block, or when an outcome wakes the task."""
+
+    block: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TryAgain:
+    """A retriable trouble: look again after the task's back-off."""
+
+    reason: str
+
+
+Disposition = Answered | NothingOwed | NotMember | WaitUntil | TryAgain
+
+
+class TaskHandler(Protocol):
+    """What a service does about one kind of task."""
+
+    async def handle(self, task: Task, head: int) -> Disposition:
+        """Decide, running a session where this node starts one.
+
+        `head` is the number of the latest block. Raises `KeyServerError` for retriable trouble
+        that needs no other treatment than `TryAgain`.
+        """
+        ...
+
+
+class Wakes(Protocol):
+    """Somebody who wants to know that there is work."""
+
+    def wake(self) -> None:
+        """Look at the store soon; called on the event loop, returns at once."""
+        ...
