@@ -1,0 +1,1 @@
+"""What turns the parts into a program: configuration, key files, logs, metrics, composition."""
