@@ -15,7 +15,7 @@ trailing bytes, counts checked against the bytes that are left before anything i
 import struct
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from types import UnionType
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -65,6 +65,8 @@ Codec = tuple[Encoder, Decoder, int]
 
 NO_LIMIT: Final = 2**32 - 1
 
+_CODECS: dict[Any, Codec] = {}
+
 
 def encode(value: object) -> bytes:
     """The canonical bytes of a dataclass instance."""
@@ -97,8 +99,14 @@ def _take(data: memoryview, start: int, size: int) -> int:
     return end
 
 
-@cache
 def _codec_of(annotation: Any) -> Codec:
+    known = _CODECS.get(annotation)
+    if known is None:
+        known = _CODECS[annotation] = _build(annotation)
+    return known
+
+
+def _build(annotation: Any) -> Codec:
     if get_origin(annotation) is Annotated:
         return _annotated(*get_args(annotation))
     if get_origin(annotation) is tuple:
@@ -201,7 +209,7 @@ def _vector(annotation: Any, most: int) -> Codec:
 def _optional(annotation: Any) -> Codec:
     """`X | None`: a list of at most one item."""
     (inner,) = (arg for arg in get_args(annotation) if arg is not type(None))
-    write_list, read_list, least = _vector(tuple[inner, ...], 1)
+    write_list, read_list, least = _vector(tuple[inner, ...], 1)  # type: ignore[valid-type]
 
     def write(value: Any, out: bytearray) -> None:
         write_list(() if value is None else (value,), out)

@@ -118,5 +118,3 @@ class NodeSetSnapshot:
         """Members of any of the sets: who may connect."""
         migrating = self.migration.nodes if self.migration else frozenset()
         return frozenset(self.current.nodes) | frozenset(self.new.nodes) | migrating
-
-

@@ -74,9 +74,7 @@ class NodeCredential:
     """Kind 4: the coordinator itself (redistribution, share addition)."""
 
 
-Credential = (
-    LegacyCredential | BoundCredential | OnChainPublic | OnChainAddress | NodeCredential
-)
+Credential = LegacyCredential | BoundCredential | OnChainPublic | OnChainAddress | NodeCredential
 
 _KIND_OF: dict[type, int] = {
     LegacyCredential: 1,

@@ -12,7 +12,15 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from keyserver.crypto.randomness import RandomSource
 from keyserver.errors import KeyServerError
-from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, Nonce32, SessionId, Signature
+from keyserver.model.identifiers import (
+    Address,
+    Hash32,
+    KeyId,
+    NodeId,
+    Nonce32,
+    SessionId,
+    Signature,
+)
 from keyserver.model.keys import (
     CertifiedDocumentKey,
     CertifiedRecord,

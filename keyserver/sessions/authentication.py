@@ -1,0 +1,193 @@
+"""Is a request authentic, and who asks? Every participant finds out for itself.
+
+Engine design, sections 6, 6.1 and 6.2. What only the chain can tell (is the request pending, has
+the requester the permission) is left to an `Authorise` effect; everything else is decided here.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from keyserver.crypto.curve import ORDER, Point, Scalar, add, mul_base, mul_public
+from keyserver.crypto.errors import CryptoError, InvalidProofError
+from keyserver.crypto.hashing import keccak256
+from keyserver.crypto.proofs import Equation, Statement, verify
+from keyserver.model.codec import CodecError
+from keyserver.model.identifiers import Address, Hash32, Nonce32
+from keyserver.model.requests import (
+    AnyOperation,
+    BoundCredential,
+    Credential,
+    GenerateServerKey,
+    LegacyCredential,
+    NodeCredential,
+    OnChainAddress,
+    OnChainPublic,
+    Operation,
+    Request,
+)
+from keyserver.sessions.core import Authorise, Context, Policy, Refusal, Refused
+from keyserver.sessions.identity import digest, node_bytes
+
+MAX_BOUND_LIFETIME_S = 600
+"""How far ahead the expiry of a bound credential may lie."""
+
+_DOMAIN_TYPE = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+_REQUEST_TYPE = (
+    b"Request(uint8 operation,bytes32 keyId,bytes32 payloadHash,uint64 notAfter,bytes32 nonce)"
+)
+_ON_CHAIN_OPERATIONS = frozenset(
+    {Operation.GENERATE_SERVER_KEY, Operation.STORE_DOCUMENT_KEY, Operation.RETRIEVE_SHADOW}
+)
+_NEEDS_PERMISSION = frozenset(
+    {
+        Operation.RETRIEVE_PLAIN,
+        Operation.RETRIEVE_SHADOW,
+        Operation.SIGN_SCHNORR,
+        Operation.SIGN_FROST,
+        Operation.SIGN_ECDSA,
+    }
+)
+_PLAIN_MODES = frozenset({Operation.GENERATE_BOTH, Operation.RETRIEVE_PLAIN})
+
+
+@dataclass(frozen=True, slots=True)
+class Authentic:
+    """A request that is what it says it is, as far as a node can tell without the chain."""
+
+    operation: AnyOperation
+    requester: Address
+    recipient: Point | None
+    """The requester's public key, to which answers are sealed; known for all but on-chain
+    generation and storing."""
+    chain_check: Authorise | None
+    """What remains to be asked of the chain; `None` if nothing."""
+
+
+def authenticate(ctx: Context) -> Authentic:
+    """Check the request of a session; raises `Refused`."""
+    request = ctx.request
+    try:
+        operation, credential = request.operation(), request.credential()
+    except CodecError as problem:
+        raise Refused(Refusal.BAD, str(problem)) from problem
+    check_policy(request.operation_number, credential, ctx.policy)
+    recipient = _recipient(ctx, credential)
+    requester = _requester(credential, recipient)
+    generators = ctx.policy.generators
+    if isinstance(operation, GenerateServerKey) and generators and requester not in generators:
+        raise Refused(Refusal.DENIED, "this account may not generate keys here")
+    permission = request.operation_number in _NEEDS_PERMISSION
+    on_chain = isinstance(credential, OnChainAddress | OnChainPublic)
+    check = Authorise(request, requester, permission) if permission or on_chain else None
+    return Authentic(operation, requester, recipient, check)
+
+
+def check_policy(operation: int, credential: Credential, policy: Policy) -> None:
+    """Apply the node's options of section 6.2; raises `Refused`."""
+    if policy.forbid_plain_modes and operation in _PLAIN_MODES:
+        raise Refused(Refusal.POLICY, "forbid_plain_modes")
+    match credential:
+        case LegacyCredential() if operation in policy.strict_credentials:
+            raise Refused(Refusal.POLICY, "strict_credentials")
+        case OnChainAddress() | OnChainPublic():
+            if operation not in _ON_CHAIN_OPERATIONS:
+                raise Refused(Refusal.BAD, "the operation cannot be asked for on chain")
+            if (credential.contract, operation) not in policy.service_contracts:
+                raise Refused(Refusal.BAD, "the contract is not one this node serves")
+        case NodeCredential():
+            raise Refused(Refusal.BAD, "the operation needs a requester")
+
+
+def _recipient(ctx: Context, credential: Credential) -> Point | None:
+    request = ctx.request
+    match credential:
+        case LegacyCredential():
+            _check_key_id(ctx)
+            context = _opening_context("tks/1/ctx/credential", ctx)
+            _check_possession(context, Scalar(int.from_bytes(request.key_id, "big")), credential)
+            return credential.requester
+        case BoundCredential():
+            if not ctx.now <= credential.not_after <= ctx.now + MAX_BOUND_LIFETIME_S:
+                raise Refused(Refusal.BAD, "the credential has expired or lives too long")
+            bound = bound_digest(request, credential.not_after, credential.nonce, ctx.policy)
+            context = _opening_context("tks/1/ctx/bound", ctx, bound)
+            z = Scalar(int.from_bytes(bound, "big") % ORDER)
+            _check_possession(context, z, credential)
+            return credential.requester
+        case OnChainPublic():
+            return credential.requester
+        case OnChainAddress() | NodeCredential():
+            return None
+
+
+def _requester(credential: Credential, recipient: Point | None) -> Address:
+    if isinstance(credential, OnChainAddress):
+        return credential.requester
+    if recipient is None:
+        raise Refused(Refusal.BAD, "nobody asks")
+    return Address(keccak256(recipient.raw64)[12:])
+
+
+def _check_key_id(ctx: Context) -> None:
+    """The bare key id is what was signed: some ids anybody can "sign" for any key."""
+    if not 0 < int.from_bytes(ctx.request.key_id, "big") < ORDER:
+        raise Refused(Refusal.BAD, "this key id cannot be signed as it is")
+    generates = ctx.request.operation_number in {
+        Operation.GENERATE_SERVER_KEY,
+        Operation.GENERATE_BOTH,
+    }
+    if generates and ctx.policy.generators:
+        raise Refused(Refusal.POLICY, "generators are checked against a bound credential only")
+
+
+def _opening_context(tag: str, ctx: Context, *more: bytes) -> Hash32:
+    request = ctx.request
+    return digest(
+        tag,
+        node_bytes(ctx.coordinator),
+        ctx.boot_nonce,
+        struct.pack(">Q", ctx.counter),
+        bytes([request.operation_number]),
+        request.key_id,
+        struct.pack(">I", len(request.payload)) + request.payload,
+        *more,
+    )
+
+
+def _check_possession(
+    context: Hash32, z: Scalar, credential: LegacyCredential | BoundCredential
+) -> None:
+    try:
+        verify(credential_statement(context, z, credential), credential.proof)
+    except (InvalidProofError, CryptoError) as problem:
+        raise Refused(Refusal.BAD, f"credential: {problem}") from problem
+
+
+def credential_statement(
+    context: Hash32, z: Scalar, credential: LegacyCredential | BoundCredential
+) -> Statement:
+    """Knowledge of `s` with `s*R = z*G + r*X`: of a valid signature with this `R` by `X`."""
+    r = Scalar(int.from_bytes(credential.nonce_point.raw64[:32], "big") % ORDER)
+    base = None if z.is_zero else mul_base(z)
+    target = add(base, mul_public(credential.requester, r))
+    return Statement(context, (Equation(target, ((0, credential.nonce_point),)),))
+
+
+def bound_digest(request: Request, not_after: int, nonce: Nonce32, policy: Policy) -> Hash32:
+    """The EIP-712 digest that a client signs for one request."""
+    domain = keccak256(
+        keccak256(_DOMAIN_TYPE)
+        + keccak256(b"SecretStore")
+        + keccak256(b"2")
+        + policy.chain_id.to_bytes(32, "big")
+        + policy.verifying_contract.rjust(32, b"\0")
+    )
+    struct_hash = keccak256(
+        keccak256(_REQUEST_TYPE)
+        + request.operation_number.to_bytes(32, "big")
+        + request.key_id
+        + keccak256(request.payload)
+        + not_after.to_bytes(32, "big")
+        + nonce
+    )
+    return Hash32(keccak256(b"\x19\x01" + domain + struct_hash))

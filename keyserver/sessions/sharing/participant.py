@@ -1,0 +1,321 @@
+"""The participant's part of a sharing (engine design, sections 7.1 to 7.5)."""
+
+from keyserver.crypto.complaints import investigate
+from keyserver.crypto.dealkey import OneTimeKey
+from keyserver.crypto.dkg import Holding, Member, ReceivedDeal, make_deal, receive_deals
+from keyserver.crypto.errors import (
+    CryptoError,
+    DecryptionError,
+    InvalidScalarError,
+    InvalidShareError,
+)
+from keyserver.crypto.polynomial import SecretPolynomial
+from keyserver.crypto.proofs import prove
+from keyserver.crypto.transcripts import accept_digest, one_time_statement, share_digest
+from keyserver.model.codec import encode
+from keyserver.model.identifiers import Hash32, NodeId, Signature
+from keyserver.model.keys import Certificate, CertifiedRecord, HoldingCertificate, KeyShare
+from keyserver.model.requests import GenerateServerKey, Proof
+from keyserver.sessions.authentication import authenticate
+from keyserver.sessions.certificates import (
+    check_decision,
+    check_holding,
+    check_skipped,
+    ready_digest,
+    record_subject,
+    vote_digest,
+)
+from keyserver.sessions.core import (
+    Authorised,
+    CastVote,
+    Completed,
+    Context,
+    Event,
+    Persist,
+    PutActive,
+    PutHolding,
+    PutPrepared,
+    Received,
+    Refusal,
+    Refused,
+    Send,
+    SessionKind,
+    SetTimer,
+    Step,
+    Verdict,
+    VoteKind,
+)
+from keyserver.sessions.sharing.messages import (
+    Accept,
+    AllCommitments,
+    Cert,
+    Commit,
+    Complaint,
+    Deal,
+    Finalize,
+    Installed,
+    Investigate,
+    Ok,
+    Propose,
+    Ready,
+    SealedShare,
+    Shares,
+    SignedShare,
+    Start,
+)
+from keyserver.sessions.sharing.phases import (
+    AwaitingCert,
+    AwaitingCommitments,
+    AwaitingFinalize,
+    AwaitingInstalled,
+    AwaitingShares,
+    AwaitingStart,
+    AwaitingVerdict,
+    Group,
+    ParticipantPhase,
+    Phase,
+    Terms,
+)
+from keyserver.sessions.sharing.terms import (
+    CHAIN_WAIT_S,
+    IDLE_TIMEOUT_S,
+    check_accepted,
+    generation_params,
+    group_of,
+    is_canonical,
+    record_of,
+    terms_of,
+)
+from keyserver.sessions.waiting import verdict_refusal
+
+_IDLE = SetTimer("idle", IDLE_TIMEOUT_S)
+
+
+def join(ctx: Context, sender: NodeId, message: Propose) -> Step[Phase]:
+    """A proposal has arrived: check everything that needs no chain."""
+    authentic = authenticate(ctx)
+    operation = authentic.operation
+    if ctx.kind is not SessionKind.GENERATION or not isinstance(operation, GenerateServerKey):
+        raise Refused(Refusal.BAD, "the request is not one for a generation")
+    if ctx.key.active is not None:
+        raise Refused(Refusal.EXISTS, "the key exists")
+    expected = generation_params(ctx, authentic.requester, operation.threshold, message.skipped)
+    if message.params != expected or message.kind != ctx.kind:
+        raise Refused(Refusal.BAD, "the parameters are not those of the request and the set")
+    if operation.threshold >= len(ctx.node_set):
+        raise Refused(Refusal.BAD, "the threshold is not below the number of nodes")
+    _check_version(ctx, message)
+    terms = terms_of(message.params, message.skipped)
+    if authentic.chain_check is None:
+        return _accept(ctx, terms)
+    waiting = SetTimer("idle", IDLE_TIMEOUT_S + CHAIN_WAIT_S)
+    return Step(AwaitingVerdict(terms), (waiting, authentic.chain_check))
+
+
+def step(ctx: Context, phase: ParticipantPhase, event: Event) -> Step[Phase]:
+    """What follows from an event; a message out of turn changes nothing."""
+    match phase, event:
+        case AwaitingVerdict(), Authorised(verdict):
+            return _on_verdict(ctx, phase, verdict)
+        case AwaitingStart(), Received(_, Start() as start):
+            return _on_start(ctx, phase, start)
+        case AwaitingShares() | AwaitingFinalize(), Received(_, Shares() as shares):
+            return _on_shares(ctx, phase.group, phase.one_time, shares)
+        case AwaitingCommitments(), Received(_, AllCommitments() as lists):
+            return _on_commitments(ctx, phase, lists)
+        case AwaitingCommitments(), Received(_, Shares() as shares):
+            return _on_shares(ctx, phase.group, phase.one_time, shares)
+        case AwaitingFinalize(), Received(_, Finalize() as finalize):
+            return _on_finalize(ctx, phase, finalize)
+        case AwaitingCert(), Received(_, Cert() as cert):
+            return _on_cert(ctx, phase, cert)
+        case AwaitingInstalled(), Received(_, Installed() as installed):
+            return _on_installed(ctx, phase, installed)
+        case _:
+            return Step(phase)
+
+
+def _check_version(ctx: Context, message: Propose) -> None:
+    """The version must be the first undecided one, and this node must not have voted in it."""
+    own = ctx.key
+    if len(message.skipped) < len(own.skipped):
+        raise Refused(Refusal.STALE, "the version was decided already")
+    quorums = ctx.quorums(len(ctx.node_set))
+    check_skipped(message.params.key_id, 1, message.skipped, ctx.node_set.nodes, quorums)
+    prepared = own.prepared
+    if prepared is not None and prepared.record.version >= message.params.version:
+        raise Refused(Refusal.TEMPORARY, "an earlier attempt of this version is not decided")
+
+
+def _on_verdict(ctx: Context, phase: AwaitingVerdict, verdict: Verdict) -> Step[Phase]:
+    refusal = verdict_refusal(verdict)
+    if refusal is not None:
+        raise refusal
+    return _accept(ctx, phase.terms)
+
+
+def _accept(ctx: Context, terms: Terms) -> Step[Phase]:
+    one_time = OneTimeKey.random(ctx.random)
+    node = ctx.me.point
+    statement = one_time_statement(terms.params_hash, node, one_time.public)
+    proof = prove(statement, [one_time.secret], ctx.random)
+    signed = Hash32(accept_digest(terms.params_hash, node, one_time.public))
+    accept = Accept(one_time.public, Proof(proof), ctx.signer.sign(signed))
+    return Step(AwaitingStart(terms, one_time, accept), (_IDLE, Send(ctx.coordinator, accept)))
+
+
+def _on_start(ctx: Context, phase: AwaitingStart, start: Start) -> Step[Phase]:
+    terms, accepted = phase.terms, start.accepted
+    nodes = [entry.node for entry in accepted]
+    own = phase.accept
+    if not is_canonical(nodes) or not set(nodes) <= set(ctx.node_set.nodes):
+        raise Refused(Refusal.BAD, "START does not list members of the set in canonical order")
+    if len(nodes) < ctx.quorums(len(ctx.node_set)).holders(terms.params.threshold):
+        raise Refused(Refusal.BAD, "START lists too few nodes")
+    for entry in accepted:
+        if entry.node != ctx.me:
+            check_accepted(terms, entry)
+        elif (entry.one_time, entry.signature) != (own.one_time, own.signature):
+            raise Refused(Refusal.BAD, "START does not list this node's own key")
+    if ctx.me not in nodes:
+        raise Refused(Refusal.BAD, "START does not list this node")
+    group = group_of(terms, accepted)
+    deal = _deal(ctx, group, phase.one_time)
+    return Step(AwaitingShares(group, phase.one_time), (_IDLE, Send(ctx.coordinator, deal)))
+
+
+def _deal(ctx: Context, group: Group, one_time: OneTimeKey) -> Deal:
+    """This node's polynomial, committed to, proven, and sealed for everybody."""
+    receivers = list(group.members.values())
+    polynomial = SecretPolynomial.random(group.terms.params.threshold, ctx.random)
+    made = make_deal(
+        polynomial,
+        receivers,
+        dealer=ctx.me.point,
+        one_time=one_time,
+        session=group.session_hash,
+        rng=ctx.random,
+    )
+    shares = []
+    for receiver, ciphertext in zip(receivers, made.ciphertexts, strict=True):
+        signed = share_digest(
+            group.session_hash, ctx.me.point, receiver.node, made.deal_hash, ciphertext
+        )
+        signature = ctx.signer.sign(Hash32(signed))
+        shares.append(SignedShare(SealedShare(ciphertext), signature))
+    return Deal(made.commitments, made.pop, tuple(shares))
+
+
+def _on_shares(ctx: Context, group: Group, one_time: OneTimeKey, shares: Shares) -> Step[Phase]:
+    dealers = [entry.dealer for entry in shares.deals]
+    params = group.terms.params
+    if not is_canonical(dealers) or not set(dealers) <= group.members.keys():
+        raise Refused(Refusal.BAD, "SHARES does not list participants in canonical order")
+    if len(dealers) < ctx.quorums(len(ctx.node_set)).holders(params.threshold):
+        raise Refused(Refusal.BAD, "SHARES is made of too few deals")
+    if len(shares.commitments) != params.threshold + 1:
+        raise Refused(Refusal.BAD, "SHARES has the wrong number of commitments")
+    deals = tuple(
+        ReceivedDeal(
+            group.members[entry.dealer],
+            entry.constant,
+            entry.possession,
+            entry.tail_hash,
+            entry.ciphertext,
+            entry.signature,
+        )
+        for entry in shares.deals
+    )
+    try:
+        holding = receive_deals(
+            deals,
+            shares.commitments,
+            receiver=group.members[ctx.me],
+            one_time=one_time,
+            session=group.session_hash,
+        )
+    except (DecryptionError, InvalidScalarError, InvalidShareError):
+        asking = AwaitingCommitments(group, one_time, deals)
+        return Step(asking, (_IDLE, Send(ctx.coordinator, Investigate())))
+    except CryptoError as problem:
+        raise Refused(Refusal.BAD, f"SHARES: {problem}") from problem
+    ok = Ok(Hash32(holding.transcript_hash))
+    return Step(
+        AwaitingFinalize(group, one_time, shares.commitments, holding),
+        (_IDLE, Send(ctx.coordinator, ok)),
+    )
+
+
+def _on_commitments(ctx: Context, phase: AwaitingCommitments, lists: AllCommitments) -> Step[Phase]:
+    if [entry.dealer.point for entry in lists.dealt] != [d.dealer.node for d in phase.deals]:
+        raise Refused(Refusal.BAD, "the commitments are not those of the dealers")
+    try:
+        found = investigate(
+            phase.deals,
+            [entry.commitments for entry in lists.dealt],
+            receiver=phase.group.members[ctx.me],
+            one_time=phase.one_time,
+            session=phase.group.session_hash,
+            rng=ctx.random,
+        )
+    except CryptoError as problem:
+        raise Refused(Refusal.BAD, f"commitments: {problem}") from problem
+    if found is None:
+        raise Refused(Refusal.BAD, "every deal is right, but the sums are not")
+    complaint = Complaint(
+        NodeId.of(found.dealer),
+        found.commitments,
+        found.pop,
+        SealedShare(found.ciphertext),
+        Signature(found.signature),
+        found.common,
+        Proof(found.proof),
+    )
+    return Step(phase, (_IDLE, Send(ctx.coordinator, complaint)))
+
+
+def _on_finalize(ctx: Context, phase: AwaitingFinalize, finalize: Finalize) -> Step[Phase]:
+    holding: Holding = phase.holding
+    record = record_of(phase.group.terms.params, phase.commitments)
+    transcript = Hash32(holding.transcript_hash)
+    if finalize.record != record or finalize.transcript != transcript:
+        raise Refused(Refusal.BAD, "the record is not the one this node would build")
+    own: Member = phase.group.members[ctx.me]
+    share = KeyShare(own.x, holding.share)
+    subject = record_subject(record.key_id, record.version)
+    prepared = Persist(
+        (
+            CastVote(subject, 0, VoteKind.PREPARE, record.hash),
+            PutPrepared(record, share, transcript),
+        )
+    )
+    ready = Ready(ctx.signer.sign(ready_digest(record.hash, transcript, ctx.me)))
+    waiting = AwaitingCert(record, transcript, phase.group.terms.skipped)
+    return Step(waiting, (_IDLE, prepared, Send(ctx.coordinator, ready)))
+
+
+def _on_cert(ctx: Context, phase: AwaitingCert, cert: Cert) -> Step[Phase]:
+    record = phase.record
+    holding = HoldingCertificate(phase.transcript, cert.signatures)
+    check_holding(record, holding, ctx.quorums(len(record.committee)))
+    subject = record_subject(record.key_id, record.version)
+    committed = Persist(
+        (
+            PutHolding(record, holding),
+            CastVote(subject, 0, VoteKind.COMMIT, record.hash, encode(holding)),
+        )
+    )
+    signed = vote_digest(VoteKind.COMMIT, subject, 0, record.hash, ctx.me)
+    commit = Commit(ctx.signer.sign(signed))
+    waiting = AwaitingInstalled(record, holding, phase.skipped)
+    return Step(waiting, (_IDLE, committed, Send(ctx.coordinator, commit)))
+
+
+def _on_installed(ctx: Context, phase: AwaitingInstalled, installed: Installed) -> Step[Phase]:
+    record, decision = phase.record, installed.decision
+    subject = record_subject(record.key_id, record.version)
+    check_decision(subject, decision, record.nodes, ctx.quorums(len(record.committee)))
+    if decision.value != record.hash:
+        raise Refused(Refusal.BAD, "the decision is for another record")
+    certified = CertifiedRecord(record, Certificate(phase.holding, decision), phase.skipped)
+    return Step(Completed(certified), (Persist((PutActive(certified),)),))

@@ -1,0 +1,102 @@
+"""What both sides of a sharing compute alike: parameters, group, record."""
+
+import itertools
+from collections.abc import Sequence
+from types import MappingProxyType
+
+from keyserver.crypto.curve import Point
+from keyserver.crypto.dkg import Member
+from keyserver.crypto.errors import InvalidProofError
+from keyserver.crypto.proofs import verify
+from keyserver.crypto.transcripts import accept_digest, one_time_statement, session_hash
+from keyserver.model.codec import encode
+from keyserver.model.identifiers import ZERO_HASH, Address, Hash32, NodeId
+from keyserver.model.keys import RECORD_FORMAT, Decision, KeyRecord
+from keyserver.sessions.core import Context, Refusal, Refused
+from keyserver.sessions.identity import check_signature, digest
+from keyserver.sessions.sharing.messages import Accepted, ShareParams
+from keyserver.sessions.sharing.phases import Group, Terms
+
+
+def accept_timeout_s(nodes: int) -> float:
+    """`T_accept`: how long nodes have to accept (engine design, section 16)."""
+    return 3 + 0.01 * nodes
+
+
+def round_timeout_s(nodes: int) -> float:
+    """`T_deal`, `T_shares`, `T_ready`, `T_commit`."""
+    return 10 + 0.04 * nodes
+
+
+IDLE_TIMEOUT_S = 60.0
+"""A session without progress ends after this time."""
+
+CHAIN_WAIT_S = 25.0
+"""Added to the first timer when participants may have to wait for their own view of the chain."""
+
+
+def generation_params(
+    ctx: Context, author: Address, threshold: int, skipped: tuple[Decision, ...]
+) -> ShareParams:
+    """The only parameters a generation of the current set can have."""
+    return ShareParams(
+        kind=ctx.kind,
+        sid=ctx.sid,
+        key_id=ctx.request.key_id,
+        author=author,
+        threshold=threshold,
+        version=len(skipped) + 1,
+        previous=ZERO_HASH,
+        set_id=ctx.node_set.id,
+        committee=ctx.node_set.committee,
+        dealers=(),
+        request_hash=ctx.request.hash,
+    )
+
+
+def terms_of(params: ShareParams, skipped: tuple[Decision, ...]) -> Terms:
+    """The terms with their hash."""
+    return Terms(params, digest("tks/1/params", encode(params)), skipped)
+
+
+def check_accepted(terms: Terms, accepted: Accepted) -> None:
+    """Check that a node accepted with a one-time key it knows; raises `Refused`."""
+    node = accepted.node.point
+    signed = Hash32(accept_digest(terms.params_hash, node, accepted.one_time))
+    check_signature(signed, accepted.signature, accepted.node)
+    try:
+        verify(one_time_statement(terms.params_hash, node, accepted.one_time), accepted.proof)
+    except InvalidProofError as problem:
+        raise Refused(Refusal.BAD, f"one-time key of {accepted.node.short}: {problem}") from problem
+
+
+def group_of(terms: Terms, accepted: Sequence[Accepted]) -> Group:
+    """The group that START lists, in canonical order; its entries were checked before."""
+    x_of = {member.node: member.x for member in terms.params.committee}
+    members = {
+        entry.node: Member(entry.node.point, entry.one_time, x_of[entry.node]) for entry in accepted
+    }
+    pairs = [(member.node, member.one_time) for member in members.values()]
+    return Group(terms, Hash32(session_hash(terms.params_hash, pairs)), MappingProxyType(members))
+
+
+def record_of(params: ShareParams, commitments: tuple[Point, ...]) -> KeyRecord:
+    """The record that everybody can build once the commitments are known."""
+    return KeyRecord(
+        RECORD_FORMAT,
+        params.key_id,
+        params.author,
+        params.threshold,
+        commitments[0],
+        params.version,
+        params.previous,
+        params.set_id,
+        ZERO_HASH,
+        params.committee,
+        commitments,
+    )
+
+
+def is_canonical(nodes: Sequence[NodeId]) -> bool:
+    """Whether a list of nodes is ascending and without duplicates."""
+    return all(a < b for a, b in itertools.pairwise(nodes))
