@@ -97,6 +97,10 @@ class Attempt:
     tx_hash: Hash32
     max_fee: U128
     """Wei per gas at most; the gas price on a chain without EIP-1559."""
+    priority_fee: U128
+    """Wei per gas to the block's maker; the gas price on a chain without EIP-1559."""
+    gas: U64
+    """Its gas limit."""
     block: U64
     """Head when it was made."""
     cancels: U8 = 0
