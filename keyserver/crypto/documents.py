@@ -2,7 +2,7 @@
 
     AES-128-CTR ciphertext || iv (16)
 
-The AES key is the first half of the document key's x-coordinate. Nothing authenticates the document:
+The AES key is the first half of the document key's x-coordinate. Nothing authenticates the text:
 who alters the file alters what is read.
 """
 

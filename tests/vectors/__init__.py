@@ -1,0 +1,1 @@
+"""Published and own test vectors, as JSON in `data/`."""
