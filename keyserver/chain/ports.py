@@ -1,0 +1,139 @@
+"""What the chain package tells the rest of the node, and what it needs from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from keyserver.chain.client import BlockRef, Log
+from keyserver.model.identifiers import Address, Hash32
+from keyserver.model.node_set import NodeSetSnapshot
+
+KEPT_BLOCKS = 128
+"""How many blocks a log sink remembers, and how deep a reorganisation is followed exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockId:
+    """A block by number and hash."""
+
+    number: int
+    hash: Hash32
+
+
+@dataclass(frozen=True, slots=True)
+class LogBatch:
+    """Confirmed logs, and how far they reach. Batches come in order and without gaps."""
+
+    dropped: tuple[BlockId, ...]
+    """Blocks of earlier batches that are no longer canonical, ascending.
+
+    Tasks whose log stood in one of them and that have not started are cancelled. Their logs, where
+    the chain has them again, are in this batch or the next.
+    """
+    logs: tuple[Log, ...]
+    """Of the watched service contracts, in the order of the chain."""
+    blocks: tuple[BlockId, ...]
+    """Blocks that are done with now, ascending; the last one is the cursor.
+
+    All of the last `KEPT_BLOCKS` are listed; in a long range read at once, older ones may be
+    missing.
+    """
+
+
+class LogSink(Protocol):
+    """Who turns confirmed logs into tasks (the tasks' part of the node)."""
+
+    async def history(self) -> Sequence[BlockId]:
+        """The last `KEPT_BLOCKS` blocks of accepted batches, ascending, without dropped ones.
+
+        The last one is the cursor; empty before the first batch.
+        """
+        ...
+
+    async def accept(self, batch: LogBatch) -> None:
+        """Store tasks and history (so the cursor) in one transaction.
+
+        Raises `StorageError`; the same batch then comes again. A log that does not decode is
+        reported and skipped, never an error.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A moment at which the chain is looked at: a new head, and what follows from it."""
+
+    head: BlockRef
+    confirmed: BlockRef
+    touched: frozenset[Address]
+    """Watched contracts with a log that is not yet confirmed or just became so: hints only."""
+    reread: bool
+    """Read everything again: at start, after a reconnect, a deep reorganisation, a contradiction,
+    and every so many blocks."""
+
+
+class ChainObserver(Protocol):
+    """Who acts on new blocks: called one after the other, in a fixed order."""
+
+    async def on_evaluation(self, evaluation: Evaluation) -> None:
+        """Look at the chain; raises `ChainError` if that was not possible.
+
+        An error ends the evaluation for the observers after this one. The next one comes with the
+        next block, with `reread` set.
+        """
+        ...
+
+    def on_unavailable(self) -> None:
+        """The chain cannot be reached, or is not in sync; repeated while that lasts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    """What this node knows of the chain's tip."""
+
+    head: BlockRef | None
+    """The newest processed block; `None` before the first."""
+    confirmed: BlockRef | None
+    problem: str | None
+    """Why the chain is not to be trusted now, in words for an operator; `None`: it is."""
+
+    @property
+    def synced(self) -> bool:
+        """Whether to act on the chain at all: start tasks, send, approve (W-12)."""
+        return self.problem is None and self.head is not None
+
+
+class ChainTip(Protocol):
+    """Where the chain's tip can be looked up and waited for (`keyserver.chain.watcher`)."""
+
+    @property
+    def view(self) -> ChainView:
+        """As of now; a head too old counts as a problem."""
+        ...
+
+    async def next_evaluation(self) -> None:
+        """Return when the next evaluation has been completed by all observers."""
+        ...
+
+
+class WatchedContracts(Protocol):
+    """Which contracts' logs are read (`keyserver.chain.name_registry`)."""
+
+    @property
+    def services(self) -> frozenset[Address]:
+        """Their confirmed logs go to the sink."""
+        ...
+
+    @property
+    def hints(self) -> frozenset[Address]:
+        """Any log of these means that they may have changed."""
+        ...
+
+
+class NodeSetListener(Protocol):
+    """Who is told that the node set has changed; called on the event loop, must not block."""
+
+    def on_node_set(self, before: NodeSetSnapshot, after: NodeSetSnapshot) -> None:
+        """Members, addresses, migration, epoch or staleness are different now."""
+        ...

@@ -1,0 +1,1 @@
+"""Ethereum as data, no node needed: contract calls and logs, transactions, the built contracts."""
