@@ -37,16 +37,10 @@ to the working directory. Amounts are in wei; addresses are 40 hexadecimal digit
 def reference_page() -> str:
     """Return the whole page as Markdown."""
     parts = [_INTRODUCTION]
-    for section, keys in groupby(_by_section(), key=lambda key: key.section):
+    for section, keys in groupby(all_keys().values(), key=lambda key: key.section):
         parts.append(f"## [{section}]\n\n{_section_text(section)}\n\n{_table(keys)}")
     parts += [_lenient_text(), _options_text(), _ignored_text()]
     return "\n".join(parts)
-
-
-def _by_section() -> list[Key]:
-    order = list(dict.fromkeys(key.section for key in all_keys().values()))
-    order.sort(key=lambda name: order.index(name.partition(".")[0]))
-    return sorted(all_keys().values(), key=lambda key: order.index(key.section))
 
 
 def _section_text(section: str) -> str:

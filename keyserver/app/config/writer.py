@@ -25,8 +25,8 @@ _WIDTH = 100
 def render_file(values: Mapping[str, object], *, heading: str) -> str:
     """Return the text of a configuration file with a comment above every key.
 
-    `values` maps dotted keys to TOML values or the typed ones of the model. Raises `ConfigError` for
-    a key that does not exist. A private key cannot be written this way.
+    `values` maps dotted keys to TOML values or the typed ones of the model. Raises `ConfigError`
+    for a key that does not exist. A private key cannot be written this way.
     """
     keys = all_keys()
     for name in values:
