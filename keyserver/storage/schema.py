@@ -1,0 +1,234 @@
+"""The tables, as SQLAlchemy 2 Core describes them; `migrations` builds the same ones step by step.
+
+Byte strings are stored as they are, numbers as integers, structured public values in the
+canonical encoding (`keyserver.model.codec`). A column whose name ends in `_box` is sealed
+(sealing, C2 and C4) and listed in `SEALED_COLUMNS`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+SCHEMA_VERSION: Final = "0001"
+"""The newest migration: four digits, counting up."""
+
+METADATA: Final = MetaData()
+
+
+# --- secrets at rest (sealing, C17) -----------------------------------------------------------
+
+SEAL: Final = Table(
+    "seal",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("record", Text, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    CheckConstraint("id = 1", name="seal_is_one_row"),
+)
+
+SEAL_KEYRING: Final = Table(
+    "seal_keyring",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("box", LargeBinary, nullable=False),
+    CheckConstraint("id = 1", name="seal_keyring_is_one_row"),
+)
+
+
+# --- keys (engine design, sections 4 and 15) --------------------------------------------------
+
+KEY_RECORDS: Final = Table(
+    "key_records",
+    METADATA,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("record_hash", LargeBinary, nullable=False),
+    Column("certified", LargeBinary, nullable=False),
+)
+"""The active record of every key: an encoded `CertifiedRecord`."""
+
+OPEN_RECORDS: Final = Table(
+    "open_records",
+    METADATA,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("record_hash", LargeBinary, primary_key=True),
+    Column("record", LargeBinary, nullable=False),
+    Column("transcript", LargeBinary, nullable=False),
+    Column("holding", LargeBinary),
+)
+"""Undecided records: this node is READY for them, or has their holding certificate."""
+
+KEY_SHARES: Final = Table(
+    "key_shares",
+    METADATA,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("record_hash", LargeBinary, nullable=False),
+    Column("share_box", LargeBinary, nullable=False),
+    Column("share_term", BigInteger, nullable=False),
+)
+"""This node's shares, of active and of undecided records."""
+
+SKIPPED_VERSIONS: Final = Table(
+    "skipped_versions",
+    METADATA,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("decision", LargeBinary, nullable=False),
+)
+"""Versions decided as *nothing*, until a later record carries these decisions."""
+
+DOCUMENT_KEYS: Final = Table(
+    "document_keys",
+    METADATA,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("certified", LargeBinary, nullable=False),
+)
+"""Decided document keys: an encoded `CertifiedDocumentKey`."""
+
+DOCUMENT_CANDIDATES: Final = Table(
+    "document_candidates",
+    METADATA,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("attempt", BigInteger, nullable=False),
+    Column("record_hash", LargeBinary, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)
+"""Document keys this node voted for in an attempt that is not decided."""
+
+SKIPPED_ATTEMPTS: Final = Table(
+    "skipped_attempts",
+    METADATA,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("attempt", BigInteger, primary_key=True),
+    Column("decision", LargeBinary, nullable=False),
+)
+"""Attempts to store a document key that were decided as *nothing*."""
+
+VOTES: Final = Table(
+    "votes",
+    METADATA,
+    Column("subject", LargeBinary, primary_key=True),
+    Column("round", BigInteger, primary_key=True),
+    Column("kind", Integer, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    Column("evidence", LargeBinary, nullable=False),
+)
+"""This node's own votes; never deleted (engine design, section 7.6)."""
+
+
+# --- durable work (chain watcher, section 13) -------------------------------------------------
+
+ROW_ID: Final = BigInteger().with_variant(Integer, "sqlite")
+"""Ascending numbers given by the database; SQLite counts in its own INTEGER only."""
+
+OPEN_TASK: Final = "state IN ('pending', 'running', 'answered', 'held')"
+"""The states in which a task still owes something (`TaskState.is_open`)."""
+
+TASKS: Final = Table(
+    "tasks",
+    METADATA,
+    Column("id", ROW_ID, primary_key=True, autoincrement=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("contract", LargeBinary, nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("key_id", LargeBinary, nullable=False),
+    Column("requester", LargeBinary, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("first_block", BigInteger, nullable=False),
+    Column("first_hash", LargeBinary, nullable=False),
+    Column("first_log", Integer),
+    Column("last_block", BigInteger, nullable=False),
+    Column("last_hash", LargeBinary, nullable=False),
+    Column("last_log", Integer),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_block", BigInteger, nullable=False),
+    Column("result", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("closed_block", BigInteger),
+    Column("revision", BigInteger, nullable=False),
+    Index(
+        "one_open_task",
+        "chain_id",
+        "contract",
+        "kind",
+        "key_id",
+        "requester",
+        unique=True,
+        sqlite_where=text(OPEN_TASK),
+        postgresql_where=text(OPEN_TASK),
+    ),
+    Index("tasks_of_key", "chain_id", "key_id"),
+    Index("tasks_by_state", "chain_id", "state", "next_attempt_block"),
+    sqlite_autoincrement=True,
+)
+
+OUTBOX: Final = Table(
+    "outbox",
+    METADATA,
+    Column("id", ROW_ID, primary_key=True, autoincrement=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("task_id", ROW_ID, ForeignKey("tasks.id", name="outbox_task"), nullable=False),
+    Column("epoch_contract", LargeBinary, nullable=False),
+    Column("epoch_change", BigInteger, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("sender", LargeBinary, nullable=False),
+    Column("contract", LargeBinary, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("bound_to_epoch", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("nonce", BigInteger),
+    Column("attempts", LargeBinary, nullable=False),
+    Column("mined", LargeBinary),
+    Column("failures", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    UniqueConstraint(
+        "task_id", "epoch_contract", "epoch_change", "method", "sender", name="one_answer"
+    ),
+    Index("outbox_by_sender", "chain_id", "sender", "state"),
+    sqlite_autoincrement=True,
+)
+
+LOG_CURSORS: Final = Table(
+    "log_cursors",
+    METADATA,
+    Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("contract", LargeBinary, primary_key=True),
+    Column("block", BigInteger, nullable=False),
+    Column("block_hash", LargeBinary, nullable=False),
+)
+"""The last block whose logs of a contract have become tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedColumn:
+    """Where boxes are, and what names the row in their context (sealing, C4.3)."""
+
+    table: str
+    column: str
+    key_columns: tuple[str, ...]
+
+
+SHARE_BOX: Final = SealedColumn("key_shares", "share_box", ("key_id", "version"))
+
+SEALED_COLUMNS: Final = (SHARE_BOX,)
+"""Every column that holds boxes; a test compares it with the tables."""
