@@ -7,7 +7,7 @@ nothing about errors raises `ChainUnavailableError` for any trouble of the conne
 `WrongChainError` when no endpoint is on the configured chain.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
@@ -68,6 +68,14 @@ class SendRefusedError(ChainError):
 
 
 @dataclass(frozen=True, slots=True)
+class BlockId:
+    """A block by number and hash."""
+
+    number: int
+    hash: Hash32
+
+
+@dataclass(frozen=True, slots=True)
 class BlockRef:
     """A block's header, as far as we look at it."""
 
@@ -78,6 +86,11 @@ class BlockRef:
     """Unix seconds, as the block says."""
     base_fee: int | None
     """Wei per gas; `None` on a chain without EIP-1559."""
+
+    @property
+    def id(self) -> BlockId:
+        """Number and hash."""
+        return BlockId(self.number, self.hash)
 
 
 class BlockTag(Enum):
@@ -91,8 +104,8 @@ class BlockTag(Enum):
 HEAD: Literal["head"] = "head"
 """Read at whatever block the endpoint has as its latest."""
 
-At = BlockRef | Literal["head"]
-"""Where a read happens; a `BlockRef` pins it to exactly that block."""
+At = BlockId | BlockRef | Literal["head"]
+"""Where a read happens; a block pins it to exactly that one, by its hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +199,7 @@ class ChainClient(Protocol):
         """The canonical blocks of these numbers, in one batch."""
         ...
 
-    async def endpoints_agree(self, block: BlockRef) -> bool:
+    async def endpoints_agree(self, block: BlockId) -> bool:
         """Whether no endpoint that answers has another block at this height."""
         ...
 
@@ -249,7 +262,7 @@ class ChainClient(Protocol):
         """Whether the endpoint has the transaction, mined or in its pool."""
         ...
 
-    def heads(self) -> AsyncIterator[BlockRef]:
+    def heads(self) -> AsyncGenerator[BlockRef, None]:
         """New latest blocks as they appear, the present one first.
 
         Blocks in between may be missing, and the number may go down in a reorganisation. A block

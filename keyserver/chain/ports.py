@@ -4,20 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from keyserver.chain.client import BlockRef, Log
-from keyserver.model.identifiers import Address, Hash32
+from keyserver.chain.client import BlockId, BlockRef, Log
+from keyserver.model.identifiers import Address
 from keyserver.model.node_set import NodeSetSnapshot
 
 KEPT_BLOCKS = 128
 """How many blocks a log sink remembers, and how deep a reorganisation is followed exactly."""
-
-
-@dataclass(frozen=True, slots=True)
-class BlockId:
-    """A block by number and hash."""
-
-    number: int
-    hash: Hash32
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +28,8 @@ class LogBatch:
     """Blocks that are done with now, ascending; the last one is the cursor.
 
     All of the last `KEPT_BLOCKS` are listed; in a long range read at once, older ones may be
-    missing.
+    missing. Empty when a reorganisation only took blocks away: the cursor is then the last block
+    that is left.
     """
 
 
@@ -64,7 +57,7 @@ class Evaluation:
     """A moment at which the chain is looked at: a new head, and what follows from it."""
 
     head: BlockRef
-    confirmed: BlockRef
+    confirmed: BlockId
     touched: frozenset[Address]
     """Watched contracts with a log that is not yet confirmed or just became so: hints only."""
     reread: bool
@@ -94,7 +87,7 @@ class ChainView:
 
     head: BlockRef | None
     """The newest processed block; `None` before the first."""
-    confirmed: BlockRef | None
+    confirmed: BlockId | None
     problem: str | None
     """Why the chain is not to be trusted now, in words for an operator; `None`: it is."""
 
@@ -128,6 +121,14 @@ class WatchedContracts(Protocol):
     @property
     def hints(self) -> frozenset[Address]:
         """Any log of these means that they may have changed."""
+        ...
+
+    def is_due(self, block_number: int, touched: frozenset[Address]) -> bool:
+        """Whether to look the addresses up at this block, given who has logged."""
+        ...
+
+    async def refresh(self, head: BlockRef, confirmed: BlockId, *, verify: bool) -> None:
+        """Look the addresses up; `verify`: also whether there still are contracts there."""
         ...
 
 
