@@ -189,7 +189,14 @@ class TryAgain:
     reason: str
 
 
-Disposition = Answered | NothingOwed | NotMember | WaitUntil | TryAgain
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """What was found out earlier is worthless now: forget it and begin again (W-30)."""
+
+    reason: str
+
+
+Disposition = Answered | NothingOwed | NotMember | WaitUntil | TryAgain | Discard
 
 
 class TaskHandler(Protocol):
@@ -201,12 +208,4 @@ class TaskHandler(Protocol):
         `head` is the number of the latest block. Raises `KeyServerError` for retriable trouble
         that needs no other treatment than `TryAgain`.
         """
-        ...
-
-
-class Wakes(Protocol):
-    """Somebody who wants to know that there is work."""
-
-    def wake(self) -> None:
-        """Look at the store soon; called on the event loop, returns at once."""
         ...

@@ -45,4 +45,4 @@ def hopeless_from(node_set: NodeSet, first_seen: int, interval: int) -> int:
 
 def backoff(attempts: int, interval: int) -> int:
     """Blocks to wait after so many attempts without result, >= 1: +30, +60, .. +240 (W-15)."""
-    return interval * min(2 ** min(attempts - 1, 3), 8)
+    return interval << min(attempts - 1, 3)

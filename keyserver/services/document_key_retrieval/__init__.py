@@ -1,0 +1,1 @@
+"""Shadow retrieval of document keys (contract: `bindings`; what to do: `handler`)."""

@@ -1,0 +1,1 @@
+"""Storing of document keys (contracts: `bindings`; what to do: `handler`)."""

@@ -1,0 +1,59 @@
+"""The service contracts this node knows: the only place that lists them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from keyserver.services.base import HandlerTools, ServiceContract
+from keyserver.services.document_key_retrieval.bindings import DocumentKeyRetrieval
+from keyserver.services.document_key_retrieval.handler import CommonHandler, PersonalHandler
+from keyserver.services.document_key_store.bindings import DocumentKeyStore
+from keyserver.services.document_key_store.handler import StoreHandler
+from keyserver.services.server_key_generation.bindings import ServerKeyGeneration
+from keyserver.services.server_key_generation.handler import GenerationHandler
+from keyserver.services.server_key_retrieval.bindings import ServerKeyRetrieval
+from keyserver.services.server_key_retrieval.handler import RetrievalHandler
+from keyserver.tasks.model import TaskKind
+from keyserver.tasks.ports import TaskHandler
+
+HandlerFactory = Callable[[HandlerTools, ServiceContract], TaskHandler]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A contract and what is done about its requests."""
+
+    contract: ServiceContract
+    handlers: Mapping[TaskKind, HandlerFactory]
+
+
+SERVICES: Final[tuple[Service, ...]] = (
+    Service(ServerKeyGeneration(), {TaskKind.GENERATE_SERVER_KEY: GenerationHandler}),
+    Service(ServerKeyRetrieval(), {TaskKind.RETRIEVE_SERVER_KEY: RetrievalHandler}),
+    Service(DocumentKeyStore(), {TaskKind.STORE_DOCUMENT_KEY: StoreHandler}),
+    Service(
+        DocumentKeyRetrieval(),
+        {
+            TaskKind.RETRIEVE_COMMON: CommonHandler,
+            TaskKind.RETRIEVE_PERSONAL: PersonalHandler,
+        },
+    ),
+)
+"""In the order in which their pending lists are read."""
+
+CONTRACTS: Final[tuple[ServiceContract, ...]] = tuple(service.contract for service in SERVICES)
+"""The contracts alone; a combined contract is all of them at one address."""
+
+CONTRACT_OF: Final[Mapping[TaskKind, ServiceContract]] = {
+    kind: contract for contract in CONTRACTS for kind in contract.kinds
+}
+"""Which contract a kind of task comes from."""
+
+
+def handlers(tools: HandlerTools) -> Mapping[TaskKind, TaskHandler]:
+    """A handler for every kind of task."""
+    return {
+        kind: factory(tools, service.contract)
+        for service in SERVICES
+        for kind, factory in service.handlers.items()
+    }

@@ -1,0 +1,1 @@
+"""Generation of server keys (contracts: `bindings`; what to do: `handler`)."""

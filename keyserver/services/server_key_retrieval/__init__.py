@@ -1,0 +1,1 @@
+"""Retrieval of server keys (contracts: `bindings`; what to do: `handler`)."""
