@@ -4,29 +4,13 @@ It finds the record, chooses whom to ask, and retries without those who failed; 
 of that (architecture, section 5).
 """
 
-from dataclasses import dataclass
 from typing import Protocol
 
-from keyserver.crypto.curve import Point
 from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
 from keyserver.model.requests import Credential
 from keyserver.sessions.core import KeyState
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowResult:
-    """A document key in shadow form (engine design, section 10)."""
-
-    decrypted_secret: Point
-    common_point: Point
-    """The stored one for even thresholds, its negation for odd ones."""
-    shadows: tuple[bytes, ...]
-    """t + 1 ECIES messages of 145 bytes."""
-    nodes: tuple[NodeId, ...]
-    """Who made them, in the same order."""
-    shadow_commitments: tuple[Point, ...]
-    """`shadow * G` of each, so that the requester can check what it decrypts."""
+from keyserver.sessions.outcomes import ShadowResult
 
 
 class KeyServerApi(Protocol):
@@ -64,3 +48,6 @@ class KeyServerApi(Protocol):
     def connected(self) -> frozenset[NodeId]:
         """Peers with a connection now."""
         ...
+
+
+__all__ = ["KeyServerApi", "ShadowResult"]

@@ -7,8 +7,8 @@ for itself, from what it holds itself.
 from dataclasses import dataclass
 from typing import Protocol
 
-from keyserver.crypto.curve import Point
-from keyserver.model.identifiers import Address, KeyId, NodeId
+from keyserver.model.identifiers import KeyId
+from keyserver.sessions.outcomes import ShadowReady
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +25,6 @@ class DocumentInstalled:
     key_id: KeyId
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowReady:
-    """This node is one of the t + 1 that decrypted for a request on a contract."""
-
-    contract: Address
-    key_id: KeyId
-    requester: Point
-    participants: tuple[NodeId, ...]
-    decrypted_secret: Point
-    shadow: bytes
-    """ECIES of this node's shadow to the requester, 145 bytes."""
-
-
 Outcome = RecordInstalled | DocumentInstalled | ShadowReady
 
 
@@ -47,3 +34,6 @@ class OutcomeListener(Protocol):
     def on_outcome(self, outcome: Outcome) -> None:
         """Take note; whatever must be durable the listener writes itself."""
         ...
+
+
+__all__ = ["DocumentInstalled", "Outcome", "OutcomeListener", "RecordInstalled", "ShadowReady"]

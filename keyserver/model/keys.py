@@ -106,6 +106,24 @@ class HoldingCertificate:
     transcript: Hash32
     signatures: tuple[NodeSignature, ...]
 
+    def prepares(self, record: "KeyRecord") -> "PreparedCertificate":
+        """The same signatures as votes of round 0 for the record."""
+        return PreparedCertificate(0, record.hash, self.transcript, self.signatures)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCertificate:
+    """PREPARE signatures of one round and value by a quorum of the deciding committee.
+
+    For a record in round 0 these are the READY signatures of its holding certificate, and
+    `transcript` is what they were given for; in every other case it is `None`.
+    """
+
+    round: U32
+    value: Hash32
+    transcript: Hash32 | None
+    signatures: tuple[NodeSignature, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -4,13 +4,14 @@ Engine design, sections 6, 6.1 and 6.2. What only the chain can tell (is the req
 the requester the permission) is left to an `Authorise` effect; everything else is decided here.
 """
 
-import struct
 from dataclasses import dataclass
+from typing import TypedDict
 
-from keyserver.crypto.curve import ORDER, Point, Scalar, add, mul_base, mul_public
-from keyserver.crypto.errors import CryptoError, InvalidProofError
+from keyserver.crypto.credentials import bound_context, credential_statement, legacy_context
+from keyserver.crypto.curve import ORDER, Point
+from keyserver.crypto.errors import CryptoError
 from keyserver.crypto.hashing import keccak256
-from keyserver.crypto.proofs import Equation, Statement, verify
+from keyserver.crypto.proofs import verify
 from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import Address, Hash32, Nonce32
 from keyserver.model.requests import (
@@ -26,7 +27,6 @@ from keyserver.model.requests import (
     Request,
 )
 from keyserver.sessions.core import Authorise, Context, Policy, Refusal, Refused
-from keyserver.sessions.identity import digest, node_bytes
 
 MAX_BOUND_LIFETIME_S = 600
 """How far ahead the expiry of a bound credential may lie."""
@@ -103,16 +103,15 @@ def _recipient(ctx: Context, credential: Credential) -> Point | None:
     match credential:
         case LegacyCredential():
             _check_key_id(ctx)
-            context = _opening_context("tks/1/ctx/credential", ctx)
-            _check_possession(context, Scalar(int.from_bytes(request.key_id, "big")), credential)
+            context = legacy_context(**opening_fields(ctx))
+            _check_possession(context, request.key_id, credential)
             return credential.requester
         case BoundCredential():
             if not ctx.now <= credential.not_after <= ctx.now + MAX_BOUND_LIFETIME_S:
                 raise Refused(Refusal.BAD, "the credential has expired or lives too long")
             bound = bound_digest(request, credential.not_after, credential.nonce, ctx.policy)
-            context = _opening_context("tks/1/ctx/bound", ctx, bound)
-            z = Scalar(int.from_bytes(bound, "big") % ORDER)
-            _check_possession(context, z, credential)
+            context = bound_context(**opening_fields(ctx), digest=bound)
+            _check_possession(context, bound, credential)
             return credential.requester
         case OnChainPublic():
             return credential.requester
@@ -140,37 +139,39 @@ def _check_key_id(ctx: Context) -> None:
         raise Refused(Refusal.POLICY, "generators are checked against a bound credential only")
 
 
-def _opening_context(tag: str, ctx: Context, *more: bytes) -> Hash32:
-    request = ctx.request
-    return digest(
-        tag,
-        node_bytes(ctx.coordinator),
-        ctx.boot_nonce,
-        struct.pack(">Q", ctx.counter),
-        bytes([request.operation_number]),
-        request.key_id,
-        struct.pack(">I", len(request.payload)) + request.payload,
-        *more,
+class OpeningFields(TypedDict):
+    """What the proof of a credential is bound to: one session and one request."""
+
+    coordinator: Point
+    boot_nonce: bytes
+    counter: int
+    operation: int
+    key_id: bytes
+    payload: bytes
+
+
+def opening_fields(ctx: Context) -> OpeningFields:
+    """The fields that `legacy_context` and `bound_context` take."""
+    return OpeningFields(
+        coordinator=ctx.coordinator.point,
+        boot_nonce=ctx.boot_nonce,
+        counter=ctx.counter,
+        operation=ctx.request.operation_number,
+        key_id=ctx.request.key_id,
+        payload=ctx.request.payload,
     )
 
 
 def _check_possession(
-    context: Hash32, z: Scalar, credential: LegacyCredential | BoundCredential
+    context: bytes, signed: bytes, credential: LegacyCredential | BoundCredential
 ) -> None:
     try:
-        verify(credential_statement(context, z, credential), credential.proof)
-    except (InvalidProofError, CryptoError) as problem:
+        statement = credential_statement(
+            context, signed, credential.requester, credential.nonce_point
+        )
+        verify(statement, credential.proof)
+    except CryptoError as problem:
         raise Refused(Refusal.BAD, f"credential: {problem}") from problem
-
-
-def credential_statement(
-    context: Hash32, z: Scalar, credential: LegacyCredential | BoundCredential
-) -> Statement:
-    """Knowledge of `s` with `s*R = z*G + r*X`: of a valid signature with this `R` by `X`."""
-    r = Scalar(int.from_bytes(credential.nonce_point.raw64[:32], "big") % ORDER)
-    base = None if z.is_zero else mul_base(z)
-    target = add(base, mul_public(credential.requester, r))
-    return Statement(context, (Equation(target, ((0, credential.nonce_point),)),))
 
 
 def bound_digest(request: Request, not_after: int, nonce: Nonce32, policy: Policy) -> Hash32:

@@ -12,6 +12,7 @@ from keyserver.model.keys import (
     Decision,
     HoldingCertificate,
     KeyRecord,
+    PreparedCertificate,
 )
 from keyserver.model.quorums import Quorums
 from keyserver.sessions.core import Refusal, Refused, VoteKind
@@ -53,6 +54,23 @@ def check_holding(record: KeyRecord, holding: HoldingCertificate, quorums: Quoru
         raise Refused(Refusal.BAD, "too few holders signed the record")
     for entry in holding.signatures:
         signed = ready_digest(record.hash, holding.transcript, entry.node)
+        check_signature(signed, entry.signature, entry.node)
+
+
+def check_prepared(
+    subject: Hash32, prepared: PreparedCertificate, voters: tuple[NodeId, ...], quorums: Quorums
+) -> None:
+    """Check that a quorum of the deciding committee prepared the certificate's value."""
+    if len(distinct_signers(prepared.signatures, voters)) < quorums.agreement:
+        raise Refused(Refusal.BAD, "too few nodes prepared the value")
+    if prepared.transcript is not None and prepared.round != 0:
+        raise Refused(Refusal.BAD, "READY signatures are votes of round 0 only")
+    for entry in prepared.signatures:
+        signed = (
+            vote_digest(VoteKind.PREPARE, subject, prepared.round, prepared.value, entry.node)
+            if prepared.transcript is None
+            else ready_digest(prepared.value, prepared.transcript, entry.node)
+        )
         check_signature(signed, entry.signature, entry.node)
 
 

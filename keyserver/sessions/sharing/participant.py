@@ -302,7 +302,7 @@ def _on_cert(ctx: Context, phase: AwaitingCert, cert: Cert) -> Step[Phase]:
     committed = Persist(
         (
             PutHolding(record, holding),
-            CastVote(subject, 0, VoteKind.COMMIT, record.hash, encode(holding)),
+            CastVote(subject, 0, VoteKind.COMMIT, record.hash, encode(holding.prepares(record))),
         )
     )
     signed = vote_digest(VoteKind.COMMIT, subject, 0, record.hash, ctx.me)

@@ -1,0 +1,16 @@
+"""All session types; the one place that lists them."""
+
+from typing import Any
+
+from keyserver.sessions.core import SessionType
+from keyserver.sessions.retrieval import RETRIEVAL
+from keyserver.sessions.sharing import GENERATION
+from keyserver.sessions.storing import STORING
+from keyserver.sessions.wire import MessageTable
+
+SESSION_TYPES: tuple[SessionType[Any], ...] = (GENERATION, STORING, RETRIEVAL)
+
+MESSAGE_TABLE = MessageTable(SESSION_TYPES)
+
+OPENINGS = {session_type.messages[0]: session_type for session_type in SESSION_TYPES}
+"""Which message opens which session at a participant."""

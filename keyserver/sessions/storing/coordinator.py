@@ -1,0 +1,207 @@
+"""The coordinator's part of storing a document key (engine design, section 8)."""
+
+from dataclasses import dataclass, replace
+
+from keyserver.model.identifiers import NodeId
+from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, Decision, NodeSignature
+from keyserver.model.requests import StoreDocumentKey
+from keyserver.sessions.authentication import authenticate
+from keyserver.sessions.certificates import document_subject, vote_digest
+from keyserver.sessions.core import (
+    Completed,
+    Context,
+    DeniedError,
+    Event,
+    Failed,
+    PeerLost,
+    Received,
+    Refusal,
+    Refused,
+    Send,
+    SetTimer,
+    Step,
+    TimerFired,
+    UnavailableError,
+    VoteKind,
+)
+from keyserver.sessions.identity import check_signature
+from keyserver.sessions.messages import Refuse
+from keyserver.sessions.rounds import Round
+from keyserver.sessions.storing.messages import (
+    StoreAck,
+    StoreCert,
+    StoreCommit,
+    Stored,
+    StorePropose,
+)
+from keyserver.sessions.storing.phases import (
+    AwaitingAcks,
+    AwaitingCommits,
+    CoordinatorPhase,
+    Phase,
+    Proposal,
+)
+
+CHAIN_WAIT_S = 25.0
+"""Added to the first round where nodes may wait for their own view of the chain."""
+
+GRACE_S = 3.0
+"""How long to wait for the rest of the nodes once a quorum has voted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The key under which to store, and the attempts that were given up before."""
+
+    record: CertifiedRecord
+    skipped: tuple[Decision, ...]
+
+
+def start(ctx: Context, target: Target) -> Step[Phase]:
+    """Propose to the connected members of the record's committee."""
+    authentic = authenticate(ctx)
+    operation, record = authentic.operation, target.record.record
+    if not isinstance(operation, StoreDocumentKey):
+        raise Refused(Refusal.BAD, "the request is not one to store a document key")
+    if ctx.key.document is not None:
+        raise DeniedError("a document key is stored already", "DocumentKeyAlreadyStored")
+    if authentic.requester != record.author:
+        raise DeniedError("the requester is not the author of the key", "AccessDenied")
+    asked = [node for node in record.nodes if node in ctx.connected]
+    if len(asked) < _start_quorum(ctx, len(record.committee)):
+        raise UnavailableError("not all nodes of the set are connected", "NodeDisconnected")
+    proposal = Proposal(record, operation.document, len(target.skipped) + 1, target.skipped)
+    propose = StorePropose(
+        ctx.counter,
+        ctx.request,
+        record.hash,
+        proposal.attempt,
+        proposal.skipped,
+        proposal.document,
+    )
+    wait = _round_s(len(asked)) + (CHAIN_WAIT_S if authentic.chain_check else 0)
+    sends = [Send(node, propose) for node in asked]
+    phase = AwaitingAcks(proposal, Round.among(asked), denied=0, error="")
+    return Step(phase, (SetTimer("round", wait), *sends))
+
+
+def step(ctx: Context, phase: CoordinatorPhase, event: Event) -> Step[Phase]:
+    """What follows from an event; an answer that is late or not asked for changes nothing."""
+    match phase, event:
+        case AwaitingAcks(), Received(sender, StoreAck() as ack):
+            return _on_ack(ctx, phase, sender, ack)
+        case AwaitingAcks(), Received(sender, Refuse() as refuse):
+            return _on_refuse(ctx, phase, sender, refuse.refusal)
+        case AwaitingCommits(), Received(sender, StoreCommit() as commit):
+            return _on_commit(ctx, phase, sender, commit)
+        case AwaitingAcks(), TimerFired("grace"):
+            return _acks_done(ctx, phase, grace_over=True)
+        case _, Received(sender, Refuse()) | PeerLost(sender):
+            return _without(ctx, phase, frozenset({sender}))
+        case _, TimerFired("round"):
+            return _without(ctx, phase, phase.round.waiting)
+        case _:
+            return Step(phase)
+
+
+def _round_s(nodes: int) -> float:
+    return 10 + 0.04 * nodes
+
+
+def _start_quorum(ctx: Context, committee: int) -> int:
+    wanted = ctx.policy.generation_quorum
+    agreement = ctx.quorums(committee).agreement
+    return committee if wanted is None else max(agreement, min(wanted, committee))
+
+
+def _on_ack(ctx: Context, phase: AwaitingAcks, sender: NodeId, ack: StoreAck) -> Step[Phase]:
+    if not phase.round.expects(sender):
+        return Step(phase)
+    _check_vote(VoteKind.PREPARE, phase.proposal, sender, ack)
+    return _acks_done(ctx, replace(phase, round=phase.round.add(sender, ack.signature)))
+
+
+def _check_vote(
+    kind: VoteKind, proposal: Proposal, sender: NodeId, vote: StoreAck | StoreCommit
+) -> None:
+    subject = document_subject(proposal.record.key_id, proposal.attempt)
+    signed = vote_digest(kind, subject, 0, proposal.value, sender)
+    check_signature(signed, vote.signature, sender)
+
+
+def _on_refuse(ctx: Context, phase: AwaitingAcks, sender: NodeId, refusal: Refusal) -> Step[Phase]:
+    if not phase.round.expects(sender):
+        return Step(phase)
+    error = _FINAL.get(refusal, "")
+    refused = replace(
+        phase,
+        round=phase.round.drop(frozenset({sender})),
+        denied=phase.denied + (1 if error else 0),
+        error=error if sender == ctx.me else phase.error,
+    )
+    return _acks_done(ctx, refused)
+
+
+_FINAL = {
+    Refusal.DENIED: "AccessDenied",
+    Refusal.POLICY: "AccessDenied",
+    Refusal.BAD: "InvalidMessage",
+    Refusal.EXISTS: "DocumentKeyAlreadyStored",
+}
+
+
+def _acks_done(ctx: Context, phase: AwaitingAcks, *, grace_over: bool = False) -> Step[Phase]:
+    needed = ctx.quorums(len(phase.proposal.record.committee)).agreement
+    if phase.round.possible < needed:
+        return Step(Failed(_too_few(phase)))
+    if len(phase.round.answers) < needed or not (phase.round.is_complete or grace_over):
+        entered = len(phase.round.answers) == needed
+        return Step(phase, (SetTimer("grace", GRACE_S),) if entered else ())
+    prepared = _signatures(phase.round)
+    members = [entry.node for entry in prepared]
+    sends = [Send(node, StoreCert(prepared)) for node in members]
+    waiting = AwaitingCommits(phase.proposal, prepared, Round.among(members))
+    return Step(waiting, (SetTimer("round", _round_s(len(members))), *sends))
+
+
+def _too_few(phase: AwaitingAcks) -> DeniedError | UnavailableError:
+    """Final only for what this node itself found."""
+    if phase.error:
+        return DeniedError("this node refuses to store the document key", phase.error)
+    return UnavailableError("too few nodes store the document key", "NodeDisconnected")
+
+
+def _signatures(round_: Round[Signature]) -> tuple[NodeSignature, ...]:
+    return tuple(NodeSignature(node, signature) for node, signature in round_.in_order())
+
+
+def _on_commit(
+    ctx: Context, phase: AwaitingCommits, sender: NodeId, commit: StoreCommit
+) -> Step[Phase]:
+    if not phase.round.expects(sender):
+        return Step(phase)
+    _check_vote(VoteKind.COMMIT, phase.proposal, sender, commit)
+    return _commits_done(ctx, replace(phase, round=phase.round.add(sender, commit.signature)))
+
+
+def _commits_done(ctx: Context, phase: AwaitingCommits) -> Step[Phase]:
+    proposal = phase.proposal
+    needed = ctx.quorums(len(proposal.record.committee)).agreement
+    if len(phase.round.answers) < needed:
+        if phase.round.possible >= needed:
+            return Step(phase)
+        return Step(Failed(UnavailableError("too few nodes committed", "NodeDisconnected")))
+    decision = Decision(0, proposal.value, _signatures(phase.round))
+    certified = CertifiedDocumentKey(
+        proposal.document, proposal.record.hash, proposal.attempt, decision
+    )
+    members = [entry.node for entry in phase.prepared]
+    return Step(Completed(certified), tuple(Send(node, Stored(decision)) for node in members))
+
+
+def _without(ctx: Context, phase: CoordinatorPhase, nodes: frozenset[NodeId]) -> Step[Phase]:
+    match phase:
+        case AwaitingAcks():
+            return _acks_done(ctx, replace(phase, round=phase.round.drop(nodes)))
+        case AwaitingCommits():
+            return _commits_done(ctx, replace(phase, round=phase.round.drop(nodes)))
