@@ -8,6 +8,7 @@ from keyserver.engine.key_server import KeyServerApi
 from keyserver.engine.ports import NodeSets
 from keyserver.evm.abi import AbiError, Function
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
+from keyserver.model.quorums import Quorums
 from keyserver.model.requests import Operation
 from keyserver.tasks.model import (
     NO_REQUESTER,
@@ -157,9 +158,17 @@ class HandlerTools:
 
     @property
     def set_in_doubt(self) -> bool:
-        """Whether a record may just be arriving, so that "not found" would be premature."""
+        """Whether "not found" would be premature.
+
+        So it is while the set is stale or migrating, since a record may just be arriving, and
+        while too few peers are connected to have asked a quorum.
+        """
         snapshot = self.node_sets.snapshot
-        return snapshot.stale or snapshot.migration is not None
+        if snapshot.stale or snapshot.migration is not None:
+            return True
+        nodes = frozenset(snapshot.current.nodes)
+        reached = len((self.key_server.connected & nodes) | {self.me})
+        return reached < Quorums.of(len(nodes)).agreement
 
 
 def requests_in_log(

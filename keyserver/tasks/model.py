@@ -5,7 +5,7 @@ a new task, confirms one that is known, or is no news. Stores apply these functi
 transactions and decide nothing themselves.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum, unique
 from typing import Final
@@ -29,6 +29,8 @@ class TaskKind(IntEnum):
     """The common stage of a shadow retrieval."""
     RETRIEVE_PERSONAL = 5
     """The personal stage of a shadow retrieval."""
+    COLLECT_FEES = 16
+    """Not asked by anybody: fees of a contract that are worth collecting (W-34)."""
 
 
 @unique
@@ -126,13 +128,11 @@ class SeenRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class LogCursor:
-    """The last block whose logs of one contract have become tasks."""
+class ReadBlock:
+    """A block whose logs have become tasks; the newest one is where reading goes on."""
 
-    chain_id: int
-    contract: Address
-    block: int
-    block_hash: Hash32
+    number: int
+    hash: Hash32
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,10 +275,11 @@ def answers_request(task: Task, mined_block: int) -> bool:
     return mined_block > task.last_seen.block
 
 
-def vanished(task: Task, ancestor: int) -> bool:
-    """Whether a reorganisation to block `ancestor` took the log of a task that has not started.
+def vanished(task: Task, dropped: Collection[Hash32]) -> bool:
+    """Whether a reorganisation took the log of a task that has not started.
 
-    Such a task is deleted; if the new branch has the request as well, its log opens it again.
+    `dropped` are the hashes of the blocks that left the chain. Such a task is deleted; if the new
+    branch has the request as well, its log opens it again.
     """
     not_started = task.state in (TaskState.PENDING, TaskState.HELD) and not task.result
-    return not_started and task.first_seen.in_log and task.first_seen.block > ancestor
+    return not_started and task.first_seen.in_log and task.first_seen.block_hash in dropped

@@ -16,9 +16,6 @@ from keyserver.tasks.model import IllegalTransitionError, SetEpoch
 U128 = Annotated[int, UInt(16)]
 """Amounts of wei."""
 
-NO_TASK: Final = 0
-"""Task id of an entry that answers no request, such as the collection of fees."""
-
 
 @unique
 class OutboxState(Enum):

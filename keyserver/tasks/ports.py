@@ -7,7 +7,7 @@ from typing import Protocol
 
 from keyserver.model.identifiers import Address, Hash32, KeyId
 from keyserver.sessions.core import Verdict
-from keyserver.tasks.model import LogCursor, SeenRequest, Task, TaskKey
+from keyserver.tasks.model import ReadBlock, SeenRequest, Task, TaskKey
 from keyserver.tasks.outbox import Answer, OutboxEntry
 
 
@@ -16,33 +16,39 @@ class StaleRowError(Exception):
 
 
 class TaskStore(Protocol):
-    """Tasks and log cursors at rest, of one chain.
+    """Tasks and the blocks they were read from, at rest, of one chain.
 
     A store is opened for one chain id; rows of other chains stay untouched and unseen. Every
     method is one transaction, durable when it returns. A row that does not parse raises
     `StorageError` where it is asked for by name, and is left out, with a log line, of lists.
     """
 
-    async def admit(
-        self, requests: Sequence[SeenRequest], cursors: Sequence[LogCursor] = ()
-    ) -> int:
-        """Record sightings and move cursors in one transaction (W-03).
+    async def admit(self, requests: Sequence[SeenRequest]) -> int:
+        """Record sightings; returns how many tasks were opened.
 
         Applies `keyserver.tasks.model.admit` to each sighting, in order, against the newest task
-        of its key, and `new_task` where it says so. Returns how many tasks were opened.
+        of its key, and `new_task` where it says so.
         """
         ...
 
-    async def rewind(self, cursors: Sequence[LogCursor]) -> int:
-        """Go back: set these cursors and delete the tasks whose log is gone, in one transaction.
+    async def accept_blocks(
+        self,
+        *,
+        dropped: Sequence[ReadBlock],
+        requests: Sequence[SeenRequest],
+        blocks: Sequence[ReadBlock],
+        keep: int,
+    ) -> int:
+        """Move on in the chain, all in one transaction (W-01, W-03).
 
-        Concerns tasks of each cursor's contract for which `vanished(task, cursor.block)` holds.
-        Returns how many were deleted.
+        Deletes the tasks for which `vanished` holds with the hashes of `dropped`, takes `dropped`
+        out of the history, admits `requests`, appends `blocks` and cuts the history to its newest
+        `keep`. Returns how many tasks were opened.
         """
         ...
 
-    async def cursors(self) -> Sequence[LogCursor]:
-        """Where reading of each contract has come to."""
+    async def history(self) -> Sequence[ReadBlock]:
+        """The newest blocks accepted, ascending, without dropped ones; empty at first."""
         ...
 
     async def task(self, task_id: int) -> Task | None:
