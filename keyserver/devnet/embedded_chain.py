@@ -18,7 +18,8 @@ from types import TracebackType
 from keyserver.devnet import embedded_json as codec
 from keyserver.devnet.embedded_errors import RpcError
 from keyserver.devnet.embedded_node import EmbeddedNode
-from keyserver.devnet.embedded_server import LOOPBACK, RpcServer
+from keyserver.devnet.embedded_server import RpcServer
+from keyserver.devnet.local_chain import LOOPBACK
 
 DEFAULT_CHAIN_ID = 1337
 

@@ -16,12 +16,7 @@ from eth_typing import Address
 from keyserver.devnet.embedded_errors import RpcError, invalid_params
 from keyserver.devnet.embedded_evm import Block, Call, Evm, Executed
 from keyserver.devnet.embedded_mempool import Mempool
-
-DEFAULT_BALANCE_WEI = 1_000_000 * 10**18
-"""What every funded account has at the start."""
-
-DEVELOPMENT_KEYS = tuple(PrivateKey(number.to_bytes(32, "big")) for number in range(1, 11))
-"""The published keys of eth-tester's ten accounts; worthless on any other chain."""
+from keyserver.devnet.local_chain import DEVELOPMENT_BALANCE_WEI, DEVELOPMENT_PRIVATE_KEYS
 
 MAX_TRANSACTIONS_PER_BLOCK = 50
 SAFE_DEPTH = 1
@@ -52,11 +47,13 @@ class EmbeddedNode:
 
         `clock` gives Unix seconds; block timestamps follow it but never fall behind the parent's.
         """
-        accounts = [key.public_key.to_canonical_address() for key in DEVELOPMENT_KEYS]
-        self.key_by_account = dict(zip(accounts, DEVELOPMENT_KEYS, strict=True))
+        keys = [PrivateKey(key) for key in DEVELOPMENT_PRIVATE_KEYS]
+        self.key_by_account = {key.public_key.to_canonical_address(): key for key in keys}
         self.evm = Evm(
             chain_id=chain_id,
-            balance_by_address=dict.fromkeys([*accounts, *funded], DEFAULT_BALANCE_WEI),
+            balance_by_address=dict.fromkeys(
+                [*self.key_by_account, *funded], DEVELOPMENT_BALANCE_WEI
+            ),
         )
         self.mempool = Mempool()
         self._automine = True

@@ -14,8 +14,8 @@ from keyserver.devnet.embedded_evm import Block
 from keyserver.devnet.embedded_json import JsonObject, LogFilter
 from keyserver.devnet.embedded_node import EmbeddedNode
 from keyserver.devnet.embedded_rpc import Dispatcher, Method
+from keyserver.devnet.local_chain import LOOPBACK
 
-LOOPBACK = "127.0.0.1"
 MAX_REQUEST_BYTES = 10 * 1024 * 1024
 MAX_QUEUED_MESSAGES = 10_000
 """Messages kept for a WebSocket client that does not read; beyond that it is disconnected."""
@@ -89,7 +89,7 @@ class _Connection:
         async with asyncio.TaskGroup() as tasks:
             writer = tasks.create_task(self._write())
             async for message in self._socket:
-                if message.type is WSMsgType.TEXT:
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     self._queue(_answer_text(dispatcher, message.data, self._methods))
             writer.cancel()
 
@@ -150,7 +150,7 @@ class _Connection:
         return self._filter_by_subscription.pop(str(subscription), None) is not None
 
 
-def _answer_text(dispatcher: Dispatcher, text: str, methods: Mapping[str, Method]) -> str:
+def _answer_text(dispatcher: Dispatcher, text: str | bytes, methods: Mapping[str, Method]) -> str:
     try:
         request: Any = json.loads(text)  # Any: JSON
     except ValueError as error:

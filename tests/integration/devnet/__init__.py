@@ -1,0 +1,1 @@
+"""The local chains, driven by the clients the project uses."""
