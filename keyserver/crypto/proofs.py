@@ -65,9 +65,9 @@ class Statement:
             raise InvalidProofError("statement: context must be 32 bytes")
         parts = [self.context, bytes([len(self.equations), self.witnesses])]
         for equation in self.equations:
-            parts += [_encode(equation.result), bytes([len(equation.terms)])]
+            parts += [_present(equation.result).compressed, bytes([len(equation.terms)])]
             for index, base in equation.terms:
-                parts += [bytes([index]), _encode(base)]
+                parts += [bytes([index]), _present(base).compressed]
         return b"".join(parts)
 
 
@@ -136,9 +136,10 @@ def _first_message(equation: Equation, nonces: Sequence[SecretScalar]) -> MaybeP
     """`sum r_j * B_j`."""
     return add(
         *(
-            mul_base(nonces[index]) if base == GENERATOR else mul_secret(base, nonces[index])
+            mul_base(nonces[index])
+            if base == GENERATOR
+            else mul_secret(_present(base), nonces[index])
             for index, base in equation.terms
-            if base is not None
         )
     )
 
@@ -146,26 +147,26 @@ def _first_message(equation: Equation, nonces: Sequence[SecretScalar]) -> MaybeP
 def _recomputed(
     equation: Equation, responses: Sequence[Scalar], minus_challenge: Scalar
 ) -> MaybePoint:
-    """`sum z_j * B_j - c*Y`, one product by the generator and one other being done together."""
-    if equation.result is None:
-        return None
+    """`sum z_j * B_j - c*Y`, the products by the generator and by `Y` being done together."""
     on_generator = Scalar(0)
     others: list[MaybePoint] = []
     for index, base in equation.terms:
         if base == GENERATOR:
             on_generator += responses[index]
-        elif base is not None:
-            others.append(mul_public(base, responses[index]))
+        else:
+            others.append(mul_public(_present(base), responses[index]))
+    result = _present(equation.result)
     if on_generator.is_zero:
-        return add(mul_public(equation.result, minus_challenge), *others)
-    return add(lincomb(on_generator, minus_challenge, equation.result), *others)
+        return add(mul_public(result, minus_challenge), *others)
+    return add(lincomb(on_generator, minus_challenge, result), *others)
 
 
 def _challenge(encoded_statement: bytes, first: Sequence[MaybePoint]) -> Scalar:
-    return hash_to_scalar(_TAG, encoded_statement + b"".join(map(_encode, first)))
+    encoded = b"".join(_present(point).compressed for point in first)
+    return hash_to_scalar(_TAG, encoded_statement + encoded)
 
 
-def _encode(point: Point | None) -> bytes:
+def _present(point: MaybePoint) -> Point:
     if point is None:
         raise InvalidProofError("proof: a point is infinity")
-    return point.compressed
+    return point
