@@ -35,7 +35,16 @@ REFUSED_SELECTOR = keccak(text="Refused(uint256)")[:4]
 
 OPCODES = {
     **{"STOP": 0x00, "EQ": 0x14, "SHL": 0x1B, "SHR": 0x1C, "CALLER": 0x33, "CALLDATALOAD": 0x35},
-    **{"CODECOPY": 0x39, "MSTORE": 0x52, "SLOAD": 0x54, "SSTORE": 0x55, "JUMPI": 0x57},
+    **{
+        "CALLDATACOPY": 0x37,
+        "CODECOPY": 0x39,
+        "GAS": 0x5A,
+        "CALL": 0xF1,
+        "MSTORE": 0x52,
+        "SLOAD": 0x54,
+        "SSTORE": 0x55,
+        "JUMPI": 0x57,
+    },
     **{"JUMPDEST": 0x5B, "DUP1": 0x80, "LOG2": 0xA2, "RETURN": 0xF3, "REVERT": 0xFD},
 }
 PUSH1 = 0x60
@@ -81,13 +90,14 @@ def assemble(source: str) -> bytes:
     return bytes(code)
 
 
-def _creation(runtime: bytes) -> bytes:
+def creation(runtime: bytes) -> bytes:
+    """Wrap runtime code into code that deploys it."""
     size = f"0x{len(runtime):02x}"
     header_length = len(assemble(f"{size} 0x00 0x00 CODECOPY {size} 0x00 RETURN"))
     return assemble(f"{size} 0x{header_length:02x} 0x00 CODECOPY {size} 0x00 RETURN") + runtime
 
 
-CREATION_CODE = _creation(assemble(RUNTIME))
+CREATION_CODE = creation(assemble(RUNTIME))
 
 
 async def deploy(client: AsyncWeb3[Any], sender: Sender) -> AsyncContract:
