@@ -1,9 +1,9 @@
 """Logging: structlog in front, the standard library's handlers behind.
 
 Everything that logs takes a logger by `structlog.stdlib.get_logger(__name__)` and gives constant
-snake_case event names with values as keywords: `log.info("session_opened", session=sid, peer=node)`.
-Libraries' own messages come out of the same handlers. Bytes, identifiers included, are shown as
-`0x…`; secrets have types of their own whose text is redacted.
+snake_case event names with values as keywords: `log.info("session_opened", session=sid)`. What
+libraries log comes out of the same handlers. Bytes, identifiers included, are shown as `0x…`;
+secrets have types of their own whose text is redacted.
 """
 
 import logging

@@ -4,6 +4,7 @@ The command line wins over the environment, that over the file, that over the de
 on when any of them says so. All problems are gathered and raised together.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from keyserver.app.config.effective import effective
-from keyserver.app.config.keys import all_keys, all_sections
+from keyserver.app.config.keys import all_keys, all_sections, suggestion
 from keyserver.app.config.kinds import Places, WrongTypeError
 from keyserver.app.config.model import Config
 from keyserver.app.config.problems import ConfigWarning, InvalidConfigError, Problem
@@ -27,6 +28,7 @@ from keyserver.app.config.sources import (
     read_environment,
     read_file,
 )
+from keyserver.app.config.values import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Loaded:
 def load(
     file: Path | None,
     *,
-    environ: Mapping[str, str],
+    environ: Mapping[str, str] | None = None,
     arguments: Sequence[str] = (),
     use_default_file: bool = True,
 ) -> Loaded:
@@ -56,14 +58,47 @@ def load(
 
     `file` is what `--config` names; without it `$BASE/config.toml` is read if it is there, unless
     `use_default_file` is false (`--no-config`). `arguments` are options of the original as they
-    stand on the command line. Raises `InvalidConfigError` with everything that is wrong.
+    stand on the command line; `environ` is the environment of the process by default. Raises
+    `InvalidConfigError` with everything that is wrong.
     """
+    environ = os.environ if environ is None else environ
     if file is None and use_default_file:
         default_file = Path(_default_base(environ)) / "config.toml"
         file = default_file if default_file.is_file() else None
     readings = [read_file(file)] if file is not None else []
     readings += [read_environment(environ), read_command_line(arguments)]
     return _decode(_merge(readings), environ, file)
+
+
+def decode_values(
+    values: Mapping[str, object], *, environ: Mapping[str, str] | None = None
+) -> Loaded:
+    """Decode values by dotted key, TOML's or typed ones, as if a file held them and no more.
+
+    For checking a file before it is written. Raises `InvalidConfigError`.
+    """
+    reading = Reading()
+    for name, value in values.items():
+        if name in all_keys():
+            reading.given[name] = Given(plain(value), Origin(Source.FILE, "new file"))
+        else:
+            reading.problems.append(Problem(f"{name}: unknown key{suggestion(name, all_keys())}"))
+    return _decode(reading, os.environ if environ is None else environ, None)
+
+
+def value_from_text(name: str, text: str) -> object:
+    """Return the TOML value of a dotted key from text, as in the environment.
+
+    Raises `InvalidConfigError` for a key that does not exist or a text that cannot be one.
+    """
+    key = all_keys().get(name)
+    if key is None:
+        problem = Problem(f"{name}: unknown key{suggestion(name, all_keys())}")
+        raise InvalidConfigError([problem])
+    try:
+        return key.kind.from_text(text)
+    except ValueError as error:
+        raise InvalidConfigError([Problem(f"{name}: {error}", (name,))]) from None
 
 
 def _merge(readings: Sequence[Reading]) -> Reading:

@@ -6,9 +6,9 @@ from itertools import groupby
 
 from keyserver.app.config.keys import IGNORED_SECTIONS, Key, all_keys
 from keyserver.app.config.model import Config, Section
-from keyserver.app.config.report import plain
 from keyserver.app.config.rules import LENIENT_KEYS
 from keyserver.app.config.sources import OPTIONS
+from keyserver.app.config.values import plain
 
 _INTRODUCTION = """\
 # Configuration

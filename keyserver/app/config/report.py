@@ -5,15 +5,7 @@ from dataclasses import dataclass
 from keyserver.app.config.keys import all_keys
 from keyserver.app.config.loader import Loaded
 from keyserver.app.config.sources import Origin
-from keyserver.app.config.values import (
-    AccountKey,
-    AtAddress,
-    FromRegistry,
-    NoContract,
-    NodeEntry,
-    PrivateKey,
-    without_credentials,
-)
+from keyserver.app.config.values import plain, without_credentials
 
 _URLS = frozenset({"keyserver.rpc_endpoints", "keyserver.database_url"})
 
@@ -50,23 +42,3 @@ def _shown(name: str, value: object) -> object:
             return [without_credentials(url) for url in value]
         return without_credentials(str(value))
     return plain(value)
-
-
-def plain(value: object) -> object:
-    """A typed value as the configuration file would write it; a private key is not shown."""
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case NoContract():
-            return "none"
-        case FromRegistry():
-            return "registry"
-        case AtAddress(address) | AccountKey(address):
-            return f"0x{address.hex()}"
-        case PrivateKey() | NodeEntry():
-            return str(value)
-        case bytes():
-            return f"0x{value.hex()}"
-        case tuple() | list():
-            return [plain(item) for item in value]
-    return str(value)

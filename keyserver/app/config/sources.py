@@ -201,8 +201,8 @@ class _FileReader:
                 origin = Origin(Source.FILE, self._where(section, short))
                 self._reading.given[name] = Given(value, origin)
             else:
-                known = [key.short for key in all_keys().values() if key.section == section]
-                message = f"[{section}] {short}: unknown key{suggestion(short, known)}"
+                meant = suggestion(short, _names_in(section))
+                message = f"[{section}] {short}: unknown key{meant}"
                 self._problem(section, short, message)
 
     def _problem(self, section: str, short: str, message: str) -> None:
@@ -212,6 +212,12 @@ class _FileReader:
     def _where(self, section: str, short: str) -> str:
         line = self._lines.get((section, short)) or self._lines.get((short, ""))
         return f"{self._path}:{line}" if line else str(self._path)
+
+
+def _names_in(section: str) -> list[str]:
+    """The keys and sub-tables of a section."""
+    paths = [*all_keys(), *all_sections()]
+    return [path.rpartition(".")[2] for path in paths if path.rpartition(".")[0] == section]
 
 
 _TABLE = re.compile(r"\s*\[\s*([A-Za-z0-9_.-]+)\s*\]")

@@ -319,3 +319,23 @@ def parse_log_target(text: str) -> LogTarget:
 def parse_log_targets(text: str) -> tuple[LogTarget, ...]:
     """Return the items of `[misc] logging`, separated by commas."""
     return tuple(parse_log_target(item) for item in text.split(",") if item.strip())
+
+
+def plain(value: object) -> object:
+    """A typed value as the configuration file would write it; a private key is not shown."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case NoContract():
+            return "none"
+        case FromRegistry():
+            return "registry"
+        case AtAddress(address) | AccountKey(address):
+            return f"0x{address.hex()}"
+        case PrivateKey() | NodeEntry():
+            return str(value)
+        case bytes():
+            return f"0x{value.hex()}"
+        case tuple() | list():
+            return [plain(item) for item in value]
+    return str(value)

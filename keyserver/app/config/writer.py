@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keyserver.app.config.keys import Key, all_keys, suggestion
 from keyserver.app.config.model import STRICT_CREDENTIALS
-from keyserver.app.config.report import plain
+from keyserver.app.config.values import plain
 from keyserver.errors import ConfigError
 
 STRICT_VALUES: Mapping[str, object] = {

@@ -1,0 +1,1 @@
+"""The command line: `main` is the tree of commands, every other module holds some of them."""
