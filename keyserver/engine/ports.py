@@ -155,3 +155,27 @@ class TimerHandle(Protocol):
     def cancel(self) -> None:
         """Call it off; harmless when it has fired."""
         ...
+
+
+class LinkService(Protocol):
+    """Who answers what peers ask outside sessions (`keyserver.engine.catalogue`)."""
+
+    def on_connected(self, peer: NodeId) -> None:
+        """A peer is there: compare catalogues."""
+        ...
+
+    def on_link_message(self, peer: NodeId, message: bytes) -> bool:
+        """A message of a link type has arrived; false asks to close the connection."""
+        ...
+
+
+class SessionObserver(Protocol):
+    """Who counts sessions (metrics)."""
+
+    def on_session(self, name: str, role: str, outcome: str, seconds: float) -> None:
+        """One role of a session has ended; `outcome` is "completed" or the error's code."""
+        ...
+
+    def on_misbehaviour(self, culprits: frozenset[NodeId], what: str, evidence: bytes) -> None:
+        """A peer was caught; the evidence is for others to check."""
+        ...

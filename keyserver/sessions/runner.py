@@ -56,7 +56,7 @@ class Runner:
         self.role = role
         self.phase: Any = _NotStarted()
         self._early: dict[tuple[NodeId, int], Received] = {}
-        self._asked: dict[NodeId, None] = {}
+        self.asked: dict[NodeId, None] = {}
 
     @property
     def outcome(self) -> Completed | Failed | None:
@@ -117,11 +117,11 @@ class Runner:
             return step.effects
         for effect in step.effects:
             if isinstance(effect, Send):
-                self._asked[effect.to] = None
+                self.asked[effect.to] = None
         if not isinstance(step.phase, Failed):
             return step.effects
         cancel = Cancel(Refusal.TEMPORARY)
-        return step.effects + tuple(Send(node, cancel) for node in self._asked)
+        return step.effects + tuple(Send(node, cancel) for node in self.asked)
 
     def _keep(self, event: Event | None) -> tuple[Effect, ...]:
         if isinstance(event, Received) and len(self._early) < MAX_EARLY_MESSAGES:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from keyserver.model.identifiers import NodeId
+from keyserver.model.identifiers import NodeId, Signature
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, Decision, NodeSignature
 from keyserver.model.requests import StoreDocumentKey
 from keyserver.sessions.authentication import authenticate

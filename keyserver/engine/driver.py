@@ -1,0 +1,459 @@
+"""Turns the effects of sessions into action and feeds what comes back to them as events.
+
+The only writer of the session table. Everything that happens to sessions passes one queue with one
+consumer, so there are no locks and never two steps at once. Waiting on disk or chain is done in
+tasks of their own, whose results come back through the same queue; while a `Persist` is under way
+only the later effects of that session wait.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import structlog
+
+from keyserver.crypto.randomness import RandomSource
+from keyserver.engine.outcomes import DocumentInstalled, OutcomeListener, RecordInstalled
+from keyserver.engine.ports import (
+    AccessPolicy,
+    Clock,
+    LinkService,
+    NodeSets,
+    RecordStore,
+    SessionObserver,
+    Transport,
+    VoteConflictError,
+)
+from keyserver.engine.session_table import (
+    MAX_WAITING_EVENTS,
+    CounterWindow,
+    LiveSession,
+    SessionTable,
+)
+from keyserver.errors import StorageError
+from keyserver.model.codec import CodecError
+from keyserver.model.identifiers import NodeId, Nonce32, SessionId
+from keyserver.model.requests import AnyOperation, Credential, Request
+from keyserver.sessions.core import (
+    Authorise,
+    Authorised,
+    Completed,
+    Context,
+    Effect,
+    Event,
+    Failed,
+    KeyState,
+    PeerLost,
+    Persist,
+    Policy,
+    PutActive,
+    PutDocument,
+    Received,
+    Refusal,
+    Report,
+    Send,
+    SessionKind,
+    SessionType,
+    SetTimer,
+    Signer,
+    TimerFired,
+    UnavailableError,
+)
+from keyserver.sessions.identity import session_id
+from keyserver.sessions.messages import Cancel, Refuse
+from keyserver.sessions.outcomes import ShadowReady
+from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS
+from keyserver.sessions.runner import Role, Runner
+from keyserver.sessions.wire import LINK_TYPES, message_type, pack
+
+QUEUE_LIMIT = 65_536
+"""Inputs that may wait for the consumer; a peer that would exceed it is disconnected."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a credential's proof is bound to."""
+
+    coordinator: NodeId
+    boot_nonce: Nonce32
+    counter: int
+
+
+CredentialSource = Callable[[Opening], Credential]
+"""Makes the credential of one session; an on-chain credential is the same for all."""
+
+
+class _OpeningMessage(Protocol):
+    counter: int
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is in this process."""
+
+    me: NodeId
+    signer: Signer
+    boot_nonce: Nonce32
+    random: RandomSource
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the driver acts on."""
+
+    transport: Transport
+    store: RecordStore
+    access: AccessPolicy
+    node_sets: NodeSets
+    clock: Clock
+    outcomes: OutcomeListener
+    observer: SessionObserver
+
+
+class Driver:
+    """Runs the sessions of this node; also the transport's listener."""
+
+    def __init__(self, identity: Identity, ports: Ports) -> None:
+        self._identity = identity
+        self._ports = ports
+        self._table = SessionTable()
+        self._counters = CounterWindow()
+        self._counter = 0
+        self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue(QUEUE_LIMIT)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._links: LinkService | None = None
+        self._started = asyncio.Event()
+
+    def serve_links(self, links: LinkService) -> None:
+        """Say who answers link messages; once, before `run`."""
+        self._links = links
+
+    @property
+    def me(self) -> NodeId:
+        """This node."""
+        return self._identity.me
+
+    @property
+    def connected(self) -> frozenset[NodeId]:
+        """Peers with a connection, and this node."""
+        return self._ports.transport.connected | {self._identity.me}
+
+    @property
+    def open_sessions(self) -> int:
+        """How many roles of sessions are live."""
+        return len(self._table)
+
+    async def run(self) -> None:
+        """Consume the queue until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            self._started.set()
+            while True:
+                act = await self._inbox.get()
+                act()
+
+    # --- the coordinator's side ---------------------------------------------------------------
+
+    async def execute(
+        self,
+        session_type: SessionType[Any],
+        operation: AnyOperation,
+        credential: CredentialSource,
+        argument: Any,
+        *,
+        avoided: frozenset[NodeId] = frozenset(),
+    ) -> Any:
+        """Run a session as coordinator; returns its result or raises its `SessionError`."""
+        await self._started.wait()
+        state = await self._ports.store.load(operation.key_id)
+        self._counter += 1
+        me, boot_nonce = self._identity.me, self._identity.boot_nonce
+        request = Request.of(operation, credential(Opening(me, boot_nonce, self._counter)))
+        sid = session_id(session_type.kind, me, boot_nonce, self._counter, request.hash)
+        ctx = self._context(sid, session_type.kind, me, boot_nonce, self._counter, request, state)
+        session = LiveSession((sid, Role.COORDINATOR), me, self._ports.clock.monotonic())
+        session.runner = Runner(session_type, replace(ctx, avoided=avoided), Role.COORDINATOR)
+        session.result = asyncio.get_running_loop().create_future()
+        self._table.add(session)
+        self._log(session, "session_started")
+        self._take(session, session.runner.start(argument))
+        try:
+            return await session.result
+        finally:
+            if self._table.get(session.key) is session:
+                self._abandon(session)
+
+    def _context(
+        self,
+        sid: SessionId,
+        kind: SessionKind,
+        coordinator: NodeId,
+        boot_nonce: Nonce32,
+        counter: int,
+        request: Request,
+        state: KeyState,
+    ) -> Context:
+        identity = self._identity
+        return Context(
+            me=identity.me,
+            sid=sid,
+            kind=kind,
+            coordinator=coordinator,
+            boot_nonce=boot_nonce,
+            counter=counter,
+            request=request,
+            signer=identity.signer,
+            random=identity.random,
+            node_set=self._ports.node_sets.snapshot.current,
+            connected=self.connected,
+            key=state,
+            policy=identity.policy,
+            now=self._ports.clock.unix(),
+        )
+
+    def _abandon(self, session: LiveSession) -> None:
+        """The caller has gone away: tell the participants, forget the session."""
+        if session.runner is not None:
+            for node in session.runner.asked:
+                self._send(session, Send(node, Cancel(Refusal.TEMPORARY)))
+        self._remove(session)
+
+    # --- the transport's side -----------------------------------------------------------------
+
+    def on_connected(self, peer: NodeId) -> None:
+        """A peer is there."""
+        if self._links is not None:
+            self._links.on_connected(peer)
+
+    def on_disconnected(self, peer: NodeId) -> None:
+        """A peer is gone: every session hears of it."""
+        self._post(lambda: self._lose(peer))
+
+    def on_message(self, peer: NodeId, message: bytes) -> bool:
+        """A message has arrived; false if no correct node would have sent it."""
+        if len(message) >= 2 and message_type(message) in LINK_TYPES:
+            return self._links is not None and self._links.on_link_message(peer, message)
+        try:
+            sid, parsed = MESSAGE_TABLE.unpack(message)
+        except CodecError as problem:
+            log.warning("peer_sent_garbage", peer=peer, problem=str(problem))
+            return False
+        return self._post(lambda: self._deliver(peer, sid, parsed))
+
+    def _post(self, act: Callable[[], None]) -> bool:
+        try:
+            self._inbox.put_nowait(act)
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    def _lose(self, peer: NodeId) -> None:
+        for session in self._table:
+            self._feed(session, PeerLost(peer))
+
+    def _deliver(self, sender: NodeId, sid: SessionId, message: Any) -> None:
+        role = Role.COORDINATOR if message.TO_COORDINATOR else Role.PARTICIPANT
+        session = self._table.get((sid, role))
+        if session is not None:
+            if role is Role.COORDINATOR or sender == session.coordinator:
+                self._feed(session, Received(sender, message))
+            return
+        session_type = OPENINGS.get(type(message))
+        if session_type is not None:
+            self._open(sender, sid, session_type, message)
+
+    def _open(
+        self, sender: NodeId, sid: SessionId, session_type: SessionType[Any], message: Any
+    ) -> None:
+        """Let a participant's part begin, if the opening is what it says it is (section 5.5)."""
+        opening: _OpeningMessage = message
+        boot_nonce = self._boot_nonce(sender)
+        if boot_nonce is None:
+            return
+        request, counter = opening.request, opening.counter
+        expected = session_id(session_type.kind, sender, boot_nonce, counter, request.hash)
+        if sid != expected or not self._counters.use(sender, boot_nonce, counter):
+            log.warning("session_opening_refused", peer=sender, session=sid)
+            return
+        session = LiveSession((sid, Role.PARTICIPANT), sender, self._ports.clock.monotonic())
+        if self._table.is_full_for(sender):
+            self._send(session, Send(sender, Refuse(Refusal.BUSY)))
+            return
+        self._table.add(session)
+
+        def joined(state: KeyState) -> None:
+            ctx = self._context(sid, session_type.kind, sender, boot_nonce, counter, request, state)
+            runner = session.runner = Runner(session_type, ctx, Role.PARTICIPANT)
+            self._log(session, "session_joined")
+            self._take(session, runner.join(sender, message))
+            waiting, session.waiting = session.waiting, []
+            for event in waiting:
+                self._feed(session, event)
+
+        self._spawn(self._load(session, request, joined))
+
+    def _boot_nonce(self, peer: NodeId) -> Nonce32 | None:
+        if peer == self._identity.me:
+            return self._identity.boot_nonce
+        known = self._ports.transport.boot_nonce(peer)
+        return None if known is None else Nonce32(known)
+
+    async def _load(
+        self, session: LiveSession, request: Request, joined: Callable[[KeyState], None]
+    ) -> None:
+        try:
+            state = await self._ports.store.load(request.key_id)
+        except StorageError as problem:
+            log.error("record_unreadable", key_id=request.key_id, problem=str(problem))
+            self._send(session, Send(session.coordinator, Refuse(Refusal.TEMPORARY)))
+            self._remove(session)
+            return
+        if self._table.get(session.key) is session:
+            joined(state)
+
+    # --- steps and effects --------------------------------------------------------------------
+
+    def _feed(self, session: LiveSession, event: Event) -> None:
+        if session.runner is None:
+            if len(session.waiting) < MAX_WAITING_EVENTS:
+                session.waiting.append(event)
+            return
+        self._take(session, session.runner.handle(event))
+
+    def _take(self, session: LiveSession, effects: tuple[Effect, ...]) -> None:
+        session.effects.extend(effects)
+        self._work_off(session)
+
+    def _work_off(self, session: LiveSession) -> None:
+        """Execute effects in order, as far as no write has to be waited for."""
+        while session.effects and not session.persisting:
+            self._execute_effect(session, session.effects.popleft())
+        runner = session.runner
+        if runner is not None and runner.outcome is not None and not session.persisting:
+            self._finish(session, runner.outcome)
+
+    def _execute_effect(self, session: LiveSession, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._send(session, effect)
+            case SetTimer(name, seconds):
+                self._set_timer(session, name, seconds)
+            case Authorise():
+                self._spawn(self._authorise(session, effect))
+            case Report(culprits, what, evidence):
+                log.warning("peer_misbehaved", culprits=sorted(culprits), what=what)
+                self._ports.observer.on_misbehaviour(culprits, what, evidence)
+            case Persist():
+                session.persisting = True
+                self._spawn(self._persist(session, effect))
+
+    def _send(self, session: LiveSession, effect: Send) -> None:
+        sid, message = session.key[0], effect.message
+        me = self._identity.me
+        if effect.to == me:
+            self._post(lambda: self._deliver(me, sid, message))
+        elif not self._ports.transport.send(effect.to, pack(sid, message)):
+            self._post(lambda: self._feed(session, PeerLost(effect.to)))
+
+    def _set_timer(self, session: LiveSession, name: str, seconds: float) -> None:
+        def fire() -> None:
+            session.timers.pop(name, None)
+            self._post(lambda: self._feed(session, TimerFired(name)))
+
+        previous = session.timers.pop(name, None)
+        if previous is not None:
+            previous.cancel()
+        session.timers[name] = self._ports.clock.call_later(seconds, fire)
+
+    async def _authorise(self, session: LiveSession, effect: Authorise) -> None:
+        verdict = await self._ports.access.authorise(
+            effect.request, effect.requester, needs_permission=effect.needs_permission
+        )
+        self._post(lambda: self._feed(session, Authorised(verdict)))
+
+    async def _persist(self, session: LiveSession, effect: Persist) -> None:
+        try:
+            await self._ports.store.commit(effect.writes)
+        except (VoteConflictError, StorageError) as problem:
+            reason = str(problem)
+            self._post(lambda: self._persist_failed(session, reason))
+            return
+        self._announce(effect)
+        self._post(lambda: self._persisted(session))
+
+    def _announce(self, effect: Persist) -> None:
+        for write in effect.writes:
+            match write:
+                case PutActive(certified):
+                    installed = RecordInstalled(certified.record.key_id)
+                    self._ports.outcomes.on_outcome(installed)
+                case PutDocument(key_id):
+                    self._ports.outcomes.on_outcome(DocumentInstalled(key_id))
+                case _:
+                    pass
+
+    def _persisted(self, session: LiveSession) -> None:
+        session.persisting = False
+        self._work_off(session)
+
+    def _persist_failed(self, session: LiveSession, reason: str) -> None:
+        log.error("session_write_failed", session=session.key[0], problem=reason)
+        session.persisting = False
+        session.effects.clear()
+        self._send(session, Send(session.coordinator, Refuse(Refusal.TEMPORARY)))
+        self._finish(session, Failed(UnavailableError(f"a write failed: {reason}")))
+
+    def _finish(self, session: LiveSession, outcome: Completed | Failed) -> None:
+        if self._table.get(session.key) is not session:
+            return
+        self._remove(session)
+        self._log(session, "session_ended", outcome=_name(outcome))
+        self._observe(session, outcome)
+        if session.result is not None and not session.result.done():
+            match outcome:
+                case Completed(result):
+                    session.result.set_result(result)
+                case Failed(error):
+                    session.result.set_exception(error)
+        elif isinstance(outcome, Completed) and isinstance(outcome.result, ShadowReady):
+            self._ports.outcomes.on_outcome(outcome.result)
+
+    def _remove(self, session: LiveSession) -> None:
+        self._table.remove(session)
+        for timer in session.timers.values():
+            timer.cancel()
+        session.timers.clear()
+
+    def _observe(self, session: LiveSession, outcome: Completed | Failed) -> None:
+        assert session.runner is not None
+        seconds = self._ports.clock.monotonic() - session.opened_at
+        name = session.runner.session_type.name
+        self._ports.observer.on_session(name, session.key[1].value, _name(outcome), seconds)
+
+    def _log(self, session: LiveSession, event: str, **more: str) -> None:
+        runner = session.runner
+        assert runner is not None
+        log.debug(
+            event,
+            session=session.key[0],
+            role=session.key[1].value,
+            kind=runner.session_type.name,
+            key_id=runner.ctx.request.key_id,
+            coordinator=session.coordinator,
+            **more,
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._tasks is None:
+            work.close()
+            raise RuntimeError("the driver does not run")
+        self._tasks.create_task(work)
+
+
+def _name(outcome: Completed | Failed) -> str:
+    return "completed" if isinstance(outcome, Completed) else outcome.error.code
