@@ -5,6 +5,7 @@ The node of a range starts the sessions of its ids; when a request stays unanswe
 nodes in order may start it too, one more with every interval.
 """
 
+from keyserver.crypto.hashing import keccak256
 from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.node_set import KEY_SPACE, NodeSet
 
@@ -46,3 +47,12 @@ def hopeless_from(node_set: NodeSet, first_seen: int, interval: int) -> int:
 def backoff(attempts: int, interval: int) -> int:
     """Blocks to wait after so many attempts without result, >= 1: +30, +60, .. +240 (W-15)."""
     return interval << min(attempts - 1, 3)
+
+
+def jitter(node: NodeId, key_id: KeyId, attempts: int, interval: int) -> int:
+    """Blocks added to a back-off, below an eighth of the interval, different on every node.
+
+    It keeps two starters whose sessions got in each other's way from doing so again.
+    """
+    digest = keccak256(node + key_id + attempts.to_bytes(4, "big"))
+    return int.from_bytes(digest[:8], "big") % (interval // 8 + 1)

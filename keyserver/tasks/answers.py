@@ -1,0 +1,67 @@
+"""What the engine tells, turned into work: each node answers the contracts for itself.
+
+A record or document key that is installed here now makes the tasks of its key due; their handlers
+answer from what is stored. A shadow is stored with the task of its request before anything else
+happens to it. No origin travels between nodes: the task says who asked.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from keyserver.engine.outcomes import DocumentInstalled, Outcome, RecordInstalled, ShadowReady
+from keyserver.errors import StorageError
+from keyserver.model.codec import encode
+from keyserver.model.identifiers import NodeId
+from keyserver.tasks.model import TaskKey, TaskKind
+from keyserver.tasks.queue import TaskQueue
+
+log = structlog.get_logger()
+
+RETRY_S: Final = 1.0
+"""Seconds until an outcome that the store did not take is offered again."""
+
+
+class OutcomeRecorder:
+    """The engine's `OutcomeListener`."""
+
+    def __init__(self, queue: TaskQueue, chain_id: int) -> None:
+        self._queue = queue
+        self._chain_id = chain_id
+        self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        """Take note; `run` does the rest."""
+        self._outcomes.put_nowait(outcome)
+
+    async def run(self) -> None:
+        """Record outcomes, one after the other, until cancelled."""
+        while True:
+            outcome = await self._outcomes.get()
+            await self._record_for_sure(outcome)
+            self._outcomes.task_done()
+
+    async def drained(self) -> None:
+        """Return when everything told so far is recorded."""
+        await self._outcomes.join()
+
+    async def _record_for_sure(self, outcome: Outcome) -> None:
+        while True:
+            try:
+                return await self._record(outcome)
+            except StorageError as error:
+                log.error("outcome_not_stored", key_id=outcome.key_id.hex(), reason=str(error))
+            await asyncio.sleep(RETRY_S)
+
+    async def _record(self, outcome: Outcome) -> None:
+        match outcome:
+            case RecordInstalled(key_id) | DocumentInstalled(key_id):
+                await self._queue.wake_key(key_id)
+            case ShadowReady():
+                await self._queue.record_result(self._task_of(outcome), encode(outcome))
+
+    def _task_of(self, ready: ShadowReady) -> TaskKey:
+        requester = NodeId.of(ready.requester).address
+        kind = TaskKind.RETRIEVE_PERSONAL
+        return TaskKey(self._chain_id, ready.contract, kind, ready.key_id, requester)
