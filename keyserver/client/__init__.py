@@ -1,0 +1,1 @@
+"""The client side: contract requests, documents, and the deployment of the contracts."""
