@@ -99,24 +99,14 @@ class EmbeddedChain:
             raise outcome or AssertionError("the miner ended by itself")
 
     async def _mine_at_intervals(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             self._mining_changed.clear()
-            due = loop.time()
-            while (interval_s := self.node.interval_s) and not self._mining_changed.is_set():
-                # A late block does not make the next ones come faster.
-                due = max(due + interval_s, loop.time())
-                if await self._is_quiet_until(due):
-                    self.node.mine()
-            await self._mining_changed.wait()
-
-    async def _is_quiet_until(self, due: float) -> bool:
-        try:
-            async with asyncio.timeout_at(due):
-                await self._mining_changed.wait()
-        except TimeoutError:
-            return True
-        return False
+            interval_s = self.node.interval_s
+            try:
+                async with asyncio.timeout(interval_s):
+                    await self._mining_changed.wait()
+            except TimeoutError:
+                self.node.mine()
 
 
 async def serve(chain: EmbeddedChain) -> None:
