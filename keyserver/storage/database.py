@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
+import structlog
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -20,6 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from keyserver.errors import StorageError
 from keyserver.storage.process_lock import ProcessLock
 from keyserver.storage.schema import SCHEMA_VERSION
+
+_log = structlog.get_logger(__name__)
 
 BUSY_TIMEOUT_S: Final = 5
 POOL_SIZE: Final = 3
@@ -100,12 +103,15 @@ class Database:
         if self._engine.dialect.name != "sqlite":
             return
         async with self._writing:
-            with _database_errors(self.name):
+            try:
                 async with self._engine.connect() as connection:
                     await connection.execution_options(**_NO_TRANSACTION)
                     result = await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-                    busy = result.one()[0]
-        self._truncation_due = bool(busy)
+                    self._truncation_due = bool(result.one().busy)
+            except SQLAlchemyError as problem:
+                # what was committed stays committed: no reason for the caller to think otherwise
+                self._truncation_due = True
+                _log.error("wal_truncation_failed", database=self.name, error=str(problem))
 
     @property
     def truncation_due(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -191,9 +192,11 @@ OUTBOX: Final = Table(
     Column("epoch_change", BigInteger, nullable=False),
     Column("method", Text, nullable=False),
     Column("sender", LargeBinary, nullable=False),
+    Column("variant", LargeBinary, nullable=False),
     Column("contract", LargeBinary, nullable=False),
     Column("data", LargeBinary, nullable=False),
-    Column("bound_to_epoch", Integer, nullable=False),
+    Column("is_error", Boolean, nullable=False),
+    Column("bound_to_epoch", Boolean, nullable=False),
     Column("state", Text, nullable=False),
     Column("nonce", BigInteger),
     Column("attempts", LargeBinary, nullable=False),
@@ -202,21 +205,26 @@ OUTBOX: Final = Table(
     Column("reason", Text, nullable=False),
     Column("revision", BigInteger, nullable=False),
     UniqueConstraint(
-        "task_id", "epoch_contract", "epoch_change", "method", "sender", name="one_answer"
+        "task_id",
+        "epoch_contract",
+        "epoch_change",
+        "method",
+        "sender",
+        "variant",
+        name="one_answer",
     ),
     Index("outbox_by_sender", "chain_id", "sender", "state"),
     sqlite_autoincrement=True,
 )
 
-LOG_CURSORS: Final = Table(
-    "log_cursors",
+READ_BLOCKS: Final = Table(
+    "read_blocks",
     METADATA,
     Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("contract", LargeBinary, primary_key=True),
-    Column("block", BigInteger, nullable=False),
-    Column("block_hash", LargeBinary, nullable=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
 )
-"""The last block whose logs of a contract have become tasks."""
+"""The newest blocks whose logs have become tasks."""
 
 
 @dataclass(frozen=True, slots=True)

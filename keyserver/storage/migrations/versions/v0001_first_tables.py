@@ -1,4 +1,4 @@
-"""The first tables: seal, keys, votes, tasks, outbox, cursors."""
+"""The first tables: seal, keys, votes, tasks, outbox, blocks read."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -45,14 +45,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key_id", "version"),
     )
     op.create_table(
-        "log_cursors",
-        sa.Column("chain_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("contract", sa.LargeBinary(), nullable=False),
-        sa.Column("block", sa.BigInteger(), nullable=False),
-        sa.Column("block_hash", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("chain_id", "contract"),
-    )
-    op.create_table(
         "open_records",
         sa.Column("key_id", sa.LargeBinary(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -61,6 +53,13 @@ def upgrade() -> None:
         sa.Column("transcript", sa.LargeBinary(), nullable=False),
         sa.Column("holding", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("key_id", "version", "record_hash"),
+    )
+    op.create_table(
+        "read_blocks",
+        sa.Column("chain_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("chain_id", "number"),
     )
     op.create_table(
         "seal",
@@ -148,9 +147,11 @@ def upgrade() -> None:
         sa.Column("epoch_change", sa.BigInteger(), nullable=False),
         sa.Column("method", sa.Text(), nullable=False),
         sa.Column("sender", sa.LargeBinary(), nullable=False),
+        sa.Column("variant", sa.LargeBinary(), nullable=False),
         sa.Column("contract", sa.LargeBinary(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
-        sa.Column("bound_to_epoch", sa.Integer(), nullable=False),
+        sa.Column("is_error", sa.Boolean(), nullable=False),
+        sa.Column("bound_to_epoch", sa.Boolean(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("nonce", sa.BigInteger(), nullable=True),
         sa.Column("attempts", sa.LargeBinary(), nullable=False),
@@ -161,7 +162,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name="outbox_task"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint(
-            "task_id", "epoch_contract", "epoch_change", "method", "sender", name="one_answer"
+            "task_id",
+            "epoch_contract",
+            "epoch_change",
+            "method",
+            "sender",
+            "variant",
+            name="one_answer",
         ),
         sqlite_autoincrement=True,
     )

@@ -1,0 +1,238 @@
+"""A key's rows: loaded into a `StoredKey`, and the difference of two written back.
+
+Secret scalars enter and leave the database in boxes only; a box holds
+`record hash (32) || x (32) || share (32)`, so that a share cannot be taken for that of another
+record of the same version.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, assert_never
+
+from sqlalchemy import Row, Table, delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from keyserver.crypto.curve import Scalar, SecretScalar
+from keyserver.crypto.errors import CryptoError
+from keyserver.errors import StorageError
+from keyserver.model.codec import CodecError, decode, encode
+from keyserver.model.identifiers import Hash32, KeyId
+from keyserver.model.keys import (
+    CertifiedDocumentKey,
+    CertifiedRecord,
+    Decision,
+    DocumentKey,
+    HoldingCertificate,
+    KeyRecord,
+    KeyShare,
+)
+from keyserver.sealing.secret_boxes import SecretBoxes
+from keyserver.sessions.core import DocumentCandidate
+from keyserver.storage.schema import (
+    DOCUMENT_CANDIDATES,
+    DOCUMENT_KEYS,
+    KEY_RECORDS,
+    KEY_SHARES,
+    OPEN_RECORDS,
+    SHARE_BOX,
+    SKIPPED_ATTEMPTS,
+    SKIPPED_VERSIONS,
+)
+from keyserver.storage.stored_key import OpenRecord, OwnShare, StoredKey
+
+_SHARE_SIZE = 96
+
+
+@contextmanager
+def reading(table: Table, key: bytes) -> Iterator[None]:
+    """Turn what parsers raise about a row into a `StorageError` that names the row."""
+    try:
+        yield
+    except (CodecError, CryptoError, ValueError) as problem:
+        raise StorageError(f"{table.name}, row {key.hex()}: {problem}") from problem
+
+
+# --- loading ---------------------------------------------------------------------------------
+
+
+async def load_key(connection: AsyncConnection, boxes: SecretBoxes, key_id: KeyId) -> StoredKey:
+    """All rows of a key; raises `StorageError` naming a row that does not open or parse."""
+    active = await _rows(connection, KEY_RECORDS, key_id)
+    open_rows = await _rows(connection, OPEN_RECORDS, key_id)
+    shares = await _rows(connection, KEY_SHARES, key_id)
+    skipped = await _rows(connection, SKIPPED_VERSIONS, key_id)
+    documents = await _rows(connection, DOCUMENT_KEYS, key_id)
+    candidates = await _rows(connection, DOCUMENT_CANDIDATES, key_id)
+    attempts = await _rows(connection, SKIPPED_ATTEMPTS, key_id)
+    with reading(KEY_RECORDS, key_id):
+        record = _active(key_id, active[0]) if active else None
+    with reading(OPEN_RECORDS, key_id):
+        open_records = dict(_open_record(key_id, row) for row in open_rows)
+    with reading(KEY_SHARES, key_id):
+        own_shares = {row.version: _share(boxes, key_id, row) for row in shares}
+    with reading(SKIPPED_VERSIONS, key_id):
+        skipped_versions = {row.version: decode(Decision, row.decision) for row in skipped}
+    with reading(DOCUMENT_KEYS, key_id):
+        document = decode(CertifiedDocumentKey, documents[0].certified) if documents else None
+    with reading(DOCUMENT_CANDIDATES, key_id):
+        candidate = _candidate(candidates[0]) if candidates else None
+    with reading(SKIPPED_ATTEMPTS, key_id):
+        skipped_attempts = {row.attempt: decode(Decision, row.decision) for row in attempts}
+    return StoredKey(
+        active=record,
+        open_records=open_records,
+        shares=own_shares,
+        skipped=skipped_versions,
+        document=document,
+        candidate=candidate,
+        skipped_attempts=skipped_attempts,
+    )
+
+
+async def _rows(connection: AsyncConnection, table: Table, key_id: KeyId) -> Sequence[Row[Any]]:
+    result = await connection.execute(select(table).where(table.c.key_id == bytes(key_id)))
+    return result.all()
+
+
+def _active(key_id: KeyId, row: Row[Any]) -> CertifiedRecord:
+    certified = decode(CertifiedRecord, row.certified)
+    record = certified.record
+    if (record.key_id, record.version, record.hash) != (key_id, row.version, row.record_hash):
+        raise ValueError("the record is not the one the row names")
+    return certified
+
+
+def _open_record(key_id: KeyId, row: Row[Any]) -> tuple[tuple[int, Hash32], OpenRecord]:
+    record = decode(KeyRecord, row.record)
+    if (record.key_id, record.version, record.hash) != (key_id, row.version, row.record_hash):
+        raise ValueError("the record is not the one the row names")
+    holding = None if row.holding is None else decode(HoldingCertificate, row.holding)
+    entry = OpenRecord(record, Hash32(row.transcript), holding)
+    return (record.version, record.hash), entry
+
+
+def _candidate(row: Row[Any]) -> DocumentCandidate:
+    document = decode(DocumentKey, row.document)
+    return DocumentCandidate(row.attempt, Hash32(row.record_hash), document)
+
+
+def _share(boxes: SecretBoxes, key_id: KeyId, row: Row[Any]) -> OwnShare:
+    place = _share_place(key_id, row.version)
+    plain = boxes.open(SHARE_BOX.table, SHARE_BOX.column, place, row.share_box)
+    if len(plain) != _SHARE_SIZE or plain[:32] != row.record_hash:
+        raise ValueError("the share is not that of the record the row names")
+    x, value = Scalar.from_bytes(plain[32:64]), SecretScalar(plain[64:])
+    return OwnShare(Hash32(row.record_hash), KeyShare(x, value))
+
+
+def _share_place(key_id: KeyId, version: int) -> tuple[str, str]:
+    return key_id.hex(), str(version)
+
+
+# --- saving ----------------------------------------------------------------------------------
+
+_Held = (
+    CertifiedRecord | OpenRecord | OwnShare | Decision | CertifiedDocumentKey | DocumentCandidate
+)
+"""What one row holds."""
+
+_RowName = tuple[Table, tuple[int | Hash32, ...]]
+"""A row of one key: its table, and the values of its primary key after `key_id`."""
+
+
+async def save_key(
+    connection: AsyncConnection,
+    boxes: SecretBoxes,
+    key_id: KeyId,
+    before: StoredKey,
+    after: StoredKey,
+) -> bool:
+    """Write what differs; returns whether a share was erased."""
+    old, new = _held(before), _held(after)
+    changed = [name for name, held in new.items() if old.get(name) != held]
+    for name in old:
+        if name not in new or name in changed:
+            await _delete(connection, key_id, name)
+    for name in changed:
+        await _insert(connection, boxes, key_id, name, new[name])
+    return bool(before.shares.keys() - after.shares.keys())
+
+
+def _held(key: StoredKey) -> dict[_RowName, _Held]:
+    held: dict[_RowName, _Held] = {}
+    if key.active is not None:
+        held[KEY_RECORDS, ()] = key.active
+    held |= {(OPEN_RECORDS, name): entry for name, entry in key.open_records.items()}
+    held |= {(KEY_SHARES, (version,)): own for version, own in key.shares.items()}
+    held |= {(SKIPPED_VERSIONS, (version,)): one for version, one in key.skipped.items()}
+    if key.document is not None:
+        held[DOCUMENT_KEYS, ()] = key.document
+    if key.candidate is not None:
+        held[DOCUMENT_CANDIDATES, ()] = key.candidate
+    return held | {(SKIPPED_ATTEMPTS, (n,)): one for n, one in key.skipped_attempts.items()}
+
+
+async def _delete(connection: AsyncConnection, key_id: KeyId, name: _RowName) -> None:
+    table, values = name
+    chosen = delete(table)
+    for column, value in _primary_key(table, key_id, values).items():
+        chosen = chosen.where(table.c[column] == value)
+    await connection.execute(chosen)
+
+
+async def _insert(
+    connection: AsyncConnection, boxes: SecretBoxes, key_id: KeyId, name: _RowName, held: _Held
+) -> None:
+    table, values = name
+    primary_key = _primary_key(table, key_id, values)
+    columns = (
+        _share_columns(boxes, key_id, int(primary_key["version"]), held)
+        if isinstance(held, OwnShare)
+        else _columns(held)
+    )
+    await connection.execute(insert(table).values(**primary_key, **columns))
+
+
+def _primary_key(
+    table: Table, key_id: KeyId, values: tuple[int | Hash32, ...]
+) -> dict[str, int | bytes]:
+    names = [column.name for column in table.primary_key]
+    return dict(zip(names, (key_id, *values), strict=True))
+
+
+def _columns(
+    held: CertifiedRecord | OpenRecord | Decision | CertifiedDocumentKey | DocumentCandidate,
+) -> dict[str, int | bytes | None]:
+    match held:
+        case CertifiedRecord(record=record):
+            return {
+                "version": record.version,
+                "record_hash": record.hash,
+                "certified": encode(held),
+            }
+        case OpenRecord():
+            return {
+                "record": encode(held.record),
+                "transcript": held.transcript,
+                "holding": None if held.holding is None else encode(held.holding),
+            }
+        case Decision():
+            return {"decision": encode(held)}
+        case CertifiedDocumentKey():
+            return {"certified": encode(held)}
+        case DocumentCandidate():
+            return {
+                "attempt": held.attempt,
+                "record_hash": held.record_hash,
+                "document": encode(held.document),
+            }
+    assert_never(held)
+
+
+def _share_columns(
+    boxes: SecretBoxes, key_id: KeyId, version: int, own: OwnShare
+) -> dict[str, int | bytes]:
+    plain = own.record_hash + own.share.x.to_bytes() + own.share.value.expose()
+    place = _share_place(key_id, version)
+    sealed = boxes.seal(SHARE_BOX.table, SHARE_BOX.column, place, plain)
+    return {"record_hash": own.record_hash, "share_box": sealed.box, "share_term": sealed.term}

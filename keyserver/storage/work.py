@@ -1,0 +1,170 @@
+"""Tasks, answers and log cursors in the database (`keyserver.tasks.ports.WorkStore`)."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import and_, delete, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from keyserver.model.identifiers import Address, Hash32, KeyId
+from keyserver.storage import outbox as answers
+from keyserver.storage import tasks as work
+from keyserver.storage.cursor import append_blocks, drop_blocks, read_blocks
+from keyserver.storage.database import Database
+from keyserver.storage.schema import OUTBOX, TASKS
+from keyserver.tasks.model import ReadBlock, SeenRequest, Task, TaskKey, TaskState, vanished
+from keyserver.tasks.outbox import OutboxEntry
+
+
+class SqlWorkStore:
+    """The durable work of one chain."""
+
+    def __init__(self, database: Database, chain_id: int) -> None:
+        self._database = database
+        self._chain_id = chain_id
+
+    async def admit(self, requests: Sequence[SeenRequest]) -> int:
+        """Record sightings; returns how many tasks were opened."""
+        async with self._database.write() as connection:
+            return await work.admit_requests(connection, requests)
+
+    async def accept_blocks(
+        self,
+        *,
+        dropped: Sequence[ReadBlock],
+        requests: Sequence[SeenRequest],
+        blocks: Sequence[ReadBlock],
+        keep: int,
+    ) -> int:
+        """Move on in the chain, all in one transaction; returns how many tasks were opened.
+
+        A task with an open answer stays even if its log is gone: a nonce may be in use, and the
+        sender asks the contract before it goes on.
+        """
+        async with self._database.write() as connection:
+            if dropped:
+                await self._delete_vanished(connection, {block.hash for block in dropped})
+            await drop_blocks(connection, self._chain_id, dropped)
+            opened = await work.admit_requests(connection, requests)
+            await append_blocks(connection, self._chain_id, blocks, keep)
+        return opened
+
+    async def history(self) -> Sequence[ReadBlock]:
+        """The newest blocks accepted, ascending; empty at first."""
+        async with self._database.read() as connection:
+            return await read_blocks(connection, self._chain_id)
+
+    async def task(self, task_id: int) -> Task | None:
+        """One task; raises `StorageError` if its row does not parse."""
+        wanted = select(TASKS).where(TASKS.c.id == task_id, TASKS.c.chain_id == self._chain_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(wanted)).one_or_none()
+        return None if row is None else work.task_of(row)
+
+    async def latest(self, key: TaskKey) -> Task | None:
+        """The newest task of a key, open or not; raises `StorageError` if it does not parse."""
+        async with self._database.read() as connection:
+            return await work.latest_task(connection, key)
+
+    async def due(self, block: int, limit: int) -> Sequence[Task]:
+        """Pending tasks with `next_attempt_block <= block`, the oldest first."""
+        async with self._database.read() as connection:
+            return await work.find_tasks(
+                connection,
+                TASKS.c.chain_id == self._chain_id,
+                TASKS.c.state == TaskState.PENDING.value,
+                TASKS.c.next_attempt_block <= block,
+                limit=limit,
+            )
+
+    async def open_tasks(self, key_id: KeyId | None = None) -> Sequence[Task]:
+        """Tasks in a state that is not final, the oldest first."""
+        conditions = [
+            TASKS.c.chain_id == self._chain_id,
+            TASKS.c.state.in_(work.OPEN_STATES),
+        ]
+        if key_id is not None:
+            conditions.append(TASKS.c.key_id == bytes(key_id))
+        async with self._database.read() as connection:
+            return await work.find_tasks(connection, *conditions)
+
+    async def prune(self, before_block: int) -> int:
+        """Delete final tasks closed before a block, with their answers; returns how many."""
+        unsent = select(OUTBOX.c.id).where(
+            OUTBOX.c.task_id == TASKS.c.id, OUTBOX.c.state.in_(answers.OPEN_STATES)
+        )
+        gone = and_(
+            TASKS.c.chain_id == self._chain_id,
+            TASKS.c.state.not_in(work.OPEN_STATES),
+            TASKS.c.closed_block < before_block,
+            ~unsent.exists(),
+        )
+        async with self._database.write() as connection:
+            their_answers = OUTBOX.c.task_id.in_(select(TASKS.c.id).where(gone))
+            await connection.execute(delete(OUTBOX).where(their_answers))
+            deleted = await connection.execute(delete(TASKS).where(gone))
+        return deleted.rowcount
+
+    async def open_entries(self, sender: Address) -> Sequence[OutboxEntry]:
+        """Entries in a state that is not final, the oldest first."""
+        async with self._database.read() as connection:
+            return await answers.find_entries(
+                connection,
+                OUTBOX.c.chain_id == self._chain_id,
+                OUTBOX.c.sender == bytes(sender),
+                OUTBOX.c.state.in_(answers.OPEN_STATES),
+            )
+
+    async def entry(self, entry_id: int) -> OutboxEntry | None:
+        """One entry; raises `StorageError` if its row does not parse."""
+        wanted = select(OUTBOX).where(OUTBOX.c.id == entry_id, OUTBOX.c.chain_id == self._chain_id)
+        async with self._database.read() as connection:
+            row = (await connection.execute(wanted)).one_or_none()
+        return None if row is None else answers.entry_of(row)
+
+    async def entries_of(self, task_id: int) -> Sequence[OutboxEntry]:
+        """All entries of a task, the oldest first."""
+        async with self._database.read() as connection:
+            return await answers.find_entries(
+                connection,
+                OUTBOX.c.chain_id == self._chain_id,
+                OUTBOX.c.task_id == task_id,
+            )
+
+    async def highest_nonce(self, sender: Address) -> int | None:
+        """The highest nonce in any row of this sender, `None` without one."""
+        wanted = select(func.max(OUTBOX.c.nonce)).where(
+            OUTBOX.c.chain_id == self._chain_id, OUTBOX.c.sender == bytes(sender)
+        )
+        async with self._database.read() as connection:
+            highest: int | None = await connection.scalar(wanted)
+        return highest
+
+    async def commit(
+        self,
+        *,
+        tasks: Sequence[Task] = (),
+        entries: Sequence[OutboxEntry] = (),
+        new_entries: Sequence[OutboxEntry] = (),
+        new_tasks: Sequence[SeenRequest] = (),
+    ) -> None:
+        """Write all or nothing, in this order; raises `StaleRowError` or `StorageError`."""
+        async with self._database.write() as connection:
+            for task in tasks:
+                await work.write_task(connection, task)
+            for entry in entries:
+                await answers.write_entry(connection, entry)
+            for entry in new_entries:
+                await answers.add_entry(connection, self._chain_id, entry)
+            await work.admit_requests(connection, new_tasks)
+
+    async def _delete_vanished(self, connection: AsyncConnection, dropped: set[Hash32]) -> None:
+        busy = await answers.tasks_with_open_entries(connection, self._chain_id)
+        candidates = await work.find_tasks(
+            connection,
+            TASKS.c.chain_id == self._chain_id,
+            TASKS.c.state.in_(work.OPEN_STATES),
+            TASKS.c.first_hash.in_([bytes(block_hash) for block_hash in dropped]),
+        )
+        gone = [task.id for task in candidates if vanished(task, dropped) and task.id not in busy]
+        await answers.delete_entries_of(connection, gone)
+        await work.delete_tasks(connection, gone)
