@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from coincurve import GLOBAL_CONTEXT
 from coincurve._libsecp256k1 import ffi, lib  # type: ignore[import-not-found]
 
-from keyserver.crypto.errors import InvalidPointError, InvalidScalarError, InvalidSignatureError
+from keyserver.crypto.errors import (
+    CryptoError,
+    InvalidPointError,
+    InvalidScalarError,
+    InvalidSignatureError,
+)
 
 if TYPE_CHECKING:
     from keyserver.crypto.randomness import RandomSource
@@ -322,10 +327,8 @@ def mul_base(k: Scalar | SecretScalar) -> Point:
 
 def mul_secret(p: Point, k: SecretScalar) -> Point:
     """Return `k*P` for a secret `k`, in constant time."""
-    output = _new(_BYTES65)
-    lib.secp256k1_ecdh(_CTX, output, p._handle, k._key, _copy_uncompressed, ffi.NULL)
     handle = _new(_HANDLE)
-    lib.secp256k1_ec_pubkey_parse(_CTX, handle, output, 65)
+    lib.secp256k1_ec_pubkey_parse(_CTX, handle, _secret_product(k, p), 65)
     return Point(handle)
 
 
@@ -421,9 +424,18 @@ def ecdh_sha256(k: SecretScalar, p: Point) -> bytes:
 
 def ecdh_x(k: SecretScalar, p: Point) -> bytes:
     """Return the x-coordinate of `k*P`, 32 bytes, in constant time (ECIES)."""
+    return bytes(_buffer(_secret_product(k, p))[1:33])
+
+
+def _secret_product(k: SecretScalar, p: Point) -> Any:
+    """`k*P` as 65 bytes in the library's memory, in constant time.
+
+    Fails only if Python interrupts the callback, say for a signal: then nothing was written.
+    """
     output = _new(_BYTES65)
-    lib.secp256k1_ecdh(_CTX, output, p._handle, k._key, _copy_uncompressed, ffi.NULL)
-    return bytes(_buffer(output)[1:33])
+    if not lib.secp256k1_ecdh(_CTX, output, p._handle, k._key, _copy_uncompressed, ffi.NULL):
+        raise CryptoError("product by a secret: interrupted")
+    return output
 
 
 @ffi.callback("int(unsigned char *, const unsigned char *, const unsigned char *, void *)")  # type: ignore[untyped-decorator,unused-ignore]

@@ -17,7 +17,7 @@ def test_nothing_that_holds_a_secret_prints_it(secret: SecretScalar) -> None:
         secret,
         one_time,
         SecretPolynomial([secret, secret]),
-        Holding(secret, bytes(32)),
+        Holding(secret, b"T" * 32),
         ShadowPartial(secret, GENERATOR, GENERATOR, secret),
     )
     exposed = secret.expose()

@@ -1,7 +1,9 @@
 import pickle
 
 import pytest
+from coincurve._libsecp256k1 import ffi  # type: ignore[import-not-found]
 
+from keyserver.crypto import curve
 from keyserver.crypto.curve import (
     GENERATOR,
     ORDER,
@@ -22,7 +24,7 @@ from keyserver.crypto.curve import (
     negate,
     sum_points,
 )
-from keyserver.crypto.errors import InvalidPointError, InvalidScalarError
+from keyserver.crypto.errors import CryptoError, InvalidPointError, InvalidScalarError
 from keyserver.crypto.hashing import sha256
 from tests.unit.crypto import reference_curve as reference
 
@@ -129,6 +131,22 @@ def test_ecdh() -> None:
     assert common == mul_secret(a.public(), b)
     assert ecdh_sha256(a, b.public()) == ecdh_sha256(b, a.public()) == sha256(common.compressed)
     assert ecdh_x(a, b.public()) == common.raw64[:32]
+
+
+def test_an_interrupted_product_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library must never see a point that was not written."""
+    k = SecretScalar.from_int(77)
+    monkeypatch.setattr(curve, "_copy_uncompressed", _interrupted)
+    with pytest.raises(CryptoError, match="interrupted"):
+        mul_secret(_P, k)
+    with pytest.raises(CryptoError, match="interrupted"):
+        ecdh_x(k, _P)
+
+
+@ffi.callback("int(unsigned char *, const unsigned char *, const unsigned char *, void *)")  # type: ignore[untyped-decorator,unused-ignore]
+def _interrupted(output: object, x: object, y: object, _: object) -> int:
+    """What the library sees of a callback that raised."""
+    return 0
 
 
 def test_serialised_forms_round_trip() -> None:
