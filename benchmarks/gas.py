@@ -1,0 +1,107 @@
+"""Gas of a full request of each kind, with all its answers.
+
+    python benchmarks/gas.py            prints the table of docs/contracts.md
+
+"First" is the first request a service ever gets, "later" any one after it: it reuses storage.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.contracts.chain import Chain, Contract, Receipt, public_of
+
+COUNTS = (3, 5, 10)
+THRESHOLD = 1
+FIRST_SERVER = 101
+POINT = bytes(range(64))
+SHADOW = bytes(range(1, 146))
+FEE = 2 * 10**17
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    chain: Chain
+    key_servers: Contract
+    count: int
+
+    @property
+    def servers(self) -> range:
+        return range(FIRST_SERVER, FIRST_SERVER + self.count)
+
+
+def network(count: int) -> Network:
+    chain = Chain()
+    key_servers = chain.deploy("OwnedKeyServerSetWithMigration")
+    net = Network(chain, key_servers, count)
+    for i, server in enumerate(net.servers):
+        key_servers.send("addKeyServer", public_of(server), f"127.0.0.1:{8000 + i}")
+    key_servers.send("completeInitialization")
+    return net
+
+
+def generation(service: Contract, net: Network, key: bytes) -> Iterator[Receipt]:
+    yield service.send("generateServerKey", key, THRESHOLD, sender=2, value=FEE)
+    for server in net.servers:
+        yield service.send("serverKeyGenerated", key, POINT, sender=server)
+
+
+def retrieval(service: Contract, net: Network, key: bytes) -> Iterator[Receipt]:
+    yield service.send("retrieveServerKey", key, sender=2, value=FEE)
+    for server in list(net.servers)[: max(net.count // 2, THRESHOLD) + 1]:
+        yield service.send("serverKeyRetrieved", key, POINT, THRESHOLD, sender=server)
+
+
+def store(service: Contract, net: Network, key: bytes) -> Iterator[Receipt]:
+    yield service.send("storeDocumentKey", key, POINT, POINT, sender=2, value=FEE)
+    for server in net.servers:
+        yield service.send("documentKeyStored", key, sender=server)
+
+
+def shadow(service: Contract, net: Network, key: bytes) -> Iterator[Receipt]:
+    requester = net.chain.address(2)
+    yield service.send("retrieveDocumentKeyShadow", key, public_of(2), sender=2, value=FEE)
+    for server in list(net.servers)[: net.count // 2 + 1]:
+        args = key, requester, POINT, THRESHOLD
+        yield service.send("documentKeyCommonRetrieved", *args, sender=server)
+    for server in list(net.servers)[: THRESHOLD + 1]:
+        personal = key, requester, (1 << THRESHOLD + 1) - 1, POINT, SHADOW
+        yield service.send("documentKeyPersonalRetrieved", *personal, sender=server)
+
+
+KINDS = {
+    "server key generation": (generation, "SecretStoreServerKeyGenerationService"),
+    "server key retrieval": (retrieval, "SecretStoreServerKeyRetrievalService"),
+    "document key store": (store, "SecretStoreDocumentKeyStoreService"),
+    "document key shadow retrieval": (shadow, "SecretStoreDocumentKeyShadowRetrievalService"),
+}
+
+
+def measure(net: Network, kind: str, contract: str) -> tuple[list[int], list[int]]:
+    """Gas per transaction of the first and of a later request."""
+    run, _ = KINDS[kind]
+    service = net.chain.deploy(contract, net.key_servers.address)
+    first, later = (
+        [receipt.gas for receipt in run(service, net, bytes([number]) * 32)] for number in (1, 2)
+    )
+    return first, later
+
+
+def main() -> None:
+    networks = {count: network(count) for count in COUNTS}
+    print("| request | contract | " + " | ".join(f"n={c} first | n={c} later" for c in COUNTS) + " |")
+    print("| --- | --- " + "| ---: " * 2 * len(COUNTS) + "|")
+    details = []
+    for kind, (_, single) in KINDS.items():
+        for label, contract in (("own", single), ("combined", "SecretStoreService")):
+            cells = []
+            for count, net in networks.items():
+                first, later = measure(net, kind, contract)
+                cells += [f"{sum(first):,}", f"{sum(later):,}"]
+                details.append(f"{kind}, {label}, n={count}: first {first}, later {later}")
+            print(f"| {kind} | {label} | {' | '.join(cells)} |")
+    print()
+    print("\n".join(details))
+
+
+if __name__ == "__main__":
+    main()

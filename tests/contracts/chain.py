@@ -1,0 +1,192 @@
+"""A chain in this process, and contracts on it that are called by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_tester import EthereumTester, PyEVMBackend
+from eth_tester.exceptions import TransactionFailed
+from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
+from web3 import EthereumTesterProvider, Web3
+from web3.exceptions import ContractCustomError, ContractLogicError, ContractPanicError
+from web3.logs import DISCARD
+
+from keyserver.evm.artifacts import load_artifact
+
+ETHER = 10**18
+GAS_LIMIT = 16_777_216
+"""The most that one transaction may use (EIP-7825)."""
+
+
+@cache
+def key_of(number: int) -> LocalAccount:
+    """An account of a fixed private key; 1 to 10 own a million ether from the start."""
+    account: LocalAccount = Account.from_key(number.to_bytes(32, "big"))
+    return account
+
+
+def public_of(number: int) -> bytes:
+    """The 64 bytes of that account's public key."""
+    public: bytes = key_of(number)._key_obj.public_key.to_bytes()
+    return public
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event by name, with its arguments in order, as a contract emitted it."""
+
+    name: str
+    args: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a transaction did: the gas it took and the events, in order."""
+
+    gas: int
+    block: int
+    events: tuple[Event, ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [event.name for event in self.events]
+
+
+class Reverted(Exception):
+    """A call or transaction reverted; the text is the name of the custom error, if any."""
+
+
+class Chain:
+    """Ether-rich accounts and a clock of one block per transaction."""
+
+    def __init__(self) -> None:
+        self.tester = EthereumTester(PyEVMBackend())
+        self.w3 = Web3(EthereumTesterProvider(self.tester))
+        self._known = {key_of(number).address for number in range(1, 11)}
+
+    def address(self, number: int) -> str:
+        """The address of an account that can pay."""
+        account = key_of(number)
+        if account.address not in self._known:
+            self.tester.add_account(account.key.to_0x_hex())
+            self._known.add(account.address)
+        if self.w3.eth.get_balance(account.address) < 1000 * ETHER:
+            self._transact({"from": key_of(1).address, "to": account.address, "value": 2000 * ETHER})
+        return str(account.address)
+
+    def deploy(self, name: str, *args: Any, owner: int = 1) -> "Contract":
+        artifact = load_artifact(name)
+        factory = self.w3.eth.contract(abi=list(artifact.abi), bytecode=artifact.bytecode)
+        constructor = factory.constructor(*args)
+        sender = self.address(owner)
+        transaction = {"from": sender, "data": constructor.data_in_transaction}
+        receipt = self._transact(transaction)
+        if receipt["status"] != 1:
+            raise Reverted(f"deploying {name}")
+        return Contract(self, name, receipt["contractAddress"], receipt["gasUsed"])
+
+    def balance(self, address: str) -> int:
+        return int(self.w3.eth.get_balance(Web3.to_checksum_address(address)))
+
+    @property
+    def block(self) -> int:
+        return int(self.w3.eth.block_number)
+
+    def mine(self, blocks: int) -> None:
+        self.tester.mine_blocks(blocks)
+
+    def _transact(self, transaction: Mapping[str, Any]) -> Any:
+        fields = {"gas": GAS_LIMIT, "maxFeePerGas": 10**10, "maxPriorityFeePerGas": 1, **transaction}
+        sent = self.w3.eth.send_transaction(fields)  # type: ignore[arg-type]
+        return self.w3.eth.get_transaction_receipt(sent)
+
+
+class Contract:
+    """A deployed contract; functions are named, or given by signature where the name is not one."""
+
+    def __init__(self, chain: Chain, name: str, address: str, gas: int = 0) -> None:
+        self.chain = chain
+        self.name = name
+        self.address = address
+        self.deployment_gas = gas
+        self.abi = list(load_artifact(name).abi)
+        self._contract = chain.w3.eth.contract(
+            address=Web3.to_checksum_address(address), abi=self.abi
+        )
+        entries = [entry for entry in self.abi if entry["type"] == "error"]
+        self._errors = {
+            function_abi_to_4byte_selector({**entry, "type": "function"}): entry["name"]  # type: ignore[arg-type, misc]
+            for entry in entries
+        }
+        self._events = {
+            event_abi_to_log_topic(entry): entry  # type: ignore[arg-type]
+            for entry in self.abi
+            if entry["type"] == "event"
+        }
+
+    def call(self, function: str, *args: Any, sender: int = 1) -> Any:
+        """The result of a read-only call, a list for several values. Raises `Reverted`."""
+        bound = self._contract.functions[function](*args)
+        try:
+            return bound.call({"from": key_of(sender).address})
+        except ContractCustomError as error:
+            selector = bytes.fromhex(str(error.data)[2:10])
+            raise Reverted(self._errors.get(selector, selector.hex())) from None
+        except (ContractLogicError, ContractPanicError, TransactionFailed) as error:
+            raise Reverted(str(error)) from None
+
+    def send(self, function: str, *args: Any, sender: int = 1, value: int = 0) -> Receipt:
+        """Mine a transaction. Raises `Reverted` if it fails."""
+        receipt = self._mined(function, args, sender, value)
+        if receipt["status"] != 1:
+            # Ask again for the reason: a receipt has none.
+            self._call_to_fail(function, args, sender, value)
+        return Receipt(receipt["gasUsed"], receipt["blockNumber"], self.events_of(receipt["logs"]))
+
+    def revert_reason(self, function: str, *args: Any, sender: int = 1, value: int = 0) -> str:
+        """Mine a transaction that must fail, and tell the error's name."""
+        receipt = self._mined(function, args, sender, value)
+        if receipt["status"] == 1:
+            raise AssertionError(f"{function}{args} did not revert")
+        try:
+            self._call_to_fail(function, args, sender, value)
+        except Reverted as error:
+            return str(error)
+        raise AssertionError("unreachable")
+
+    def events_of(self, logs: Any) -> tuple[Event, ...]:
+        return tuple(self._event(log) for log in logs)
+
+    def _mined(self, function: str, args: tuple[Any, ...], sender: int, value: int) -> Any:
+        fields = {
+            "from": self.chain.address(sender),
+            "to": self.address,
+            "value": value,
+            "data": self._contract.encode_abi(function, args),
+        }
+        return self.chain._transact(fields)
+
+    def _call_to_fail(self, function: str, args: tuple[Any, ...], sender: int, value: int) -> None:
+        bound = self._contract.functions[function](*args)
+        fields: dict[str, Any] = {"from": key_of(sender).address, "value": value}
+        try:
+            bound.call(fields)  # type: ignore[arg-type]
+        except ContractCustomError as error:
+            selector = bytes.fromhex(str(error.data)[2:10])
+            raise Reverted(self._errors.get(selector, selector.hex())) from None
+        except (ContractLogicError, ContractPanicError, TransactionFailed) as error:
+            raise Reverted(str(error)) from None
+        raise Reverted("failed when mined, not when called afterwards")
+
+    def _event(self, log: Any) -> Event:
+        entry = self._events[bytes(log["topics"][0])]
+        signature = f"{entry['name']}({','.join(i['type'] for i in entry['inputs'])})"
+        decoder = self._contract.events[signature]()
+        receipt: Any = {"logs": [log]}
+        (decoded,) = decoder.process_receipt(receipt, errors=DISCARD)
+        return Event(
+            entry["name"], tuple(decoded["args"][inputs["name"]] for inputs in entry["inputs"])
+        )
