@@ -242,6 +242,7 @@ def write_key_file(
 
     address = NodeId.of(secret.public()).address
     content = Account.encrypt(secret.expose(), password, kdf="pbkdf2", iterations=iterations)
+    content["address"] = address.hex()  # lower case, as the original writes it
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     path = directory / f"UTC--{stamp}--{address.hex()}"
     try:

@@ -1,4 +1,4 @@
-"""Published test keys (OpenEthereum's and Energy Web's test repositories) and a loading shortcut."""
+"""Published test keys (of OpenEthereum and Energy Web) and a short way to load a text."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

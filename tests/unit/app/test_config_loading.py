@@ -274,7 +274,7 @@ def test_effective_values_are_written_as_in_a_file(tmp_path: Path) -> None:
 def test_the_configuration_is_frozen(tmp_path: Path) -> None:
     config = load_text(tmp_path, node_text()).config
     with pytest.raises(ValueError, match="frozen"):
-        config.secretstore.port = 1  # type: ignore[misc]
+        config.secretstore.port = 1
 
 
 def test_a_rendered_file_reads_back(tmp_path: Path) -> None:
@@ -295,18 +295,18 @@ def test_a_rendered_file_reads_back(tmp_path: Path) -> None:
     assert "lenient_default" not in events(loaded)
     assert loaded.config.keyserver.seal.key_file == tmp_path / 'odd "name"'
     assert decode_values(values).config.secretstore.port == 9000
-    with pytest.raises(ConfigError, match='did you mean "secretstore.port"'):
+    with pytest.raises(ConfigError, match=r'did you mean "secretstore.port"'):
         render_file({"secretstore.prt": 1}, heading="")
 
 
 def test_values_for_a_new_file_are_checked() -> None:
-    with pytest.raises(InvalidConfigError, match="new file: .*port: must be") as caught:
+    with pytest.raises(InvalidConfigError, match=r"new file: .*port: must be") as caught:
         decode_values({"secretstore.port": "x", "secretstore.disable": True, "keyserver.x": 1})
     assert "keyserver.x: unknown key" in str(caught.value)
     assert value_from_text("keyserver.generators", "a,b") == ["a", "b"]
-    with pytest.raises(InvalidConfigError, match='did you mean "keyserver.generators"'):
+    with pytest.raises(InvalidConfigError, match=r'did you mean "keyserver.generators"'):
         value_from_text("keyserver.generator", "a")
-    with pytest.raises(InvalidConfigError, match="keyserver.chain_id: must be a whole number"):
+    with pytest.raises(InvalidConfigError, match=r"keyserver.chain_id: must be a whole number"):
         value_from_text("keyserver.chain_id", "one")
 
 
