@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keyserver.crypto.curve import GENERATOR, Point, SecretScalar, add, mul_secret, negate
+from keyserver.crypto.curve import (
+    GENERATOR,
+    SECOND_GENERATOR,
+    Point,
+    Scalar,
+    SecretScalar,
+    add,
+    mul_base,
+    mul_secret,
+    negate,
+)
 from keyserver.crypto.errors import InvalidProofError
 from keyserver.crypto.proofs import Equation, Statement, prove, verify
 from keyserver.crypto.randomness import SeededRandom
@@ -15,9 +25,12 @@ _FEW = settings(max_examples=40, deadline=None)
 
 @st.composite
 def true_statements(draw: st.DrawFn) -> tuple[Statement, list[SecretScalar]]:
-    """Up to three witnesses in up to three equations over up to three bases."""
+    """Up to three witnesses in up to three equations over three bases.
+
+    The bases are such that no witness can cancel out of an equation.
+    """
     witnesses = draw(st.lists(secrets, min_size=1, max_size=3))
-    bases = [GENERATOR, *draw(st.lists(points, min_size=2, max_size=2))]
+    bases = [GENERATOR, SECOND_GENERATOR, mul_base(Scalar(7))]
     equations = []
     for _ in range(draw(st.integers(1, 3))):
         indices = st.integers(0, len(witnesses) - 1)
