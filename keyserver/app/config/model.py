@@ -405,7 +405,7 @@ class Parity(Section):
         validate_default=True,
         description="Keys directory; it and its direct subdirectories are searched.",
     )
-    chain: Annotated[str, TEXT] = Field(
+    chain: Annotated[str, expanded("name or path", str)] = Field(
         "ethereum",
         description="Name or file of a chain specification; only its keys subdirectory counts.",
     )

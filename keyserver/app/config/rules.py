@@ -128,7 +128,7 @@ def find_warnings(config: Config, origins: Origins) -> list[ConfigWarning]:
     if config.secretstore.disable:
         return []
     return [
-        *_set_warnings(config, origins),
+        *_set_warnings(config),
         *_chain_warnings(config),
         *_old_key_warnings(config, origins),
         *_seal_warnings(config),
@@ -136,7 +136,7 @@ def find_warnings(config: Config, origins: Origins) -> list[ConfigWarning]:
     ]
 
 
-def _set_warnings(config: Config, origins: Origins) -> Iterator[ConfigWarning]:
+def _set_warnings(config: Config) -> Iterator[ConfigWarning]:
     store = config.secretstore
     by_contract = store.server_set_contract != NoContract()
     if by_contract and store.nodes:
