@@ -1,6 +1,6 @@
 """What a group operation costs: the curve library called directly, and through `crypto.curve`.
 
-Run `python benchmarks/primitives.py`. Microseconds, minimum of several runs; the last column is
+Run `python -m benchmarks.primitives` in the checkout (`--json` for a machine). Microseconds, minimum of several runs; the last column is
 what the wrapper adds. `measure_raw` is also the price list against which whole protocols are held.
 """
 
