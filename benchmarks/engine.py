@@ -1,8 +1,9 @@
 """What the computations of generation and shadow retrieval cost, against their group operations.
 
-Run `python -m benchmarks.engine` in the checkout (`--json` for a machine). For every committee size it measures the work
-of one node in each step, everything from the received bytes to the bytes to send, and divides it
-by the sum of the step's group operations at the curve library's own cost, measured in the same run.
+Run `python -m benchmarks.engine` in the checkout (`--json` for a machine). For every committee
+size it measures the work of one node in each step, everything from the received bytes to the bytes
+to send, and divides it by the sum of the step's group operations at the curve library's own cost,
+measured in the same run.
 Codec, sessions and network are not part of it.
 """
 

@@ -1,7 +1,8 @@
 """What a group operation costs: the curve library called directly, and through `crypto.curve`.
 
-Run `python -m benchmarks.primitives` in the checkout (`--json` for a machine). Microseconds, minimum of several runs; the last column is
-what the wrapper adds. `measure_raw` is also the price list against which whole protocols are held.
+Run `python -m benchmarks.primitives` in the checkout (`--json` for a machine). Microseconds,
+minimum of several runs; the last column is what the wrapper adds. `measure_raw` is also the price
+list against which whole protocols are held.
 """
 
 import json
