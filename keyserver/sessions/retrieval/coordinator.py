@@ -264,7 +264,8 @@ def _finish(phase: AwaitingShadows, round_: Round[Shadow]) -> Step[Phase]:
         shadow_commitments=commitments,
     )
     done = Done(phase.select_hash)
-    return Step(Completed(result), tuple(Send(node, done) for node, _ in answers))
+    asked = sorted(phase.before.round.expected - phase.before.round.gone)
+    return Step(Completed(result), tuple(Send(node, done) for node in asked))
 
 
 def _on_late_partial(

@@ -107,7 +107,10 @@ class Shadow(Message):
 
 @dataclass(frozen=True)
 class Done(Message):
-    """All members of the selected set have answered; on chain each publishes its part now."""
+    """All members of the selected set have answered; on chain each publishes its part now.
+
+    Holders that were asked but not selected hear by it that they are not needed any more.
+    """
 
     TYPE = 0x0405
     TO_COORDINATOR = False

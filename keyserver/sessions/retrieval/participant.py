@@ -99,6 +99,8 @@ def step(ctx: Context, phase: ParticipantPhase, event: Event) -> Step[Phase]:
             return _on_select(ctx, phase, select)
         case AwaitingDone(before=before), Received(_, Select() as select):
             return _on_select(ctx, before, select)
+        case AwaitingVerdict() | AwaitingSelect(), Received(_, Done()):
+            return Step(Completed(None))
         case AwaitingDone(), Received(_, Done(named)) if named == phase.select_hash:
             return Step(Completed(_result(ctx, phase)))
         case _:

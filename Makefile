@@ -1,0 +1,54 @@
+# Everything installs itself into .venv from the hash-locked list; only Python 3.11+ and make are needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo test check fix lint types unit e2e contracts clean
+
+help:
+	@echo "make demo       a network of five key servers shares an encrypted file, before your eyes"
+	@echo "make test       everything: lint, types, all tests"
+	@echo "make check      the same without the end-to-end tests"
+	@echo "make fix        format the source and mend what the linter can"
+	@echo "make contracts  rebuild abi/ from contracts/ (needs Node.js or a Solidity compiler)"
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(STAMP)
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/keyserver demo $(FILE) $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	$(BIN)/pytest -n 2 -m "not e2e" --cov --cov-report=
+
+e2e: $(STAMP)
+	$(BIN)/pytest -m e2e
+
+check: lint types unit
+
+test: check e2e
+
+fix: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+contracts: $(STAMP)
+	$(BIN)/python contracts/build.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage

@@ -1,0 +1,177 @@
+"""A cluster of nodes with real drivers, memory stores and a scripted chain.
+
+Everything random comes from one seed; a run is replayed by its seed.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from keyserver.crypto.curve import SecretScalar, sign_digest
+from keyserver.crypto.randomness import SeededRandom
+from keyserver.engine.catalogue import Catalogue
+from keyserver.engine.driver import Driver, Identity, Ports
+from keyserver.engine.key_server import KeyServer
+from keyserver.engine.outcomes import Outcome
+from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32, Signature
+from keyserver.model.node_set import NodeAddress, NodeSet, NodeSetSnapshot
+from keyserver.model.requests import Operation, Request
+from keyserver.sessions.core import Policy, Verdict
+from keyserver.simulation.clock import VirtualClock
+from keyserver.simulation.network import Faults, Network, SimulatedTransport
+from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
+
+CONTRACT = Address(b"\x5e" * 20)
+"""The service contract of every simulated request."""
+
+
+class KeySigner:
+    """The node key of a simulated node."""
+
+    def __init__(self, secret: SecretScalar) -> None:
+        self._secret = secret
+
+    def sign(self, digest: Hash32) -> Signature:
+        """Sign a tagged hash."""
+        return Signature(sign_digest(self._secret, digest))
+
+
+class ScriptedAccess:
+    """What the simulated chain says; allowed unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.verdict: Callable[[Request, Address], Verdict] = lambda _request, _who: Verdict.ALLOWED
+        self.delay_s = 0.0
+
+    async def authorise(
+        self, request: Request, requester: Address, *, needs_permission: bool
+    ) -> Verdict:
+        """Answer after the scripted delay."""
+        await asyncio.sleep(self.delay_s)
+        return self.verdict(request, requester)
+
+
+@dataclass
+class FixedSets:
+    """A node set that never changes."""
+
+    snapshot: NodeSetSnapshot
+
+
+@dataclass
+class Recorder:
+    """Takes down what a node tells the rest of its process."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    sessions: list[tuple[str, str, str]] = field(default_factory=list)
+    culprits: set[NodeId] = field(default_factory=set)
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        """Take down an outcome."""
+        self.outcomes.append(outcome)
+
+    def on_session(self, name: str, role: str, outcome: str, seconds: float) -> None:
+        """Take down the end of a session."""
+        self.sessions.append((name, role, outcome))
+
+    def on_misbehaviour(self, culprits: frozenset[NodeId], what: str, evidence: bytes) -> None:
+        """Take down who was caught."""
+        self.culprits |= culprits
+
+
+class SimulatedNode:
+    """A node: its disk survives a crash, everything else does not."""
+
+    def __init__(self, world: "Cluster", secret: SecretScalar) -> None:
+        self.id = NodeId.of(secret.public())
+        self.disk = MemoryDisk()
+        self.store = MemoryRecordStore(self.disk)
+        self.access = ScriptedAccess()
+        self.recorder = Recorder()
+        self.policy = world.policy
+        self._world = world
+        self._signer = KeySigner(secret)
+        self._boots = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self.key_server: KeyServer | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the process runs."""
+        return self.key_server is not None
+
+    @property
+    def api(self) -> KeyServer:
+        """The engine's surface; only while the node is up."""
+        if self.key_server is None:
+            raise RuntimeError("the node is down")
+        return self.key_server
+
+    def boot(self) -> None:
+        """Start the process: a new boot nonce, nothing in memory."""
+        self._boots += 1
+        world, clock = self._world, VirtualClock()
+        random = SeededRandom(world.seed + self.id + self._boots.to_bytes(4, "big"))
+        nonce = Nonce32(random.bytes(32))
+        transport = SimulatedTransport(world.network, self.id)
+        ports = Ports(
+            transport, self.store, self.access, world.sets, clock, self.recorder, self.recorder
+        )
+        identity = Identity(self.id, self._signer, nonce, random, self.policy)
+        driver = Driver(identity, ports)
+        catalogue = Catalogue(identity, ports)
+        driver.serve_links(catalogue)
+        self.key_server = KeyServer(driver, self.store, catalogue, random)
+        self._tasks = [
+            asyncio.ensure_future(driver.run()),
+            asyncio.ensure_future(catalogue.run()),
+        ]
+        world.network.attach(self.id, nonce, driver)
+
+    async def crash(self) -> None:
+        """Stop at once: what is not on disk is gone."""
+        self._world.network.detach(self.id)
+        self.key_server = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+
+class Cluster:
+    """Nodes on one network; build and use it inside a `run_virtual`."""
+
+    def __init__(
+        self,
+        nodes: int,
+        *,
+        seed: int,
+        faults: Faults | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        self.seed = seed.to_bytes(8, "big")
+        self.random = Random(seed)  # noqa: S311 - chooses faults, no secrets
+        self.policy = policy or Policy(
+            service_contracts=frozenset((CONTRACT, operation) for operation in Operation)
+        )
+        self.network = Network(self.random, faults or Faults())
+        source = SeededRandom(b"keys" + self.seed)
+        made = [SimulatedNode(self, SecretScalar.random(source)) for _ in range(nodes)]
+        self.nodes = sorted(made, key=lambda node: node.id)
+        current = NodeSet(1, Address(bytes(20)), tuple(node.id for node in self.nodes))
+        addresses = tuple((node.id, NodeAddress("sim", 1)) for node in self.nodes)
+        self.sets = FixedSets(NodeSetSnapshot(current, current, None, addresses, 0, 0))
+
+    async def __aenter__(self) -> "Cluster":
+        for node in self.nodes:
+            node.boot()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for node in self.nodes:
+            await node.crash()
+
+    def node(self, id_: NodeId) -> SimulatedNode:
+        """The node of an id."""
+        return next(node for node in self.nodes if node.id == id_)
