@@ -1,0 +1,55 @@
+"""Places where stores live, so that the same tests run against each."""
+
+from typing import Protocol
+
+from keyserver.engine.ports import RecordStore
+from keyserver.storage.database import Database
+from keyserver.storage.memory import MemoryDisk, MemoryRecordStore, MemoryWorkStore
+from keyserver.storage.records import SqlRecordStore
+from keyserver.storage.work import SqlWorkStore
+from keyserver.tasks.ports import WorkStore
+from tests.support.stored_values import CHAIN, boxes
+
+
+class StoreSite(Protocol):
+    """One node's disk, with stores on it."""
+
+    records: RecordStore
+    work: WorkStore
+
+    async def reopen(self) -> None:
+        """Make new stores on the same disk, as after a restart."""
+        ...
+
+
+class MemorySite:
+    def __init__(self) -> None:
+        self.disk = MemoryDisk()
+        self.records: RecordStore = MemoryRecordStore(self.disk)
+        self.work: WorkStore = MemoryWorkStore(self.disk, CHAIN)
+
+    async def reopen(self) -> None:
+        self.records = MemoryRecordStore(self.disk)
+        self.work = MemoryWorkStore(self.disk, CHAIN)
+
+
+class SqlSite:
+    def __init__(self, url: str, database: Database) -> None:
+        self.url = url
+        self._use(database)
+
+    @classmethod
+    async def open(cls, url: str) -> "SqlSite":
+        return cls(url, await Database.open(url))
+
+    async def reopen(self) -> None:
+        await self.database.close()
+        self._use(await Database.open(self.url))
+
+    async def close(self) -> None:
+        await self.database.close()
+
+    def _use(self, database: Database) -> None:
+        self.database = database
+        self.records: RecordStore = SqlRecordStore(database, boxes())
+        self.work: WorkStore = SqlWorkStore(database, CHAIN)
