@@ -13,6 +13,9 @@ from keyserver.chain.client import SendRefusal
 EXECUTION_REVERTED = 3
 """The error code that carries revert data."""
 
+METHOD_NOT_FOUND = -32601
+"""The error code of JSON-RPC for a method that is not offered."""
+
 
 @dataclass(frozen=True, slots=True)
 class RpcFailure:
@@ -46,6 +49,15 @@ _UNSUPPORTED_BLOCK = re.compile(
     r"cannot unmarshal|invalid (argument|params?|type|block)|unsupported|expected (a )?string"
     r"|deserializ|did not match|parse error|hex string",
     re.IGNORECASE,
+)
+
+_OVERLOADED = re.compile(
+    r"rate limit|too many requests|capacity|timed? ?out|try again|service unavailable|-32005"
+    r"|\b429\b",
+    re.IGNORECASE,
+)
+_NO_METHOD = re.compile(
+    r"method .*not (found|available|supported|exist)|not supported", re.IGNORECASE
 )
 
 _REFUSALS = (
@@ -100,3 +112,13 @@ def is_unknown_block(failure: RpcFailure) -> bool:
 def is_unsupported_pin(failure: RpcFailure) -> bool:
     """Whether the endpoint does not take a block object as a parameter (EIP-1898)."""
     return bool(_UNSUPPORTED_BLOCK.search(failure.message))
+
+
+def is_overloaded(failure: RpcFailure) -> bool:
+    """Whether the endpoint itself cannot answer now, whatever the question."""
+    return bool(_OVERLOADED.search(str(failure)))
+
+
+def is_unknown_method(failure: RpcFailure) -> bool:
+    """Whether the endpoint does not offer the method."""
+    return failure.code == METHOD_NOT_FOUND or bool(_NO_METHOD.search(failure.message))

@@ -99,7 +99,7 @@ class EthTesterClient:
     ) -> bytes:
         """A signed transaction of a development account, with its next nonce."""
         account = self.account(sender)
-        call = Call(account, b"" if to is None else to, value, data, None)
+        call = self.message(to, data, sender=sender, value=value)
         gas = self.node.evm.estimate_gas(self.node.head.header, call) * 5 // 4
         fee = 2 * self.node.head.header.base_fee_per_gas + TIP_WEI
         nonce = self.node.pending_nonce(account)
@@ -114,7 +114,16 @@ class EthTesterClient:
         assert mined is not None
         assert mined[2].succeeded, "the deployment failed"
         transaction = mined[2].transaction
-        return Address(generate_contract_address(transaction.sender, transaction.nonce))
+        return self.contract_address(Address(transaction.sender), transaction.nonce)
+
+    @staticmethod
+    def contract_address(sender: Address, nonce: int) -> Address:
+        """Where the contract stands that this transaction creates."""
+        return Address(generate_contract_address(EthAddress(sender), nonce))
+
+    def message(self, to: Address | None, data: bytes, *, sender: int = 0, value: int = 0) -> Call:
+        """What the node signs or executes for a development account."""
+        return Call(self.account(sender), b"" if to is None else to, value, data, None)
 
     # ChainClient
 
