@@ -1,5 +1,6 @@
 """A chain in this process, and contracts on it that are called by name."""
 
+from ast import literal_eval
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +12,6 @@ from eth_tester import EthereumTester, PyEVMBackend
 from eth_tester.exceptions import TransactionFailed
 from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 from web3 import EthereumTesterProvider, Web3
-from web3.exceptions import ContractCustomError, ContractLogicError, ContractPanicError
 from web3.logs import DISCARD
 
 from keyserver.evm.artifacts import load_artifact
@@ -129,14 +129,7 @@ class Contract:
 
     def call(self, function: str, *args: Any, sender: int = 1) -> Any:
         """The result of a read-only call, a list for several values. Raises `Reverted`."""
-        bound = self._contract.functions[function](*args)
-        try:
-            return bound.call({"from": key_of(sender).address})
-        except ContractCustomError as error:
-            selector = bytes.fromhex(str(error.data)[2:10])
-            raise Reverted(self._errors.get(selector, selector.hex())) from None
-        except (ContractLogicError, ContractPanicError, TransactionFailed) as error:
-            raise Reverted(str(error)) from None
+        return self._ask(function, args, {"from": key_of(sender).address})
 
     def send(self, function: str, *args: Any, sender: int = 1, value: int = 0) -> Receipt:
         """Mine a transaction. Raises `Reverted` if it fails."""
@@ -170,16 +163,22 @@ class Contract:
         return self.chain._transact(fields)
 
     def _call_to_fail(self, function: str, args: tuple[Any, ...], sender: int, value: int) -> None:
-        bound = self._contract.functions[function](*args)
-        fields: dict[str, Any] = {"from": key_of(sender).address, "value": value}
+        self._ask(function, args, {"from": key_of(sender).address, "value": value})
+        raise AssertionError("failed when mined, not when called afterwards")
+
+    def _ask(self, function: str, args: tuple[Any, ...], fields: Any) -> Any:
         try:
-            bound.call(fields)  # type: ignore[arg-type]
-        except ContractCustomError as error:
-            selector = bytes.fromhex(str(error.data)[2:10])
-            raise Reverted(self._errors.get(selector, selector.hex())) from None
-        except (ContractLogicError, ContractPanicError, TransactionFailed) as error:
-            raise Reverted(str(error)) from None
-        raise Reverted("failed when mined, not when called afterwards")
+            return self._contract.functions[function](*args).call(fields)
+        except TransactionFailed as error:
+            raise Reverted(self._reason(str(error))) from None
+
+    def _reason(self, text: str) -> str:
+        """The name of the custom error; the chain tells it as the repr of its bytes."""
+        data = text.removeprefix("execution reverted: ")
+        if not data.startswith(("b'", 'b"')):
+            return text
+        selector = bytes(literal_eval(data)[:4])
+        return self._errors.get(selector, selector.hex())
 
     def _event(self, log: Any) -> Event:
         entry = self._events[bytes(log["topics"][0])]
