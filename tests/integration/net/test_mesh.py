@@ -216,19 +216,26 @@ async def test_an_address_that_cannot_be_listened_on(port: str | int) -> None:
             await make_mesh(1, listen=listen).run(Witness())
 
 
-async def test_connections_that_last_do_not_shorten_the_pause_of_those_that_do_not() -> None:
-    """A peer that greets and closes is not dialled at full speed."""
-    limits = TransportLimits(first_retry_s=0.02, longest_retry_s=0.1)
+async def test_pauses_grow_with_short_connections_and_begin_anew_after_a_long_one() -> None:
+    limits = TransportLimits(first_retry_s=0.02, longest_retry_s=0.5, ping_after_s=0.5)
     async with running(0, limits=limits) as node, Doorstep(1) as door:
-        node.mesh.update_peers({IDS[1]: door.address}, frozenset({IDS[1]}))
-        began = time.monotonic()
-        for times in range(1, 6):
+
+        async def reconnected(times: int, long: bool = False) -> float:
+            """Seconds from the loss of a connection to the next."""
             peer = await door.next()
             await node.witness.until_event("connected", IDS[1], times)
+            if long:
+                await peer.receive()  # a ping: half a second has passed
             peer.writer.transport.abort()
-            await node.witness.until_event("disconnected", IDS[1], times)
-        # Four pauses of at least half of 20, 40, 80 and 100 ms.
-        assert time.monotonic() - began > 0.12
+            lost = time.monotonic()
+            await node.witness.until_event("connected", IDS[1], times + 1)
+            return time.monotonic() - lost
+
+        node.mesh.update_peers({IDS[1]: door.address}, frozenset({IDS[1]}))
+        # Pauses of at least half of 20, 40, 80, 160, 320 and 500 ms, ..
+        assert sum([await reconnected(times) for times in range(1, 7)]) > 0.55
+        # .. then one of at most 20 ms.
+        assert await reconnected(7, long=True) < 0.2
 
 
 async def test_two_meshes_that_dial_at_once_agree_on_one_connection() -> None:
