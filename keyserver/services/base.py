@@ -1,6 +1,6 @@
 """What every service contract offers to the rest of the node, and what its handlers are given."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,12 +22,6 @@ from keyserver.tasks.ports import ContractReader, PermissionReader
 
 REQUIRE_KEY_SERVER = Function.parse("requireKeyServer(address)", "uint8")
 """Index of a current key server; reverts for anybody else (contracts, section 4)."""
-
-KEY_SERVER_BALANCE = Function.parse("keyServerBalance(address)", "uint256")
-"""Fees that a key server may collect; the original contracts do not have it."""
-
-DRAIN = Function.parse("drain()")
-"""Pays the caller its whole balance."""
 
 
 class EventLog(Protocol):
@@ -136,6 +130,15 @@ class ServiceContract(Protocol):
 
         Stages that are completed are left out.
         """
+        ...
+
+
+class DeployedServices(Protocol):
+    """Where the service contracts are, as of now."""
+
+    @property
+    def by_address(self) -> Mapping[Address, tuple[ServiceContract, ...]]:
+        """The services at each address: all four at that of a combined contract."""
         ...
 
 

@@ -53,7 +53,7 @@ async def read_standing(
     required, count = first.results
     if required is None:
         return Standing(Want.NOT_MEMBER, first.block)
-    if not _is_true(required):
+    if not may_be_wanted(key.kind, required):
         return Standing(Want.NOTHING, first.block)
     pending = await _pending_entry(reader, service, key, first, decode_count(count))
     if pending is None:
@@ -66,10 +66,15 @@ async def read_standing(
     return Standing(want, first.block, entries[key.kind])
 
 
-def _is_true(data: bytes) -> bool:
-    if len(data) != 32:
+def may_be_wanted(kind: TaskKind, required: bytes) -> bool:
+    """What "is a response required" says about a task; raises `AbiError` for no bool.
+
+    The contract answers for the stage that a request is in. In the common stage "no" means that
+    this node has answered it, and says nothing about the personal stage, which comes after.
+    """
+    if len(required) != 32:
         raise AbiError("whether a response is required cannot be read")
-    return any(data)
+    return kind is TaskKind.RETRIEVE_PERSONAL or any(required)
 
 
 async def _pending_entry(

@@ -193,9 +193,18 @@ class Task:
             next_attempt_block=next_attempt_block,
         )
 
-    def repetition(self) -> SeenRequest:
-        """The same request made once more: where it was last seen, as the start of a new task."""
-        return SeenRequest(self.key, self.payload, self.last_seen)
+    def settled(self, mined_block: int) -> "tuple[Task, SeenRequest | None]":
+        """The task after its answer, mined in this block, has become final.
+
+        A pending list that showed the request as unanswered in that block or later means that the
+        answer was lost (a set change forgets votes) or belonged to an earlier, equal request. The
+        second value then is that sighting, which opens a new task.
+        """
+        if mined_block > self.last_seen.block:
+            return self.closed(TaskState.SETTLED, mined_block), None
+        again = SeenRequest(self.key, self.payload, self.last_seen)
+        earlier = replace(self, last_seen=self.first_seen)
+        return earlier.closed(TaskState.SETTLED, mined_block - 1, "asked again since"), again
 
 
 # --- what a sighting means -------------------------------------------------------------------
@@ -234,7 +243,7 @@ def admit(latest: Task | None, request: SeenRequest) -> Admission:
     A contract has at most one pending request of a key. So a later sighting with other
     parameters shows that the earlier request is gone; a later one with the same parameters may be
     the same request or its repetition, and confirms the open task (an answer that was mined
-    before the last sighting does not settle it: `answers_request`).
+    before the last sighting is not its answer: `Task.settled`).
     """
     if latest is None:
         return Open()
@@ -264,15 +273,6 @@ def new_task(task_id: int, request: SeenRequest) -> Task:
         first_seen=request.seen,
         last_seen=request.seen,
     )
-
-
-def answers_request(task: Task, mined_block: int) -> bool:
-    """Whether an answer mined in this block answered the request as it was last seen.
-
-    A pending list that still shows the request as unanswered in that block or later means that
-    the answer was lost (a set change forgets votes) or belonged to an earlier, equal request.
-    """
-    return mined_block > task.last_seen.block
 
 
 def vanished(task: Task, dropped: Collection[Hash32]) -> bool:

@@ -186,6 +186,10 @@ class OutboxEntry:
             failures=self.failures + failed,
         )
 
+    def written(self) -> "OutboxEntry":
+        """As the store has it after this was written."""
+        return replace(self, revision=self.revision + 1)
+
     @property
     def cancelled(self) -> bool:
         """Whether the newest attempt only uses up the nonce."""
