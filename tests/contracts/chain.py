@@ -74,7 +74,9 @@ class Chain:
             self.tester.add_account(account.key.to_0x_hex())
             self._known.add(account.address)
         if self.w3.eth.get_balance(account.address) < 1000 * ETHER:
-            self._transact({"from": key_of(1).address, "to": account.address, "value": 2000 * ETHER})
+            self._transact(
+                {"from": key_of(1).address, "to": account.address, "value": 2000 * ETHER}
+            )
         return str(account.address)
 
     def deploy(self, name: str, *args: Any, owner: int = 1) -> "Contract":
@@ -99,7 +101,12 @@ class Chain:
         self.tester.mine_blocks(blocks)
 
     def _transact(self, transaction: Mapping[str, Any]) -> Any:
-        fields = {"gas": GAS_LIMIT, "maxFeePerGas": 10**10, "maxPriorityFeePerGas": 1, **transaction}
+        fields = {
+            "gas": GAS_LIMIT,
+            "maxFeePerGas": 10**10,
+            "maxPriorityFeePerGas": 1,
+            **transaction,
+        }
         sent = self.w3.eth.send_transaction(fields)  # type: ignore[arg-type]
         return self.w3.eth.get_transaction_receipt(sent)
 

@@ -70,9 +70,7 @@ class Service:
             case "DocumentKeyStore":
                 return service.send("documentKeyStored", *subject, sender=server)
             case _:
-                return service.send(
-                    "documentKeyCommonRetrieved", *subject, POINT, 1, sender=server
-                )
+                return service.send("documentKeyCommonRetrieved", *subject, POINT, 1, sender=server)
 
 
 GENERATION = Service(
