@@ -21,8 +21,10 @@ from keyserver.model.requests import (
 )
 from keyserver.sessions.core import DeniedError, KeyState, UnavailableError
 from keyserver.sessions.outcomes import PlainResult, ShadowResult
-from keyserver.sessions.registry import GENERATION, RETRIEVAL, STORING
+from keyserver.sessions.retrieval import RETRIEVAL
 from keyserver.sessions.retrieval import Target as RetrievalTarget
+from keyserver.sessions.sharing import GENERATION
+from keyserver.sessions.storing import STORING
 from keyserver.sessions.storing import Target as StoringTarget
 
 
