@@ -12,6 +12,10 @@ from keyserver.evm.transaction import DynamicFee, Fee, LegacyFee
 GAS_MARGIN: Final = (5, 4)
 """Gas limit as a multiple of the estimate."""
 
+GAS_FOR_THE_LAST_VOTE: Final = 100_000
+"""Added to that: answers of other nodes may come before ours in the same block, and ours then is
+the one that settles the request, clears it and emits the result. Gas that is not used is free."""
+
 LARGEST_GAS_LIMIT: Final = 2**24
 """No transaction may have more (EIP-7825)."""
 
@@ -61,7 +65,7 @@ def gas_limit(estimate: int, most: int) -> int | None:
     most = min(most, LARGEST_GAS_LIMIT)
     if estimate > most:
         return None
-    return min(estimate * GAS_MARGIN[0] // GAS_MARGIN[1], most)
+    return min(estimate * GAS_MARGIN[0] // GAS_MARGIN[1] + GAS_FOR_THE_LAST_VOTE, most)
 
 
 def _times(amount: int, factor: tuple[int, int]) -> int:

@@ -9,7 +9,7 @@ from typing import Final
 from keyserver.evm.abi import Function
 from keyserver.model.identifiers import KeyId
 from keyserver.services.base import HandlerTools
-from keyserver.tasks.model import Task, TaskKind
+from keyserver.tasks.model import Task
 from keyserver.tasks.outbox import Answer
 from keyserver.tasks.ports import Answered, Disposition, NothingOwed, ReadAt
 
@@ -26,15 +26,15 @@ NO_KEY: Final = KeyId(bytes(32))
 class CollectHandler:
     """Collects when it is worth it."""
 
-    kind = TaskKind.COLLECT_FEES
-
-    def __init__(self, tools: HandlerTools, drain_above: int) -> None:
-        """`drain_above`: wei that a balance must exceed."""
+    def __init__(self, tools: HandlerTools, drain_above: int | None) -> None:
+        """`drain_above`: wei that a balance must exceed; `None` never collects."""
         self._tools = tools
         self._drain_above = drain_above
 
     async def handle(self, task: Task, head: int) -> Disposition:
-        """Answer with `drain()` if the balance is still large; `head` is of no interest."""
+        """Answer with `drain()` if the balance is still large; `head` only dates a refusal."""
+        if self._drain_above is None:
+            return NothingOwed(head, "collecting is switched off")
         call = BALANCE.encode(self._tools.me.address)
         reading = await self._tools.reader.read(task.key.contract, [call], ReadAt.HEAD)
         if balance_of(reading.results[0]) <= self._drain_above:

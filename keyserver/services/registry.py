@@ -9,6 +9,7 @@ from keyserver.services.document_key_retrieval.bindings import DocumentKeyRetrie
 from keyserver.services.document_key_retrieval.handler import CommonHandler, PersonalHandler
 from keyserver.services.document_key_store.bindings import DocumentKeyStore
 from keyserver.services.document_key_store.handler import StoreHandler
+from keyserver.services.fees import CollectHandler
 from keyserver.services.server_key_generation.bindings import ServerKeyGeneration
 from keyserver.services.server_key_generation.handler import GenerationHandler
 from keyserver.services.server_key_retrieval.bindings import ServerKeyRetrieval
@@ -50,10 +51,12 @@ CONTRACT_OF: Final[Mapping[TaskKind, ServiceContract]] = {
 """Which contract a kind of task comes from."""
 
 
-def handlers(tools: HandlerTools) -> Mapping[TaskKind, TaskHandler]:
-    """A handler for every kind of task."""
+def handlers(
+    tools: HandlerTools, *, drain_above: int | None = None
+) -> Mapping[TaskKind, TaskHandler]:
+    """A handler for every kind of task; `drain_above`: wei, `None` never collects fees."""
     return {
         kind: factory(tools, service.contract)
         for service in SERVICES
         for kind, factory in service.handlers.items()
-    }
+    } | {TaskKind.COLLECT_FEES: CollectHandler(tools, drain_above)}
