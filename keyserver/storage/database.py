@@ -15,7 +15,8 @@ from typing import Any, Final, Protocol, Self
 import structlog
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from keyserver.errors import StorageError
@@ -25,6 +26,7 @@ from keyserver.storage.schema import SCHEMA_VERSION
 _log = structlog.get_logger(__name__)
 
 BUSY_TIMEOUT_S: Final = 5
+CONNECT_TIMEOUT_S: Final = 10
 POOL_SIZE: Final = 3
 
 _ADVISORY_LOCK: Final = 0x6B657973657276
@@ -108,7 +110,7 @@ class Database:
                     await connection.execution_options(**_NO_TRANSACTION)
                     result = await connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
                     self._truncation_due = bool(result.one().busy)
-            except SQLAlchemyError as problem:
+            except DBAPIError as problem:
                 # what was committed stays committed: no reason for the caller to think otherwise
                 self._truncation_due = True
                 _log.error("wal_truncation_failed", database=self.name, error=str(problem))
@@ -194,10 +196,9 @@ def _database_errors(name: str) -> Iterator[None]:
     """Turn the driver's errors into `StorageError`, without values and passwords."""
     try:
         yield
-    except SQLAlchemyError as problem:
-        cause = getattr(problem, "orig", None) or problem
-        raise StorageError(f"database {name}: {cause}") from problem
-    except OSError as problem:
+    except DBAPIError as problem:
+        raise StorageError(f"database {name}: {problem.orig}") from problem
+    except (OSError, PoolTimeoutError) as problem:
         raise StorageError(f"database {name}: {problem}") from problem
 
 
@@ -249,7 +250,10 @@ def _engine_of(url: URL, *, read_only: bool) -> AsyncEngine:
             pool_size=POOL_SIZE,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={"timeout": 10},
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_S,
+                "server_settings": {"default_transaction_read_only": "on" if read_only else "off"},
+            },
         )
     engine = create_async_engine(
         url.set(drivername="sqlite+aiosqlite"),

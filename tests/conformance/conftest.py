@@ -10,10 +10,6 @@ from tests.support.postgres import PostgresServer, PostgresUnavailableError
 from tests.support.stores import MemorySite, SqlSite, StoreSite
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "postgres: needs the programs of a PostgreSQL server")
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     try:

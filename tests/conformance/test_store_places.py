@@ -1,0 +1,114 @@
+"""Where a store can be opened, and what is said where it cannot."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from keyserver.crypto.randomness import SeededRandom
+from keyserver.errors import StorageError
+from keyserver.sealing.key_sources import KeyText
+from keyserver.sealing.keyring import Keyring
+from keyserver.sealing.opening import open_or_create
+from keyserver.sealing.ports import StoredSeal
+from keyserver.sessions.core import PutPrepared
+from keyserver.storage.database import Database, opened
+from keyserver.storage.records import SqlRecordStore
+from keyserver.storage.schema import METADATA
+from keyserver.storage.sealing import SqlSealStore
+from tests.support.postgres import PostgresServer
+from tests.support.stored_values import NODES, boxes, digest, record, share
+from tests.support.stores import SqlSite
+
+SEAL = StoredSeal("{}", 1, 1, 1, b"box")
+
+
+async def test_a_server_that_is_not_there_is_named_without_the_password() -> None:
+    with pytest.raises(StorageError) as caught:
+        await Database.open("postgresql://user:topsecret@127.0.0.1:1/name")
+    assert "topsecret" not in str(caught.value)
+    assert "user:***@127.0.0.1:1" in str(caught.value)
+
+
+@pytest.mark.postgres
+async def test_a_database_that_is_not_there_is_named(postgres: PostgresServer) -> None:
+    url = (await postgres.new_database()).replace("/store_", "/missing_")
+    with pytest.raises(StorageError, match=r'database "missing_.*" does not exist'):
+        await Database.open(url)
+
+
+@pytest.mark.postgres
+async def test_options_of_libpq_are_understood(postgres: PostgresServer) -> None:
+    url = await postgres.new_database()
+    async with opened(f"{url}?sslmode=disable"):
+        pass
+    with pytest.raises(StorageError, match="SSL"):
+        await Database.open(f"{url}?sslmode=require")
+
+
+async def test_one_process_uses_a_database(sql_site: SqlSite) -> None:
+    with pytest.raises(StorageError, match="in use by another process"):
+        await Database.open(sql_site.url)
+    await sql_site.reopen()
+
+
+async def test_another_may_look_at_it(sql_site: SqlSite) -> None:
+    await SqlSealStore(sql_site.database).create(SEAL)
+    async with opened(sql_site.url, read_only=True) as reader:
+        assert await SqlSealStore(reader).load() == SEAL
+        writer = SqlRecordStore(reader, boxes())
+        with pytest.raises(StorageError, match=r"read-?only"):
+            await writer.commit([PutPrepared(record(), share(1), digest("t"))])
+
+
+async def test_the_steps_lead_to_the_schema(sql_site: SqlSite) -> None:
+    async with sql_site.database.read() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(
+                MigrationContext.configure(sync, opts={"compare_type": True}), METADATA
+            )
+        )
+    assert differences == []
+
+
+# --- the seal --------------------------------------------------------------------------------
+
+
+async def test_a_seal_is_stored_once(sql_site: SqlSite) -> None:
+    assert await SqlSealStore(sql_site.database).load() is None
+    await SqlSealStore(sql_site.database).create(SEAL)
+    await sql_site.reopen()
+    store = SqlSealStore(sql_site.database)
+    assert await store.load() == SEAL
+    with pytest.raises(StorageError, match="sealed already"):
+        await store.create(SEAL)
+
+
+async def test_sealed_rows_are_never_given_a_new_seal(sql_site: SqlSite) -> None:
+    await sql_site.records.commit([PutPrepared(record(), share(1), digest("t"))])
+    with pytest.raises(StorageError, match="the seal is missing, but sealed rows are there"):
+        await SqlSealStore(sql_site.database).create(SEAL)
+
+
+@pytest.mark.parametrize("table", ["seal", "seal_keyring"])
+async def test_half_a_seal_is_an_error(sql_site: SqlSite, table: str) -> None:
+    store = SqlSealStore(sql_site.database)
+    await store.create(SEAL)
+    async with sql_site.database.write() as connection:
+        await connection.exec_driver_sql(f"DELETE FROM {table}")
+    with pytest.raises(StorageError, match=f"the row of table {table} is missing"):
+        await store.load()
+
+
+async def test_a_node_opens_what_it_sealed(sql_site: SqlSite) -> None:
+    keyrings: list[Keyring] = []
+    for _ in range(2):
+        opening = await open_or_create(
+            SqlSealStore(sql_site.database),
+            node_id=NODES[0],
+            source=KeyText("KEY", "ab" * 32),
+            random=SeededRandom(len(keyrings)),
+            now_ms=0,
+        )
+        keyrings.append(opening.keyring)
+        await sql_site.reopen()
+    assert keyrings[0] == keyrings[1]

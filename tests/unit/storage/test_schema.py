@@ -1,0 +1,117 @@
+import ast
+import importlib
+import pkgutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import MetaData
+
+from keyserver.storage.database import opened
+from keyserver.storage.migrations import configuration
+from keyserver.storage.schema import METADATA, OPEN_TASK, SCHEMA_VERSION, SEALED_COLUMNS
+from keyserver.tasks.model import TaskState
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'node.sqlite'}"
+
+
+async def test_the_steps_lead_to_the_schema(url: str) -> None:
+    async with opened(url) as database, database.read() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(
+                MigrationContext.configure(sync, opts={"compare_type": True}), METADATA
+            )
+        )
+        assert differences == []
+        statements = await connection.exec_driver_sql(
+            "SELECT sql FROM sqlite_master WHERE sql LIKE '%CHECK%' OR sql LIKE '%WHERE%' "
+            "OR sql LIKE '%AUTOINCREMENT%'"
+        )
+        written = " ".join(row.sql for row in statements)
+    for rule in ("seal_is_one_row", "seal_keyring_is_one_row", OPEN_TASK):
+        assert rule in written
+    assert written.count("AUTOINCREMENT") == 2
+
+
+def test_the_newest_step_is_the_version_of_the_schema() -> None:
+    scripts = ScriptDirectory.from_config(configuration())
+    assert scripts.get_heads() == [SCHEMA_VERSION]
+    for script in scripts.walk_revisions():
+        assert len(script.revision) == 4
+        assert script.revision.isdigit()
+
+
+async def test_alembic_is_loaded_only_to_migrate(url: str) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from keyserver.storage.database import opened\n"
+        "async def main():\n"
+        "    async with opened(sys.argv[1]): pass\n"
+        "asyncio.run(main())\n"
+        "print('alembic' in sys.modules)\n"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", program, url], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    assert said == ["True", "False"]
+
+
+async def test_a_migration_that_dies_leaves_no_half_schema(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alembic import op
+
+    real = op.create_index
+
+    def dies(*arguments: object, **options: object) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(op, "create_index", dies)
+    with pytest.raises(RuntimeError):
+        async with opened(url):
+            pass
+    monkeypatch.setattr(op, "create_index", real)
+    connection = sqlite3.connect(tmp_path / "node.sqlite")
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    connection.close()
+    async with opened(url):
+        pass
+
+
+def test_every_box_column_is_listed_with_its_key() -> None:
+    boxes = {
+        (table.name, column.name)
+        for table in METADATA.tables.values()
+        for column in table.columns
+        if column.name.endswith("_box")
+    }
+    assert boxes == {(sealed.table, sealed.column) for sealed in SEALED_COLUMNS}
+    for sealed in SEALED_COLUMNS:
+        table = METADATA.tables[sealed.table]
+        assert tuple(column.name for column in table.primary_key) == sealed.key_columns
+        assert sealed.column.removesuffix("_box") + "_term" in table.columns
+
+
+def test_there_is_one_set_of_tables() -> None:
+    import keyserver.storage
+
+    for module in pkgutil.iter_modules(keyserver.storage.__path__, "keyserver.storage."):
+        found = importlib.import_module(module.name)
+        for value in vars(found).values():
+            assert not isinstance(value, MetaData) or value is METADATA
+
+
+def test_the_rule_of_one_open_task_names_all_open_states() -> None:
+    listed = ast.literal_eval(OPEN_TASK.removeprefix("state IN "))
+    assert set(listed) == {state.value for state in TaskState if state.is_open}
