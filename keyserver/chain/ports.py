@@ -127,8 +127,8 @@ class WatchedContracts(Protocol):
         """Whether to look the addresses up at this block, given who has logged."""
         ...
 
-    async def refresh(self, head: BlockRef, confirmed: BlockId, *, verify: bool) -> None:
-        """Look the addresses up; `verify`: also whether there still are contracts there."""
+    async def refresh(self, head: BlockRef, confirmed: BlockId) -> None:
+        """Look the addresses up; raises `ChainError`, and then nothing changes."""
         ...
 
 

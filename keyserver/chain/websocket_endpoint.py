@@ -45,6 +45,8 @@ class WebSocketEndpoint:
     async def subscribe(self) -> bool:
         """Ask for new heads; false if the endpoint does not know subscriptions."""
         link = await self._connected()
+        if self._told is link:
+            return True
         (answer,) = await link.exchange([RpcRequest("eth_subscribe", ("newHeads",))])
         self._told = link if isinstance(answer, RpcValue) else None
         return self._told is not None

@@ -1,0 +1,275 @@
+"""Whether the chain allows a request: is it pending there, has the requester permission.
+
+Engine design, section 6; chain watcher, section 10 with W-09, W-12, W-32, W-33. Trouble with the
+chain is never a denial: it is `Verdict.UNAVAILABLE`, and the request may come again.
+"""
+
+import asyncio
+from enum import Enum
+
+import structlog
+
+from keyserver.chain.client import (
+    HEAD,
+    At,
+    BlockId,
+    CallResult,
+    ChainClient,
+    ContractCall,
+    Returned,
+)
+from keyserver.chain.name_registry import ACL_OPTION, ContractDirectory
+from keyserver.chain.ports import ChainTip
+from keyserver.crypto.hashing import address_of
+from keyserver.engine.ports import NodeSets
+from keyserver.errors import ChainError
+from keyserver.evm.abi import AbiError, Function
+from keyserver.model.codec import CodecError, encode
+from keyserver.model.identifiers import Address, KeyId
+from keyserver.model.requests import (
+    GenerateServerKey,
+    OnChainAddress,
+    OnChainPublic,
+    Request,
+    RetrieveDocumentKey,
+    StoreDocumentKey,
+)
+from keyserver.services.base import Asked, ServiceContract
+from keyserver.services.document_key_store.bindings import StoreRequest
+from keyserver.services.server_key_generation.bindings import GenerationRequest
+from keyserver.services.standing import MAX_PENDING
+from keyserver.sessions.core import Verdict
+from keyserver.tasks.model import TaskKind
+
+CHECK_PERMISSIONS = Function.parse("checkPermissions(address,bytes32)", "bool")
+
+PENDING_WAIT_S = 20.0
+"""How long a participant waits until its own view shows the request (engine design, section 6)."""
+
+_log = structlog.get_logger(__name__)
+
+
+class AclDepth(Enum):
+    """Where a permission must hold (W-33)."""
+
+    HEAD = "head"
+    BOTH = "both"
+    """At the head and at the confirmed block."""
+
+
+class OpenAccess:
+    """The permissions of `acl_contract = "none"`: everybody may use every key."""
+
+    async def check(self, requester: Address, key_id: KeyId) -> Verdict:
+        """Always allowed."""
+        return Verdict.ALLOWED
+
+
+class PermissionContract:
+    """What the permission contract says now; the tasks' `PermissionReader`."""
+
+    def __init__(
+        self,
+        *,
+        client: ChainClient,
+        tip: ChainTip,
+        contracts: ContractDirectory,
+        node_sets: NodeSets,
+        depth: AclDepth,
+    ) -> None:
+        self._client = client
+        self._tip = tip
+        self._contracts = contracts
+        self._node_sets = node_sets
+        self._depth = depth
+
+    async def check(self, requester: Address, key_id: KeyId) -> Verdict:
+        """Whether the requester may use the key.
+
+        Denied: the contract says no at the head, refuses the call, or answers nonsense.
+        Unavailable: it cannot be asked, or (with depth `BOTH`) says yes only at the head as yet.
+        """
+        contract = self._contracts.address(ACL_OPTION)
+        confirmed = self._tip.view.confirmed
+        if contract is None or confirmed is None or not is_trusted(self._tip, self._node_sets):
+            return Verdict.UNAVAILABLE
+        call = ContractCall(contract, CHECK_PERMISSIONS.encode(requester, key_id))
+        try:
+            if not await self._allows(call, HEAD):
+                return Verdict.DENIED
+            if self._depth is AclDepth.BOTH and not await self._allows(call, confirmed):
+                return Verdict.UNAVAILABLE
+        except ChainError as error:
+            _log.warning("permission_unavailable", reason=str(error))
+            return Verdict.UNAVAILABLE
+        return Verdict.ALLOWED
+
+    async def _allows(self, call: ContractCall, at: At) -> bool:
+        result = await self._client.call(call, at)
+        allowed = permission_in(result)
+        if allowed is None:
+            _log.warning(
+                "permission_contract_answers_nonsense", contract="0x" + call.to.hex(), result=result
+            )
+        return allowed is True
+
+
+def permission_in(result: CallResult) -> bool | None:
+    """The answer of `checkPermissions`; `None` if the contract refused or answered nonsense."""
+    if not isinstance(result, Returned):
+        return None
+    try:
+        return bool(CHECK_PERMISSIONS.decode_single(result.data))
+    except AbiError:
+        return None
+
+
+def is_trusted(tip: ChainTip, node_sets: NodeSets) -> bool:
+    """Whether approvals may be given at all: the chain is in sync and the node set is not stale."""
+    return tip.view.synced and not node_sets.snapshot.stale
+
+
+class PendingRequests:
+    """Whether a request is pending in a service contract, as this node itself sees it."""
+
+    def __init__(self, client: ChainClient, contracts: ContractDirectory) -> None:
+        self._client = client
+        self._contracts = contracts
+
+    def carrier(self, contract: Address, request: Request) -> ServiceContract | None:
+        """The service at this address that carries the request's operation; `None`: it is none."""
+        services = self._contracts.by_address.get(contract, ())
+        number = request.operation_number
+        return next((service for service in services if service.operation == number), None)
+
+    async def is_pending(
+        self,
+        contract: Address,
+        service: ServiceContract,
+        request: Request,
+        requester: Address,
+        at: BlockId,
+    ) -> bool:
+        """Whether the contract's list has this very request at that block; raises `ChainError`."""
+        first = await self._client.call(ContractCall(contract, service.count_call), at)
+        count = int.from_bytes(first.data, "big") if isinstance(first, Returned) else 0
+        calls = [
+            ContractCall(contract, service.item_call(index))
+            for index in range(min(count, MAX_PENDING))
+        ]
+        results = await self._client.call_many(calls, at) if calls else ()
+        return any(
+            is_same_request(asked, request, requester)
+            for result in results
+            for asked in _asked_in(service, result)
+        )
+
+
+def _asked_in(service: ServiceContract, result: CallResult) -> tuple[Asked, ...]:
+    if not isinstance(result, Returned):
+        return ()
+    try:
+        return service.asked_in_item(result.data)
+    except AbiError:
+        return ()
+
+
+def is_same_request(asked: Asked, request: Request, requester: Address) -> bool:
+    """Whether a pending entry asks exactly for this: key, requester, threshold, points (pure)."""
+    if asked.key_id != request.key_id:
+        return False
+    match request.operation():
+        case GenerateServerKey(threshold=threshold, with_document_key=False):
+            return asked.payload == encode(GenerationRequest(requester, threshold))
+        case StoreDocumentKey(document=document):
+            points = StoreRequest(requester, document.common.raw64, document.encrypted.raw64)
+            return asked.payload == encode(points)
+        case RetrieveDocumentKey(shadow=True):
+            # The contract ties the account to the public key, so the account says it all.
+            return asked.kind is TaskKind.RETRIEVE_PERSONAL and asked.requester == requester
+        case _:
+            return False
+
+
+class ChainAccess:
+    """The engine's `AccessPolicy` where there is a chain."""
+
+    def __init__(
+        self,
+        *,
+        tip: ChainTip,
+        node_sets: NodeSets,
+        pending: PendingRequests,
+        permissions: PermissionContract | OpenAccess,
+        wait_s: float = PENDING_WAIT_S,
+    ) -> None:
+        self._tip = tip
+        self._node_sets = node_sets
+        self._pending = pending
+        self._permissions = permissions
+        self._wait_s = wait_s
+
+    async def authorise(
+        self, request: Request, requester: Address, *, needs_permission: bool
+    ) -> Verdict:
+        """Whether the request is authentic on chain and permitted; never raises for the chain.
+
+        A request by credential kind 3 waits for this node's own view, block by block, until it and
+        its permission are confirmed or the time is up.
+        """
+        try:
+            credential = request.credential()
+            request.operation()
+        except CodecError as error:
+            _log.warning("request_malformed", reason=str(error))
+            return Verdict.DENIED
+        if not isinstance(credential, OnChainPublic | OnChainAddress):
+            return await self._permitted(request, requester, needs_permission)
+        service = self._pending.carrier(credential.contract, request)
+        if service is None or _account(credential) != requester:
+            return Verdict.DENIED
+        try:
+            async with asyncio.timeout(self._wait_s):
+                while True:
+                    seen = self._tip.view.head
+                    verdict = await self._pending_and_permitted(
+                        credential.contract, service, request, requester, needs_permission
+                    )
+                    if verdict is not Verdict.UNAVAILABLE:
+                        return verdict
+                    if self._tip.view.head == seen:  # else a block came while we were asking
+                        await self._tip.next_evaluation()
+        except TimeoutError:
+            return Verdict.UNAVAILABLE
+
+    async def _pending_and_permitted(
+        self,
+        contract: Address,
+        service: ServiceContract,
+        request: Request,
+        requester: Address,
+        needs_permission: bool,
+    ) -> Verdict:
+        confirmed = self._tip.view.confirmed
+        if confirmed is None or not is_trusted(self._tip, self._node_sets):
+            return Verdict.UNAVAILABLE
+        try:
+            if not await self._pending.is_pending(contract, service, request, requester, confirmed):
+                return Verdict.UNAVAILABLE
+        except ChainError as error:
+            _log.warning("pending_requests_unavailable", reason=str(error))
+            return Verdict.UNAVAILABLE
+        return await self._permitted(request, requester, needs_permission)
+
+    async def _permitted(
+        self, request: Request, requester: Address, needs_permission: bool
+    ) -> Verdict:
+        if not needs_permission:
+            return Verdict.ALLOWED
+        return await self._permissions.check(requester, request.key_id)
+
+
+def _account(credential: OnChainPublic | OnChainAddress) -> Address:
+    if isinstance(credential, OnChainPublic):
+        return Address(address_of(credential.requester.raw64))
+    return credential.requester
