@@ -55,7 +55,7 @@ class Receipt:
         return [event.name for event in self.events]
 
 
-class Reverted(Exception):
+class RevertError(Exception):
     """A call or transaction reverted; the text is the name of the custom error, if any."""
 
 
@@ -87,7 +87,7 @@ class Chain:
         transaction = {"from": sender, "data": constructor.data_in_transaction}
         receipt = self._transact(transaction)
         if receipt["status"] != 1:
-            raise Reverted(f"deploying {name}")
+            raise RevertError(f"deploying {name}")
         return Contract(self, name, receipt["contractAddress"], receipt["gasUsed"])
 
     def balance(self, address: str) -> int:
@@ -135,11 +135,11 @@ class Contract:
         }
 
     def call(self, function: str, *args: Any, sender: int = 1) -> Any:
-        """The result of a read-only call, a list for several values. Raises `Reverted`."""
+        """The result of a read-only call, a list for several values. Raises `RevertError`."""
         return self._ask(function, args, {"from": key_of(sender).address})
 
     def send(self, function: str, *args: Any, sender: int = 1, value: int = 0) -> Receipt:
-        """Mine a transaction. Raises `Reverted` if it fails."""
+        """Mine a transaction. Raises `RevertError` if it fails."""
         receipt = self._mined(function, args, sender, value)
         if receipt["status"] != 1:
             # Ask again for the reason: a receipt has none.
@@ -153,7 +153,7 @@ class Contract:
             raise AssertionError(f"{function}{args} did not revert")
         try:
             self._call_to_fail(function, args, sender, value)
-        except Reverted as error:
+        except RevertError as error:
             return str(error)
         raise AssertionError("unreachable")
 
@@ -177,7 +177,7 @@ class Contract:
         try:
             return self._contract.functions[function](*args).call(fields)
         except TransactionFailed as error:
-            raise Reverted(self._reason(str(error))) from None
+            raise RevertError(self._reason(str(error))) from None
 
     def _reason(self, text: str) -> str:
         """The name of the custom error; the chain tells it as the repr of its bytes."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.contracts.chain import Chain, Contract, Reverted, key_of, public_of
+from tests.contracts.chain import Chain, Contract, RevertError, key_of, public_of
 from tests.contracts.world import NEWCOMER, SERVERS, STRANGER, World, deploy_set
 
 ID = b"\x01" * 32
@@ -53,12 +53,12 @@ def test_current_set_is_told_in_index_order(world: World) -> None:
     ],
 )
 def test_getters_revert_for_a_stranger(world: World, getter: str) -> None:
-    with pytest.raises(Reverted, match="NotMember"):
+    with pytest.raises(RevertError, match="NotMember"):
         world.key_servers.call(getter, key_of(STRANGER).address)
 
 
 def test_index_out_of_range_reverts(world: World) -> None:
-    with pytest.raises(Reverted, match="NotMember"):
+    with pytest.raises(RevertError, match="NotMember"):
         world.key_servers.call("getCurrentKeyServer", 5)
 
 
@@ -70,7 +70,7 @@ def test_a_fresh_set_is_empty(chain: Chain) -> None:
     assert key_servers.call("getMigrationKeyServers") == []
     assert key_servers.call("getMigrationMaster") == "0x" + "00" * 20
     assert key_servers.call("isInitialized") is False
-    with pytest.raises(Reverted, match="NoMigration"):
+    with pytest.raises(RevertError, match="NoMigration"):
         key_servers.call("getMigrationId")
 
 
@@ -93,7 +93,7 @@ def test_editing_before_initialization_changes_both_sets(chain: Chain) -> None:
     assert key_servers.call("getCurrentKeyServersCount") == 3
     assert key_servers.call("getCurrentKeyServerIndex", key_of(C).address) == 0
     assert key_servers.call("getCurrentLastChange") == 0
-    with pytest.raises(Reverted, match="NotMember"):
+    with pytest.raises(RevertError, match="NotMember"):
         key_servers.call("getCurrentKeyServerIndex", key_of(A).address)
 
 
@@ -105,7 +105,7 @@ def test_editing_after_initialization_changes_the_new_set_only(world: World) -> 
 
     assert current(key_servers) == addresses(*SERVERS)
     assert key_servers.call("getNewKeyServers") == addresses(A, E, C, D, NEWCOMER)
-    with pytest.raises(Reverted, match="NotMember"):
+    with pytest.raises(RevertError, match="NotMember"):
         key_servers.call("getNewKeyServerPublic", key_of(B).address)
     assert key_servers.call("getCurrentKeyServerPublic", key_of(B).address) == public_of(B)
 
@@ -228,7 +228,7 @@ def test_migration_replaces_the_current_set(world: World) -> None:
     assert key_servers.call("getMigrationMaster") == "0x" + "00" * 20
     assert key_servers.call("getMigrationId") == ID
     assert key_servers.call("isMigrationConfirmed", key_of(E).address) is False
-    with pytest.raises(Reverted, match="NotMember"):
+    with pytest.raises(RevertError, match="NotMember"):
         key_servers.call("isMigrationConfirmed", key_of(A).address)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.contracts.chain import ETHER, Contract, Reverted, key_of
+from tests.contracts.chain import ETHER, Contract, RevertError, key_of
 from tests.contracts.world import (
     ALL_SERVICES,
     CLIENT,
@@ -131,7 +131,7 @@ def test_only_key_servers_answer(world: World, service: Service, combined: bool)
     contract = world.service(service, combined)
     request(contract, service)
 
-    with pytest.raises(Reverted, match="NotKeyServer"):
+    with pytest.raises(RevertError, match="NotKeyServer"):
         service.answer(world, contract, STRANGER)
     reason = contract.revert_reason(service.error, *service.subject(world), sender=STRANGER)
     assert reason == "NotKeyServer"
@@ -167,7 +167,7 @@ def test_response_is_required_until_given(world: World, service: Service, combin
     assert [required(world, contract, service, s) for s in SERVERS] == [True] * 5
     service.answer(world, contract, SERVERS[1])
     assert [required(world, contract, service, s) for s in SERVERS[:3]] == [True, False, True]
-    with pytest.raises(Reverted, match="NotKeyServer"):
+    with pytest.raises(RevertError, match="NotKeyServer"):
         required(world, contract, service, STRANGER)
 
 
@@ -183,9 +183,9 @@ def test_a_migration_drops_all_answers(world: World, service: Service, combined:
 
     members = (*SERVERS[:4], NEWCOMER)
     assert [required(world, contract, service, s) for s in members] == [True] * 5
-    with pytest.raises(Reverted, match="NotKeyServer"):
+    with pytest.raises(RevertError, match="NotKeyServer"):
         required(world, contract, service, SERVERS[4])
-    with pytest.raises(Reverted, match="NotKeyServer"):
+    with pytest.raises(RevertError, match="NotKeyServer"):
         service.answer(world, contract, SERVERS[4])
     assert service.answer(world, contract, SERVERS[0]).names == []
     assert required(world, contract, service, SERVERS[0]) is False
@@ -223,7 +223,7 @@ def test_another_set_contract_starts_anew(world: World, service: Service, combin
     assert contract.call("keyServersCount") == 2
     assert required(world, contract, service, SERVERS[0]) is True
     assert required(world, contract, service, STRANGER) is True
-    with pytest.raises(Reverted, match="NotKeyServer"):
+    with pytest.raises(RevertError, match="NotKeyServer"):
         required(world, contract, service, SERVERS[1])
 
 
@@ -258,7 +258,7 @@ def test_pending_requests_are_enumerated(world: World, service: Service, combine
     assert listed(contract, service) == [keys[2]]
     contract.send(f"delete{service.noun}Request", *service.subject(world, keys[2]))
     assert listed(contract, service) == []
-    with pytest.raises(Reverted, match="NotPending"):
+    with pytest.raises(RevertError, match="NotPending"):
         contract.call(f"get{service.noun}Request", 0)
 
 
@@ -359,7 +359,7 @@ def test_key_servers_are_known(world: World, name: str) -> None:
     assert contract.call("keyServersCount") == 5
     for index, server in enumerate(SERVERS):
         assert contract.call("requireKeyServer", key_of(server).address) == index
-    with pytest.raises(Reverted, match="NotKeyServer"):
+    with pytest.raises(RevertError, match="NotKeyServer"):
         contract.call("requireKeyServer", key_of(STRANGER).address)
 
 
@@ -369,7 +369,7 @@ def test_the_set_has_to_be_a_contract(world: World, name: str) -> None:
     stranger = key_of(STRANGER).address
 
     assert contract.revert_reason("setKeyServerSetAddress", stranger) == "NotAContract"
-    with pytest.raises(Reverted):
+    with pytest.raises(RevertError):
         world.chain.deploy(name, stranger)
 
 
