@@ -16,6 +16,7 @@ from keyserver.chain.pending import PendingEnumerator
 from keyserver.chain.ports import ChainView, Evaluation, LogBatch
 from keyserver.chain.reader import PinnedReader
 from keyserver.chain.sender import Sender, SenderLimits
+from keyserver.chain.work_driver import WorkDriver
 from keyserver.evm.abi import ContractAbi
 from keyserver.evm.artifacts import load_artifact
 from keyserver.evm.transaction import TransactionSigner
@@ -28,7 +29,7 @@ from keyserver.tasks.answers import OutcomeRecorder
 from keyserver.tasks.queue import TaskQueue
 from tests.support.eth_tester_client import EthTesterClient
 from tests.support.fake_cluster import FakeCluster, FakeKeyServer, node_of, secret_of
-from tests.support.work_store import FakeWorkStore
+from tests.support.work_store import FakeWorkStore, ProcessKilled
 
 CHAIN_ID = 1337
 INTERVAL = 30
@@ -193,6 +194,7 @@ class Stack:
             interval=self.interval,
             drain_above=self.drain_above,
         )
+        self.driver = WorkDriver(queue=self.queue, store=self.store, node_sets=self.sets)
         self.fresh = True
         self.running = [
             asyncio.create_task(self.queue.run()),
@@ -214,19 +216,32 @@ class Stack:
         evaluation = Evaluation(head, confirmed, frozenset(), reread=self.fresh)
         self.fresh = False
         await self.pending.on_evaluation(evaluation)
-        self.queue.on_block(head.number)
+        await self.driver.on_evaluation(evaluation)
         await self.sender.on_evaluation(evaluation)
         await self.rest()
 
     async def rest(self) -> None:
-        """Return when nothing moves without a new block."""
+        """Return when nothing moves without a new block; raises `ProcessKilled` if it died."""
         for _ in range(3):
             for _ in range(2000):
                 await asyncio.sleep(0)
-                if self.queue.idle or any(task.done() for task in self.running):
+                if self.queue.idle:
                     break
-            await self.recorder.drained()
+            drained = asyncio.ensure_future(self.recorder.drained())
+            await asyncio.wait({drained, *self.running}, return_when=asyncio.FIRST_COMPLETED)
+            drained.cancel()
+            if any(task.done() for task in self.running):
+                raise ProcessKilled
         await self.sender.advance()
+
+    def change_set(self, last_change: int, *members: NodeId) -> None:
+        """Let this node see another current set, since this block."""
+        nodes = NodeSet.of(
+            CHAIN_ID, self.deployment.key_server_set, set(members or self.cluster.nodes)
+        )
+        self.sets.snapshot = NodeSetSnapshot(
+            nodes, nodes, None, (), epoch=last_change, block_number=last_change
+        )
 
     async def _confirmed(self, head: BlockRef) -> BlockId:
         number = max(head.number - self.confirmations, 0)

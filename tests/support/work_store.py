@@ -106,7 +106,19 @@ class FakeWorkStore:
         return [task for task in rows if key_id is None or task.key.key_id == key_id]
 
     async def prune(self, before_block: int) -> int:
-        raise NotImplementedError
+        closed = [
+            task.id
+            for task in self.tasks.values()
+            if task.closed_block is not None and task.closed_block < before_block
+        ]
+        for number in closed:
+            del self.tasks[number]
+        self.entries = {
+            number: entry
+            for number, entry in self.entries.items()
+            if entry.key.task_id in self.tasks
+        }
+        return len(closed)
 
     async def open_entries(self, sender: Address) -> Sequence[OutboxEntry]:
         rows = [entry for entry in self.entries.values() if entry.state.is_open]
