@@ -6,6 +6,7 @@
 - `stored_key`: what each write makes of a key's rows (pure)
 - `key_rows`: a key's rows, loaded and saved
 - `records`: keys and votes (`keyserver.engine.ports.RecordStore`)
+- `inspection`: what the database tells about keys without opening a secret
 - `work`: tasks, answers and blocks read (`keyserver.tasks.ports.WorkStore`), over the rows of
   `tasks`, `outbox` and `cursor`
 - `sealing`: the seal record and the keyring's box (`keyserver.sealing.ports.SealStore`)

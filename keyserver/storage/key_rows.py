@@ -55,8 +55,13 @@ def reading(table: Table, key: bytes) -> Iterator[None]:
 # --- loading ---------------------------------------------------------------------------------
 
 
-async def load_key(connection: AsyncConnection, boxes: SecretBoxes, key_id: KeyId) -> StoredKey:
-    """All rows of a key; raises `StorageError` naming a row that does not open or parse."""
+async def load_key(
+    connection: AsyncConnection, boxes: SecretBoxes | None, key_id: KeyId
+) -> StoredKey:
+    """All rows of a key, without `boxes` those that are not secret.
+
+    Raises `StorageError` naming a row that does not open or parse.
+    """
     active = await _rows(connection, KEY_RECORDS, key_id)
     open_rows = await _rows(connection, OPEN_RECORDS, key_id)
     shares = await _rows(connection, KEY_SHARES, key_id)
@@ -69,7 +74,7 @@ async def load_key(connection: AsyncConnection, boxes: SecretBoxes, key_id: KeyI
     with reading(OPEN_RECORDS, key_id):
         open_records = dict(_open_record(key_id, row) for row in open_rows)
     with reading(KEY_SHARES, key_id):
-        own_shares = {row.version: _share(boxes, key_id, row) for row in shares}
+        own_shares = {row.version: _share(boxes, key_id, row) for row in shares} if boxes else {}
     with reading(SKIPPED_VERSIONS, key_id):
         skipped_versions = {row.version: decode(Decision, row.decision) for row in skipped}
     with reading(DOCUMENT_KEYS, key_id):

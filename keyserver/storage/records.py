@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import insert, select, union
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyserver.engine.ports import CatalogueEntry, StoredVote
@@ -13,15 +13,9 @@ from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sessions.core import CastVote, KeyState, VoteKind, Write
 from keyserver.storage.database import Database
+from keyserver.storage.inspection import catalogue, undecided
 from keyserver.storage.key_rows import load_key, reading, save_key
-from keyserver.storage.schema import (
-    DOCUMENT_CANDIDATES,
-    DOCUMENT_KEYS,
-    KEY_RECORDS,
-    KEY_SHARES,
-    OPEN_RECORDS,
-    VOTES,
-)
+from keyserver.storage.schema import VOTES
 from keyserver.storage.stored_key import KeyWrite, StoredKey, applied, check_vote, grouped
 
 CACHED_KEYS: Final = 1024
@@ -67,49 +61,11 @@ class SqlRecordStore:
 
     async def catalogue(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
         """Active records in ascending order of key id, those after `after`."""
-        share = (
-            select(KEY_SHARES.c.key_id)
-            .where(KEY_SHARES.c.key_id == KEY_RECORDS.c.key_id)
-            .where(KEY_SHARES.c.version == KEY_RECORDS.c.version)
-            .exists()
-        )
-        document = (
-            select(DOCUMENT_KEYS.c.key_id)
-            .where(DOCUMENT_KEYS.c.key_id == KEY_RECORDS.c.key_id)
-            .exists()
-        )
-        wanted = (
-            select(
-                KEY_RECORDS.c.key_id,
-                KEY_RECORDS.c.version,
-                KEY_RECORDS.c.record_hash,
-                share.label("has_share"),
-                document.label("has_document"),
-            )
-            .order_by(KEY_RECORDS.c.key_id)
-            .limit(limit)
-        )
-        if after is not None:
-            wanted = wanted.where(KEY_RECORDS.c.key_id > bytes(after))
-        async with self._database.read() as connection:
-            rows = (await connection.execute(wanted)).all()
-        entries = []
-        for row in rows:
-            with reading(KEY_RECORDS, row.key_id):
-                name, record_hash = KeyId(row.key_id), Hash32(row.record_hash)
-            entries.append(
-                CatalogueEntry(
-                    name, row.version, record_hash, bool(row.has_share), bool(row.has_document)
-                )
-            )
-        return entries
+        return await catalogue(self._database, after, limit)
 
     async def undecided(self) -> Sequence[KeyId]:
         """Keys with a prepared record or a document candidate, in ascending order."""
-        wanted = union(select(OPEN_RECORDS.c.key_id), select(DOCUMENT_CANDIDATES.c.key_id))
-        async with self._database.read() as connection:
-            rows = (await connection.execute(wanted)).scalars().all()
-        return sorted(KeyId(key_id) for key_id in rows)
+        return await undecided(self._database)
 
     async def votes(self, subject: Hash32) -> Sequence[StoredVote]:
         """This node's own votes on a subject, by round and kind."""

@@ -1,5 +1,7 @@
 """Where a store can be opened, and what is said where it cannot."""
 
+from dataclasses import replace
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -10,13 +12,14 @@ from keyserver.sealing.key_sources import KeyText
 from keyserver.sealing.keyring import Keyring
 from keyserver.sealing.opening import open_or_create
 from keyserver.sealing.ports import StoredSeal
-from keyserver.sessions.core import PutPrepared
+from keyserver.sessions.core import PutActive, PutPrepared
 from keyserver.storage.database import Database, opened
+from keyserver.storage.inspection import catalogue, public_state
 from keyserver.storage.records import SqlRecordStore
 from keyserver.storage.schema import METADATA
 from keyserver.storage.sealing import SqlSealStore
 from tests.support.postgres import PostgresServer
-from tests.support.stored_values import NODES, boxes, digest, record, share
+from tests.support.stored_values import NODES, boxes, certified, digest, key_id, record, share
 from tests.support.stores import SqlSite
 
 SEAL = StoredSeal("{}", 1, 1, 1, b"box")
@@ -112,3 +115,13 @@ async def test_a_node_opens_what_it_sealed(sql_site: SqlSite) -> None:
         keyrings.append(opening.keyring)
         await sql_site.reopen()
     assert keyrings[0] == keyrings[1]
+
+
+async def test_public_facts_need_no_seal(sql_site: SqlSite) -> None:
+    await sql_site.records.commit([PutPrepared(record(), share(1), digest("t"))])
+    await sql_site.records.commit([PutActive(certified(record()))])
+    async with opened(sql_site.url, read_only=True) as reader:
+        state = await public_state(reader, key_id(1))
+        (entry,) = await catalogue(reader, None, 10)
+    assert state == replace(await sql_site.records.load(key_id(1)), share=None)
+    assert entry.has_share

@@ -1,0 +1,78 @@
+"""What the database tells about keys without any secret being opened.
+
+The store uses it, and so does whoever looks at a node's keys from outside the node, with a
+database opened `read_only`.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select, union
+
+from keyserver.engine.ports import CatalogueEntry
+from keyserver.model.identifiers import Hash32, KeyId
+from keyserver.sessions.core import KeyState
+from keyserver.storage.database import Database
+from keyserver.storage.key_rows import load_key, reading
+from keyserver.storage.schema import (
+    DOCUMENT_CANDIDATES,
+    DOCUMENT_KEYS,
+    KEY_RECORDS,
+    KEY_SHARES,
+    OPEN_RECORDS,
+)
+
+
+async def catalogue(
+    database: Database, after: KeyId | None, limit: int
+) -> Sequence[CatalogueEntry]:
+    """Active records in ascending order of key id, those after `after`."""
+    share = (
+        select(KEY_SHARES.c.key_id)
+        .where(KEY_SHARES.c.key_id == KEY_RECORDS.c.key_id)
+        .where(KEY_SHARES.c.version == KEY_RECORDS.c.version)
+        .exists()
+    )
+    document = (
+        select(DOCUMENT_KEYS.c.key_id)
+        .where(DOCUMENT_KEYS.c.key_id == KEY_RECORDS.c.key_id)
+        .exists()
+    )
+    wanted = (
+        select(
+            KEY_RECORDS.c.key_id,
+            KEY_RECORDS.c.version,
+            KEY_RECORDS.c.record_hash,
+            share.label("has_share"),
+            document.label("has_document"),
+        )
+        .order_by(KEY_RECORDS.c.key_id)
+        .limit(limit)
+    )
+    if after is not None:
+        wanted = wanted.where(KEY_RECORDS.c.key_id > bytes(after))
+    async with database.read() as connection:
+        rows = (await connection.execute(wanted)).all()
+    entries = []
+    for row in rows:
+        with reading(KEY_RECORDS, row.key_id):
+            key_id, record_hash = KeyId(row.key_id), Hash32(row.record_hash)
+        entries.append(
+            CatalogueEntry(
+                key_id, row.version, record_hash, bool(row.has_share), bool(row.has_document)
+            )
+        )
+    return entries
+
+
+async def undecided(database: Database) -> Sequence[KeyId]:
+    """Keys with a prepared record or a document candidate, in ascending order."""
+    wanted = union(select(OPEN_RECORDS.c.key_id), select(DOCUMENT_CANDIDATES.c.key_id))
+    async with database.read() as connection:
+        rows = (await connection.execute(wanted)).scalars().all()
+    return sorted(KeyId(key_id) for key_id in rows)
+
+
+async def public_state(database: Database, key_id: KeyId) -> KeyState:
+    """What is stored about a key, without its shares; raises `StorageError` for a bad row."""
+    async with database.read() as connection:
+        return (await load_key(connection, None, key_id)).state
