@@ -53,9 +53,10 @@ class Database:
         """The URL without its password, for messages."""
         self.read_only = read_only
         self._engine = engine
+        self._is_sqlite = engine.dialect.name == "sqlite"
         self._writing = asyncio.Lock()
         self._process_lock: ProcessLock | None = None
-        self._advisory_lock: AsyncConnection | None = None
+        self._writer: AsyncConnection | None = None
         self._truncation_due = False
 
     @classmethod
@@ -75,7 +76,7 @@ class Database:
         database._process_lock = lock
         try:
             with _database_errors(name):
-                await database._start(is_sqlite=path is not None)
+                await database._start()
         except BaseException:
             await database.close()
             raise
@@ -91,10 +92,17 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
         """One transaction, durable when the block has ended; an exception undoes it."""
+        if self.read_only:
+            raise StorageError(f"database {self.name}: opened read-only")
         async with self._writing:
             with _database_errors(self.name):
-                async with self._engine.begin() as connection:
-                    yield connection
+                if self._is_sqlite:
+                    async with self._engine.begin() as connection:
+                        yield connection
+                else:
+                    connection = await self._lock_holder()
+                    async with connection.begin():
+                        yield connection
 
     async def forget_erased(self) -> None:
         """After secrets were erased: let nothing of them stay in the write-ahead log.
@@ -102,7 +110,7 @@ class Database:
         When a reader is in the way this is made up for at the next call. PostgreSQL has no such
         step; there the boxes of erased rows stay until vacuum and log rotation.
         """
-        if self._engine.dialect.name != "sqlite":
+        if not self._is_sqlite:
             return
         async with self._writing:
             try:
@@ -123,16 +131,16 @@ class Database:
     async def close(self) -> None:
         """Wait for the transaction under way, then release everything."""
         async with self._writing:
-            if self._advisory_lock is not None:
-                await self._advisory_lock.close()
+            if self._writer is not None:
+                await self._writer.close()
             await self._engine.dispose()
             if self._process_lock is not None:
                 self._process_lock.release()
                 self._process_lock = None
 
-    async def _start(self, *, is_sqlite: bool) -> None:
-        if not is_sqlite and not self.read_only:
-            await self._take_advisory_lock()
+    async def _start(self) -> None:
+        if not self._is_sqlite and not self.read_only:
+            await self._lock_holder()
         found = await self._schema_version()
         if found == SCHEMA_VERSION:
             return
@@ -148,18 +156,29 @@ class Database:
             )
         await self._migrate()
 
-    async def _take_advisory_lock(self) -> None:
-        connection = await self._engine.connect()
-        self._advisory_lock = connection
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        taken = await connection.scalar(
-            text("SELECT pg_try_advisory_lock(:name)"), {"name": _ADVISORY_LOCK}
-        )
-        if not taken:
-            raise StorageError(
-                f"database_url: {self.name} is in use by another process; one database serves "
-                "one node"
+    async def _lock_holder(self) -> AsyncConnection:
+        """PostgreSQL's only writing connection: it holds the lock, or there is another process.
+
+        When the server ends the connection, the lock goes with it: one write fails, and the next
+        takes the lock anew.
+        """
+        if self._writer is not None and self._writer.invalidated:
+            await self._writer.close()
+            self._writer = None
+        if self._writer is None:
+            connection = await self._engine.connect()
+            taken = await connection.scalar(
+                text("SELECT pg_try_advisory_lock(:name)"), {"name": _ADVISORY_LOCK}
             )
+            await connection.commit()
+            if not taken:
+                await connection.close()
+                raise StorageError(
+                    f"database_url: {self.name} is in use by another process; one database "
+                    "serves one node"
+                )
+            self._writer = connection
+        return self._writer
 
     async def _schema_version(self) -> str | None:
         async with self.read() as connection:
@@ -249,6 +268,7 @@ def _engine_of(url: URL, *, read_only: bool) -> AsyncEngine:
             url.set(drivername="postgresql+asyncpg", query=query),
             pool_size=POOL_SIZE,
             pool_pre_ping=True,
+            isolation_level="REPEATABLE READ",  # one state for all statements, as in SQLite
             hide_parameters=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_S,

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import select
 
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.errors import StorageError
@@ -16,7 +17,7 @@ from keyserver.sessions.core import PutActive, PutPrepared
 from keyserver.storage.database import Database, opened
 from keyserver.storage.inspection import catalogue, public_state
 from keyserver.storage.records import SqlRecordStore
-from keyserver.storage.schema import METADATA
+from keyserver.storage.schema import METADATA, OPEN_RECORDS
 from keyserver.storage.sealing import SqlSealStore
 from tests.support.postgres import PostgresServer
 from tests.support.stored_values import NODES, boxes, certified, digest, key_id, record, share
@@ -48,6 +49,35 @@ async def test_options_of_libpq_are_understood(postgres: PostgresServer) -> None
         await Database.open(f"{url}?sslmode=require")
 
 
+@pytest.mark.postgres
+async def test_a_server_that_ends_connections_costs_one_write(postgres: PostgresServer) -> None:
+    url = await postgres.new_database()
+    async with opened(url) as database:
+        store = SqlRecordStore(database, boxes())
+        await store.commit([PutPrepared(record(), share(1), digest("t"))])
+        async with opened(url, read_only=True) as other, other.read() as connection:
+            await connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        with pytest.raises(StorageError):
+            await store.commit([PutActive(certified(record()))])
+        assert (await store.load(key_id(1))).prepared is not None
+        await store.commit([PutActive(certified(record()))])
+        assert (await store.load(key_id(1))).share == share(1)
+        with pytest.raises(StorageError, match="in use by another process"):
+            await Database.open(url)
+
+
+async def test_a_reader_sees_one_state(sql_site: SqlSite) -> None:
+    async with sql_site.database.read() as connection:
+        before = (await connection.execute(select(OPEN_RECORDS))).all()
+        await sql_site.records.commit([PutPrepared(record(), share(1), digest("t"))])
+        assert (await connection.execute(select(OPEN_RECORDS))).all() == before
+    async with sql_site.database.read() as connection:
+        assert len((await connection.execute(select(OPEN_RECORDS))).all()) == 1
+
+
 async def test_one_process_uses_a_database(sql_site: SqlSite) -> None:
     with pytest.raises(StorageError, match="in use by another process"):
         await Database.open(sql_site.url)
@@ -59,7 +89,7 @@ async def test_another_may_look_at_it(sql_site: SqlSite) -> None:
     async with opened(sql_site.url, read_only=True) as reader:
         assert await SqlSealStore(reader).load() == SEAL
         writer = SqlRecordStore(reader, boxes())
-        with pytest.raises(StorageError, match=r"read-?only"):
+        with pytest.raises(StorageError, match="opened read-only"):
             await writer.commit([PutPrepared(record(), share(1), digest("t"))])
 
 

@@ -186,7 +186,7 @@ async def test_a_reader_needs_no_lock_and_changes_nothing(database: Database, ur
         await connection.execute(insert(READ_BLOCKS).values(**ROW))
     async with opened(url, read_only=True) as reader:
         assert await rows(reader) == 1
-        with pytest.raises(StorageError, match="readonly"):
+        with pytest.raises(StorageError, match="opened read-only"):
             async with reader.write() as connection:
                 await connection.execute(insert(READ_BLOCKS).values({**ROW, "number": 6}))
     assert await rows(database) == 1
