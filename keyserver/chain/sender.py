@@ -204,7 +204,8 @@ class Sender:
         elif entry.failures + 1 >= MOST_FAILURES:
             log.error("answer_given_up", answer=entry.id, failures=entry.failures + 1)
             reason = f"the contract refused it {MOST_FAILURES} times"
-            await self._close(entry.moved_to(OutboxState.FAILED, reason), mined.block, reason)
+            failed = replace(entry.moved_to(OutboxState.FAILED, reason), failures=MOST_FAILURES)
+            await self._close(failed, mined.block, reason)
         else:
             await self._write(entry.queued_again("the contract refused it", failed=True))
 
