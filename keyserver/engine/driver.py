@@ -99,7 +99,8 @@ class Identity:
     signer: Signer
     boot_nonce: Nonce32
     random: RandomSource
-    policy: Policy
+    policy: Callable[[], Policy]
+    """What the operator allows now: the service contracts may move while the node runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ class Driver:
             node_set=self._ports.node_sets.snapshot.current,
             connected=self.connected,
             key=state,
-            policy=identity.policy,
+            policy=identity.policy(),
             now=self._ports.clock.unix(),
         )
 

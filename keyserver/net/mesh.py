@@ -35,7 +35,7 @@ class Mesh:
         self,
         *,
         key: NodeKey,
-        cluster_id: Hash32,
+        cluster_id: Callable[[], Hash32],
         set_id: Callable[[], Hash32],
         boot_nonce: Nonce32,
         listen: NodeAddress,
@@ -44,7 +44,8 @@ class Mesh:
         software: bytes = b"",
         limits: TransportLimits | None = None,
     ) -> None:
-        """`boot_nonce` is random per start of the process; `set_id` is asked for every HELLO.
+        """`boot_nonce` is random per start of the process; `cluster_id` and `set_id` are asked for
+        every HELLO: both follow the key server set contract.
 
         `listen` may have port 0: `listening` tells which one was given. `software` has at most
         64 bytes.
@@ -240,13 +241,13 @@ class Mesh:
         """Shake hands and exchange HELLOs; raises `TransportError` or `OSError`."""
         async with asyncio.timeout_at(deadline):
             stream = await handshake
-            hello = await greet(stream, self._own_hello(), self._cluster_id)
+            hello = await greet(stream, self._own_hello(), self._cluster_id())
         return Connection(stream, hello, dialled=dialled, limits=self._limits)
 
     def _own_hello(self) -> Hello:
         return Hello(
             protocol=PROTOCOL,
-            cluster_id=self._cluster_id,
+            cluster_id=self._cluster_id(),
             set_id=self._set_id(),
             boot_nonce=self._boot_nonce,
             features=0,

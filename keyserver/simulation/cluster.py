@@ -118,7 +118,7 @@ class SimulatedNode:
         ports = Ports(
             transport, self.store, self.access, world.sets, clock, self.recorder, self.recorder
         )
-        identity = Identity(self.id, self._signer, nonce, random, self.policy)
+        identity = Identity(self.id, self._signer, nonce, random, lambda: self.policy)
         driver = Driver(identity, ports)
         catalogue = Catalogue(identity, ports)
         driver.serve_links(catalogue)

@@ -111,7 +111,7 @@ def make_mesh(
 ) -> Mesh:
     return Mesh(
         key=KEYS[number],
-        cluster_id=CLUSTER,
+        cluster_id=lambda: CLUSTER,
         set_id=lambda: Hash32(bytes([8]) * 32),
         boot_nonce=Nonce32(bytes([boot]) * 32),
         listen=listen,
