@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from keyserver.engine.outcomes import DocumentInstalled, Outcome, RecordInstalled, ShadowReady
+from keyserver.engine.outcomes import Outcome, ShadowReady
 from keyserver.errors import StorageError
 from keyserver.model.codec import encode
 from keyserver.model.identifiers import NodeId
@@ -55,11 +55,10 @@ class OutcomeRecorder:
             await asyncio.sleep(RETRY_S)
 
     async def _record(self, outcome: Outcome) -> None:
-        match outcome:
-            case RecordInstalled(key_id) | DocumentInstalled(key_id):
-                await self._queue.wake_key(key_id)
-            case ShadowReady():
-                await self._queue.record_result(self._task_of(outcome), encode(outcome))
+        if isinstance(outcome, ShadowReady):
+            await self._queue.record_result(self._task_of(outcome), encode(outcome))
+        else:
+            await self._queue.wake_key(outcome.key_id)
 
     def _task_of(self, ready: ShadowReady) -> TaskKey:
         requester = NodeId.of(ready.requester).address

@@ -238,8 +238,7 @@ class TaskQueue:
                 return replace(waiting, next_attempt_block=block)
             case TryAgain(reason):
                 return self._again(task, reason)
-            case Discard(reason):
-                return replace(task.again(self._last_head + 1, reason), result=b"")
+        return replace(task.again(self._last_head + 1, disposition.reason), result=b"")
 
     def _again(self, task: Task, reason: str) -> Task:
         attempts = task.attempts + 1

@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 
+from keyserver.model.node_set import NodeSet, NodeSetSnapshot
 from keyserver.tasks.model import (
     Confirm,
     Ignore,
@@ -14,7 +15,6 @@ from keyserver.tasks.model import (
     SetEpoch,
     TaskState,
     admit,
-    answers_request,
     new_task,
     vanished,
 )
@@ -114,14 +114,20 @@ def test_a_closed_task_and_a_later_request(
     assert admit(task(state=state, closed_block=closed), request_) == expected
 
 
-def test_an_answer_counts_only_after_the_last_sighting() -> None:
-    row = task(last_seen=sighting(20, log=None))
-    assert [answers_request(row, block) for block in (19, 20, 21)] == [False, False, True]
+def test_an_answer_mined_after_the_last_sighting_settles_the_request() -> None:
+    row = task(state=TaskState.ANSWERED, last_seen=sighting(20, log=None))
+    settled, again = row.settled(21)
+    assert (settled.state, settled.closed_block, again) == (TaskState.SETTLED, 21, None)
 
 
-def test_repetition_starts_where_it_was_seen_last() -> None:
-    again = task(last_seen=sighting(20), payload=b"p").repetition()
-    assert again == seen(20, payload=b"p")
+@pytest.mark.parametrize("log", [None, 3])
+@pytest.mark.parametrize("mined", [19, 20])
+def test_a_request_seen_after_its_answer_opens_a_new_task(mined: int, log: int | None) -> None:
+    row = task(state=TaskState.ANSWERED, last_seen=sighting(20, log=log), payload=b"p")
+    settled, again = row.settled(mined)
+    assert settled.state is TaskState.SETTLED
+    assert again == seen(20, log=log, payload=b"p")
+    assert admit(settled, again) == Open()
 
 
 def test_a_dropped_log_takes_its_task_along() -> None:
@@ -134,5 +140,7 @@ def test_a_dropped_log_takes_its_task_along() -> None:
     assert not vanished(task(first_seen=sighting(10, log=None)), dropped)
 
 
-def test_an_epoch_names_set_and_change() -> None:
-    assert SetEpoch(EPOCH.contract, 8) != EPOCH
+def test_an_epoch_names_the_set_contract_and_its_last_change() -> None:
+    nodes = NodeSet.of(1, EPOCH.contract, set())
+    snapshot = NodeSetSnapshot(nodes, nodes, None, (), epoch=7, block_number=90)
+    assert SetEpoch.of(snapshot) == EPOCH

@@ -78,3 +78,7 @@ def test_a_cancelling_attempt() -> None:
 def test_what_is_stored_in_columns_survives_the_codec() -> None:
     assert decode(Attempt, encode(ATTEMPT)) == ATTEMPT
     assert decode(Mined, encode(MINED)) == MINED
+
+
+def test_every_write_counts_the_revision_up() -> None:
+    assert entry(revision=3).written() == entry(revision=4)
