@@ -74,7 +74,7 @@ abstract contract DocumentKeyShadowRetrieval is
     ) external {
         _isPoint(commonPoint);
         bytes32 key = _keyOf(serverKeyId, requester);
-        Box memory box = _queue.boxes[key];
+        Box memory box = _queue.box(key);
         if (box.position == 0) return;
         Seat memory seat = _seatOf(msg.sender);
         if (box.stage != COMMON) return _noticeNewEpoch(serverKeyId, key, box, seat);
@@ -84,7 +84,7 @@ abstract contract DocumentKeyShadowRetrieval is
         box.threshold = threshold;
         box.voters = 0;
         box.answer = 0;
-        _queue.boxes[key] = box;
+        _queue.setBox(key, box);
         emit DocumentKeyCommonRetrieved(serverKeyId, requester, commonPoint, threshold);
         emit DocumentKeyPersonalRetrievalRequested(serverKeyId, _queue.point(box.position, 0));
     }
@@ -101,7 +101,7 @@ abstract contract DocumentKeyShadowRetrieval is
         _isPoint(decryptedSecret);
         if (shadow.length == 0 || shadow.length > MAX_SHADOW_BYTES) revert InvalidShadow();
         bytes32 key = _keyOf(serverKeyId, requester);
-        Box memory box = _queue.boxes[key];
+        Box memory box = _queue.box(key);
         if (box.position == 0) return;
         Seat memory seat = _seatOf(msg.sender);
         if (box.stage == COMMON) revert CommonStageOpen();
@@ -112,7 +112,7 @@ abstract contract DocumentKeyShadowRetrieval is
         if (answers == uint256(box.threshold) + 1) {
             _removeShadow(serverKeyId, requester, box.position);
         } else {
-            _queue.boxes[key] = box;
+            _queue.setBox(key, box);
         }
         emit DocumentKeyPersonalRetrieved(serverKeyId, requester, decryptedSecret, shadow);
     }
@@ -121,7 +121,7 @@ abstract contract DocumentKeyShadowRetrieval is
 
     function documentKeyShadowRetrievalError(bytes32 serverKeyId, address requester) external {
         bytes32 key = _keyOf(serverKeyId, requester);
-        Box memory box = _queue.boxes[key];
+        Box memory box = _queue.box(key);
         if (box.position == 0) return;
         Seat memory seat = _seatOf(msg.sender);
         if (box.stage == COMMON) {
@@ -145,7 +145,7 @@ abstract contract DocumentKeyShadowRetrieval is
         serverKeyId = _queue.ids[position];
         requesterPublic = _queue.point(position, 0);
         bytes32 key = _keyOf(serverKeyId, _queue.origins[position].author);
-        isCommonRetrievalCompleted = _queue.boxes[key].stage != COMMON;
+        isCommonRetrievalCompleted = _queue.box(key).stage != COMMON;
     }
 
     /// In the personal stage the contract does not know who takes part: always true.
@@ -155,7 +155,7 @@ abstract contract DocumentKeyShadowRetrieval is
         address keyServer
     ) external view returns (bool) {
         Seat memory seat = _seatOf(keyServer);
-        Box memory box = _queue.boxes[_keyOf(serverKeyId, requester)];
+        Box memory box = _queue.box(_keyOf(serverKeyId, requester));
         if (box.position == 0) return false;
         return box.stage != COMMON || !_queue.isMarked(box, seat, Tally.Voters);
     }
@@ -218,7 +218,7 @@ abstract contract DocumentKeyShadowRetrieval is
         if (votes >= majority || best + seat.count - voters < majority) {
             _failShadow(serverKeyId, requester, box.position);
         } else {
-            _queue.boxes[_keyOf(serverKeyId, requester)] = box;
+            _queue.setBox(_keyOf(serverKeyId, requester), box);
         }
         return false;
     }
@@ -257,7 +257,7 @@ abstract contract DocumentKeyShadowRetrieval is
     }
 
     function _noticeNewEpoch(bytes32 serverKeyId, bytes32 key, Box memory box, Seat memory seat) private {
-        if (_refreshPersonal(serverKeyId, box, seat)) _queue.boxes[key] = box;
+        if (_refreshPersonal(serverKeyId, box, seat)) _queue.setBox(key, box);
     }
 
     /// The sender takes part, with exactly threshold + 1 current servers.
@@ -324,7 +324,7 @@ abstract contract DocumentKeyShadowRetrieval is
         view
         returns (uint256 position)
     {
-        position = _queue.boxes[_keyOf(serverKeyId, requester)].position;
+        position = _queue.positionOf(_keyOf(serverKeyId, requester));
         if (position == 0) revert NotPending();
     }
 
@@ -337,6 +337,6 @@ abstract contract DocumentKeyShadowRetrieval is
         uint256 moved = _queue.remove(_keyOf(serverKeyId, requester), position, PUBLIC_WORDS);
         if (moved == 0) return;
         bytes32 key = _keyOf(_queue.ids[moved], _queue.origins[moved].author);
-        _queue.boxes[key].position = uint16(moved);
+        _queue.setPosition(key, moved);
     }
 }

@@ -52,7 +52,7 @@ abstract contract DocumentKeyStore is
     // --- key servers
 
     function documentKeyStored(bytes32 serverKeyId) external {
-        Box memory box = _queue.boxes[serverKeyId];
+        Box memory box = _queue.box(serverKeyId);
         if (box.position == 0) return;
         Seat memory seat = _seatOf(msg.sender);
         box.refresh(seat);
@@ -61,12 +61,12 @@ abstract contract DocumentKeyStore is
             _removeStore(serverKeyId, box.position);
             emit DocumentKeyStored(serverKeyId);
         } else {
-            _queue.boxes[serverKeyId] = box;
+            _queue.setBox(serverKeyId, box);
         }
     }
 
     function documentKeyStoreError(bytes32 serverKeyId) external {
-        uint256 position = _queue.boxes[serverKeyId].position;
+        uint256 position = _queue.positionOf(serverKeyId);
         if (position == 0) return;
         _seatOf(msg.sender);
         _failStore(serverKeyId, position);
@@ -99,7 +99,7 @@ abstract contract DocumentKeyStore is
         returns (bool)
     {
         Seat memory seat = _seatOf(keyServer);
-        Box memory box = _queue.boxes[serverKeyId];
+        Box memory box = _queue.box(serverKeyId);
         return box.position != 0 && !_queue.isMarked(box, seat, Tally.Voters);
     }
 
@@ -142,7 +142,7 @@ abstract contract DocumentKeyStore is
     function _requireMayStore(bytes32 serverKeyId, address author) internal view virtual {}
 
     function _pendingStore(bytes32 serverKeyId) private view returns (uint256 position) {
-        position = _queue.boxes[serverKeyId].position;
+        position = _queue.positionOf(serverKeyId);
         if (position == 0) revert NotPending();
     }
 
@@ -153,6 +153,6 @@ abstract contract DocumentKeyStore is
 
     function _removeStore(bytes32 serverKeyId, uint256 position) private {
         uint256 moved = _queue.remove(serverKeyId, position, POINT_WORDS);
-        if (moved != 0) _queue.boxes[_queue.ids[moved]].position = uint16(moved);
+        if (moved != 0) _queue.setPosition(_queue.ids[moved], moved);
     }
 }

@@ -40,7 +40,8 @@ struct Settings {
 /// cheaper than a new one. Only positions up to `settings.pending` mean anything.
 struct Queue {
     Settings settings;
-    mapping(bytes32 key => Box) boxes;
+    /// Boxes as single words, see `PendingRequests.box`.
+    mapping(bytes32 key => uint256) boxes;
     mapping(uint256 position => bytes32) ids;
     mapping(uint256 position => Origin) origins;
     mapping(uint256 slot => bytes32) words;
@@ -100,12 +101,12 @@ library PendingRequests {
         Settings memory settings = queue.settings;
         if (msg.value < settings.fee) revert FeeNotPaid();
         if (settings.pending >= settings.limit) revert TooManyPending();
-        if (queue.boxes[key].position != 0) revert AlreadyPending();
+        if (queue.boxes[key] != 0) revert AlreadyPending();
         settings.pending += 1;
         settings.serial += 1;
         queue.settings = settings;
         position = settings.pending;
-        queue.boxes[key] = Box(uint16(position), 0, 0, 0, 0, 0);
+        queue.boxes[key] = position;
         queue.ids[position] = id;
         queue.origins[position] = Origin(author, threshold, uint40(block.number), settings.serial);
     }
@@ -116,7 +117,7 @@ library PendingRequests {
         internal
         returns (uint256 moved)
     {
-        delete queue.boxes[key];
+        queue.boxes[key] = 0;
         uint256 last = queue.settings.pending;
         queue.settings.pending = uint16(last - 1);
         if (position == last) return 0;
@@ -151,29 +152,60 @@ library PendingRequests {
         setWord(queue, position, i + 1, bytes32(value[32:]));
     }
 
+    // --- boxes
+
+    /// The box of a request; its position is 0 if there is no such request.
+    ///
+    /// Packed by hand, because that is cheaper than what the compiler does for a struct.
+    function box(Queue storage queue, bytes32 key) internal view returns (Box memory) {
+        uint256 packed = queue.boxes[key];
+        return Box({
+            position: uint16(packed),
+            epoch: uint40(packed >> 16),
+            voters: uint24(packed >> 56),
+            stage: uint8(packed >> 80),
+            threshold: uint8(packed >> 88),
+            answer: uint160(packed >> 96)
+        });
+    }
+
+    function setBox(Queue storage queue, bytes32 key, Box memory value) internal {
+        queue.boxes[key] = value.position | uint256(value.epoch) << 16 | uint256(value.voters) << 56
+            | uint256(value.stage) << 80 | uint256(value.threshold) << 88 | uint256(value.answer) << 96;
+    }
+
+    function positionOf(Queue storage queue, bytes32 key) internal view returns (uint256) {
+        return uint16(queue.boxes[key]);
+    }
+
+    /// Tells the box of a request that it has moved in the list.
+    function setPosition(Queue storage queue, bytes32 key, uint256 position) internal {
+        queue.boxes[key] = queue.boxes[key] >> 16 << 16 | position;
+    }
+
     // --- votes
 
     /// Empties the box if its answers are of another epoch.
-    function refresh(Box memory box, Seat memory seat) internal pure returns (bool emptied) {
-        if (box.epoch == seat.epoch) return false;
-        box.epoch = seat.epoch;
-        box.voters = 0;
-        box.answer = 0;
+    function refresh(Box memory ballots, Seat memory seat) internal pure returns (bool emptied) {
+        if (ballots.epoch == seat.epoch) return false;
+        ballots.epoch = seat.epoch;
+        ballots.voters = 0;
+        ballots.answer = 0;
         return true;
     }
 
     /// Notes that this server has voted; false if it had before. The caller stores the box.
-    function mark(Queue storage queue, Box memory box, Seat memory seat, Tally overflow)
+    function mark(Queue storage queue, Box memory ballots, Seat memory seat, Tally overflow)
         internal
         returns (bool)
     {
         if (seat.index < INLINE_VOTERS) {
             uint24 bit = uint24(1 << seat.index);
-            if (box.voters & bit != 0) return false;
-            box.voters |= bit;
+            if (ballots.voters & bit != 0) return false;
+            ballots.voters |= bit;
             return true;
         }
-        bytes32 key = tallyKey(queue, box, overflow, 0);
+        bytes32 key = tallyKey(queue, ballots, overflow, 0);
         uint256 voters = queue.tallies[key];
         if (voters >> seat.index & 1 != 0) return false;
         queue.tallies[key] = voters | 1 << seat.index;
@@ -181,34 +213,34 @@ library PendingRequests {
     }
 
     /// Whether this server has voted in this epoch.
-    function isMarked(Queue storage queue, Box memory box, Seat memory seat, Tally overflow)
+    function isMarked(Queue storage queue, Box memory ballots, Seat memory seat, Tally overflow)
         internal
         view
         returns (bool)
     {
-        if (box.epoch != seat.epoch) return false;
-        if (seat.index < INLINE_VOTERS) return box.voters >> seat.index & 1 != 0;
-        return queue.tallies[tallyKey(queue, box, overflow, 0)] >> seat.index & 1 != 0;
+        if (ballots.epoch != seat.epoch) return false;
+        if (seat.index < INLINE_VOTERS) return ballots.voters >> seat.index & 1 != 0;
+        return queue.tallies[tallyKey(queue, ballots, overflow, 0)] >> seat.index & 1 != 0;
     }
 
     /// How many servers have voted in this epoch.
-    function votersCount(Queue storage queue, Box memory box, Seat memory seat, Tally overflow)
+    function votersCount(Queue storage queue, Box memory ballots, Seat memory seat, Tally overflow)
         internal
         view
         returns (uint256)
     {
-        uint256 voters = box.voters;
-        if (seat.count > INLINE_VOTERS) voters |= queue.tallies[tallyKey(queue, box, overflow, 0)];
+        uint256 voters = ballots.voters;
+        if (seat.count > INLINE_VOTERS) voters |= queue.tallies[tallyKey(queue, ballots, overflow, 0)];
         return bitCount(voters);
     }
 
     /// Where a value that belongs to this request and epoch is kept.
-    function tallyKey(Queue storage queue, Box memory box, Tally tally, uint256 subject)
+    function tallyKey(Queue storage queue, Box memory ballots, Tally tally, uint256 subject)
         internal
         view
         returns (bytes32)
     {
-        return keccak256(abi.encode(queue.origins[box.position].serial, box.epoch, tally, subject));
+        return keccak256(abi.encode(queue.origins[ballots.position].serial, ballots.epoch, tally, subject));
     }
 
     /// Number of one-bits, summed up in fields of growing width.

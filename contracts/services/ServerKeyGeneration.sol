@@ -47,7 +47,7 @@ abstract contract ServerKeyGeneration is
 
     function serverKeyGenerated(bytes32 serverKeyId, bytes calldata serverKeyPublic) external {
         _isPoint(serverKeyPublic);
-        Box memory box = _queue.boxes[serverKeyId];
+        Box memory box = _queue.box(serverKeyId);
         if (box.position == 0) return;
         Seat memory seat = _seatOf(msg.sender);
         bool first = box.refresh(seat);
@@ -61,13 +61,13 @@ abstract contract ServerKeyGeneration is
             _removeGeneration(serverKeyId, box.position);
             emit ServerKeyGenerated(serverKeyId, serverKeyPublic);
         } else {
-            _queue.boxes[serverKeyId] = box;
+            _queue.setBox(serverKeyId, box);
         }
     }
 
     function serverKeyGenerationError(bytes32 serverKeyId) external {
         _seatOf(msg.sender);
-        uint256 position = _queue.boxes[serverKeyId].position;
+        uint256 position = _queue.positionOf(serverKeyId);
         if (position != 0) _failGeneration(serverKeyId, position);
     }
 
@@ -91,7 +91,7 @@ abstract contract ServerKeyGeneration is
         returns (bool)
     {
         Seat memory seat = _seatOf(keyServer);
-        Box memory box = _queue.boxes[serverKeyId];
+        Box memory box = _queue.box(serverKeyId);
         return box.position != 0 && !_queue.isMarked(box, seat, Tally.Voters);
     }
 
@@ -138,7 +138,7 @@ abstract contract ServerKeyGeneration is
     }
 
     function _pendingGeneration(bytes32 serverKeyId) private view returns (uint256 position) {
-        position = _queue.boxes[serverKeyId].position;
+        position = _queue.positionOf(serverKeyId);
         if (position == 0) revert NotPending();
     }
 
@@ -149,6 +149,6 @@ abstract contract ServerKeyGeneration is
 
     function _removeGeneration(bytes32 serverKeyId, uint256 position) private {
         uint256 moved = _queue.remove(serverKeyId, position, 0);
-        if (moved != 0) _queue.boxes[_queue.ids[moved]].position = uint16(moved);
+        if (moved != 0) _queue.setPosition(_queue.ids[moved], moved);
     }
 }

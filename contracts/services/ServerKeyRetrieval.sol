@@ -93,7 +93,7 @@ abstract contract ServerKeyRetrieval is
         returns (bool)
     {
         Seat memory seat = _seatOf(keyServer);
-        Box memory box = _queue.boxes[serverKeyId];
+        Box memory box = _queue.box(serverKeyId);
         return box.position != 0 && !_queue.isMarked(box, seat, Tally.Voters);
     }
 
@@ -133,7 +133,7 @@ abstract contract ServerKeyRetrieval is
     // --- the votes
 
     function _vote(bytes32 serverKeyId, Vote memory vote) private {
-        Box memory box = _queue.boxes[serverKeyId];
+        Box memory box = _queue.box(serverKeyId);
         if (box.position == 0) return;
         Seat memory seat = _seatOf(msg.sender);
         bool first = box.refresh(seat);
@@ -171,7 +171,7 @@ abstract contract ServerKeyRetrieval is
             }
             if (standing.leadVotes >= need) return _succeed(serverKeyId, box, standing, vote);
         }
-        _queue.boxes[serverKeyId] = box;
+        _queue.setBox(serverKeyId, box);
     }
 
     function _succeed(bytes32 serverKeyId, Box memory box, Standing memory standing, Vote memory vote)
@@ -267,7 +267,7 @@ abstract contract ServerKeyRetrieval is
     // --- inside
 
     function _pendingRetrieval(bytes32 serverKeyId) private view returns (uint256 position) {
-        position = _queue.boxes[serverKeyId].position;
+        position = _queue.positionOf(serverKeyId);
         if (position == 0) revert NotPending();
     }
 
@@ -278,6 +278,6 @@ abstract contract ServerKeyRetrieval is
 
     function _removeRetrieval(bytes32 serverKeyId, uint256 position) private {
         uint256 moved = _queue.remove(serverKeyId, position, PUBLIC_WORDS);
-        if (moved != 0) _queue.boxes[_queue.ids[moved]].position = uint16(moved);
+        if (moved != 0) _queue.setPosition(_queue.ids[moved], moved);
     }
 }

@@ -1,7 +1,8 @@
 """A chain in this process, and contracts on it that are called by name."""
 
 from ast import literal_eval
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -65,19 +66,27 @@ class Chain:
     def __init__(self) -> None:
         self.tester = EthereumTester(PyEVMBackend())
         self.w3 = Web3(EthereumTesterProvider(self.tester))
-        self._known = {key_of(number).address for number in range(1, 11)}
+        self._rich = {key_of(number).address for number in range(1, 11)}
+        self._signing = set(self._rich)
 
     def address(self, number: int) -> str:
         """The address of an account that can pay."""
-        account = key_of(number)
-        if account.address not in self._known:
-            self.tester.add_account(account.key.to_0x_hex())
-            self._known.add(account.address)
-        if self.w3.eth.get_balance(account.address) < 1000 * ETHER:
-            self._transact(
-                {"from": key_of(1).address, "to": account.address, "value": 2000 * ETHER}
-            )
-        return str(account.address)
+        address = key_of(number).address
+        if address not in self._signing:
+            self.tester.add_account(key_of(number).key.to_0x_hex())
+            self._signing.add(address)
+        if address not in self._rich:
+            self._transact({"from": key_of(1).address, "to": address, "value": 2000 * ETHER})
+            self._rich.add(address)
+        return str(address)
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Whatever happens on the chain inside is undone afterwards."""
+        snapshot, rich = self.tester.take_snapshot(), set(self._rich)
+        yield
+        self.tester.revert_to_snapshot(snapshot)
+        self._rich = rich
 
     def deploy(self, name: str, *args: Any, owner: int = 1) -> "Contract":
         artifact = load_artifact(name)

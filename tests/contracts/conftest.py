@@ -16,9 +16,8 @@ def built_world() -> World:
 @pytest.fixture
 def world(built_world: World) -> Iterator[World]:
     """Five key servers, initialized, and every service, fresh."""
-    snapshot = built_world.chain.tester.take_snapshot()
-    yield built_world
-    built_world.chain.tester.revert_to_snapshot(snapshot)
+    with built_world.chain.undone():
+        yield built_world
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +31,5 @@ def built_chain() -> Chain:
 @pytest.fixture
 def chain(built_chain: Chain) -> Iterator[Chain]:
     """A chain with rich accounts and no contract."""
-    snapshot = built_chain.tester.take_snapshot()
-    yield built_chain
-    built_chain.tester.revert_to_snapshot(snapshot)
+    with built_chain.undone():
+        yield built_chain

@@ -119,10 +119,10 @@ def random_step(rng: random.Random, members: list[int], key_servers: Contract) -
         members.pop()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("keeps_lists", [True, False], ids=["own set", "foreign set"])
-def test_lazy_books_equal_eager_ones(chain: Chain, seed: int, keeps_lists: bool) -> None:
-    rng = random.Random(seed)
+def test_lazy_books_equal_eager_ones(chain: Chain, number: int, keeps_lists: bool) -> None:
+    rng = random.Random(number)
     members, expected, serial = [A, B], Counter[int](), [0]
     key_servers = deploy_set(chain, members, initialized=False)
     address = key_servers.address

@@ -109,7 +109,7 @@ def test_random_votes_end_as_in_the_model(chain: Chain, count: int) -> None:
     contract = chain.deploy(RETRIEVAL.contract, key_servers.address)
     thresholds = range(count) if count < 4 else (0, 1, 2, count - 1)
     choices = [Answer(name, t) for name in "ABC" for t in thresholds] + [ERROR] * 2
-    for _ in range(25):
+    for _ in range(12):
         # A few answers per round, so that some are equal.
         palette = rng.sample(choices, min(len(choices), rng.randint(1, 4)))
         run(contract, [rng.choice(palette) for _ in range(count)], rng.sample(servers, count))
