@@ -63,9 +63,9 @@ def parse_artifact(name: str, text: str) -> Artifact:
         raise ArtifactError(f"contract {name}: the file is damaged: {error!r}") from error
 
 
-def _from_hex(text: str) -> bytes:
-    if not text.startswith("0x"):
-        raise ValueError("bytecode does not start with 0x")
+def _from_hex(text: Any) -> bytes:
+    if not isinstance(text, str) or not text.startswith("0x"):
+        raise ValueError("bytecode is not a string that starts with 0x")
     return bytes.fromhex(text[2:])
 
 

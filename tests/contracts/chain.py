@@ -73,7 +73,7 @@ class Chain:
         """The address of an account that can pay."""
         address = key_of(number).address
         if address not in self._signing:
-            self.tester.add_account(key_of(number).key.to_0x_hex())
+            self.tester.add_account("0x" + key_of(number).key.hex())
             self._signing.add(address)
         if address not in self._rich:
             self._transact({"from": key_of(1).address, "to": address, "value": 2000 * ETHER})
@@ -134,7 +134,7 @@ class Contract:
         )
         entries = [entry for entry in self.abi if entry["type"] == "error"]
         self._errors = {
-            function_abi_to_4byte_selector({**entry, "type": "function"}): entry["name"]  # type: ignore[arg-type, misc]
+            function_abi_to_4byte_selector({**entry, "type": "function"}): entry["name"]  # type: ignore[arg-type]
             for entry in entries
         }
         self._events = {
@@ -194,7 +194,7 @@ class Contract:
         if not data.startswith(("b'", 'b"')):
             return text
         selector = bytes(literal_eval(data)[:4])
-        return self._errors.get(selector, selector.hex())
+        return str(self._errors.get(selector, selector.hex()))
 
     def _event(self, log: Any) -> Event:
         entry = self._events[bytes(log["topics"][0])]

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 
 import pytest
+from web3 import Web3
 
 from tests.contracts import bytecode
 from tests.contracts.chain import ETHER, Chain, Contract, key_of, public_of
@@ -176,8 +177,8 @@ def test_contract_wallets_are_paid_but_only_once(chain: Chain) -> None:
     assert receipt["status"] == 1
     assert chain.balance(wallet) == ETHER
     assert chain.balance(contract.address) == ETHER
-    assert chain.w3.eth.get_storage_at(wallet, 0)[-1] == 1
-    assert chain.w3.eth.get_storage_at(wallet, 1)[-1] == 0
+    assert chain.w3.eth.get_storage_at(Web3.to_checksum_address(wallet), 0)[-1] == 1
+    assert chain.w3.eth.get_storage_at(Web3.to_checksum_address(wallet), 1)[-1] == 0
 
 
 def test_first_credit_costs_no_slot_per_server(world: World) -> None:
