@@ -212,7 +212,7 @@ class Stack:
         """Evaluate a new head, as the watcher does, and come to rest."""
         confirmed = await self._confirmed(head)
         self.tip.view = ChainView(head, confirmed, None)
-        await self.intake.accept(await self._batch(confirmed))
+        await self.intake.accept(await self.batch(confirmed))
         evaluation = Evaluation(head, confirmed, frozenset(), reread=self.fresh)
         self.fresh = False
         await self.pending.on_evaluation(evaluation)
@@ -249,7 +249,8 @@ class Stack:
         assert block is not None
         return block.id
 
-    async def _batch(self, confirmed: BlockId) -> LogBatch:
+    async def batch(self, confirmed: BlockId) -> LogBatch:
+        """What the watcher would hand over for this confirmed block."""
         client = self.deployment.client
         history = await self.intake.history()
         kept: list[BlockId] = []

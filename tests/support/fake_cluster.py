@@ -5,6 +5,7 @@ would tell it. Tests decide who is connected and what fails.
 """
 
 from collections import defaultdict
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from keyserver.crypto.curve import Point, Scalar, SecretScalar
@@ -96,7 +97,7 @@ class FakeKeyServer:
     def __init__(self, cluster: FakeCluster, me: NodeId) -> None:
         self.cluster = cluster
         self.me = me
-        self.knows: set[KeyId] | None = None
+        self.knows: Set[KeyId] | None = None
         """Keys of which this node itself has the record; `None`: all."""
         self.peers: frozenset[NodeId] = frozenset(cluster.nodes) - {me}
 
