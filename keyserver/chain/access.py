@@ -5,6 +5,7 @@ chain is never a denial: it is `Verdict.UNAVAILABLE`, and the request may come a
 """
 
 import asyncio
+from collections.abc import Sequence
 from enum import Enum
 
 import structlog
@@ -136,11 +137,9 @@ class PendingRequests:
         self._client = client
         self._contracts = contracts
 
-    def carrier(self, contract: Address, request: Request) -> ServiceContract | None:
-        """The service at this address that carries the request's operation; `None`: it is none."""
-        services = self._contracts.by_address.get(contract, ())
-        number = request.operation_number
-        return next((service for service in services if service.operation == number), None)
+    def services_at(self, contract: Address) -> tuple[ServiceContract, ...]:
+        """The services at this address, as known now; none at an unknown one."""
+        return self._contracts.by_address.get(contract, ())
 
     async def is_pending(
         self,
@@ -163,6 +162,12 @@ class PendingRequests:
             for result in results
             for asked in _asked_in(service, result)
         )
+
+
+def carrier(services: Sequence[ServiceContract], request: Request) -> ServiceContract | None:
+    """The service that carries the request's operation, if one does (pure)."""
+    number = request.operation_number
+    return next((service for service in services if service.operation == number), None)
 
 
 def _asked_in(service: ServiceContract, result: CallResult) -> tuple[Asked, ...]:
@@ -225,15 +230,14 @@ class ChainAccess:
             return Verdict.DENIED
         if not isinstance(credential, OnChainPublic | OnChainAddress):
             return await self._permitted(request, requester, needs_permission)
-        service = self._pending.carrier(credential.contract, request)
-        if service is None or _account(credential) != requester:
+        if _account(credential) != requester:
             return Verdict.DENIED
         try:
             async with asyncio.timeout(self._wait_s):
                 while True:
                     seen = self._tip.view.head
                     verdict = await self._pending_and_permitted(
-                        credential.contract, service, request, requester, needs_permission
+                        credential.contract, request, requester, needs_permission
                     )
                     if verdict is not Verdict.UNAVAILABLE:
                         return verdict
@@ -245,14 +249,17 @@ class ChainAccess:
     async def _pending_and_permitted(
         self,
         contract: Address,
-        service: ServiceContract,
         request: Request,
         requester: Address,
         needs_permission: bool,
     ) -> Verdict:
         confirmed = self._tip.view.confirmed
-        if confirmed is None or not is_trusted(self._tip, self._node_sets):
-            return Verdict.UNAVAILABLE
+        services = self._pending.services_at(contract)
+        if confirmed is None or not services or not is_trusted(self._tip, self._node_sets):
+            return Verdict.UNAVAILABLE  # an address that is new in the registry may be unknown yet
+        service = carrier(services, request)
+        if service is None:
+            return Verdict.DENIED
         try:
             if not await self._pending.is_pending(contract, service, request, requester, confirmed):
                 return Verdict.UNAVAILABLE

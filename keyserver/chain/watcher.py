@@ -199,21 +199,14 @@ class Watcher:
         if self._settings.finality is not None:
             tagged = await self._client.block(self._settings.finality)
             if tagged is None:
-                tagged = await self._client.block(0)
-            if tagged is None:
-                raise ChainUnavailableError("the endpoint shows no block 0")
+                return await self._block_id(0)  # a young chain has not named one yet
             known = self._history.hash_at(tagged.number)
             if tagged.number > head.number or (known is not None and known != tagged.hash):
                 raise BlockReplacedError("the confirmed block is not below this head")
             return tagged.id
         number = confirmed_number(head.number, self._settings.confirmations)
         found = next((block for block in self._history.blocks if block.number == number), None)
-        if found is not None:
-            return found
-        header = await self._client.block(number)
-        if header is None:
-            raise BlockReplacedError(f"there is no block {number} any more")
-        return header.id
+        return found if found is not None else await self._block_id(number)
 
     # --- whether to trust it -----------------------------------------------------------------
 

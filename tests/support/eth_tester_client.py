@@ -105,6 +105,15 @@ class EthTesterClient:
         nonce = self.node.pending_nonce(account)
         return self.node.sign(call, gas=gas, nonce=nonce, max_fee=fee, tip=TIP_WEI)
 
+    def succeeds(self, to: Address, data: bytes, *, sender: int = 0, value: int = 0) -> bool:
+        """Whether the transaction would succeed at the head."""
+        call = self.message(to, data, sender=sender, value=value)
+        try:
+            self.node.evm.call(self.node.head.header, call)
+        except RpcError:
+            return False
+        return True
+
     def deploy(self, creation_code: bytes, *, sender: int = 0) -> Address:
         """Deploy a contract in a block of its own and return its address."""
         tx_hash = self.transact(None, creation_code, sender=sender)
