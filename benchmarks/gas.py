@@ -1,6 +1,6 @@
-"""Gas of a full request of each kind, with all its answers.
+"""Gas of a full request of each kind with all its answers, and of what operators do.
 
-    python benchmarks/gas.py            prints the table of docs/contracts.md
+    python benchmarks/gas.py            prints the tables of docs/contracts.md
 
 "First" is the first request a service ever gets, "later" any one after it: it reuses storage.
 """
@@ -86,9 +86,11 @@ def measure(net: Network, kind: str, contract: str) -> tuple[list[int], list[int
     return first, later
 
 
-def main() -> None:
-    networks = {count: network(count) for count in COUNTS}
-    print("| request | contract | " + " | ".join(f"n={c} first | n={c} later" for c in COUNTS) + " |")
+def requests_table(networks: dict[int, Network]) -> list[str]:
+    """Print the sums; return one line per row with the gas of each transaction."""
+    print(
+        "| request | contract | " + " | ".join(f"n={c} first | n={c} later" for c in COUNTS) + " |"
+    )
     print("| --- | --- " + "| ---: " * 2 * len(COUNTS) + "|")
     details = []
     for kind, (_, single) in KINDS.items():
@@ -99,6 +101,57 @@ def main() -> None:
                 cells += [f"{sum(first):,}", f"{sum(later):,}"]
                 details.append(f"{kind}, {label}, n={count}: first {first}, later {later}")
             print(f"| {kind} | {label} | {' | '.join(cells)} |")
+    return details
+
+
+def operators_table() -> None:
+    """Print what editing, migrating and draining takes."""
+    chain = Chain()
+    key_servers = chain.deploy("OwnedKeyServerSetWithMigration")
+    rows = [("deploy the key server set", key_servers.deployment_gas)]
+    for server in range(FIRST_SERVER, FIRST_SERVER + 4):
+        key_servers.send("addKeyServer", public_of(server), "127.0.0.1:8083")
+    rows.append(("`addKeyServer` before initialization", add(key_servers, FIRST_SERVER + 4)))
+    completed = key_servers.send("completeInitialization")
+    rows.append(("`completeInitialization`, 5 servers", completed.gas))
+    rows.append(("`addKeyServer` after initialization", add(key_servers, FIRST_SERVER + 5)))
+    for name in ("SecretStoreService", *(contract for _, contract in KINDS.values())):
+        service = chain.deploy(name, key_servers.address)
+        rows.append((f"deploy `{name}`", service.deployment_gas))
+    service.send("retrieveDocumentKeyShadow", POINT[:32], public_of(2), sender=2, value=FEE)
+    rows.append(("`drain`", service.send("drain", sender=FIRST_SERVER).gas))
+    for count in (5, 10, 50, 100, 255):
+        rows += migration(count)
+    print("| transaction | gas |\n| --- | ---: |")
+    for label, gas in rows:
+        print(f"| {label} | {gas:,} |")
+
+
+def add(key_servers: Contract, server: int) -> int:
+    return key_servers.send("addKeyServer", public_of(server), "127.0.0.1:8083").gas
+
+
+def migration(count: int) -> list[tuple[str, int]]:
+    key_servers = network(1).key_servers
+    for server in range(FIRST_SERVER + 1, FIRST_SERVER + count):
+        add(key_servers, server)
+    identifier = b"\x01" * 32
+    start = key_servers.send("startMigration", identifier, sender=FIRST_SERVER).gas
+    confirmations = [
+        key_servers.send("confirmMigration", identifier, sender=FIRST_SERVER + i).gas
+        for i in range(count)
+    ]
+    ends = f"{confirmations[0]:,} / {confirmations[1]:,}"
+    return [
+        (f"`startMigration` to {count} servers", start),
+        (f"`confirmMigration`, {count} servers: first / middle ({ends}), last", confirmations[-1]),
+    ]
+
+
+def main() -> None:
+    details = requests_table({count: network(count) for count in COUNTS})
+    print()
+    operators_table()
     print()
     print("\n".join(details))
 

@@ -17,10 +17,12 @@ interface DocumentKeyStoreServiceKeyServerApi {
     function documentKeyStored(bytes32 serverKeyId) external;
 
     function getDocumentKeyStoreRequest(uint256 index)
-        external view
+        external
+        view
         returns (bytes32 serverKeyId, address author, bytes memory commonPoint, bytes memory encryptedPoint);
 
     function isDocumentKeyStoreResponseRequired(bytes32 serverKeyId, address keyServer)
-        external view
+        external
+        view
         returns (bool);
 }

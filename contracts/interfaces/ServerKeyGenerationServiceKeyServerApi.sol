@@ -6,11 +6,13 @@ interface ServerKeyGenerationServiceKeyServerApi {
     event ServerKeyGenerationRequested(bytes32 serverKeyId, address author, uint8 threshold);
 
     function getServerKeyGenerationRequest(uint256 index)
-        external view
+        external
+        view
         returns (bytes32 serverKeyId, address author, uint256 threshold);
 
     function isServerKeyGenerationResponseRequired(bytes32 serverKeyId, address keyServer)
-        external view
+        external
+        view
         returns (bool);
 
     function serverKeyGenerated(bytes32 serverKeyId, bytes calldata serverKeyPublic) external;

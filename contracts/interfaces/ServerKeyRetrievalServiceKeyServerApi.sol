@@ -8,7 +8,8 @@ interface ServerKeyRetrievalServiceKeyServerApi {
     function getServerKeyRetrievalRequest(uint256 index) external view returns (bytes32 serverKeyId);
 
     function isServerKeyRetrievalResponseRequired(bytes32 serverKeyId, address keyServer)
-        external view
+        external
+        view
         returns (bool);
 
     function serverKeyRetrievalError(bytes32 serverKeyId) external;
