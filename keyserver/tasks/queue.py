@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from keyserver.errors import KeyServerError
+from keyserver.errors import ChainError, KeyServerError
 from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId
 from keyserver.tasks.model import SeenRequest, Sighting, Task, TaskKey, TaskKind, TaskState
 from keyserver.tasks.outbox import Answer, OutboxEntry, OutboxState, new_entry
@@ -170,6 +170,8 @@ class TaskQueue:
     async def _decide(self, task: Task, head: int) -> Disposition:
         try:
             return await self._handlers[task.key.kind].handle(task, head)
+        except ChainError as error:
+            return WaitUntil(head + 1, str(error))  # the next block shows that the chain is back
         except KeyServerError as error:
             log.info("task_postponed", task=task.id, reason=str(error), code=error.code)
             return TryAgain(str(error))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keyserver.errors import ChainError
+from keyserver.errors import ChainError, StorageError
 from keyserver.model.identifiers import KeyId
 from keyserver.tasks.model import SeenRequest, Task, TaskKind, TaskState
 from keyserver.tasks.outbox import Mined, OutboxState
@@ -140,7 +140,7 @@ async def test_other_dispositions(
 
 
 @pytest.mark.parametrize(
-    "say", [TryAgain("slow"), ChainError("no route"), RuntimeError("a mistake in a handler")]
+    "say", [TryAgain("slow"), StorageError("row"), RuntimeError("a mistake in a handler")]
 )
 async def test_trouble_waits_longer_each_time(bench: Bench, say: Disposition | Exception) -> None:
     bench.say = say
@@ -151,6 +151,12 @@ async def test_trouble_waits_longer_each_time(bench: Bench, say: Disposition | E
     await bench.settle()
     assert bench.row.attempts == 2
     assert bench.row.next_attempt_block >= HEAD + 30 + 60
+
+
+async def test_trouble_with_the_chain_waits_for_the_next_block(bench: Bench) -> None:
+    bench.say = ChainError("no route")
+    await bench.put()
+    assert (bench.row.attempts, bench.row.next_attempt_block) == (0, HEAD + 1)
 
 
 async def test_tasks_of_one_key_run_one_after_the_other(bench: Bench) -> None:
