@@ -7,6 +7,7 @@ only the later effects of that session wait.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -33,8 +34,9 @@ from keyserver.engine.session_table import (
 )
 from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError
-from keyserver.model.identifiers import NodeId, Nonce32, SessionId
-from keyserver.model.requests import AnyOperation, Credential, Request
+from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
+from keyserver.model.node_set import NodeSet
+from keyserver.model.requests import AnyOperation, Credential, Operation, Request
 from keyserver.sessions.core import (
     Authorise,
     Authorised,
@@ -70,6 +72,15 @@ from keyserver.sessions.wire import LINK_TYPES, message_type, pack
 QUEUE_LIMIT = 65_536
 """Inputs that may wait for the consumer; a peer that would exceed it is disconnected."""
 
+SETTLING_S = 5.0
+"""Longest wait for this node's own part of a session that is about to end."""
+
+_SETTLED = frozenset({SessionKind.GENERATION, SessionKind.STORING})
+"""What is reported to the caller only when this node has written it down, too."""
+
+_MADE_WITH_DOCUMENT = 1024
+"""Keys whose generating coordinator is remembered for the storing that follows (op 3)."""
+
 log = structlog.get_logger()
 
 
@@ -80,6 +91,7 @@ class Opening:
     coordinator: NodeId
     boot_nonce: Nonce32
     counter: int
+    operation: AnyOperation
 
 
 CredentialSource = Callable[[Opening], Credential]
@@ -129,6 +141,7 @@ class Driver:
         self._tasks: asyncio.TaskGroup | None = None
         self._links: LinkService | None = None
         self._started = asyncio.Event()
+        self._generated_by: dict[KeyId, NodeId] = {}
 
     def serve_links(self, links: LinkService) -> None:
         """Say who answers link messages; once, before `run`."""
@@ -143,6 +156,24 @@ class Driver:
     def connected(self) -> frozenset[NodeId]:
         """Peers with a connection, and this node."""
         return self._ports.transport.connected | {self._identity.me}
+
+    @property
+    def node_set(self) -> NodeSet:
+        """The current set as this node sees it."""
+        return self._ports.node_sets.snapshot.current
+
+    @property
+    def policy(self) -> Policy:
+        """What the operator allows now."""
+        return self._identity.policy()
+
+    def takes_part(self, kind: SessionKind, key_id: KeyId) -> bool:
+        """Whether a participant's part of such a session for this key lives here."""
+        return self._table.participant(kind, key_id) is not None
+
+    async def settle(self, kind: SessionKind, key_id: KeyId) -> None:
+        """Wait for the end of a participant's part of such a session, `SETTLING_S` at most."""
+        await _end_of(self._table.participant(kind, key_id))
 
     @property
     def open_sessions(self) -> int:
@@ -169,25 +200,38 @@ class Driver:
         *,
         avoided: frozenset[NodeId] = frozenset(),
     ) -> Any:
-        """Run a session as coordinator; returns its result or raises its `SessionError`."""
+        """Run a session as coordinator; returns its result or raises its `SessionError`.
+
+        What was agreed on is on this node's own disk, too, when the result is returned.
+        """
         await self._started.wait()
         state = await self._ports.store.load(operation.key_id)
         self._counter += 1
         me, boot_nonce = self._identity.me, self._identity.boot_nonce
-        request = Request.of(operation, credential(Opening(me, boot_nonce, self._counter)))
+        opening = Opening(me, boot_nonce, self._counter, operation)
+        request = Request.of(operation, credential(opening))
         sid = session_id(session_type.kind, me, boot_nonce, self._counter, request.hash)
         ctx = self._context(sid, session_type.kind, me, boot_nonce, self._counter, request, state)
-        session = LiveSession((sid, Role.COORDINATOR), me, self._ports.clock.monotonic())
+        session = self._session(sid, Role.COORDINATOR, me, session_type.kind, operation.key_id)
         session.runner = Runner(session_type, replace(ctx, avoided=avoided), Role.COORDINATOR)
         session.result = asyncio.get_running_loop().create_future()
         self._table.add(session)
         self._log(session, "session_started")
         self._take(session, session.runner.start(argument))
         try:
-            return await session.result
+            result = await session.result
         finally:
             if self._table.get(session.key) is session:
                 self._abandon(session)
+        if session_type.kind in _SETTLED:
+            await _end_of(self._table.get((sid, Role.PARTICIPANT)))
+        return result
+
+    def _session(
+        self, sid: SessionId, role: Role, coordinator: NodeId, kind: SessionKind, key_id: KeyId
+    ) -> LiveSession:
+        now = self._ports.clock.monotonic()
+        return LiveSession((sid, role), coordinator, now, subject=(kind, key_id))
 
     def _context(
         self,
@@ -215,6 +259,7 @@ class Driver:
             key=state,
             policy=identity.policy(),
             now=self._ports.clock.unix(),
+            generated_by=self._generated_by.get(request.key_id),
         )
 
     def _abandon(self, session: LiveSession) -> None:
@@ -281,14 +326,15 @@ class Driver:
         if sid != expected or not self._counters.use(sender, boot_nonce, counter):
             log.warning("session_opening_refused", peer=sender, session=sid)
             return
-        session = LiveSession((sid, Role.PARTICIPANT), sender, self._ports.clock.monotonic())
+        kind, key_id = session_type.kind, request.key_id
+        session = self._session(sid, Role.PARTICIPANT, sender, kind, key_id)
         if self._table.is_full_for(sender):
             self._send(session, Send(sender, Refuse(Refusal.BUSY)))
             return
         self._table.add(session)
 
         def joined(state: KeyState) -> None:
-            ctx = self._context(sid, session_type.kind, sender, boot_nonce, counter, request, state)
+            ctx = self._context(sid, kind, sender, boot_nonce, counter, request, state)
             runner = session.runner = Runner(session_type, ctx, Role.PARTICIPANT)
             self._log(session, "session_joined")
             self._take(session, runner.join(sender, message))
@@ -307,6 +353,8 @@ class Driver:
     async def _load(
         self, session: LiveSession, request: Request, joined: Callable[[KeyState], None]
     ) -> None:
+        if session.subject != (SessionKind.GENERATION, request.key_id):
+            await self.settle(SessionKind.GENERATION, request.key_id)  # its end may be on the way
         try:
             state = await self._ports.store.load(request.key_id)
         except StorageError as problem:
@@ -412,6 +460,7 @@ class Driver:
     def _finish(self, session: LiveSession, outcome: Completed | Failed) -> None:
         if self._table.get(session.key) is not session:
             return
+        self._note_generation(session, outcome)
         self._remove(session)
         self._log(session, "session_ended", outcome=_name(outcome))
         self._observe(session, outcome)
@@ -424,8 +473,24 @@ class Driver:
         elif isinstance(outcome, Completed) and isinstance(outcome.result, ShadowReady):
             self._ports.outcomes.on_outcome(outcome.result)
 
+    def _note_generation(self, session: LiveSession, outcome: Completed | Failed) -> None:
+        """Remember who generated a key that a document key of its own making shall follow."""
+        runner = session.runner
+        if runner is None or isinstance(outcome, Failed):
+            return
+        request, ctx = runner.ctx.request, runner.ctx
+        if (ctx.kind, runner.role, request.operation_number) == (
+            SessionKind.GENERATION,
+            Role.PARTICIPANT,
+            Operation.GENERATE_BOTH,
+        ):
+            self._generated_by[request.key_id] = session.coordinator
+            if len(self._generated_by) > _MADE_WITH_DOCUMENT:
+                del self._generated_by[next(iter(self._generated_by))]
+
     def _remove(self, session: LiveSession) -> None:
         self._table.remove(session)
+        session.ended.set()
         for timer in session.timers.values():
             timer.cancel()
         session.timers.clear()
@@ -454,6 +519,14 @@ class Driver:
             work.close()
             raise RuntimeError("the driver does not run")
         self._tasks.create_task(work)
+
+
+async def _end_of(part: LiveSession | None) -> None:
+    """Wait until this node is done with its part of a session, `SETTLING_S` at most."""
+    if part is not None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLING_S):
+                await part.ended.wait()
 
 
 def _name(outcome: Completed | Failed) -> str:

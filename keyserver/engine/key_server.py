@@ -5,13 +5,16 @@ of that (architecture, section 5).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.ecies import encrypt
+from keyserver.crypto.elgamal import encrypt_document_key
 from keyserver.crypto.randomness import RandomSource
-from keyserver.engine.driver import CredentialSource, Driver, Opening
+from keyserver.engine.driver import CredentialSource, Driver
 from keyserver.engine.ports import RecordStore
-from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
 from keyserver.model.requests import (
     Credential,
@@ -19,7 +22,7 @@ from keyserver.model.requests import (
     RetrieveDocumentKey,
     StoreDocumentKey,
 )
-from keyserver.sessions.core import DeniedError, KeyState, UnavailableError
+from keyserver.sessions.core import DeniedError, KeyState, SessionKind, UnavailableError
 from keyserver.sessions.outcomes import PlainResult, ShadowResult
 from keyserver.sessions.retrieval import RETRIEVAL
 from keyserver.sessions.retrieval import Target as RetrievalTarget
@@ -101,7 +104,7 @@ class KeyServer:
         self._store = store
         self._catalogue = catalogue
         self._random = random
-        self._busy: set[tuple[str, KeyId]] = set()
+        self._busy: set[tuple[SessionKind, KeyId]] = set()
 
     @property
     def connected(self) -> frozenset[NodeId]:
@@ -118,64 +121,187 @@ class KeyServer:
         return state.active or (await self._catalogue.fetch(key_id)).record
 
     async def generate_server_key(
-        self, key_id: KeyId, threshold: int, credential: Credential
+        self, key_id: KeyId, threshold: int, credential: Credential | CredentialSource
     ) -> CertifiedRecord:
         """Run a generation as coordinator.
 
-        Raises `DeniedError` (exists already, bad threshold) or `UnavailableError`.
+        Raises `DeniedError` (exists already, bad threshold) or `UnavailableError`. Which of two
+        failures that coincide is told: the HTTP interface, section 6.
         """
-        operation = GenerateServerKey(key_id, threshold)
-        with _Exclusive(self._busy, "generation", key_id):
-            try:
-                result = await self._driver.execute(
-                    GENERATION, operation, _always(credential), None
-                )
-            except UnavailableError as error:
-                if error.code != "ServerKeyAlreadyGenerated":
-                    raise
-                found = await self._catalogue.fetch(key_id)
-                if found.record is None:
-                    raise
-                raise DeniedError("another node has the key already", error.code) from error
-        assert isinstance(result, CertifiedRecord)
-        return result
+        return await self._generate(GenerateServerKey(key_id, threshold), credential)
+
+    async def generate_both(
+        self,
+        key_id: KeyId,
+        threshold: int,
+        credential: Credential | CredentialSource,
+        recipient: Point,
+    ) -> bytes:
+        """Generate a server key and a document key of this node's making (op 3).
+
+        The result is the document key in an ECIES message to the requester, 177 bytes. Raises as
+        the two steps do; if only the second fails, the server key stays.
+        """
+        operation = GenerateServerKey(key_id, threshold, with_document_key=True)
+        certified = await self._generate(operation, credential)
+        document_key = SecretScalar.random(self._random).public()
+        sealed = encrypt_document_key(certified.record.public, document_key, self._random)
+        document = DocumentKey(sealed.common, sealed.encrypted)
+        await self._store_document(operation, credential, document)
+        return encrypt(recipient, document_key.raw64, self._random)
 
     async def store_document_key(
-        self, key_id: KeyId, document: DocumentKey, credential: Credential
+        self, key_id: KeyId, document: DocumentKey, credential: Credential | CredentialSource
     ) -> CertifiedDocumentKey:
         """Have the nodes agree on the document key of a server key.
 
         Raises `DeniedError` (unknown key, another document key, not the author) or
         `UnavailableError`.
         """
-        operation = StoreDocumentKey(key_id, document)
-        with _Exclusive(self._busy, "storing", key_id):
-            state = await self._known(key_id)
-            record = _record_of(state)
-            target = StoringTarget(record, state.document_skipped)
-            result = await self._driver.execute(STORING, operation, _always(credential), target)
-        assert isinstance(result, CertifiedDocumentKey)
-        return result
+        return await self._store_document(StoreDocumentKey(key_id, document), credential, None)
 
-    async def retrieve_shadow(self, key_id: KeyId, credential: Credential) -> ShadowResult:
+    async def check_storing(self, key_id: KeyId, requester: Address) -> None:
+        """Raise what storing under this id would raise for the requester, whatever the points."""
+        self._check_connected()
+        self._check_idle(SessionKind.STORING, key_id)
+        target = await self._storing_target(key_id)
+        _check_author(target.record, requester)
+
+    async def retrieve_server_key(self, key_id: KeyId, requester: Address) -> CertifiedRecord:
+        """The key of an author, if enough connected nodes hold it for using it.
+
+        Raises `DeniedError` (unknown, not the author) or `UnavailableError`.
+        """
+        self._check_member()
+        state = await self._known(key_id)
+        certified = _record_of(state)
+        holders = self._holders_in_order(certified, state)
+        reachable = sum(node in self.connected for node in holders)
+        if reachable < certified.record.required_nodes:
+            raise UnavailableError("too few holders are connected", "ConsensusUnreachable")
+        _check_author(certified, requester)
+        return certified
+
+    async def retrieve_shadow(
+        self, key_id: KeyId, credential: Credential | CredentialSource
+    ) -> ShadowResult:
         """Decrypt in shadow form for the requester that the credential names."""
         result = await self._retrieve(RetrieveDocumentKey(key_id), credential)
         assert isinstance(result, ShadowResult)
         return result
 
-    async def retrieve_plain(self, key_id: KeyId, credential: Credential) -> bytes:
+    async def retrieve_plain(
+        self, key_id: KeyId, credential: Credential | CredentialSource
+    ) -> bytes:
         """Decrypt; the result is the ECIES message to the requester, 177 bytes."""
         result = await self._retrieve(RetrieveDocumentKey(key_id, shadow=False), credential)
         assert isinstance(result, PlainResult)
         return encrypt(result.recipient, result.document_key.raw64, self._random)
 
-    async def _retrieve(self, operation: RetrieveDocumentKey, credential: Credential) -> object:
+    # --- the operations with their checks in order ------------------------------------------------
+
+    async def _generate(
+        self, operation: GenerateServerKey, credential: Credential | CredentialSource
+    ) -> CertifiedRecord:
+        key_id = operation.key_id
+        self._check_connected()
+        with _Exclusive(self._busy, SessionKind.GENERATION, key_id):
+            await self._check_not_generated(key_id)
+            if operation.threshold >= len(self._driver.node_set):
+                raise DeniedError("too few nodes for the threshold", "NotEnoughNodesForThreshold")
+            try:
+                result = await self._driver.execute(GENERATION, operation, _of(credential), None)
+            except UnavailableError as error:
+                raise await self._generation_error(key_id, error) from error
+        assert isinstance(result, CertifiedRecord)
+        return result
+
+    async def _check_not_generated(self, key_id: KeyId) -> None:
+        """Another node may be generating it here, too: if that is all but done, see its end."""
+        if self._driver.takes_part(SessionKind.GENERATION, key_id):
+            prepared = (await self._store.load(key_id)).prepared
+            if prepared is None or prepared.holding is None:
+                raise _duplicate()
+            await self._driver.settle(SessionKind.GENERATION, key_id)
+        if (await self._store.load(key_id)).active is not None:
+            raise DeniedError("the key exists", "ServerKeyAlreadyGenerated")
+
+    async def _generation_error(
+        self, key_id: KeyId, error: UnavailableError
+    ) -> UnavailableError | DeniedError:
+        """Say what stands behind a failure: the key exists, or another generation is under way."""
+        state = await self._store.load(key_id)
+        found = state.active or (await self._catalogue.fetch(key_id)).record
+        if found is not None:
+            return DeniedError("another node has the key already", "ServerKeyAlreadyGenerated")
+        if state.prepared is not None or self._driver.takes_part(SessionKind.GENERATION, key_id):
+            return _duplicate()
+        return error
+
+    async def _store_document(
+        self,
+        operation: StoreDocumentKey | GenerateServerKey,
+        credential: Credential | CredentialSource,
+        made_here: DocumentKey | None,
+    ) -> CertifiedDocumentKey:
+        key_id = operation.key_id
+        self._check_connected()
+        with _Exclusive(self._busy, SessionKind.STORING, key_id):
+            await self._driver.settle(SessionKind.STORING, key_id)
+            target = replace(await self._storing_target(key_id), made_here=made_here)
+            try:
+                result = await self._driver.execute(STORING, operation, _of(credential), target)
+            except UnavailableError as error:
+                raise await self._storing_error(key_id, error) from error
+        assert isinstance(result, CertifiedDocumentKey)
+        return result
+
+    async def _storing_error(
+        self, key_id: KeyId, error: UnavailableError
+    ) -> UnavailableError | DeniedError:
+        """Say what stands behind a failure: another document key, stored or being stored."""
+        if (await self._known(key_id)).document is not None:
+            return DeniedError("another document key was stored", "DocumentKeyAlreadyStored")
+        if self._driver.takes_part(SessionKind.STORING, key_id):
+            return _duplicate()
+        return error
+
+    async def _storing_target(self, key_id: KeyId) -> StoringTarget:
+        state = await self._known(key_id)
+        record = _record_of(state)
+        if state.document is not None:
+            raise DeniedError("a document key is stored already", "DocumentKeyAlreadyStored")
+        return StoringTarget(record, state.document_skipped)
+
+    async def _retrieve(
+        self, operation: RetrieveDocumentKey, credential: Credential | CredentialSource
+    ) -> object:
+        self._check_member()
         state = await self._known(operation.key_id)
         record, document = _record_of(state), state.document
         if document is None:
             raise DeniedError("no document key is stored", "DocumentKeyIsNotFound")
         target = RetrievalTarget(record, document, self._holders_in_order(record, state))
-        return await self._driver.execute(RETRIEVAL, operation, _always(credential), target)
+        return await self._driver.execute(RETRIEVAL, operation, _of(credential), target)
+
+    def _check_member(self) -> None:
+        """A node outside its own node set is isolated: it serves nothing."""
+        if self._driver.me not in self._driver.node_set:
+            raise UnavailableError("this node is not in the node set", "NodeDisconnected")
+
+    def _check_connected(self) -> None:
+        """For what all nodes have to take part in, or as many as the operator asks for."""
+        self._check_member()
+        nodes, wanted = self._driver.node_set.nodes, self._driver.policy.generation_quorum
+        needed = len(nodes) if wanted is None else min(wanted, len(nodes))
+        if sum(node in self.connected for node in nodes) < needed:
+            raise UnavailableError("not all nodes of the set are connected", "NodeDisconnected")
+
+    def _check_idle(self, kind: SessionKind, key_id: KeyId) -> None:
+        if (kind, key_id) in self._busy:
+            raise _duplicate()
+
+    # --- what is known --------------------------------------------------------------------------
 
     async def _known(self, key_id: KeyId) -> KeyState:
         """What this node has, completed by what its peers can prove."""
@@ -209,11 +335,18 @@ def _record_of(state: KeyState) -> CertifiedRecord:
     return state.active
 
 
-def _always(credential: Credential) -> CredentialSource:
-    def of(_: Opening) -> Credential:
-        return credential
+def _check_author(certified: CertifiedRecord, requester: Address) -> None:
+    if requester != certified.record.author:
+        raise DeniedError("the requester is not the author of the key", "AccessDenied")
 
-    return of
+
+def _duplicate() -> UnavailableError:
+    return UnavailableError("a session for this key runs already", "DuplicateSessionId")
+
+
+def _of(credential: Credential | CredentialSource) -> CredentialSource:
+    """A credential that is the same for every session, or one made for each."""
+    return credential if callable(credential) else lambda _: credential
 
 
 def _shuffled(nodes: Sequence[NodeId], random: RandomSource) -> list[NodeId]:
@@ -224,13 +357,15 @@ def _shuffled(nodes: Sequence[NodeId], random: RandomSource) -> list[NodeId]:
 class _Exclusive:
     """One session of a purpose and key at a time, as coordinator."""
 
-    def __init__(self, busy: set[tuple[str, KeyId]], purpose: str, key_id: KeyId) -> None:
+    def __init__(
+        self, busy: set[tuple[SessionKind, KeyId]], kind: SessionKind, key_id: KeyId
+    ) -> None:
         self._busy = busy
-        self._key = (purpose, key_id)
+        self._key = (kind, key_id)
 
     def __enter__(self) -> None:
         if self._key in self._busy:
-            raise UnavailableError("a session for this key runs already", "DuplicateSessionId")
+            raise _duplicate()
         self._busy.add(self._key)
 
     def __exit__(self, *_: object) -> None:

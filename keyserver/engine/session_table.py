@@ -1,13 +1,14 @@
 """All live sessions of this node, and which openings it lets in (engine design, 5.5 and 16)."""
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from keyserver.engine.ports import TimerHandle
-from keyserver.model.identifiers import NodeId, Nonce32, SessionId
-from keyserver.sessions.core import Effect, Event
+from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
+from keyserver.sessions.core import Effect, Event, SessionKind
 from keyserver.sessions.runner import Role, Runner
 
 MAX_SESSIONS_PER_PEER = 256
@@ -41,6 +42,10 @@ class LiveSession:
     timers: dict[str, TimerHandle] = field(default_factory=dict)
     result: Any = None
     """The coordinator's future."""
+    subject: tuple[SessionKind, KeyId] | None = None
+    """What kind of session about which key."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the session is over."""
 
 
 class SessionTable:
@@ -59,6 +64,13 @@ class SessionTable:
     def get(self, key: SessionKey) -> LiveSession | None:
         """The session, if it lives."""
         return self._sessions.get(key)
+
+    def participant(self, kind: SessionKind, key_id: KeyId) -> LiveSession | None:
+        """A participant's part of a session of this kind for this key, if one lives."""
+        for (_, role), session in self._sessions.items():
+            if role is Role.PARTICIPANT and session.subject == (kind, key_id):
+                return session
+        return None
 
     def add(self, session: LiveSession) -> None:
         """Let a session in."""

@@ -425,6 +425,9 @@ class Context:
     """Unix seconds at the opening."""
     avoided: frozenset[NodeId] = frozenset()
     """Nodes not to choose while others suffice (failed before, or evidence against them)."""
+    generated_by: NodeId | None = None
+    """Who coordinated the generation of this key under a request for both keys (op 3), as far as
+    this node took part in it since its start."""
 
     def quorums(self, nodes: int) -> Quorums:
         """The quorums of a committee of this size under the cluster's `max_faulty`."""

@@ -213,6 +213,8 @@ def refusal_error(
             return DeniedError(f"this node refuses: {refusal.name}", "AccessDenied")
     if Refusal.EXISTS in refusals.values():
         return UnavailableError("a node has the key already", "ServerKeyAlreadyGenerated")
+    if Refusal.POLICY in refusals.values():
+        return UnavailableError(_reasons(refusals), "ConsensusUnreachable")
     return UnavailableError(_reasons(refusals), "NodeDisconnected")
 
 

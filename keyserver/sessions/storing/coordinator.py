@@ -3,8 +3,14 @@
 from dataclasses import dataclass, replace
 
 from keyserver.model.identifiers import NodeId, Signature
-from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, Decision, NodeSignature
-from keyserver.model.requests import StoreDocumentKey
+from keyserver.model.keys import (
+    CertifiedDocumentKey,
+    CertifiedRecord,
+    Decision,
+    DocumentKey,
+    NodeSignature,
+)
+from keyserver.model.requests import AnyOperation, GenerateServerKey, StoreDocumentKey
 from keyserver.sessions.authentication import authenticate
 from keyserver.sessions.certificates import document_subject, vote_digest
 from keyserver.sessions.core import (
@@ -55,14 +61,14 @@ class Target:
 
     record: CertifiedRecord
     skipped: tuple[Decision, ...]
+    made_here: DocumentKey | None = None
+    """The points, where this node made the document key itself (op 3)."""
 
 
 def start(ctx: Context, target: Target) -> Step[Phase]:
     """Propose to the connected members of the record's committee."""
     authentic = authenticate(ctx)
-    operation, record = authentic.operation, target.record.record
-    if not isinstance(operation, StoreDocumentKey):
-        raise Refused(Refusal.BAD, "the request is not one to store a document key")
+    record, document = target.record.record, _document(authentic.operation, target)
     if ctx.key.document is not None:
         raise DeniedError("a document key is stored already", "DocumentKeyAlreadyStored")
     if authentic.requester != record.author:
@@ -70,7 +76,7 @@ def start(ctx: Context, target: Target) -> Step[Phase]:
     asked = [node for node in record.nodes if node in ctx.connected]
     if len(asked) < _start_quorum(ctx, len(record.committee)):
         raise UnavailableError("not all nodes of the set are connected", "NodeDisconnected")
-    proposal = Proposal(record, operation.document, len(target.skipped) + 1, target.skipped)
+    proposal = Proposal(record, document, len(target.skipped) + 1, target.skipped)
     propose = StorePropose(
         ctx.counter,
         ctx.request,
@@ -102,6 +108,16 @@ def step(ctx: Context, phase: CoordinatorPhase, event: Event) -> Step[Phase]:
             return _without(ctx, phase, phase.round.waiting)
         case _:
             return Step(phase)
+
+
+def _document(operation: AnyOperation, target: Target) -> DocumentKey:
+    match operation, target.made_here:
+        case StoreDocumentKey(document=document), None:
+            return document
+        case GenerateServerKey(with_document_key=True), DocumentKey() as made_here:
+            return made_here
+        case _:
+            raise Refused(Refusal.BAD, "the request is not one to store this document key")
 
 
 def _round_s(nodes: int) -> float:

@@ -3,7 +3,7 @@
 from keyserver.model.codec import encode
 from keyserver.model.identifiers import NodeId
 from keyserver.model.keys import CertifiedDocumentKey, PreparedCertificate
-from keyserver.model.requests import StoreDocumentKey
+from keyserver.model.requests import AnyOperation, GenerateServerKey, StoreDocumentKey
 from keyserver.sessions.authentication import authenticate
 from keyserver.sessions.certificates import (
     check_decision,
@@ -52,10 +52,7 @@ _IDLE = SetTimer("idle", 60)
 def join(ctx: Context, sender: NodeId, message: StorePropose) -> Step[Phase]:
     """Check request, author, record and that nothing else was stored or voted for."""
     authentic = authenticate(ctx)
-    if not isinstance(authentic.operation, StoreDocumentKey):
-        raise Refused(Refusal.BAD, "the request is not one to store a document key")
-    if message.document != authentic.operation.document:
-        raise Refused(Refusal.BAD, "the points are not those of the request")
+    _check_points(ctx, authentic.operation, message)
     active = ctx.key.active
     if active is None:
         raise Refused(Refusal.NOT_FOUND, "the key is not known here")
@@ -86,6 +83,19 @@ def step(ctx: Context, phase: ParticipantPhase, event: Event) -> Step[Phase]:
             return _on_stored(ctx, phase, stored)
         case _:
             return Step(phase)
+
+
+def _check_points(ctx: Context, operation: AnyOperation, message: StorePropose) -> None:
+    """The points are the client's own; or those made by whom it asked for both keys (op 3)."""
+    match operation:
+        case StoreDocumentKey(document=document):
+            if message.document != document:
+                raise Refused(Refusal.BAD, "the points are not those of the request")
+        case GenerateServerKey(with_document_key=True):
+            if ctx.generated_by != ctx.coordinator:
+                raise Refused(Refusal.BAD, "the key was not generated under this request")
+        case _:
+            raise Refused(Refusal.BAD, "the request is not one to store a document key")
 
 
 def _check_attempt(ctx: Context, proposal: Proposal) -> None:
