@@ -6,6 +6,7 @@ from keyserver.crypto.dkg import Holding, Member, ReceivedDeal, make_deal, recei
 from keyserver.crypto.errors import (
     CryptoError,
     DecryptionError,
+    InvalidDealError,
     InvalidScalarError,
     InvalidShareError,
 )
@@ -66,6 +67,7 @@ from keyserver.sessions.sharing.messages import (
 from keyserver.sessions.sharing.phases import (
     AwaitingCert,
     AwaitingCommitments,
+    AwaitingFewerShares,
     AwaitingFinalize,
     AwaitingInstalled,
     AwaitingShares,
@@ -119,12 +121,15 @@ def step(ctx: Context, phase: ParticipantPhase, event: Event) -> Step[Phase]:
             return _on_verdict(ctx, phase, verdict)
         case AwaitingStart(), Received(_, Start() as start):
             return _on_start(ctx, phase, start)
-        case AwaitingShares() | AwaitingFinalize(), Received(_, Shares() as shares):
+        case AwaitingShares(), Received(_, Shares() as shares):
             return _on_shares(ctx, phase.group, phase.one_time, shares)
         case AwaitingCommitments(), Received(_, AllCommitments() as lists):
             return _on_commitments(ctx, phase, lists)
-        case AwaitingCommitments(), Received(_, Shares() as shares):
-            return _on_shares(ctx, phase.group, phase.one_time, shares)
+        case (
+            AwaitingCommitments() | AwaitingFewerShares() | AwaitingFinalize(),
+            Received(_, Shares() as shares),
+        ):
+            return _on_fewer_shares(ctx, phase, shares)
         case AwaitingFinalize(), Received(_, Finalize() as finalize):
             return _on_finalize(ctx, phase, finalize)
         case AwaitingCert(), Received(_, Cert() as cert):
@@ -206,6 +211,17 @@ def _deal(ctx: Context, group: Group, one_time: OneTimeKey) -> Deal:
     return Deal(made.commitments, made.pop, tuple(shares))
 
 
+def _on_fewer_shares(
+    ctx: Context,
+    phase: AwaitingCommitments | AwaitingFewerShares | AwaitingFinalize,
+    shares: Shares,
+) -> Step[Phase]:
+    """Shares again count only without a dealer of before, so they come a bounded number of times."""
+    if not {entry.dealer for entry in shares.deals} < phase.dealers:
+        return Step(phase)
+    return _on_shares(ctx, phase.group, phase.one_time, shares)
+
+
 def _on_shares(ctx: Context, group: Group, one_time: OneTimeKey, shares: Shares) -> Step[Phase]:
     dealers = [entry.dealer for entry in shares.deals]
     params = group.terms.params
@@ -235,13 +251,16 @@ def _on_shares(ctx: Context, group: Group, one_time: OneTimeKey, shares: Shares)
             session=group.session_hash,
         )
     except (DecryptionError, InvalidScalarError, InvalidShareError):
-        asking = AwaitingCommitments(group, one_time, deals)
+        asking = AwaitingCommitments(group, one_time, frozenset(dealers), deals)
         return Step(asking, (_IDLE, Send(ctx.coordinator, Investigate())))
-    except CryptoError as problem:
-        raise Refused(Refusal.BAD, f"SHARES: {problem}") from problem
+    except InvalidDealError as problem:
+        if problem.dealer is None:
+            raise Refused(Refusal.BAD, f"SHARES: {problem}") from problem
+        without = AwaitingFewerShares(group, one_time, frozenset(dealers))
+        return Step(without, (_IDLE, Send(ctx.coordinator, Investigate())))
     ok = Ok(Hash32(holding.transcript_hash))
     return Step(
-        AwaitingFinalize(group, one_time, shares.commitments, holding),
+        AwaitingFinalize(group, one_time, frozenset(dealers), shares.commitments, holding),
         (_IDLE, Send(ctx.coordinator, ok)),
     )
 
@@ -271,7 +290,8 @@ def _on_commitments(ctx: Context, phase: AwaitingCommitments, lists: AllCommitme
         found.common,
         Proof(found.proof),
     )
-    return Step(phase, (_IDLE, Send(ctx.coordinator, complaint)))
+    without = AwaitingFewerShares(phase.group, phase.one_time, phase.dealers)
+    return Step(without, (_IDLE, Send(ctx.coordinator, complaint)))
 
 
 def _on_finalize(ctx: Context, phase: AwaitingFinalize, finalize: Finalize) -> Step[Phase]:
