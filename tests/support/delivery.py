@@ -119,6 +119,8 @@ class Delivery:
         self.counter = 0
         self.tamper: Tamper = lambda _sender, _to, message: message
         self.moments: list[Moment] = []
+        self.openings: list[tuple[Context, NodeId, Any]] = []
+        """What participants' parts began with: context, sender, opening message."""
         self.sent: list[bytes] = []
         self.reports: list[Report] = []
         self.runners: dict[tuple[NodeId, Role], Runner] = {}
@@ -200,6 +202,7 @@ class Delivery:
             return
         opening: Any = message
         ctx = self._context(to, session_type, sender, sid, opening.counter, opening.request)
+        self.openings.append((ctx, sender, opening))
         runner = self.runners[to, role] = Runner(session_type, ctx, role)
         self._execute(runner, runner.join(sender, message))
 
@@ -245,3 +248,9 @@ def changing(**by_type: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def lying(nodes: Mapping[NodeId, Callable[[Any], Any]]) -> Tamper:
     """These nodes change what they send to others and to themselves."""
     return lambda sender, _to, message: nodes.get(sender, lambda same: same)(message)
+
+
+def received(net: Delivery, kind: type) -> list[Any]:
+    """Every message of a kind that was handled, in order."""
+    events = (moment.event for moment in net.moments)
+    return [e.message for e in events if isinstance(e, Received) and isinstance(e.message, kind)]

@@ -35,6 +35,7 @@ from keyserver.sessions.core import (
     Persist,
     PutActive,
     PutHolding,
+    PutNothing,
     PutPrepared,
     Received,
     Refusal,
@@ -99,6 +100,8 @@ def join(ctx: Context, sender: NodeId, message: Propose) -> Step[Phase]:
     operation = authentic.operation
     if ctx.kind is not SessionKind.GENERATION or not isinstance(operation, GenerateServerKey):
         raise Refused(Refusal.BAD, "the request is not one for a generation")
+    if ctx.me not in ctx.node_set:
+        raise Refused(Refusal.BAD, "this node is not in its set")
     if ctx.key.active is not None:
         raise Refused(Refusal.EXISTS, "the key exists")
     expected = generation_params(ctx, authentic.requester, operation.threshold, message.skipped)
@@ -216,7 +219,7 @@ def _on_fewer_shares(
     phase: AwaitingCommitments | AwaitingFewerShares | AwaitingFinalize,
     shares: Shares,
 ) -> Step[Phase]:
-    """Shares again count only without a dealer of before, so they come a bounded number of times."""
+    """Take shares again only without a dealer of before: so they come so often and no more."""
     if not {entry.dealer for entry in shares.deals} < phase.dealers:
         return Step(phase)
     return _on_shares(ctx, phase.group, phase.one_time, shares)
@@ -303,8 +306,14 @@ def _on_finalize(ctx: Context, phase: AwaitingFinalize, finalize: Finalize) -> S
     own: Member = phase.group.members[ctx.me]
     share = KeyShare(own.x, holding.share)
     subject = record_subject(record.key_id, record.version)
+    given_up = [
+        PutNothing(record.key_id, version, decision)
+        for version, decision in enumerate(phase.group.terms.skipped, 1)
+        if version >= ctx.key.next_version
+    ]
     prepared = Persist(
         (
+            *given_up,
             CastVote(subject, 0, VoteKind.PREPARE, record.hash),
             PutPrepared(record, share, transcript),
         )
