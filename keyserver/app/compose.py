@@ -112,15 +112,15 @@ def compose(
 # --- the chain --------------------------------------------------------------------------------
 
 
-def needs_chain(config: Config) -> bool:
-    """Whether the node follows a chain: a contract is used, and there is somebody to ask."""
-    return bool(keys_needing_chain(config) and config.keyserver.rpc_endpoints)
+def follows_chain(config: Config) -> bool:
+    """Whether a contract is used, so that the node needs a chain."""
+    return bool(keys_needing_chain(config))
 
 
 def _chain_reading(
     config: Config, me: NodeId, static_sets: StaticNodeSets | None, clock: SystemClock
 ) -> "ChainReading | None":
-    if not needs_chain(config):
+    if not follows_chain(config) or not config.keyserver.rpc_endpoints:
         return None
     # Only here: web3 behind it takes half a second and 20 MB, which other nodes should not pay.
     from keyserver.app.compose_chain import compose_reading

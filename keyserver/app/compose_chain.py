@@ -76,6 +76,8 @@ class ChainReading:
     node_sets: NodeSetTracker | StaticNodeSets
     permissions: PermissionContract | OpenAccess
     access: ChainAccess
+    options: tuple[str, ...]
+    """Configuration keys of all contracts that are used."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,11 @@ def compose_reading(
         poll_s=own.poll_seconds,
         clock=clock,
     )
+    sources = directory_sources(config)
     directory = ContractDirectory(
         client=client,
         registry=own.registry_address,
-        sources=directory_sources(config),
+        sources=sources,
         services=CONTRACTS,
         retry_interval_blocks=own.retry_interval_blocks,
     )
@@ -133,7 +136,9 @@ def compose_reading(
         pending=PendingRequests(client, directory),
         permissions=permissions,
     )
-    return ChainReading(chain_id, client, directory, tip, node_sets, permissions, access)
+    return ChainReading(
+        chain_id, client, directory, tip, node_sets, permissions, access, tuple(sources)
+    )
 
 
 def directory_sources(config: Config) -> dict[str, ContractSource]:

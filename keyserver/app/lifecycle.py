@@ -4,22 +4,24 @@ One task group owns every long task. If one of them ends, the node stops and say
 """
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from keyserver.api.listening import serve
+from keyserver.api.operator import operator_app
 from keyserver.app.accounts import load_node_key
 from keyserver.app.clock import SystemClock
 from keyserver.app.compose import Node, compose
 from keyserver.app.config import Loaded
 from keyserver.app.logging import log_config_warnings
+from keyserver.app.operator_listener import open_operator_socket, write_operator_file
 from keyserver.app.store import opened_store
+from keyserver.app.view import OperatorView
 from keyserver.crypto.randomness import SystemRandom
 from keyserver.errors import ConfigError, KeyServerError
 
@@ -58,8 +60,13 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> None:
     random, clock = SystemRandom(), SystemClock()
     async with opened_store(loaded, key.node_id, random=random, clock=clock) as store:
         node = compose(loaded, key, store, clock=clock, random=random)
+        view = OperatorView(node, (*loaded.warnings, *key.warnings))
+        listener = open_operator_socket(loaded.config)
+        url = write_operator_file(loaded.config.secretstore.path, listener, node.me)
+        operator = Part("operator listener", lambda: serve(operator_app(view), listener))
+        ready = tell_ready(node, view, url, announce)
         try:
-            await run_parts(parts_of(node), _stop_signal(), tell_ready(node, announce))
+            await run_parts([*parts_of(node), operator], _stop_signal(), ready)
         finally:
             if node.chain is not None:
                 await node.chain.reading.client.close()
@@ -143,14 +150,16 @@ def _stop_signal() -> asyncio.Event:
 # --- being ready ------------------------------------------------------------------------------
 
 
-async def tell_ready(node: Node, announce: Announce) -> None:
+async def tell_ready(node: Node, view: OperatorView, url: str, announce: Announce) -> None:
     """Announce the node when it listens and has evaluated the chain once."""
     peer = await node.mesh.listening()
+    view.peer_address = str(peer)
     log.info("node_listening", peer=str(peer))
     facts: dict[str, object] = {
         "node_id": f"0x{node.me.hex()}",
         "address": f"0x{node.me.address.hex()}",
         "peer": str(peer),
+        "operator": url,
         "pid": os.getpid(),
     }
     if node.chain is not None:
@@ -159,13 +168,3 @@ async def tell_ready(node: Node, announce: Announce) -> None:
             await watcher.next_evaluation()
     log.info("node_ready", **facts)
     announce(facts)
-
-
-def write_json_file(path: Path, facts: Mapping[str, object]) -> None:
-    """Write facts to a file that never is half there; raises `ConfigError`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(facts) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from None

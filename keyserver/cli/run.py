@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from keyserver.app.config import load
-from keyserver.app.lifecycle import run_node, write_json_file
+from keyserver.app.lifecycle import run_node
 from keyserver.app.logging import configure
+from keyserver.app.operator_listener import write_json_file
 from keyserver.cli.output import JsonOption
 
 
