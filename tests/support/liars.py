@@ -25,8 +25,9 @@ from keyserver.model.identifiers import Hash32, NodeId, SessionId, Signature
 from keyserver.model.requests import Proof
 from keyserver.sessions.core import Context, Signer
 from keyserver.sessions.registry import MESSAGE_TABLE
-from keyserver.sessions.retrieval.messages import Partial, Select, Shadow
+from keyserver.sessions.retrieval.messages import MaskPoint, Partial, Select, Shadow
 from keyserver.sessions.retrieval.parts import partial_digest, select_hash, shadow_digest
+from keyserver.sessions.retrieval.phases import AwaitingPartials
 from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.sharing.messages import (
     Accept,
@@ -259,7 +260,9 @@ def replayed_accept(earlier: Accept) -> Lie:
 
 
 def _signed_partial(place: Place, partial: Partial) -> Partial:
-    signed = partial_digest(place.ctx, place.phase.subject, place.ctx.me, partial)
+    phase = place.coordinator_phase
+    subject = phase.subject if isinstance(phase, AwaitingPartials) else phase.before.subject
+    signed = partial_digest(place.ctx, subject, place.ctx.me, partial)
     return replace(partial, signature=place.signer.sign(signed))
 
 
@@ -271,6 +274,16 @@ def wrong_partial(place: Place, message: Partial) -> Partial:
 def wrong_proof(place: Place, message: Partial) -> Partial:
     """A proof of something else under the own signature."""
     return _signed_partial(place, replace(message, proof=Proof(b"\x01" * 64)))
+
+
+def signed_with(name: str, value: Any) -> Lie:
+    """Another field under the own signature."""
+    return lambda place, message: _signed_partial(place, replace(message, **{name: value}))
+
+
+def wrong_mask(place: Place, message: Partial) -> Partial:
+    """A mask that is no point, under the own signature."""
+    return _signed_partial(place, replace(message, mask=MaskPoint(b"\x05" * 33)))
 
 
 def wrong_shadow(place: Place, message: Shadow) -> Shadow:

@@ -47,6 +47,7 @@ from keyserver.sessions.core import (
     Verdict,
     VoteKind,
 )
+from keyserver.sessions.identity import is_canonical
 from keyserver.sessions.sharing.messages import (
     Accept,
     AllCommitments,
@@ -85,7 +86,6 @@ from keyserver.sessions.sharing.terms import (
     check_accepted,
     generation_params,
     group_of,
-    is_canonical,
     record_of,
     terms_of,
 )
