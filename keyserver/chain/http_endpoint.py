@@ -82,11 +82,13 @@ class HttpEndpoint:
             if error.status in HTTP_REFUSALS:
                 return None
             raise self._unavailable(error) from error
-        except (ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
-            # The last two are web3's when a batch's answers carry no usable ids.
+        except (ClientError, TimeoutError, OSError, ValueError, AttributeError, TypeError) as error:
+            # The last two are web3's when the members of the answer are no objects with ids.
             raise self._unavailable(error) from error
         if not isinstance(response, list) or len(response) != len(requests):
             return None
+        if not _ids_are_consecutive(response):
+            raise ChainUnavailableError(f"{self._label}: a batch's answers do not fit its requests")
         return [answer_of(each) for each in response]
 
     def _unavailable(self, error: Exception) -> ChainUnavailableError:
@@ -95,3 +97,11 @@ class HttpEndpoint:
         if isinstance(error, ClientResponseError):
             reason = f"HTTP status {error.status}"
         return ChainUnavailableError(f"{self._label}: {reason}")
+
+
+def _ids_are_consecutive(responses: Sequence[Json]) -> bool:
+    # web3 numbers a batch's requests one after the other and sorts the answers by id, but where
+    # ids are missing it relies on the order in which they come.
+    ids = [each.get("id") if isinstance(each, dict) else None for each in responses]
+    first = ids[0]
+    return isinstance(first, int) and ids == list(range(first, first + len(ids)))

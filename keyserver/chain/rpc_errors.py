@@ -42,7 +42,8 @@ _OUT_OF_RANGE = re.compile(
 )
 _UNKNOWN_BLOCK = re.compile(
     r"(header|block|hash|state)( with the given hash)?( is)? (not (found|canonical|available)"
-    r"|missing|unknown)|unknown block|missing trie node|not canonical|resource not found",
+    r"|missing|unknown)|unknown block|missing trie node|not (currently )?canonical"
+    r"|resource not found",
     re.IGNORECASE,
 )
 _UNSUPPORTED_BLOCK = re.compile(
@@ -72,7 +73,7 @@ _REFUSALS = (
     (
         SendRefusal.UNDERPRICED,
         re.compile(
-            r"underpriced|fee too low|(less|lower) than (the )?(block )?base ?fee"
+            r"underpriced|fee ?too ?low|(less|lower) than (the )?(block )?base ?fee"
             r"|gas price.*too low|tip.*too low|max fee per gas less",
             re.IGNORECASE,
         ),

@@ -324,6 +324,7 @@ class Sender:
             try:
                 await self._store.commit(tasks=tasks, entries=[entry], new_tasks=new_tasks)
             except StaleRowError:
+                await self._expect_change(task)
                 continue
             break
         if again:
@@ -362,8 +363,14 @@ class Sender:
             try:
                 await self._store.commit(tasks=tasks, entries=entries)
             except StaleRowError:
+                await self._expect_change(task)
                 continue
             return
+
+    async def _expect_change(self, task: Task | None) -> None:
+        """Only the queue writes tasks besides us, and nobody else writes entries."""
+        if task is None or await self._store.task(task.id) == task:
+            raise RuntimeError("another process sends with this outbox")
 
 
 def _without_result(task: Task) -> Task:

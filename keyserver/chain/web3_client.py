@@ -35,7 +35,6 @@ from keyserver.chain.client import (
 )
 from keyserver.chain.endpoint import Endpoint, RpcAnswer, RpcRequest
 from keyserver.chain.endpoint_pool import EndpointPool, Slot, value_of
-from keyserver.chain.http_endpoint import HttpEndpoint
 from keyserver.chain.rpc_codec import Json, MalformedAnswerError
 from keyserver.chain.rpc_errors import (
     RpcFailure,
@@ -65,6 +64,9 @@ def endpoint_for(url: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> Endpoint:
     """The way to the node at `url`; raises `ConfigError` for another scheme than the four."""
     scheme = url.partition("://")[0]
     if scheme in ("http", "https"):
+        # Only here: aiohttp and web3 are 16 MB, which nodes on a WebSocket should not carry.
+        from keyserver.chain.http_endpoint import HttpEndpoint
+
         return HttpEndpoint(url, timeout_s=timeout_s)
     if scheme in ("ws", "wss"):
         return WebSocketEndpoint(url, timeout_s=timeout_s)

@@ -71,6 +71,11 @@ class Ethereum:
         with _told_in_words():
             return await self._w3.eth.get_balance(_checksum(account))
 
+    async def transaction_count(self, account: Address) -> int:
+        """How many transactions of the account are mined."""
+        with _told_in_words():
+            return await self._w3.eth.get_transaction_count(_checksum(account))
+
     async def call(self, contract: Address, function: Function, *arguments: Any) -> Any:
         """The single value that a view function returns.
 
@@ -84,11 +89,16 @@ class Ethereum:
     async def send(
         self, wallet: Wallet, to: Address, data: bytes, *, value: int = 0, gas: int | None = None
     ) -> Receipt:
-        """Sign and send a transaction and wait until it is mined.
+        """Sign and send a transaction and wait until it is mined; see `submit` and `mined`."""
+        return await self.mined(await self.submit(wallet, to, data, value=value, gas=gas))
+
+    async def submit(
+        self, wallet: Wallet, to: Address, data: bytes, *, value: int = 0, gas: int | None = None
+    ) -> Hash32:
+        """Sign and send a transaction; returns its hash.
 
         `value` is in wei; `gas` is estimated where it is not given. Raises
-        `RefusedByContractError` if it reverts or cannot be paid, and `NoAnswerError` if it is not
-        mined in time.
+        `RefusedByContractError` if it would revert or cannot be paid.
         """
         sender = _checksum(wallet.address)
         fields: Any = {"from": sender, "to": _checksum(to), "data": data, "value": value}
@@ -99,7 +109,7 @@ class Ethereum:
             chain_id, fee = await self._w3.eth.chain_id, await self._fee()
             signed = wallet.sign(UnsignedTransaction(chain_id, nonce, to, data, limit, fee, value))
             await self._w3.eth.send_raw_transaction(signed.raw)
-        return await self._mined(signed.tx_hash)
+        return signed.tx_hash
 
     async def receipt(self, tx_hash: Hash32) -> Receipt | None:
         """The receipt of a transaction, None while it is not mined.
@@ -163,7 +173,11 @@ class Ethereum:
             else:
                 await asyncio.sleep(self.poll_s)
 
-    async def _mined(self, tx_hash: Hash32) -> Receipt:
+    async def mined(self, tx_hash: Hash32) -> Receipt:
+        """Wait until a transaction is mined.
+
+        Raises `RefusedByContractError` if it failed and `NoAnswerError` if it takes too long.
+        """
         try:
             async with asyncio.timeout(PATIENCE_S):
                 async for _ in self.heads():

@@ -1,7 +1,8 @@
 """Names of sessions, and signatures over tagged hashes (engine design, sections 2 and 5.5)."""
 
+import itertools
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from keyserver.crypto.curve import verify_digest
 from keyserver.crypto.errors import InvalidSignatureError
@@ -28,6 +29,11 @@ def node_bytes(node: NodeId) -> bytes:
 def digest(tag: str, *parts: bytes) -> Hash32:
     """`H(tag, parts joined)`: what nodes sign and prove about."""
     return Hash32(tagged_hash(tag, b"".join(parts)))
+
+
+def is_canonical(nodes: Sequence[NodeId]) -> bool:
+    """Whether a list of nodes is ascending and without duplicates."""
+    return all(a < b for a, b in itertools.pairwise(nodes))
 
 
 def check_signature(signed: Hash32, signature: Signature, node: NodeId) -> None:

@@ -40,8 +40,6 @@ class FaultyClient:
         """Log queries over more blocks are refused."""
         self.frozen_head: BlockRef | None = None
         """The head that is shown for ever, as by an endpoint that has stopped."""
-        self.silent: set[str] = set()
-        """Methods that never answer."""
 
     def go_down(self, error: ChainError | None = None) -> None:
         """From now on everything fails, also an open `heads`."""
@@ -161,8 +159,6 @@ class FaultyClient:
             await asyncio.gather(next_head, down, return_exceptions=True)
 
     async def _gate(self, method: str) -> None:
-        if method in self.silent:
-            await asyncio.Event().wait()
         if self._down is not None:
             raise self._down
         if self._errors[method]:

@@ -286,13 +286,13 @@ def _on_late_partial(
 
 
 def _select_again(ctx: Context, phase: AwaitingShadows, failed: frozenset[NodeId]) -> Step[Phase]:
-    """Replace members that fail by others whose part is there or can still be asked for."""
+    """Replace members that fail by others whose part is there; ask everybody who is left."""
     if not failed & phase.round.expected:
         return Step(replace(phase, before=_dropping(phase.before, failed)))
     before = phase.before
     answers = {node: part for node, part in before.round.answers.items() if node not in failed}
     round_ = replace(before.round, answers=answers, gone=before.round.gone | failed)
-    again = _ask_more(ctx, replace(before, round=round_), len(failed))
+    again = _ask_more(ctx, replace(before, round=round_), len(before.more))
     if isinstance(again.phase, AwaitingPartials):
         return Step(again.phase, (SetTimer("round", ROUND_S), *again.effects))
     return again

@@ -32,7 +32,7 @@ from keyserver.sessions.core import (
     Step,
     Verdict,
 )
-from keyserver.sessions.identity import check_signature
+from keyserver.sessions.identity import check_signature, is_canonical
 from keyserver.sessions.outcomes import ShadowReady
 from keyserver.sessions.retrieval.messages import (
     NO_MASK,
@@ -67,6 +67,7 @@ from keyserver.sessions.retrieval.phases import (
 from keyserver.sessions.waiting import verdict_refusal
 
 _IDLE = SetTimer("idle", 60)
+"""Set with the own part and never again: the mask lives no longer, however often it is used."""
 
 
 def join(ctx: Context, sender: NodeId, message: DecRequest) -> Step[Phase]:
@@ -175,14 +176,14 @@ def _on_select(ctx: Context, phase: AwaitingSelect, select: Select) -> Step[Phas
     counted = AwaitingSelect(subject, phase.mask, phase.partial, phase.selects + 1)
     nodes = tuple(entry.node for entry in select.partials)
     waiting = AwaitingDone(counted, named, nodes, secret, sealed)
-    return Step(waiting, (_IDLE, Send(ctx.coordinator, Shadow(named, sealed, signature))))
+    return Step(waiting, (Send(ctx.coordinator, Shadow(named, sealed, signature)),))
 
 
 def _check_select(ctx: Context, phase: AwaitingSelect, select: Select) -> None:
     subject = phase.subject
     nodes = [entry.node for entry in select.partials]
-    if len(set(nodes)) != len(nodes) or len(nodes) != subject.record.required_nodes:
-        raise Refused(Refusal.BAD, "SELECT does not list t + 1 distinct nodes")
+    if not is_canonical(nodes) or len(nodes) != subject.record.required_nodes:
+        raise Refused(Refusal.BAD, "SELECT does not list t + 1 nodes in canonical order")
     if not set(nodes) <= subject.record.coordinates.keys():
         raise Refused(Refusal.BAD, "SELECT lists a node outside the committee")
     named = select_hash(ctx.sid, select.partials)

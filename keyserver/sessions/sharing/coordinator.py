@@ -135,15 +135,13 @@ def step(ctx: Context, phase: CoordinatorPhase, event: Event) -> Step[Phase]:
         case AwaitingOks(), Received(sender, Ok() as ok):
             return _on_ok(ctx, phase, sender, ok)
         case AwaitingOks(), Received(sender, Investigate()):
-            return _on_investigate(phase, sender)
+            return _on_investigate(ctx, phase, sender)
         case AwaitingOks(), Received(sender, Complaint() as complaint):
             return _on_complaint(ctx, phase, sender, complaint)
         case AwaitingReadies(), Received(sender, Ready() as ready):
             return _on_ready(ctx, phase, sender, ready)
         case AwaitingCommits(), Received(sender, Commit() as commit):
             return _on_commit(ctx, phase, sender, commit)
-        case AwaitingOks(), Received(sender, Refuse()):
-            return _on_bad_shares(ctx, phase, sender)
         case _, Received(sender, Refuse()) | PeerLost(sender):
             return _drop(ctx, phase, sender)
         case _, TimerFired():
@@ -313,30 +311,51 @@ def _deal_hash(group: Group, dealer: NodeId, deal: Deal) -> bytes:
 
 
 def _on_ok(ctx: Context, phase: AwaitingOks, sender: NodeId, ok: Ok) -> Step[Phase]:
-    if not phase.round.expects(sender):
+    """An OK for shares that were replaced since has crossed them on the way."""
+    if not phase.round.expects(sender) or ok.transcript != phase.sharing.transcript:
         return Step(phase)
-    if ok.transcript != phase.sharing.transcript:
-        raise Refused(Refusal.BAD, "OK for another transcript")
     return _oks_done(ctx, replace(phase, round=phase.round.add(sender, ok)))
 
 
-def _on_investigate(phase: AwaitingOks, sender: NodeId) -> Step[Phase]:
-    if not phase.round.expects(sender):
+def _on_investigate(ctx: Context, phase: AwaitingOks, sender: NodeId) -> Step[Phase]:
+    """A receiver finds something wrong: a signature, which convicts nobody, or a share."""
+    if not phase.round.expects(sender) or sender in phase.investigating:
         return Step(phase)
+    unsigned = _unsigned_deal(phase.sharing, sender)
+    if unsigned is not None:
+        return _without_dealer(ctx, phase, unsigned)
     dealt = tuple(
         DealtCommitments(dealer, phase.sharing.deals[dealer].commitments)
         for dealer in sorted(phase.sharing.deals)
     )
-    return Step(phase, (Send(sender, AllCommitments(dealt)),))
+    asked = replace(phase, investigating=phase.investigating | {sender})
+    return Step(asked, (Send(sender, AllCommitments(dealt)),))
+
+
+def _unsigned_deal(sharing: Sharing, receiver: NodeId) -> NodeId | None:
+    """The first dealer that has not signed its share for a receiver."""
+    group = sharing.group
+    place = list(group.members).index(receiver)
+    for dealer, deal in sorted(sharing.deals.items()):
+        share = deal.shares[place]
+        named = _deal_hash(group, dealer, deal)
+        signed = share_digest(
+            group.session_hash, dealer.point, receiver.point, named, share.ciphertext
+        )
+        try:
+            verify_digest(signed, share.signature, dealer.point)
+        except InvalidSignatureError:
+            return dealer
+    return None
 
 
 def _on_complaint(
     ctx: Context, phase: AwaitingOks, sender: NodeId, complaint: Complaint
 ) -> Step[Phase]:
-    group = phase.sharing.group
-    dealer = group.members.get(complaint.dealer)
-    if not phase.round.expects(sender) or dealer is None:
+    """Judge; a complaint about a dealer that is out already has nothing to add."""
+    if not phase.round.expects(sender) or complaint.dealer not in phase.sharing.deals:
         return Step(phase)
+    group = phase.sharing.group
     verdict = complaints.judge(
         complaints.Complaint(
             complaint.dealer.point,
@@ -348,29 +367,28 @@ def _on_complaint(
             complaint.proof,
         ),
         session=group.session_hash,
-        dealer=dealer,
+        dealer=group.members[complaint.dealer],
         accuser=group.members[sender],
     )
     match verdict:
         case complaints.Verdict.DEALER:
-            return _exclude(ctx, phase, complaint.dealer, complaint)
+            report = _report(complaint.dealer, "wrong share in a deal", complaint)
+            return _without_dealer(ctx, phase, complaint.dealer, (report,))
         case complaints.Verdict.ACCUSER:
-            return _exclude(ctx, phase, sender, complaint)
+            report = _report(sender, "complaint without cause", complaint)
+            return _without_dealer(ctx, phase, sender, (report,))
         case complaints.Verdict.NOT_PROVEN:
             return _drop(ctx, phase, sender)
 
 
-def _exclude(
-    ctx: Context, phase: AwaitingOks, culprit: NodeId, complaint: Complaint
-) -> Step[Phase]:
-    """Go on with the remaining deals; no new polynomials are needed."""
-    report = Report(frozenset({culprit}), "wrong share in a deal", encode(complaint))
-    return _without_dealer(ctx, phase, culprit, (report,))
+def _report(culprit: NodeId, what: str, complaint: Complaint) -> Report:
+    return Report(frozenset({culprit}), what, encode(complaint))
 
 
 def _without_dealer(
     ctx: Context, phase: AwaitingOks, culprit: NodeId, reports: tuple[Effect, ...] = ()
 ) -> Step[Phase]:
+    """Go on with the remaining deals; no new polynomials are needed."""
     sharing = phase.sharing
     deals = {node: deal for node, deal in sharing.deals.items() if node != culprit}
     gone = phase.round.gone
@@ -381,25 +399,6 @@ def _without_dealer(
         attempt=sharing.attempt + 1,
     )
     return Step(again.phase, (*reports, *again.effects))
-
-
-def _on_bad_shares(ctx: Context, phase: AwaitingOks, sender: NodeId) -> Step[Phase]:
-    """A receiver calls a deal badly signed, which convicts nobody: look for the dealer oneself."""
-    if not phase.round.expects(sender):
-        return Step(phase)
-    group = phase.sharing.group
-    place = list(group.members).index(sender)
-    for dealer, deal in sorted(phase.sharing.deals.items()):
-        share = deal.shares[place]
-        named = _deal_hash(group, dealer, deal)
-        digest = share_digest(
-            group.session_hash, dealer.point, sender.point, named, share.ciphertext
-        )
-        try:
-            verify_digest(digest, share.signature, dealer.point)
-        except InvalidSignatureError:
-            return _without_dealer(ctx, phase, dealer)
-    return _drop(ctx, phase, sender)
 
 
 def _oks_done(ctx: Context, phase: AwaitingOks) -> Step[Phase]:

@@ -6,6 +6,7 @@ from keyserver.crypto.dkg import Holding, Member, ReceivedDeal, make_deal, recei
 from keyserver.crypto.errors import (
     CryptoError,
     DecryptionError,
+    InvalidDealError,
     InvalidScalarError,
     InvalidShareError,
 )
@@ -34,6 +35,7 @@ from keyserver.sessions.core import (
     Persist,
     PutActive,
     PutHolding,
+    PutNothing,
     PutPrepared,
     Received,
     Refusal,
@@ -45,6 +47,7 @@ from keyserver.sessions.core import (
     Verdict,
     VoteKind,
 )
+from keyserver.sessions.identity import is_canonical
 from keyserver.sessions.sharing.messages import (
     Accept,
     AllCommitments,
@@ -66,6 +69,7 @@ from keyserver.sessions.sharing.messages import (
 from keyserver.sessions.sharing.phases import (
     AwaitingCert,
     AwaitingCommitments,
+    AwaitingFewerShares,
     AwaitingFinalize,
     AwaitingInstalled,
     AwaitingShares,
@@ -82,7 +86,6 @@ from keyserver.sessions.sharing.terms import (
     check_accepted,
     generation_params,
     group_of,
-    is_canonical,
     record_of,
     terms_of,
 )
@@ -97,6 +100,8 @@ def join(ctx: Context, sender: NodeId, message: Propose) -> Step[Phase]:
     operation = authentic.operation
     if ctx.kind is not SessionKind.GENERATION or not isinstance(operation, GenerateServerKey):
         raise Refused(Refusal.BAD, "the request is not one for a generation")
+    if ctx.me not in ctx.node_set:
+        raise Refused(Refusal.BAD, "this node is not in its set")
     if ctx.key.active is not None:
         raise Refused(Refusal.EXISTS, "the key exists")
     expected = generation_params(ctx, authentic.requester, operation.threshold, message.skipped)
@@ -119,12 +124,15 @@ def step(ctx: Context, phase: ParticipantPhase, event: Event) -> Step[Phase]:
             return _on_verdict(ctx, phase, verdict)
         case AwaitingStart(), Received(_, Start() as start):
             return _on_start(ctx, phase, start)
-        case AwaitingShares() | AwaitingFinalize(), Received(_, Shares() as shares):
+        case AwaitingShares(), Received(_, Shares() as shares):
             return _on_shares(ctx, phase.group, phase.one_time, shares)
         case AwaitingCommitments(), Received(_, AllCommitments() as lists):
             return _on_commitments(ctx, phase, lists)
-        case AwaitingCommitments(), Received(_, Shares() as shares):
-            return _on_shares(ctx, phase.group, phase.one_time, shares)
+        case (
+            AwaitingCommitments() | AwaitingFewerShares() | AwaitingFinalize(),
+            Received(_, Shares() as shares),
+        ):
+            return _on_fewer_shares(ctx, phase, shares)
         case AwaitingFinalize(), Received(_, Finalize() as finalize):
             return _on_finalize(ctx, phase, finalize)
         case AwaitingCert(), Received(_, Cert() as cert):
@@ -206,6 +214,17 @@ def _deal(ctx: Context, group: Group, one_time: OneTimeKey) -> Deal:
     return Deal(made.commitments, made.pop, tuple(shares))
 
 
+def _on_fewer_shares(
+    ctx: Context,
+    phase: AwaitingCommitments | AwaitingFewerShares | AwaitingFinalize,
+    shares: Shares,
+) -> Step[Phase]:
+    """Take shares again only without a dealer of before: so they come so often and no more."""
+    if not {entry.dealer for entry in shares.deals} < phase.dealers:
+        return Step(phase)
+    return _on_shares(ctx, phase.group, phase.one_time, shares)
+
+
 def _on_shares(ctx: Context, group: Group, one_time: OneTimeKey, shares: Shares) -> Step[Phase]:
     dealers = [entry.dealer for entry in shares.deals]
     params = group.terms.params
@@ -235,13 +254,16 @@ def _on_shares(ctx: Context, group: Group, one_time: OneTimeKey, shares: Shares)
             session=group.session_hash,
         )
     except (DecryptionError, InvalidScalarError, InvalidShareError):
-        asking = AwaitingCommitments(group, one_time, deals)
+        asking = AwaitingCommitments(group, one_time, frozenset(dealers), deals)
         return Step(asking, (_IDLE, Send(ctx.coordinator, Investigate())))
-    except CryptoError as problem:
-        raise Refused(Refusal.BAD, f"SHARES: {problem}") from problem
+    except InvalidDealError as problem:
+        if problem.dealer is None:
+            raise Refused(Refusal.BAD, f"SHARES: {problem}") from problem
+        without = AwaitingFewerShares(group, one_time, frozenset(dealers))
+        return Step(without, (_IDLE, Send(ctx.coordinator, Investigate())))
     ok = Ok(Hash32(holding.transcript_hash))
     return Step(
-        AwaitingFinalize(group, one_time, shares.commitments, holding),
+        AwaitingFinalize(group, one_time, frozenset(dealers), shares.commitments, holding),
         (_IDLE, Send(ctx.coordinator, ok)),
     )
 
@@ -271,7 +293,8 @@ def _on_commitments(ctx: Context, phase: AwaitingCommitments, lists: AllCommitme
         found.common,
         Proof(found.proof),
     )
-    return Step(phase, (_IDLE, Send(ctx.coordinator, complaint)))
+    without = AwaitingFewerShares(phase.group, phase.one_time, phase.dealers)
+    return Step(without, (_IDLE, Send(ctx.coordinator, complaint)))
 
 
 def _on_finalize(ctx: Context, phase: AwaitingFinalize, finalize: Finalize) -> Step[Phase]:
@@ -283,8 +306,14 @@ def _on_finalize(ctx: Context, phase: AwaitingFinalize, finalize: Finalize) -> S
     own: Member = phase.group.members[ctx.me]
     share = KeyShare(own.x, holding.share)
     subject = record_subject(record.key_id, record.version)
+    given_up = [
+        PutNothing(record.key_id, version, decision)
+        for version, decision in enumerate(phase.group.terms.skipped, 1)
+        if version >= ctx.key.next_version
+    ]
     prepared = Persist(
         (
+            *given_up,
             CastVote(subject, 0, VoteKind.PREPARE, record.hash),
             PutPrepared(record, share, transcript),
         )

@@ -2,7 +2,8 @@
 
 Coordinator:  AwaitingAccepts → AwaitingDeals → AwaitingOks → AwaitingReadies → AwaitingCommits
 Participant:  AwaitingVerdict → AwaitingStart → AwaitingShares → AwaitingFinalize → AwaitingCert
-              → AwaitingInstalled
+              → AwaitingInstalled; where a share is wrong, AwaitingCommitments and
+              AwaitingFewerShares stand between AwaitingShares and AwaitingFinalize
 """
 
 from collections.abc import Mapping
@@ -74,6 +75,8 @@ class AwaitingOks:
 
     sharing: Sharing
     round: Round[Ok]
+    investigating: frozenset[NodeId] = frozenset()
+    """Who was sent all commitments already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,17 @@ class AwaitingCommitments:
 
     group: Group
     one_time: OneTimeKey = field(repr=False)
+    dealers: frozenset[NodeId]
     deals: tuple[ReceivedDeal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingFewerShares:
+    """A dealer was complained about, or has not signed its deal: shares without it must come."""
+
+    group: Group
+    one_time: OneTimeKey = field(repr=False)
+    dealers: frozenset[NodeId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +153,7 @@ class AwaitingFinalize:
 
     group: Group
     one_time: OneTimeKey = field(repr=False)
+    dealers: frozenset[NodeId]
     commitments: tuple[Point, ...]
     holding: Holding = field(repr=False)
 
@@ -167,6 +181,7 @@ ParticipantPhase = (
     | AwaitingStart
     | AwaitingShares
     | AwaitingCommitments
+    | AwaitingFewerShares
     | AwaitingFinalize
     | AwaitingCert
     | AwaitingInstalled

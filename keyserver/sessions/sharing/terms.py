@@ -1,6 +1,5 @@
 """What both sides of a sharing compute alike: parameters, group, record."""
 
-import itertools
 from collections.abc import Sequence
 from types import MappingProxyType
 
@@ -10,7 +9,7 @@ from keyserver.crypto.errors import InvalidProofError
 from keyserver.crypto.proofs import verify
 from keyserver.crypto.transcripts import accept_digest, one_time_statement, session_hash
 from keyserver.model.codec import encode
-from keyserver.model.identifiers import ZERO_HASH, Address, Hash32, NodeId
+from keyserver.model.identifiers import ZERO_HASH, Address, Hash32
 from keyserver.model.keys import RECORD_FORMAT, Decision, KeyRecord
 from keyserver.sessions.core import Context, Refusal, Refused
 from keyserver.sessions.identity import check_signature, digest
@@ -95,8 +94,3 @@ def record_of(params: ShareParams, commitments: tuple[Point, ...]) -> KeyRecord:
         params.committee,
         commitments,
     )
-
-
-def is_canonical(nodes: Sequence[NodeId]) -> bool:
-    """Whether a list of nodes is ascending and without duplicates."""
-    return all(a < b for a, b in itertools.pairwise(nodes))

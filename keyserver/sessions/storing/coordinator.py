@@ -87,7 +87,7 @@ def start(ctx: Context, target: Target) -> Step[Phase]:
     )
     wait = _round_s(len(asked)) + (CHAIN_WAIT_S if authentic.chain_check else 0)
     sends = [Send(node, propose) for node in asked]
-    phase = AwaitingAcks(proposal, Round.among(asked), denied=0, error="")
+    phase = AwaitingAcks(proposal, Round.among(asked), error="")
     return Step(phase, (SetTimer("round", wait), *sends))
 
 
@@ -134,7 +134,11 @@ def _on_ack(ctx: Context, phase: AwaitingAcks, sender: NodeId, ack: StoreAck) ->
     if not phase.round.expects(sender):
         return Step(phase)
     _check_vote(VoteKind.PREPARE, phase.proposal, sender, ack)
-    return _acks_done(ctx, replace(phase, round=phase.round.add(sender, ack.signature)))
+    added = replace(phase, round=phase.round.add(sender, ack.signature))
+    done = _acks_done(ctx, added)
+    if len(added.round.answers) == _agreement(ctx, phase) and isinstance(done.phase, AwaitingAcks):
+        return Step(done.phase, (SetTimer("grace", GRACE_S),))
+    return done
 
 
 def _check_vote(
@@ -148,13 +152,8 @@ def _check_vote(
 def _on_refuse(ctx: Context, phase: AwaitingAcks, sender: NodeId, refusal: Refusal) -> Step[Phase]:
     if not phase.round.expects(sender):
         return Step(phase)
-    error = _FINAL.get(refusal, "")
-    refused = replace(
-        phase,
-        round=phase.round.drop(frozenset({sender})),
-        denied=phase.denied + (1 if error else 0),
-        error=error if sender == ctx.me else phase.error,
-    )
+    error = _FINAL.get(refusal, "") if sender == ctx.me else phase.error
+    refused = replace(phase, round=phase.round.drop(frozenset({sender})), error=error)
     return _acks_done(ctx, refused)
 
 
@@ -167,17 +166,21 @@ _FINAL = {
 
 
 def _acks_done(ctx: Context, phase: AwaitingAcks, *, grace_over: bool = False) -> Step[Phase]:
-    needed = ctx.quorums(len(phase.proposal.record.committee)).agreement
+    needed = _agreement(ctx, phase)
     if phase.round.possible < needed:
         return Step(Failed(_too_few(phase)))
     if len(phase.round.answers) < needed or not (phase.round.is_complete or grace_over):
-        entered = len(phase.round.answers) == needed
-        return Step(phase, (SetTimer("grace", GRACE_S),) if entered else ())
+        return Step(phase)
     prepared = _signatures(phase.round)
     members = [entry.node for entry in prepared]
     sends = [Send(node, StoreCert(prepared)) for node in members]
-    waiting = AwaitingCommits(phase.proposal, prepared, Round.among(members))
+    told = phase.round.expected - phase.round.gone
+    waiting = AwaitingCommits(phase.proposal, prepared, Round.among(members), told)
     return Step(waiting, (SetTimer("round", _round_s(len(members))), *sends))
+
+
+def _agreement(ctx: Context, phase: AwaitingAcks | AwaitingCommits) -> int:
+    return ctx.quorums(len(phase.proposal.record.committee)).agreement
 
 
 def _too_few(phase: AwaitingAcks) -> DeniedError | UnavailableError:
@@ -202,7 +205,7 @@ def _on_commit(
 
 def _commits_done(ctx: Context, phase: AwaitingCommits) -> Step[Phase]:
     proposal = phase.proposal
-    needed = ctx.quorums(len(proposal.record.committee)).agreement
+    needed = _agreement(ctx, phase)
     if len(phase.round.answers) < needed:
         if phase.round.possible >= needed:
             return Step(phase)
@@ -211,8 +214,8 @@ def _commits_done(ctx: Context, phase: AwaitingCommits) -> Step[Phase]:
     certified = CertifiedDocumentKey(
         proposal.document, proposal.record.hash, proposal.attempt, decision
     )
-    members = [entry.node for entry in phase.prepared]
-    return Step(Completed(certified), tuple(Send(node, Stored(decision)) for node in members))
+    sends = tuple(Send(node, Stored(decision)) for node in sorted(phase.told))
+    return Step(Completed(certified), sends)
 
 
 def _without(ctx: Context, phase: CoordinatorPhase, nodes: frozenset[NodeId]) -> Step[Phase]:

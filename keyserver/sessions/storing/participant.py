@@ -20,6 +20,7 @@ from keyserver.sessions.core import (
     Persist,
     PutDocument,
     PutDocumentCandidate,
+    PutDocumentNothing,
     Received,
     Refusal,
     Refused,
@@ -79,8 +80,10 @@ def step(ctx: Context, phase: ParticipantPhase, event: Event) -> Step[Phase]:
             return _on_verdict(ctx, phase, verdict)
         case AwaitingCert(), Received(_, StoreCert() as cert):
             return _on_cert(ctx, phase, cert)
-        case AwaitingDecision(), Received(_, Stored() as stored):
-            return _on_stored(ctx, phase, stored)
+        case AwaitingVerdict() | AwaitingCert() | AwaitingDecision(), Received(
+            _, Stored() as stored
+        ):
+            return _on_stored(ctx, phase.proposal, stored)
         case _:
             return Step(phase)
 
@@ -126,8 +129,14 @@ def _on_verdict(ctx: Context, phase: AwaitingVerdict, verdict: Verdict) -> Step[
 def _acknowledge(ctx: Context, proposal: Proposal) -> Step[Phase]:
     key_id, value = proposal.record.key_id, proposal.value
     subject = document_subject(key_id, proposal.attempt)
+    given_up = [
+        PutDocumentNothing(key_id, attempt, decision)
+        for attempt, decision in enumerate(proposal.skipped, 1)
+        if attempt >= ctx.key.next_document_attempt
+    ]
     vote = Persist(
         (
+            *given_up,
             CastVote(subject, 0, VoteKind.PREPARE, value),
             PutDocumentCandidate(key_id, proposal.attempt, proposal.record.hash, proposal.document),
         )
@@ -148,8 +157,9 @@ def _on_cert(ctx: Context, phase: AwaitingCert, cert: StoreCert) -> Step[Phase]:
     return Step(AwaitingDecision(proposal), (_IDLE, vote, Send(ctx.coordinator, commit)))
 
 
-def _on_stored(ctx: Context, phase: AwaitingDecision, stored: Stored) -> Step[Phase]:
-    proposal, decision = phase.proposal, stored.decision
+def _on_stored(ctx: Context, proposal: Proposal, stored: Stored) -> Step[Phase]:
+    """The decision stands for itself; also a node that has not voted takes it."""
+    decision = stored.decision
     record = proposal.record
     subject = document_subject(record.key_id, proposal.attempt)
     check_decision(subject, decision, record.nodes, ctx.quorums(len(record.committee)))

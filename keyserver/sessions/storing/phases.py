@@ -6,7 +6,7 @@ Participant:  AwaitingVerdict → AwaitingCert → AwaitingDecision
 
 from dataclasses import dataclass
 
-from keyserver.model.identifiers import Hash32, Signature
+from keyserver.model.identifiers import Hash32, NodeId, Signature
 from keyserver.model.keys import Decision, DocumentKey, KeyRecord, NodeSignature
 from keyserver.sessions.rounds import Round
 
@@ -32,8 +32,6 @@ class AwaitingAcks:
 
     proposal: Proposal
     round: Round[Signature]
-    denied: int
-    """How many refuse for good."""
     error: str
     """Name of the error that this node's own refusal means; empty: it has not refused."""
 
@@ -45,6 +43,8 @@ class AwaitingCommits:
     proposal: Proposal
     prepared: tuple[NodeSignature, ...]
     round: Round[Signature]
+    told: frozenset[NodeId]
+    """Who hears of the decision: all that take part, also those that have not voted yet."""
 
 
 CoordinatorPhase = AwaitingAcks | AwaitingCommits

@@ -19,6 +19,7 @@ from keyserver.chain.client import (
     ChainUnavailableError,
     Returned,
     Reverted,
+    WrongChainError,
 )
 from keyserver.chain.name_registry import (
     ACL_OPTION,
@@ -31,6 +32,7 @@ from keyserver.chain.node_set import NodeSetTracker
 from keyserver.chain.watcher import Watcher, WatcherSettings
 from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.hashing import keccak256
+from keyserver.errors import ChainError
 from keyserver.evm.abi import ContractAbi
 from keyserver.evm.artifacts import load_artifact
 from keyserver.model.identifiers import Address, KeyId
@@ -49,7 +51,7 @@ from keyserver.model.requests import (
 from keyserver.services.registry import CONTRACTS
 from keyserver.sessions.core import Verdict
 from tests.support import echo_contract as echo
-from tests.support.chain_stack import CHAIN_ID, Deployment
+from tests.support.chain_stack import CHAIN_ID, KEY_SERVER_SET, Deployment
 from tests.support.fake_cluster import node_of
 from tests.support.faulty_client import FaultyClient
 from tests.support.manual_clock import ManualClock
@@ -255,6 +257,61 @@ async def test_before_the_first_block_nothing_is_allowed() -> None:
     bench = Bench()
     assert await bench.permissions.check(bench.inner.account(0), KEY) is Verdict.UNAVAILABLE
     assert await bench.ask(GenerateServerKey(KEY, 1)) is Verdict.UNAVAILABLE
+
+
+def times_out(bench: Bench) -> None:
+    bench.client.fail_next("logs", ChainUnavailableError("no answer within 10 s"))
+
+
+def is_down(bench: Bench) -> None:
+    bench.client.go_down()
+
+
+def is_another_chain(bench: Bench) -> None:
+    bench.client.go_down(WrongChainError(CHAIN_ID, 1))
+
+
+def is_catching_up(bench: Bench) -> None:
+    bench.client.is_syncing = True
+
+
+def disagrees(bench: Bench) -> None:
+    bench.client.agrees = False
+
+
+def refuses_logs(bench: Bench) -> None:
+    bench.client.max_log_blocks = 0
+
+
+def fails_to_call(bench: Bench) -> None:
+    bench.client.fail_next("call_many", ChainUnavailableError("refused"))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [times_out, is_down, is_another_chain, is_catching_up, disagrees, refuses_logs, fails_to_call],
+)
+async def test_a_faulty_endpoint_never_changes_the_node_set(
+    bench: Bench, fault: Callable[[Bench], None]
+) -> None:
+    before = bench.sets.snapshot
+    add = KEY_SERVER_SET.function("addKeyServer").encode(node_of(4), "127.0.0.1:1")
+    bench.inner.transact(bench.deployment.key_server_set, add)
+    bench.inner.mine()
+    fault(bench)
+    bench.watcher.request_reread()
+    with pytest.raises(ChainError):
+        await bench.look()
+    assert bench.sets.snapshot == before
+
+
+async def test_an_endpoint_that_has_stopped_never_changes_the_node_set(bench: Bench) -> None:
+    before = bench.sets.snapshot
+    head = await bench.inner.block(BlockTag.LATEST)
+    assert head is not None
+    bench.inner.mine(3)
+    assert not await bench.watcher.process(head)
+    assert bench.sets.snapshot == before
 
 
 # --- requests on chain ---------------------------------------------------------------------------

@@ -1,15 +1,21 @@
 """Transactions that do not simply get mined (chain watcher, W-04 to W-08, W-29, W-30, W-37)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import structlog.testing
 
 from keyserver.chain.client import (
+    HEAD,
+    At,
+    CallResult,
     ChainUnavailableError,
     ContractCall,
     FeeInputs,
     Receipt,
+    Returned,
     Reverted,
     SendRefusal,
     SendRefusedError,
@@ -17,11 +23,14 @@ from keyserver.chain.client import (
 from keyserver.crypto.hashing import keccak256
 from keyserver.evm.transaction import DynamicFee, TransactionSigner, UnsignedTransaction
 from keyserver.model.identifiers import Hash32, KeyId
+from keyserver.services.server_key_generation.bindings import REQUIRED
 from keyserver.tasks.model import TaskState
 from keyserver.tasks.outbox import Mined, OutboxEntry, OutboxState
+from keyserver.tasks.ports import StaleRowError
 from tests.support.chain_stack import CHAIN_ID, GWEI, LIMITS, SERVICE, Deployment, Stack
 from tests.support.fake_cluster import FakeCluster, node_of, point_of, secret_of
 from tests.support.faulty_client import FaultyClient
+from tests.support.work import sighting
 
 KEY_ID = KeyId(keccak256(b"document-1"))
 NUMBER = 101
@@ -32,6 +41,8 @@ class SteeredClient(FaultyClient):
 
     fees: FeeInputs | None = None
     gas_estimate: int | None = None
+    required: CallResult | None = None
+    """What the contract says when asked whether it requires a generation response."""
     refuse_receipts = 0
     """How many more mined transactions are reported as refused by the contract."""
     refused: set[Hash32]
@@ -41,6 +52,14 @@ class SteeredClient(FaultyClient):
 
     async def estimate_gas(self, call: ContractCall) -> int | Reverted:
         return self.gas_estimate or await super().estimate_gas(call)
+
+    async def call_many(
+        self, calls: Sequence[ContractCall], at: At = HEAD
+    ) -> tuple[CallResult, ...]:
+        results = await super().call_many(calls, at)
+        if self.required is None or calls[0].data[:4] != REQUIRED.selector:
+            return results
+        return (self.required, *results[1:])
 
     async def receipt(self, tx_hash: Hash32) -> Receipt | None:
         receipt = await super().receipt(tx_hash)
@@ -365,7 +384,122 @@ async def test_a_node_that_is_no_key_server_holds_its_tasks() -> None:
     await stack.kill()
 
 
-async def test_a_low_balance_is_seen(solo: Solo) -> None:
-    await solo.ask()
+async def test_a_low_balance_is_reported(solo: Solo) -> None:
+    await solo.stack.kill()
+    solo.stack.limits = replace(LIMITS, min_balance=10**30)
+    solo.stack.start()
+    structlog.reset_defaults()
+    with structlog.testing.capture_logs() as logs:
+        await solo.ask()
     assert solo.stack.sender.balance is not None
-    assert solo.stack.sender.balance > 10**18
+    (warning,) = [entry for entry in logs if entry["event"] == "balance_low"]
+    assert warning["wei"] == solo.stack.sender.balance
+
+
+async def held_back(solo: Solo) -> OutboxEntry:
+    """An answer in the outbox that could not be sent yet."""
+    solo.client.fail_next("estimate_gas", ChainUnavailableError("timeout"))
+    solo.deployment.request("generateServerKey", KEY_ID, 0)
+    await solo.mine()
+    with pytest.raises(ChainUnavailableError):
+        await solo.mine()
+    assert solo.last().state is OutboxState.QUEUED
+    return solo.last()
+
+
+async def test_an_answer_of_a_stranger_is_held(solo: Solo) -> None:
+    await held_back(solo)
+    solo.client.required = Reverted(b"")
+    await solo.mine()
+    assert (solo.last().state, solo.task_state()) == (OutboxState.SUPERSEDED, TaskState.HELD)
+    solo.client.required = None
+    solo.stack.change_set(9)
+    await solo.mine(4)
+    assert [entry.state for entry in solo.stack.store.entries.values()] == [
+        OutboxState.SUPERSEDED,
+        OutboxState.CONFIRMED,
+    ]
+
+
+async def test_a_contract_that_answers_nonsense_is_asked_again(solo: Solo) -> None:
+    await held_back(solo)
+    solo.client.required = Returned(b"?")
+    await solo.mine(3)
+    assert solo.last().state is OutboxState.QUEUED
+    solo.client.required = None
+    await solo.mine(3)
+    assert solo.last().state is OutboxState.CONFIRMED
+
+
+async def test_not_wanted_at_the_head_alone_settles_nothing(solo: Solo) -> None:
+    await held_back(solo)
+    owner = SERVICE.function("deleteServerKeyGenerationRequest").encode(KEY_ID)
+    solo.deployment.client.transact(solo.deployment.service, owner)
+    await solo.mine()
+    assert solo.last().state is OutboxState.QUEUED
+    await solo.mine()
+    assert (solo.last().state, solo.task_state()) == (OutboxState.SUPERSEDED, TaskState.SETTLED)
+
+
+async def test_an_answer_whose_task_is_closed_is_not_sent(solo: Solo) -> None:
+    entry = await held_back(solo)
+    task = solo.stack.store.tasks[entry.key.task_id]
+    solo.stack.store.tasks[task.id] = task.closed(TaskState.REJECTED, 3)
+    await solo.mine()
+    assert solo.last().state is OutboxState.SUPERSEDED
+
+
+async def test_a_task_written_by_the_queue_meanwhile_is_read_again(solo: Solo) -> None:
+    await solo.ask()
+    inner = solo.stack.store.commit
+    raced: list[bool] = []
+
+    async def commit(**rows: Any) -> None:
+        if rows.get("tasks") and not raced:
+            raced.append(True)
+            (task,) = rows["tasks"]
+            current = solo.stack.store.tasks[task.id]
+            await inner(tasks=[replace(current, last_seen=sighting(1, log=None))])
+        await inner(**rows)
+
+    solo.stack.store.commit = commit  # type: ignore[method-assign]
+    await solo.mine(2)
+    assert raced
+    assert solo.task_state() is TaskState.SETTLED
+
+
+async def test_an_outbox_with_two_senders_stops_the_node(solo: Solo) -> None:
+    await solo.ask()
+    await solo.mine()
+
+    async def commit(**rows: Any) -> None:
+        raise StaleRowError
+
+    solo.stack.store.commit = commit  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="another process"):
+        await solo.stack.sender._settle(
+            solo.last().moved_to(OutboxState.CONFIRMED), solo.mined().block
+        )
+
+
+async def test_an_equal_request_made_before_the_answer_was_final(solo: Solo) -> None:
+    """Seen as unanswered after our answer was mined: it is asked again, so it is answered again."""
+    solo.deployment.request("generateServerKey", KEY_ID, 0)
+    await solo.mine(3)  # answered in the third block
+    solo.deployment.request("generateServerKey", KEY_ID, 0)
+    await solo.mine(5)
+    assert len(solo.deployment.events("ServerKeyGenerated")) == 2
+    states = [task.state for task in solo.stack.store.tasks.values()]
+    assert states == [TaskState.SETTLED] * 2
+
+
+async def test_a_failed_answer_of_an_old_epoch_is_dropped(solo: Solo) -> None:
+    await shadow(solo)
+    await solo.mine(3)
+    solo.client.refused.add(solo.last().attempts[-1].tx_hash)
+    await solo.mine()
+    stale = solo.last()
+    assert (stale.key.method, stale.state) == ("documentKeyPersonalRetrieved", OutboxState.MINED)
+    solo.stack.change_set(9)
+    await solo.mine(2)
+    assert solo.stack.store.entries[stale.id].state is OutboxState.SUPERSEDED

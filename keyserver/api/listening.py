@@ -1,0 +1,117 @@
+"""Sockets to listen on, and the server that runs an application on one."""
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+
+from keyserver.errors import ConfigError
+
+STOP_S: Final = 1
+"""Seconds that requests under way get when the listener closes."""
+
+BACKLOG: Final = 128
+
+
+class AddressTakenError(ConfigError):
+    """Somebody listens there already."""
+
+
+def tcp_socket(name: str, host: str, port: int) -> socket.socket:
+    """Listen on a TCP address; port 0 takes a free one.
+
+    Raises `AddressTakenError` or `ConfigError`, both naming the option `name`.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        text = f"{name}: cannot listen on {host}:{port}: {error.strerror}"
+        wrong = AddressTakenError if error.errno == errno.EADDRINUSE else ConfigError
+        raise wrong(text) from None
+
+
+def unix_socket(name: str, path: Path) -> socket.socket:
+    """Listen on a Unix socket that only its owner may use; a dead one is replaced.
+
+    Raises `AddressTakenError` or `ConfigError`, both naming the option `name`.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_dead(name, path)
+        mask = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(mask)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        text = f"{name}: cannot listen on {path}: {error.strerror or error}"
+        raise ConfigError(text) from None
+    except ConfigError:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_dead(name: str, path: Path) -> None:
+    """Make room where a process that is no more has listened."""
+    try:
+        is_socket = stat.S_ISSOCK(path.stat().st_mode)
+    except FileNotFoundError:
+        return
+    if not is_socket:
+        raise ConfigError(f"{name}: {path} is there and is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise AddressTakenError(f"{name}: another process listens on {path}")
+
+
+def url_of(listener: socket.socket) -> str:
+    """`http://HOST:PORT` or `unix:PATH`."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own handling of signals: the node's lifecycle has that."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+# Any: an ASGI application is whatever its framework makes.
+async def serve(app: Any, listener: socket.socket) -> None:
+    """Serve an application on a listening socket until cancelled; closes the socket."""
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        http="h11",
+        loop="none",
+        timeout_graceful_shutdown=STOP_S,
+    )
+    server = _Server(config)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        for each in getattr(server, "servers", ()):
+            each.close()
+        listener.close()

@@ -1,0 +1,161 @@
+"""The operator listener: health, metrics, and what a node knows and does (configuration, 6.3).
+
+Plain routes without a schema: the listener is for the operator's own tools, on this machine.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from keyserver.api.facts import FeeFacts, KeyFacts, KeyLine, StatusFacts, TaskFacts, Trouble
+from keyserver.api.rendering import to_json
+from keyserver.errors import ChainError, KeyServerError, StorageError
+from keyserver.model.identifiers import KeyId
+
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+DEFAULT_PAGE: Final = 100
+LARGEST_PAGE: Final = 1000
+
+
+class NodeView(Protocol):
+    """What the listener asks of the node."""
+
+    async def troubles(self) -> Sequence[Trouble]:
+        """Why the node cannot serve now; empty when it is ready."""
+        ...
+
+    async def metrics(self) -> bytes:
+        """All metrics in the text form of Prometheus."""
+        ...
+
+    async def status(self) -> StatusFacts:
+        """The node at a glance."""
+        ...
+
+    async def keys(self, after: KeyId | None, limit: int) -> Sequence[KeyLine]:
+        """Keys in ascending order, those after `after`."""
+        ...
+
+    async def key(self, key_id: KeyId) -> KeyFacts | None:
+        """One key; `None` for one this node has no record of."""
+        ...
+
+    async def requests(self) -> Sequence[TaskFacts]:
+        """Everything that is still owed."""
+        ...
+
+    async def fees(self) -> Sequence[FeeFacts]:
+        """What can be collected; raises `ChainError`."""
+        ...
+
+    async def collect_fees(self) -> Sequence[FeeFacts]:
+        """Have it collected; what there was. Raises `ChainError`."""
+        ...
+
+
+class BadQueryError(KeyServerError):
+    """A path or query that cannot be read; names the field."""
+
+    code = "BadRequest"
+
+
+def operator_app(node: NodeView) -> Starlette:
+    """The application of the operator listener."""
+
+    async def live(_: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def ready(_: Request) -> Response:
+        troubles = await node.troubles()
+        body = {"ready": not troubles, "reasons": to_json(list(troubles))}
+        return JSONResponse(body, 503 if troubles else 200)
+
+    async def metrics(_: Request) -> Response:
+        return Response(await node.metrics(), media_type=METRICS_TYPE)
+
+    async def status(_: Request) -> Response:
+        return JSONResponse(to_json(await node.status()))
+
+    async def keys(request: Request) -> Response:
+        limit = _limit(request.query_params.get("limit"))
+        after = request.query_params.get("after")
+        lines = await node.keys(None if after is None else _key_id("after", after), limit)
+        more = lines[-1].key_id if len(lines) == limit else None
+        return JSONResponse({"keys": to_json(list(lines)), "next_after": to_json(more)})
+
+    async def key(request: Request) -> Response:
+        key_id = _key_id("key id", request.path_params["key_id"])
+        facts = await node.key(key_id)
+        if facts is None:
+            text = f"this node has no record of 0x{key_id.hex()}"
+            return _error("ServerKeyIsNotFound", text, 404)
+        return JSONResponse(to_json(facts))
+
+    async def requests(_: Request) -> Response:
+        return JSONResponse({"requests": to_json(list(await node.requests()))})
+
+    async def fees(_: Request) -> Response:
+        return JSONResponse({"fees": to_json(list(await node.fees()))})
+
+    async def drain(_: Request) -> Response:
+        collected = await node.collect_fees()
+        return JSONResponse({"collecting": to_json(list(collected))}, 202)
+
+    return Starlette(
+        routes=[
+            Route("/health/live", live),
+            Route("/health/ready", ready),
+            Route("/metrics", metrics),
+            Route("/v1/status", status),
+            Route("/v1/keys", keys),
+            Route("/v1/keys/{key_id}", key),
+            Route("/v1/requests", requests),
+            Route("/v1/drain", fees, methods=["GET"]),
+            Route("/v1/drain", drain, methods=["POST"]),
+        ],
+        exception_handlers=_HANDLERS,
+    )
+
+
+# --- queries ----------------------------------------------------------------------------------
+
+
+def _key_id(name: str, text: str) -> KeyId:
+    try:
+        return KeyId(bytes.fromhex(text.removeprefix("0x")))
+    except ValueError:
+        raise BadQueryError(f"{name}: must be 64 hexadecimal digits") from None
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_PAGE
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:9]) <= LARGEST_PAGE:
+        raise BadQueryError(f"limit: must be a number from 1 to {LARGEST_PAGE}")
+    return int(text)
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+def _error(code: str, text: str, status: int) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": text}}, status)
+
+
+def _answers_with(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def handle(_: Request, error: Exception) -> Response:
+        code = error.code if isinstance(error, KeyServerError) else "Internal"
+        return _error(code, str(error), status)
+
+    return handle
+
+
+_HANDLERS: Final = {
+    BadQueryError: _answers_with(400),
+    ChainError: _answers_with(503),
+    StorageError: _answers_with(503),
+}

@@ -1,0 +1,257 @@
+"""The composition root: makes every part of a node from its configuration and joins them."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from keyserver.app.accounts import NodeKey
+from keyserver.app.clock import SystemClock
+from keyserver.app.config import Config, Loaded, NoContract, configured_nodes
+from keyserver.app.config.effective import keys_needing_chain
+from keyserver.app.late_binding import LateOutcomes
+from keyserver.app.metrics import Metrics
+from keyserver.app.observer import PeerReturns, SessionCounter
+from keyserver.app.signing import LocalSigner
+from keyserver.app.store import Store
+from keyserver.app.without_chain import AccessWithoutChain, NoNodeSets
+from keyserver.chain.node_set import NodeSetTracker, StaticNodeSets
+from keyserver.crypto.randomness import RandomSource
+from keyserver.engine.catalogue import Catalogue
+from keyserver.engine.driver import Driver, Identity, Ports
+from keyserver.engine.key_server import KeyServer
+from keyserver.engine.ports import AccessPolicy, NodeSets
+from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32
+from keyserver.model.node_set import (
+    NodeAddress,
+    NodeSet,
+    NodeSetSnapshot,
+    cluster_id,
+    static_set_contract,
+)
+from keyserver.model.requests import Operation
+from keyserver.net.mesh import Mesh
+from keyserver.net.node_key import LocalNodeKey
+from keyserver.sessions.core import Policy
+
+if TYPE_CHECKING:
+    from keyserver.app.compose_chain import ChainReading, ChainWork
+
+
+@dataclass(frozen=True)
+class ChainSide:
+    """Both halves of what a node does with the chain."""
+
+    reading: "ChainReading"
+    work: "ChainWork"
+
+
+@dataclass(frozen=True)
+class Node:
+    """All parts of a node, ready to run."""
+
+    config: Config
+    me: NodeId
+    version: str
+    clock: SystemClock
+    metrics: Metrics
+    store: Store
+    node_sets: NodeSets
+    driver: Driver
+    catalogue: Catalogue
+    key_server: KeyServer
+    mesh: Mesh
+    peers: PeerReturns
+    chain: ChainSide | None
+    """`None` where no contract is used, or no Ethereum node is configured."""
+
+
+def compose(
+    loaded: Loaded, key: NodeKey, store: Store, *, clock: SystemClock, random: RandomSource
+) -> Node:
+    """Make a node; nothing runs yet, and no connection is opened. Call on the event loop."""
+    config, me = loaded.config, key.node_id
+    boot_nonce = Nonce32(random.bytes(32))
+    static_sets = _static_sets(config, me)
+    reading = _chain_reading(config, me, static_sets, clock)
+    node_sets: NodeSets = static_sets or NoNodeSets(config.keyserver.chain_id or 0)
+    access: AccessPolicy = AccessWithoutChain(
+        open_to_all=config.secretstore.acl_contract == NoContract()
+    )
+    if reading is not None:
+        node_sets, access = reading.node_sets, reading.access
+    metrics, outcomes = Metrics(), LateOutcomes()
+    mesh = _mesh(config, key, node_sets, boot_nonce=boot_nonce, clock=clock, random=random)
+    identity = Identity(
+        me, LocalSigner(key.secret), boot_nonce, random, policy_source(config, node_sets, reading)
+    )
+    observer = SessionCounter(metrics)
+    ports = Ports(mesh, store.records, access, node_sets, clock, outcomes, observer)
+    driver = Driver(identity, ports)
+    catalogue = Catalogue(identity, ports)
+    driver.serve_links(catalogue)
+    key_server = KeyServer(driver, store.records, catalogue, random)
+    chain = _chain_side(config, key, reading, key_server, store, clock)
+    outcomes.listener = chain.work.recorder if chain else None
+    return Node(
+        config=config,
+        me=me,
+        version=version("keyserver"),
+        clock=clock,
+        metrics=metrics,
+        store=store,
+        node_sets=node_sets,
+        driver=driver,
+        catalogue=catalogue,
+        key_server=key_server,
+        mesh=mesh,
+        peers=PeerReturns(driver, chain.work.queue.hasten if chain else None),
+        chain=chain,
+    )
+
+
+# --- the chain --------------------------------------------------------------------------------
+
+
+def follows_chain(config: Config) -> bool:
+    """Whether a contract is used, so that the node needs a chain."""
+    return bool(keys_needing_chain(config))
+
+
+def _chain_reading(
+    config: Config, me: NodeId, static_sets: StaticNodeSets | None, clock: SystemClock
+) -> "ChainReading | None":
+    if not follows_chain(config) or not config.keyserver.rpc_endpoints:
+        return None
+    # Only here: web3 behind it takes half a second and 20 MB, which other nodes should not pay.
+    from keyserver.app.compose_chain import compose_reading
+
+    return compose_reading(config, me=me, static_sets=static_sets, clock=clock)
+
+
+def _chain_side(
+    config: Config,
+    key: NodeKey,
+    reading: "ChainReading | None",
+    key_server: KeyServer,
+    store: Store,
+    clock: SystemClock,
+) -> ChainSide | None:
+    if reading is None:
+        return None
+    # Only here: as above.
+    from keyserver.app.compose_chain import compose_work
+
+    work = compose_work(
+        config,
+        reading=reading,
+        me=key.node_id,
+        secret=key.secret,
+        key_server=key_server,
+        database=store.database,
+        clock=clock,
+    )
+    return ChainSide(reading, work)
+
+
+def policy_source(
+    config: Config, node_sets: NodeSets, reading: "ChainReading | None"
+) -> "PolicySource":
+    """What the operator allows, which follows the service contracts while the node runs."""
+    return PolicySource(config, node_sets, reading)
+
+
+class PolicySource:
+    """Makes the policy of a session that opens now."""
+
+    def __init__(self, config: Config, node_sets: NodeSets, reading: "ChainReading | None") -> None:
+        own = config.keyserver
+        quorum = own.generation_quorum
+        self._max_faulty = own.max_faulty
+        self._generation_quorum = None if isinstance(quorum, str) else quorum
+        self._strict = frozenset(Operation[name.upper()] for name in own.strict_credentials)
+        self._forbid_plain_modes = own.forbid_plain_modes
+        self._generators = frozenset(own.generators)
+        self._chain_id = own.chain_id or 0
+        self._node_sets = node_sets
+        self._reading = reading
+
+    def __call__(self) -> Policy:
+        """The policy as of now."""
+        return Policy(
+            max_faulty=self._max_faulty,
+            generation_quorum=self._generation_quorum,
+            strict_credentials=self._strict,
+            forbid_plain_modes=self._forbid_plain_modes,
+            generators=self._generators,
+            service_contracts=self._service_contracts,
+            chain_id=self._chain_id,
+            verifying_contract=self._node_sets.snapshot.current.contract,
+        )
+
+    @property
+    def _service_contracts(self) -> frozenset[tuple[Address, Operation]]:
+        return self._reading.directory.operations if self._reading else frozenset()
+
+
+# --- the node set and the connections ---------------------------------------------------------
+
+
+def _static_sets(config: Config, me: NodeId) -> StaticNodeSets | None:
+    """The configured node set; `None` where a contract has it."""
+    if config.secretstore.server_set_contract != NoContract():
+        return None
+    nodes = configured_nodes(config, me)
+    contract = static_set_contract(config.keyserver.cluster_name)
+    node_set = NodeSet.of(
+        config.keyserver.chain_id or 0, contract, {entry.node_id for entry in nodes}
+    )
+    return StaticNodeSets(
+        node_set, {entry.node_id: NodeAddress(entry.at.host, entry.at.port) for entry in nodes}
+    )
+
+
+def _mesh(
+    config: Config,
+    key: NodeKey,
+    node_sets: NodeSets,
+    *,
+    boot_nonce: Nonce32,
+    clock: SystemClock,
+    random: RandomSource,
+) -> Mesh:
+    own, store = config.keyserver, config.secretstore
+
+    def own_cluster_id() -> Hash32:
+        contract = node_sets.snapshot.current.contract
+        return cluster_id(own.chain_id or 0, contract, own.cluster_name, own.max_faulty)
+
+    mesh = Mesh(
+        key=LocalNodeKey(key.secret),
+        cluster_id=own_cluster_id,
+        set_id=lambda: node_sets.snapshot.current.id,
+        boot_nonce=boot_nonce,
+        listen=NodeAddress(store.interface, store.port),
+        clock=clock,
+        random=random,
+        software=f"keyserver/{version('keyserver')}".encode(),
+    )
+    follower = MeshFollower(mesh)
+    follower.show(node_sets.snapshot)
+    if isinstance(node_sets, NodeSetTracker):
+        node_sets.add_listener(follower)
+    return mesh
+
+
+class MeshFollower:
+    """A `NodeSetListener`: who is in any of the sets may connect, and is connected to."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+
+    def on_node_set(self, before: NodeSetSnapshot, after: NodeSetSnapshot) -> None:
+        """The node set has changed."""
+        self.show(after)
+
+    def show(self, snapshot: NodeSetSnapshot) -> None:
+        """Connect to the members of this snapshot, and to nobody else."""
+        self._mesh.update_peers(snapshot.address_by_node, snapshot.all_nodes())

@@ -1,0 +1,241 @@
+"""The part of a node that deals with the chain; imported only by nodes that have one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from keyserver.app.config import (
+    AtAddress,
+    Config,
+    FromRegistry,
+    NoContract,
+    contract_sources,
+)
+from keyserver.app.late_binding import LateTip
+from keyserver.chain.access import (
+    AclDepth,
+    ChainAccess,
+    OpenAccess,
+    PendingRequests,
+    PermissionContract,
+)
+from keyserver.chain.client import BlockTag
+from keyserver.chain.fees import FeeLimits
+from keyserver.chain.intake import TaskIntake
+from keyserver.chain.name_registry import (
+    ACL_NAMES,
+    ACL_OPTION,
+    COMBINED_NAMES,
+    COMBINED_OPTION,
+    SET_NAMES,
+    SET_OPTION,
+    ContractDirectory,
+    ContractSource,
+    FixedContract,
+    RegisteredContract,
+)
+from keyserver.chain.node_set import NodeSetTracker, StaticNodeSets
+from keyserver.chain.pending import PendingEnumerator
+from keyserver.chain.ports import ChainObserver
+from keyserver.chain.reader import PinnedReader
+from keyserver.chain.sender import Sender, SenderLimits
+from keyserver.chain.watcher import Watcher, WatcherSettings
+from keyserver.chain.web3_client import Web3Client, endpoint_for
+from keyserver.chain.work_driver import WorkDriver
+from keyserver.crypto.curve import SecretScalar
+from keyserver.engine.key_server import KeyServerApi
+from keyserver.engine.ports import Clock
+from keyserver.evm.transaction import TransactionSigner
+from keyserver.model.identifiers import NodeId
+from keyserver.services.base import HandlerTools
+from keyserver.services.registry import CONTRACTS, handlers
+from keyserver.storage.database import Database
+from keyserver.storage.work import SqlWorkStore
+from keyserver.tasks.answers import OutcomeRecorder
+from keyserver.tasks.queue import TaskQueue
+
+COLLECT_ANYTHING = 0
+"""What the operator or `drain_above` has asked to collect is collected, however little it is."""
+
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    SET_OPTION: SET_NAMES,
+    ACL_OPTION: ACL_NAMES,
+    COMBINED_OPTION: COMBINED_NAMES,
+    **{service.option: (service.registry_name,) for service in CONTRACTS},
+}
+"""Registry entries of every contract this node can use, by configuration key."""
+
+
+@dataclass(frozen=True)
+class ChainReading:
+    """What is read from the chain, and asked about it."""
+
+    chain_id: int
+    client: Web3Client
+    directory: ContractDirectory
+    tip: LateTip
+    node_sets: NodeSetTracker | StaticNodeSets
+    permissions: PermissionContract | OpenAccess
+    access: ChainAccess
+    options: tuple[str, ...]
+    """Configuration keys of all contracts that are used."""
+
+
+@dataclass(frozen=True)
+class ChainWork:
+    """What is done about it: tasks, and answers on their way into the chain."""
+
+    store: SqlWorkStore
+    queue: TaskQueue
+    recorder: OutcomeRecorder
+    sender: Sender
+    watcher: Watcher
+
+
+def compose_reading(
+    config: Config, *, me: NodeId, static_sets: StaticNodeSets | None, clock: Clock
+) -> ChainReading:
+    """Make what reads the chain; `static_sets` where the node set is configured."""
+    own = config.keyserver
+    chain_id = own.chain_id
+    assert chain_id is not None, "the configuration's rules want it with rpc_endpoints"
+    client = Web3Client(
+        [endpoint_for(url) for url in own.rpc_endpoints],
+        chain_id=chain_id,
+        poll_s=own.poll_seconds,
+        clock=clock,
+    )
+    sources = directory_sources(config)
+    directory = ContractDirectory(
+        client=client,
+        registry=own.registry_address,
+        sources=sources,
+        services=CONTRACTS,
+        retry_interval_blocks=own.retry_interval_blocks,
+    )
+    tip = LateTip()
+    node_sets = static_sets or NodeSetTracker(
+        client=client,
+        contracts=directory,
+        chain_id=chain_id,
+        me=me,
+        with_migration=not config.secretstore.disable_auto_migrate,
+        clock=clock,
+    )
+    permissions: PermissionContract | OpenAccess = OpenAccess()
+    if config.secretstore.acl_contract != NoContract():
+        permissions = PermissionContract(
+            client=client,
+            tip=tip,
+            contracts=directory,
+            node_sets=node_sets,
+            depth=AclDepth(own.acl_depth),
+        )
+    access = ChainAccess(
+        tip=tip,
+        node_sets=node_sets,
+        pending=PendingRequests(client, directory),
+        permissions=permissions,
+    )
+    return ChainReading(
+        chain_id, client, directory, tip, node_sets, permissions, access, tuple(sources)
+    )
+
+
+def directory_sources(config: Config) -> dict[str, ContractSource]:
+    """Where the contracts are that are used, by configuration key without its section."""
+    sources: dict[str, ContractSource] = {}
+    for key, source in contract_sources(config).items():
+        option = key.rpartition(".")[2]
+        names = _NAMES.get(option)
+        match source:
+            case AtAddress(address) if names:
+                sources[option] = FixedContract(address)
+            case FromRegistry() if names:
+                sources[option] = RegisteredContract(names)
+            case _:
+                pass
+    return sources
+
+
+def compose_work(
+    config: Config,
+    *,
+    reading: ChainReading,
+    me: NodeId,
+    secret: SecretScalar,
+    key_server: KeyServerApi,
+    database: Database,
+    clock: Clock,
+) -> ChainWork:
+    """Make what acts on the chain's requests; sets the tip of `reading`."""
+    own = config.keyserver
+    client, chain_id, node_sets = reading.client, reading.chain_id, reading.node_sets
+    store = SqlWorkStore(database, chain_id)
+    reader = PinnedReader(client, reading.tip)
+    interval = own.retry_interval_blocks
+    tools = HandlerTools(me, key_server, node_sets, reader, reading.permissions, interval)
+    queue = TaskQueue(
+        store=store,
+        handlers=handlers(tools, drain_above=COLLECT_ANYTHING),
+        me=me,
+        interval=interval,
+        on_answer=lambda: sender.wake(),
+    )
+    sender = Sender(
+        client=client,
+        store=store,
+        reader=reader,
+        node_sets=node_sets,
+        signer=TransactionSigner(secret),
+        chain_id=chain_id,
+        limits=SenderLimits(
+            fees=FeeLimits(own.max_fee_per_gas, own.max_priority_fee_per_gas),
+            gas=own.response_gas_limit,
+            resend_after=own.resend_after_blocks,
+            min_balance=own.min_balance,
+        ),
+        on_task=queue.wake,
+    )
+    pending = PendingEnumerator(
+        client=client,
+        store=store,
+        services=reading.directory,
+        node_sets=node_sets,
+        me=me,
+        chain_id=chain_id,
+        interval=interval,
+        drain_above=own.drain_above,
+    )
+    work_driver = WorkDriver(queue=queue, store=store, node_sets=node_sets)
+    observers: list[ChainObserver] = [pending, work_driver, sender]
+    if isinstance(node_sets, NodeSetTracker):
+        observers.insert(0, node_sets)
+    watcher = Watcher(
+        client=client,
+        sink=TaskIntake(
+            store=store,
+            services=reading.directory,
+            node_sets=node_sets,
+            me=me,
+            chain_id=chain_id,
+        ),
+        contracts=reading.directory,
+        observers=observers,
+        clock=clock,
+        settings=watcher_settings(config),
+    )
+    reading.tip.source = watcher
+    return ChainWork(store, queue, OutcomeRecorder(queue, chain_id), sender, watcher)
+
+
+def watcher_settings(config: Config) -> WatcherSettings:
+    """The configuration group *chain*, as the watcher takes it."""
+    own = config.keyserver
+    return WatcherSettings(
+        confirmations=own.confirmations,
+        finality=None if own.finality == "depth" else BlockTag(own.finality),
+        start_block=own.start_block,
+        log_chunk_blocks=own.log_chunk_blocks,
+        retry_interval_blocks=own.retry_interval_blocks,
+        max_head_age_s=own.max_head_age_seconds,
+    )

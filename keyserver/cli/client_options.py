@@ -1,0 +1,167 @@
+"""Who asks and where: the options all commands of `keyserver client` share."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from keyserver.cli.output import USAGE, CommandError
+
+if TYPE_CHECKING:
+    from keyserver.client.contracts import Contracts
+    from keyserver.client.wallet import Wallet
+    from keyserver.model.identifiers import Address, KeyId
+
+DevnetOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Use the devnet in this directory.")
+]
+RpcOption = Annotated[
+    str | None, typer.Option(metavar="URL", help="An Ethereum node, http(s) or ws(s).")
+]
+ContractsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="JSON file with the contracts' addresses, as the deployment saves it."
+    ),
+]
+AccountOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="An account of the devnet, such as alice.")
+]
+KeyFileOption = Annotated[Path | None, typer.Option(metavar="FILE", help="The account's key file.")]
+PasswordFileOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Its first line is the key file's password; else asked."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the contracts are and who asks."""
+
+    rpc_url: str
+    contracts: "Contracts"
+    wallet: "Wallet"
+    names: dict[str, "Address"]
+    """Accounts that may be called by name."""
+    threshold: int | None
+    """The devnet's usual one."""
+
+    def address(self, text: str) -> "Address":
+        """An account by name or address; raises `CommandError`."""
+        from keyserver.model.identifiers import Address
+
+        if text in self.names:
+            return self.names[text]
+        return Address(_hex(text, 20, "an address" if not self.names else "a name or an address"))
+
+
+def find_place(
+    devnet: Path | None,
+    rpc: str | None,
+    contracts: Path | None,
+    account: str | None,
+    key_file: Path | None,
+    password_file: Path | None,
+) -> Place:
+    """Put the options together; raises `CommandError` and `ConfigError`."""
+    # Deferred, as everywhere here: web3 takes most of a second.
+    from keyserver.client.contracts import Contracts
+
+    if devnet is not None:
+        return _devnet_place(devnet, account, key_file, password_file)
+    if rpc is None or contracts is None:
+        raise CommandError(
+            "Where are the contracts?",
+            hint="Give --devnet DIR, or --rpc URL and --contracts FILE.",
+            exit_code=USAGE,
+        )
+    if account is not None:
+        raise CommandError("--account: only a devnet has accounts with names", exit_code=USAGE)
+    return Place(rpc, Contracts.load(contracts), _wallet(key_file, password_file), {}, None)
+
+
+def _devnet_place(
+    directory: Path, account: str | None, key_file: Path | None, password_file: Path | None
+) -> Place:
+    from keyserver.client.contracts import Contracts
+    from keyserver.client.wallet import Wallet
+    from keyserver.crypto.curve import SecretScalar
+    from keyserver.devnet.devnet_file import FILE_NAME
+    from keyserver.devnet.network import Network
+    from keyserver.model.identifiers import Address
+
+    network = Network.load(directory)
+    known = network.devnet.accounts
+    if key_file is not None:
+        wallet = _wallet(key_file, password_file)
+    elif account is not None and account in known:
+        wallet = Wallet(SecretScalar(bytes.fromhex(known[account].private_key[2:])))
+    else:
+        raise CommandError(
+            f"--account: {account!r} is unknown" if account else "Who are you?",
+            hint=f"Give --account with one of {', '.join(known)}, or --key-file FILE.",
+            exit_code=USAGE,
+        )
+    names = {name: Address(bytes.fromhex(each.address[2:])) for name, each in known.items()}
+    contracts = Contracts.load(network.directory / FILE_NAME)
+    return Place(network.devnet.rpc_url, contracts, wallet, names, network.state.threshold)
+
+
+def _wallet(key_file: Path | None, password_file: Path | None) -> "Wallet":
+    """Open a key file; raises `ConfigError`."""
+    from keyserver.client.deployment_plan import read_key
+    from keyserver.client.wallet import Wallet
+    from keyserver.crypto.curve import SecretScalar
+
+    if key_file is None:
+        raise CommandError(
+            "Who are you?",
+            hint="Give --key-file FILE; `keyserver account new --keys-dir DIR` makes one.",
+            exit_code=USAGE,
+        )
+    account = read_key(key_file, lambda: _password(key_file, password_file))
+    return Wallet(SecretScalar(bytes(account.key)))
+
+
+def _password(key_file: Path, password_file: Path | None) -> str:
+    from keyserver.app.accounts import read_passwords
+
+    if password_file is not None:
+        passwords = read_passwords([password_file])
+        if not passwords:
+            raise CommandError(f"{password_file}: is empty", exit_code=USAGE)
+        return passwords[0]
+    if not sys.stdin.isatty():
+        raise CommandError(
+            "The key file's password is needed: --password-file FILE", exit_code=USAGE
+        )
+    answer: str = typer.prompt(f"Password of {key_file}", hide_input=True, err=True)
+    return answer
+
+
+def read_key_id(text: str) -> "KeyId":
+    """A key id from the command line; raises `CommandError`."""
+    from keyserver.model.identifiers import KeyId
+
+    return KeyId(_hex(text, 32, "a key id"))
+
+
+def _hex(text: str, size: int, what: str) -> bytes:
+    try:
+        value = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        value = b""
+    if len(value) != size:
+        raise CommandError(
+            f"{text!r} is not {what}",
+            hint=f"{size} bytes are {2 * size} hexadecimal digits.",
+            exit_code=USAGE,
+        )
+    return value
+
+
+def hex_text(value: bytes) -> str:
+    """Bytes as they are shown."""
+    return "0x" + value.hex()

@@ -1,0 +1,284 @@
+"""`keyserver devnet`, a network on this machine, and `keyserver demo`, the story on one."""
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from keyserver.cli.main import APP_SETTINGS
+from keyserver.cli.output import (
+    USAGE,
+    CommandError,
+    JsonOption,
+    print_facts,
+    print_json,
+    print_rows,
+)
+
+if TYPE_CHECKING:
+    from keyserver.devnet.demo import DemoResult
+    from keyserver.devnet.network import Network
+    from keyserver.devnet.settings import Settings
+
+KEY_VARIABLE = "KEYSERVER_DEPLOYER_KEY"
+"""Holds the private key of the account that pays on a chain that runs already."""
+
+DirectoryOption = Annotated[Path, typer.Option("--dir", help="Directory of the devnet.")]
+NodesOption = Annotated[int, typer.Option("--nodes", help="How many key servers.")]
+ThresholdOption = Annotated[
+    int | None,
+    typer.Option(
+        help="One more than this many nodes are needed to use a key; by default half of the "
+        "others, so 2 for five nodes."
+    ),
+]
+ChainOption = Annotated[
+    str,
+    typer.Option(
+        help=f"embedded, anvil, or the URL of a chain that runs already ({KEY_VARIABLE} then holds "
+        "the key of an account that pays)."
+    ),
+]
+ConfirmationsOption = Annotated[
+    int, typer.Option(help="Blocks on top of a request's before it is served.")
+]
+NumberArgument = Annotated[int, typer.Argument(metavar="N", help="The node's number, from 1.")]
+
+app = typer.Typer(**APP_SETTINGS)
+
+
+@app.callback()
+def _group() -> None:
+    """Run a whole network on this machine."""
+
+
+@app.command()
+def up(
+    nodes: NodesOption = 5,
+    threshold: ThresholdOption = None,
+    chain: ChainOption = "embedded",
+    confirmations: ConfirmationsOption = 1,
+    block_time: Annotated[float, typer.Option(help="Seconds between blocks.")] = 1.0,
+    services: Annotated[
+        str, typer.Option(help="combined (one contract) or separate (four).")
+    ] = "combined",
+    directory: DirectoryOption = Path("devnet"),
+    as_json: JsonOption = False,
+) -> None:
+    """Start a chain, the contracts and the nodes, and leave them running.
+
+    What stands where is in devnet.json in the directory; with --json it is printed as well.
+    """
+    # Deferred, as everywhere here: web3 takes most of a second.
+    from keyserver.devnet.devnet_file import FILE_NAME
+    from keyserver.devnet.network import Network
+
+    settings = _settings(
+        directory=directory,
+        nodes=nodes,
+        threshold=threshold,
+        chain=chain,
+        confirmations=confirmations,
+        block_time_s=block_time,
+        services=services,
+    )
+    _stop_at_sigterm()
+    tell = _silent if as_json else _tell
+    network = asyncio.run(Network.start(settings, tell=tell))
+    if as_json:
+        print_json(asdict(network.devnet))
+        return
+    print(f"\nEverything is in {network.directory / FILE_NAME}.")
+    print(f"Try:   keyserver client reserve --devnet {directory} --account alice --permit bob")
+    print(f"Stop:  keyserver devnet down --dir {directory}")
+
+
+@app.command()
+def down(directory: DirectoryOption = Path("devnet"), as_json: JsonOption = False) -> None:
+    """Stop all processes of a devnet; its logs stay until the next one."""
+    from keyserver.devnet.network import Network, State
+
+    directory = directory.expanduser().absolute()
+    state = State.load(directory)
+    running = len(state.running())
+    Network(directory, state).stop()
+    left = len(state.running())
+    print_facts({"stopped": running - left, "left": left}, as_json=as_json)
+    if left:
+        raise CommandError(f"{left} processes could not be stopped")
+
+
+@app.command()
+def status(directory: DirectoryOption = Path("devnet"), as_json: JsonOption = False) -> None:
+    """Show which processes run and which nodes are ready."""
+    from keyserver.devnet.network import head_of
+
+    network = _load(directory)
+    facts = {
+        "directory": str(network.directory),
+        "chain": network.state.chain_name,
+        "rpc_url": network.devnet.rpc_url,
+        "chain_id": network.devnet.chain_id,
+        "block": head_of(network.devnet),
+        "threshold": network.state.threshold,
+        "confirmations": network.state.confirmations,
+    }
+    rows = [_node_row(network, number + 1) for number in range(len(network.devnet.nodes))]
+    if as_json:
+        print_json({**facts, "nodes": rows})
+        return
+    print_facts(facts, as_json=False)
+    print()
+    print_rows(rows, as_json=False)
+
+
+@app.command()
+def kill(
+    number: NumberArgument, directory: DirectoryOption = Path("devnet"), as_json: JsonOption = False
+) -> None:
+    """Kill a node without warning (SIGKILL)."""
+    network = _load(directory)
+    network.kill(number)
+    print_facts({"killed": number}, as_json=as_json)
+
+
+@app.command()
+def restart(
+    number: NumberArgument, directory: DirectoryOption = Path("devnet"), as_json: JsonOption = False
+) -> None:
+    """Start a node again, stopping it first if it runs, and wait until it is ready."""
+    network = _load(directory)
+    asyncio.run(network.restart(number))
+    node = network.devnet.nodes[number - 1]
+    print_facts({"restarted": number, "pid": node.pid}, as_json=as_json)
+
+
+def demo(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="What Alice shares with Bob.")
+    ] = None,
+    nodes: NodesOption = 5,
+    threshold: ThresholdOption = None,
+    chain: ChainOption = "embedded",
+    confirmations: ConfirmationsOption = 1,
+    block_time: Annotated[float, typer.Option(help="Seconds between blocks.")] = 0.5,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how Alice shares a file with Bob through a network of key servers.
+
+    A network of its own is started for it and stopped at the end, whatever happens. The exit code
+    is 0 only if every step held.
+    """
+    from keyserver.cli.narrator import ScreenNarrator, SilentNarrator
+    from keyserver.devnet.demo import Demo
+
+    _stop_at_sigterm()
+    with tempfile.TemporaryDirectory(prefix="keyserver-demo-") as temporary:
+        directory = Path(temporary)
+        told = file or _readme(directory)
+        settings = _settings(
+            directory=directory / "network",
+            nodes=nodes,
+            threshold=threshold,
+            chain=chain,
+            confirmations=confirmations,
+            block_time_s=block_time,
+            services="combined",
+        )
+        if as_json:
+            result = asyncio.run(Demo(settings, told, SilentNarrator()).run())
+        else:
+            from rich.console import Console
+
+            narrator = ScreenNarrator(Console())
+            try:
+                result = asyncio.run(Demo(settings, told, narrator).run())
+            finally:
+                narrator.close()
+    _report(result, as_json=as_json)
+
+
+def _settings(*, threshold: int | None, services: str, **values: Any) -> "Settings":
+    """Check the options; raises `ConfigError`."""
+    from keyserver.client.deployment_plan import Layout, account_of
+    from keyserver.devnet.settings import Settings, default_threshold
+
+    if services not in list(Layout):
+        raise CommandError(f"--services: {services!r} is unknown", exit_code=USAGE)
+    funder = None
+    if KEY_VARIABLE in os.environ:
+        funder = bytes(account_of(os.environ[KEY_VARIABLE], KEY_VARIABLE).key)
+    if threshold is None:
+        threshold = default_threshold(values["nodes"])
+    return Settings(**values, threshold=threshold, layout=Layout(services), funder=funder)
+
+
+def _load(directory: Path) -> "Network":
+    from keyserver.devnet.network import Network
+
+    return Network.load(directory)
+
+
+def _node_row(network: "Network", number: int) -> dict[str, object]:
+    from keyserver.devnet.node_process import readiness
+
+    node = network.devnet.nodes[number - 1]
+    running = network.is_running(number)
+    return {
+        "node": number,
+        "address": node.address,
+        "peer": node.peer,
+        "operator": node.operator,
+        "pid": node.pid if running else None,
+        "state": readiness(node) if running else "not running",
+    }
+
+
+def _readme(directory: Path) -> Path:
+    """The project's own README: that of the checkout, or a copy of the installed package's."""
+    from importlib.metadata import metadata
+
+    in_checkout = Path(__file__).resolve().parents[2] / "README.md"
+    if in_checkout.is_file():
+        return in_checkout
+    copy = directory / "README.md"
+    copy.write_text(str(metadata("keyserver").json["description"]), encoding="utf-8")
+    return copy
+
+
+def _report(result: "DemoResult", *, as_json: bool) -> None:
+    """Print what came of it; raises `CommandError` if not every step held."""
+    steps = [asdict(step) for step in result.steps]
+    if as_json:
+        print_json({"ok": result.ok, **asdict(result), "steps": steps})
+    else:
+        print()
+        print_rows(steps, as_json=False)
+        seconds = sum(step.seconds for step in result.steps)
+        gas = sum(step.gas for step in result.steps)
+        print(f"{seconds:.1f} s and {gas:,} gas in all, for {result.nodes} nodes.")
+    if not result.ok:
+        raise CommandError("the story did not hold: see the step that failed")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""
+
+
+def _stop_at_sigterm() -> None:
+    """Let SIGTERM end this command as Ctrl-C does: everything that was started is stopped."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

@@ -1,0 +1,53 @@
+"""`keyserver run`: one node in this process."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keyserver.app.config import load
+from keyserver.app.lifecycle import run_node
+from keyserver.app.logging import configure
+from keyserver.app.operator_listener import write_json_file
+from keyserver.cli.output import JsonOption
+
+
+def run(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="The configuration file; else $BASE/config.toml."),
+    ] = None,
+    no_config: Annotated[
+        bool, typer.Option("--no-config", help="Read no file at all without --config.")
+    ] = False,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(help="Write where the node listens to this file, when it is ready."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a node until SIGTERM or SIGINT.
+
+    All options of the original's `[secretstore]` section are taken as well, such as
+    `--secretstore-port 8083`. Logs go to standard error; with `--json`, one line of JSON goes to
+    standard output as soon as the node is ready.
+    """
+    loaded = load(config, arguments=context.args, use_default_file=not no_config)
+    configure(
+        targets=loaded.config.misc.logging,
+        log_format=loaded.config.keyserver.log_format,
+        log_file=loaded.config.misc.log_file,
+        color=loaded.config.misc.color,
+    )
+
+    def announce(facts: Mapping[str, object]) -> None:
+        if ready_file is not None:
+            write_json_file(ready_file, facts)
+        if as_json:
+            print(json.dumps(facts), flush=True)
+
+    asyncio.run(run_node(loaded, announce=announce))

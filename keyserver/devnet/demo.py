@@ -1,0 +1,305 @@
+"""The story of a shared file, told on a devnet of its own.
+
+Alice encrypts a file, Bob is permitted and reads it, Charlie is refused; a node is killed and Bob
+still reads; it comes back and answers again. Every step is timed and its gas counted: all that the
+transactions to the network's contracts used in the step's blocks, the key servers' answers
+included.
+"""
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from keyserver.client.contracts import Contracts
+from keyserver.client.errors import RefusedByKeyServersError
+from keyserver.client.ethereum import Ethereum, connect
+from keyserver.client.permissions import Permissions
+from keyserver.client.requests import KeyServers, Progress
+from keyserver.client.sharing import open_file, share_file
+from keyserver.client.wallet import Wallet
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.randomness import RandomSource, SystemRandom
+from keyserver.devnet.devnet_file import FILE_NAME, Devnet
+from keyserver.devnet.network import Network
+from keyserver.devnet.settings import Settings
+from keyserver.errors import ConfigError, KeyServerError
+from keyserver.model.identifiers import Address
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One step as it went."""
+
+    name: str
+    ok: bool
+    seconds: float
+    gas: int
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """The whole story as it went."""
+
+    chain: str
+    nodes: int
+    threshold: int
+    file_sha256: str
+    decrypted_sha256: str | None
+    """Of what Bob read first; None if it did not come to that."""
+    steps: tuple[StepResult, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every step held."""
+        return all(step.ok for step in self.steps)
+
+
+class Narrator(Protocol):
+    """Tells the reader what happens while it happens."""
+
+    def begin(self, name: str, text: str) -> None:
+        """A step begins."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Something happened within the step."""
+        ...
+
+    def wait(self, progress: Progress) -> None:
+        """A block passed."""
+        ...
+
+    def end(self, result: StepResult, error: str) -> None:
+        """The step is over; `error` is why it failed, if it did."""
+        ...
+
+
+class DemoError(KeyServerError):
+    """Something in the story was not as it should be."""
+
+
+@dataclass
+class Demo:
+    """One telling of the story; `run` is called once."""
+
+    settings: Settings
+    file: Path
+    narrator: Narrator
+    rng: RandomSource = field(default_factory=SystemRandom)
+    steps: list[StepResult] = field(default_factory=list)
+    decrypted_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigError` if the story cannot be told with these settings."""
+        if self.settings.threshold > self.settings.nodes - 2:
+            raise ConfigError(
+                f"threshold: with {self.settings.threshold} of {self.settings.nodes} nodes nothing"
+                " can be decrypted while a node is away: at most the number of nodes minus 2"
+            )
+        if not self.file.is_file():
+            raise ConfigError(f"{self.file}: there is no such file")
+
+    async def run(self) -> DemoResult:
+        """Tell the story; a step that fails ends it. The network is stopped in any case."""
+        network = await self._start()
+        if network is not None:
+            try:
+                devnet = network.devnet
+                poll_s = min(0.25, self.settings.block_time_s / 5)
+                async with connect(devnet.rpc_url, poll_s=poll_s) as ethereum:
+                    await _Story(self, network, ethereum).tell()
+            finally:
+                network.stop()
+        return DemoResult(
+            chain=self.settings.chain,
+            nodes=self.settings.nodes,
+            threshold=self.settings.threshold,
+            file_sha256=sha256_of(self.file),
+            decrypted_sha256=self.decrypted_sha256,
+            steps=tuple(self.steps),
+        )
+
+    async def _start(self) -> Network | None:
+        name, text = "start", f"A network of {self.settings.nodes} key servers starts."
+        self.narrator.begin(name, text)
+        started, network, error = time.monotonic(), None, ""
+        try:
+            network = await Network.start(self.settings, tell=self.narrator.say, rng=self.rng)
+        except KeyServerError as failure:
+            error = str(failure)
+        self.finish(name, error, time.monotonic() - started, 0)
+        return network
+
+    def finish(self, name: str, error: str, seconds: float, gas: int) -> None:
+        """Keep and tell the result of a step."""
+        result = StepResult(name, not error, round(seconds, 2), gas)
+        self.steps.append(result)
+        self.narrator.end(result, error)
+
+
+class _Story:
+    """The steps on a running network."""
+
+    def __init__(self, demo: Demo, network: Network, ethereum: Ethereum) -> None:
+        self._demo = demo
+        self._network = network
+        self._ethereum = ethereum
+        devnet = network.devnet
+        self._contracts = Contracts.load(network.directory / FILE_NAME)
+        self._our_contracts = frozenset(self._contracts.address_by_name.values())
+        self._alice, self._bob, self._charlie = (
+            _wallet(devnet, name) for name in ("alice", "bob", "charlie")
+        )
+        self._key_id = self._alice.new_key_id(demo.rng)
+        self._encrypted = network.directory / f"{demo.file.name}.encrypted"
+        self._killed = len(devnet.nodes)
+        self._sent_before = 0
+
+    async def tell(self) -> None:
+        """All steps, until one fails."""
+        needed, nodes = self._demo.settings.threshold + 1, len(self._network.devnet.nodes)
+        killed = self._killed
+        steps: list[tuple[str, str, Callable[[], Awaitable[None]]]] = [
+            ("reserve", "Alice reserves a key id that nobody could guess.", self._reserve),
+            ("permit", "Alice puts Bob on the list of those who may use it.", self._permit),
+            (
+                "generate",
+                f"The {nodes} key servers generate a key; any {needed} of them can use it, fewer "
+                "learn nothing.",
+                self._generate,
+            ),
+            (
+                "encrypt",
+                f"Alice encrypts {self._demo.file.name} and stores its key with the key servers.",
+                self._encrypt,
+            ),
+            ("decrypt", "Bob asks for the key, opens it and decrypts the file.", self._decrypt),
+            ("refuse", "Charlie asks too. He is not on the list.", self._refuse),
+            ("kill", f"Node {killed} is killed, without warning.", self._kill),
+            ("decrypt_without", "Bob asks again: the others are enough.", self._decrypt_again),
+            ("restart", f"Node {killed} comes back.", self._restart),
+            (
+                "answer_again",
+                f"A second key needs an answer from each of the {nodes}: node {killed} is one.",
+                self._generate_again,
+            ),
+        ]
+        for name, text, step in steps:
+            if not await self._step(name, text, step):
+                return
+
+    async def _step(self, name: str, text: str, step: Callable[[], Awaitable[None]]) -> bool:
+        self._demo.narrator.begin(name, text)
+        started, first = time.monotonic(), await self._ethereum.head() + 1
+        error = ""
+        try:
+            await step()
+        except KeyServerError as failure:
+            error = str(failure) or type(failure).__name__
+        seconds = time.monotonic() - started
+        self._demo.finish(name, error, seconds, await self._gas_since(first))
+        return not error
+
+    async def _reserve(self) -> None:
+        await Permissions(self._ethereum, self._contracts, self._alice).reserve(self._key_id)
+        self._demo.narrator.say(f"key id 0x{self._key_id.hex()}")
+
+    async def _permit(self) -> None:
+        permissions = Permissions(self._ethereum, self._contracts, self._alice)
+        await permissions.permit(self._key_id, [self._bob.address])
+        if not await permissions.allows(self._bob.address, self._key_id):
+            raise DemoError("the contract does not know of Bob's permission")
+
+    async def _generate(self) -> None:
+        threshold = self._demo.settings.threshold
+        answer = await self._servers(self._alice).generate_server_key(self._key_id, threshold)
+        self._demo.narrator.say(f"public key 0x{answer.value.public.raw64.hex()[:32]}…")
+
+    async def _encrypt(self) -> None:
+        demo = self._demo
+        servers = self._servers(self._alice)
+        await share_file(servers, self._key_id, demo.file, self._encrypted, demo.rng)
+        demo.narrator.say(f"{self._encrypted.name}: {self._encrypted.stat().st_size:,} bytes")
+
+    async def _decrypt(self) -> None:
+        self._demo.decrypted_sha256 = await self._decrypted_by_bob("first")
+
+    async def _decrypt_again(self) -> None:
+        await self._decrypted_by_bob("second")
+
+    async def _decrypted_by_bob(self, name: str) -> str:
+        target = self._network.directory / f"bob.{name}"
+        await open_file(self._servers(self._bob), self._encrypted, target)
+        if not _same(target, self._demo.file):
+            raise DemoError(f"what Bob decrypted is not {self._demo.file.name}")
+        digest = sha256_of(target)
+        self._demo.narrator.say(f"the same file, byte for byte: SHA-256 {digest[:16]}…")
+        return digest
+
+    async def _refuse(self) -> None:
+        permissions = Permissions(self._ethereum, self._contracts, self._charlie)
+        if await permissions.allows(self._charlie.address, self._key_id):
+            raise DemoError("the permission contract lets Charlie in")
+        target = self._network.directory / "charlie"
+        try:
+            await open_file(self._servers(self._charlie), self._encrypted, target)
+        except RefusedByKeyServersError:
+            self._demo.narrator.say("the contract refuses: the key servers asked it about Charlie")
+            return
+        raise DemoError("Charlie decrypted the file")
+
+    async def _kill(self) -> None:
+        self._sent_before = await self._sent_by(self._killed)
+        self._network.kill(self._killed)
+        if self._network.is_running(self._killed):
+            raise DemoError(f"node {self._killed} still runs")
+
+    async def _restart(self) -> None:
+        await self._network.restart(self._killed)
+        self._demo.narrator.say(f"node {self._killed} is ready")
+
+    async def _generate_again(self) -> None:
+        key_id = self._alice.new_key_id(self._demo.rng)
+        threshold = self._demo.settings.threshold
+        await self._servers(self._alice).generate_server_key(key_id, threshold)
+        if await self._sent_by(self._killed) == self._sent_before:
+            raise DemoError(f"there is no answer from node {self._killed}")
+        self._demo.narrator.say(f"all {len(self._network.devnet.nodes)} answered")
+
+    async def _sent_by(self, number: int) -> int:
+        """How many transactions a node has sent."""
+        address = self._network.devnet.nodes[number - 1].address
+        return await self._ethereum.transaction_count(_address(address))
+
+    async def _gas_since(self, first: int) -> int:
+        last = await self._ethereum.head()
+        return sum(
+            [
+                await self._ethereum.gas_of_block(number, self._our_contracts)
+                for number in range(first, last + 1)
+            ]
+        )
+
+    def _servers(self, wallet: Wallet) -> KeyServers:
+        return KeyServers(self._ethereum, self._contracts, wallet, watch=self._demo.narrator.wait)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _same(first: Path, second: Path) -> bool:
+    return first.stat().st_size == second.stat().st_size and sha256_of(first) == sha256_of(second)
+
+
+def _wallet(devnet: Devnet, name: str) -> Wallet:
+    return Wallet(SecretScalar(bytes.fromhex(devnet.accounts[name].private_key[2:])))
+
+
+def _address(text: str) -> Address:
+    return Address(bytes.fromhex(text[2:]))

@@ -1,0 +1,141 @@
+"""One node of a devnet: its directory, its process, and whether it is ready."""
+
+import http.client
+import secrets
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from keyserver.app.accounts import write_key_file
+from keyserver.app.config.writer import STRICT_VALUES, render_file, write_new_file
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.randomness import RandomSource
+from keyserver.devnet.devnet_file import DevnetNode
+from keyserver.devnet.local_chain import LOOPBACK, spawn
+from keyserver.devnet.processes import Process
+from keyserver.model.identifiers import Address, NodeId
+
+KEY_ITERATIONS = 1
+"""Rounds of PBKDF2 for the key files: the keys are worth nothing, and starting should be quick."""
+PROBE_TIMEOUT_S = 2.0
+
+_HEADING = "Configuration of a node of a devnet, written by `keyserver devnet up`."
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """A node before its directory exists."""
+
+    directory: Path
+    secret: SecretScalar
+    peer_port: int
+    http_port: int
+    operator_port: int
+
+    @classmethod
+    def draw(cls, directory: Path, ports: tuple[int, int, int], rng: RandomSource) -> "NodePlan":
+        """Make a node with a new key."""
+        return cls(directory, SecretScalar.random(rng), *ports)
+
+    @property
+    def node_id(self) -> NodeId:
+        """The node's public key."""
+        return NodeId.of(self.secret.public())
+
+    @property
+    def peer(self) -> str:
+        """Where other nodes reach it."""
+        return f"{LOOPBACK}:{self.peer_port}"
+
+    @property
+    def config_path(self) -> Path:
+        """Its configuration file."""
+        return self.directory / "config.toml"
+
+    def describe(self, pid: int | None) -> DevnetNode:
+        """Its entry in `devnet.json`."""
+        return DevnetNode(
+            node_id=f"0x{self.node_id.hex()}",
+            address=f"0x{self.node_id.address.hex()}",
+            peer=self.peer,
+            http=f"http://{LOOPBACK}:{self.http_port}",
+            operator=f"http://{LOOPBACK}:{self.operator_port}",
+            pid=pid,
+            config=str(self.config_path),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChain:
+    """What all nodes' configurations say about the chain."""
+
+    endpoints: tuple[str, ...]
+    chain_id: int
+    registry: Address
+    service_keys: tuple[str, ...]
+    """The keys of `[secretstore]` that name service contracts."""
+    confirmations: int
+    poll_s: float
+
+
+def write_directory(plan: NodePlan, chain: NodeChain) -> None:
+    """Write key files, password file and configuration; raises `ConfigError` if one exists."""
+    password = secrets.token_urlsafe(18)
+    password_file = plan.directory / "node.password"
+    write_key_file(plan.directory / "keys", plan.secret, password, iterations=KEY_ITERATIONS)
+    write_new_file(password_file, password + "\n")
+    seal_file = plan.directory / "seal.key"
+    write_new_file(seal_file, secrets.token_hex(32) + "\n")
+    values: dict[str, object] = {
+        "parity.base_path": str(plan.directory),
+        "parity.keys_path": "$BASE/keys",
+        "account.password": [str(password_file)],
+        "secretstore.self_secret": plan.node_id.address.hex(),
+        "secretstore.path": "$BASE/data",
+        "secretstore.interface": "local",
+        "secretstore.port": plan.peer_port,
+        "secretstore.http_interface": "local",
+        "secretstore.http_port": plan.http_port,
+        "secretstore.server_set_contract": "registry",
+        "secretstore.acl_contract": "registry",
+        **{f"secretstore.{key}": "registry" for key in chain.service_keys},
+        "keyserver.rpc_endpoints": list(chain.endpoints),
+        "keyserver.chain_id": chain.chain_id,
+        "keyserver.registry_address": f"0x{chain.registry.hex()}",
+        "keyserver.confirmations": chain.confirmations,
+        "keyserver.poll_seconds": chain.poll_s,
+        "keyserver.seal.key_file": str(seal_file),
+        "keyserver.operator_listen": f"{LOOPBACK}:{plan.operator_port}",
+        "rpc.disable": True,
+        **STRICT_VALUES,
+    }
+    write_new_file(plan.config_path, render_file(values, heading=_HEADING))
+
+
+def start(config: Path) -> tuple[subprocess.Popen[bytes], Process]:
+    """Start the node with this configuration; its log goes to `node.log` beside it."""
+    command = [sys.executable, "-m", "keyserver.cli", "run", "--config", str(config)]
+    child = spawn(command, log_path=log_path(config))
+    return child, Process(child.pid, str(config))
+
+
+def log_path(config: Path) -> Path:
+    """Where the log of the node with this configuration is."""
+    return config.with_name("node.log")
+
+
+def readiness(node: DevnetNode) -> str:
+    """`ready`, or what the node says or does not say instead."""
+    location = urlsplit(node.operator)
+    connection = http.client.HTTPConnection(location.netloc, timeout=PROBE_TIMEOUT_S)
+    try:
+        connection.request("GET", "/health/ready")
+        answer = connection.getresponse()
+        text = answer.read().decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException):
+        return "does not answer"
+    finally:
+        connection.close()
+    return "ready" if answer.status == 200 else text or f"status {answer.status}"

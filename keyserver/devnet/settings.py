@@ -1,0 +1,61 @@
+"""What a devnet is to be like."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keyserver.client.deployment_plan import Layout
+from keyserver.errors import ConfigError
+
+EMBEDDED = "embedded"
+ANVIL = "anvil"
+MAX_NODES = 64
+
+
+def default_threshold(nodes: int) -> int:
+    """The largest threshold with which any minority of the nodes may be away."""
+    return (nodes - 1) // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `keyserver devnet up` is told."""
+
+    directory: Path
+    nodes: int = 5
+    threshold: int = 2
+    """Of the keys that `keyserver client generate` asks for by default."""
+    chain: str = EMBEDDED
+    """`embedded`, `anvil`, or the URL of a chain that runs already."""
+    confirmations: int = 1
+    block_time_s: float = 1.0
+    """Time between blocks of a chain that is started here."""
+    layout: Layout = Layout.COMBINED
+    funder: bytes | None = field(default=None, repr=False)
+    """Private key of the account that pays for everything on a chain that runs already."""
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigError` naming what cannot be."""
+        if not 1 <= self.nodes <= MAX_NODES:
+            raise ConfigError(f"nodes: {self.nodes} is not in 1..{MAX_NODES}")
+        if not 0 <= self.threshold < self.nodes:
+            raise ConfigError(
+                f"threshold: {self.threshold} of {self.nodes} nodes is not possible: it is at"
+                f" least 0 and less than the number of nodes"
+            )
+        if self.confirmations < 0:
+            raise ConfigError("confirmations: must not be negative")
+        if not self.block_time_s > 0:
+            raise ConfigError("block time: must be more than 0 seconds")
+        if self.is_local:
+            return
+        if not self.chain.startswith(("http://", "https://")):
+            raise ConfigError(
+                f"chain: {self.chain!r} is neither {EMBEDDED!r} nor {ANVIL!r} nor an http URL"
+            )
+        if self.funder is None:
+            raise ConfigError("chain: on a chain that runs already an account is needed that pays")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the chain is started here."""
+        return self.chain in (EMBEDDED, ANVIL)

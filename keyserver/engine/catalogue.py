@@ -1,0 +1,286 @@
+"""What peers may ask outside sessions, and how nodes catch up (engine design, section 14.3).
+
+Nodes compare the digests of their catalogues when they connect and every so often after that; where
+they differ a node pages through the other's and pulls what it lacks. Whatever is received proves
+itself (`keyserver.engine.acceptance`).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from keyserver.engine.answering import Answerer
+from keyserver.engine.asking import Asker
+from keyserver.engine.driver import Identity, Ports
+from keyserver.engine.hints import Hints
+from keyserver.engine.installation import Installer
+from keyserver.engine.links import (
+    MAX_KEYS,
+    MAX_PAGE,
+    AnyLink,
+    CataloguePage,
+    CatalogueRequest,
+    CommitVote,
+    DecisionRequest,
+    Digest,
+    DigestRequest,
+    Entered,
+    Entry,
+    Have,
+    Holding,
+    HoldingRequest,
+    KeyFacts,
+    Keys,
+    KeysRequest,
+    PreparedValue,
+    PrepareVote,
+    Proposal,
+    Request,
+    Status,
+    pack_link,
+    unpack_link,
+)
+from keyserver.engine.recovery import Recovery
+from keyserver.errors import StorageError
+from keyserver.model.codec import CodecError
+from keyserver.model.identifiers import Hash32, KeyId, NodeId
+from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord
+from keyserver.model.quorums import Quorums
+from keyserver.sessions.core import Refused
+
+FETCH_S = 3.0
+"""How long `fetch` waits for the slowest peer."""
+
+ANSWER_S = 10.0
+"""How long synchronisation waits for one answer; then it leaves that peer alone."""
+
+COMPARE_EVERY_S = 60.0
+"""How often a node compares its catalogue with one peer, connections or not."""
+
+MAX_SERVED = 64
+"""Questions of one peer under way; more is no correct node's doing."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """The best of what this node and its peers have."""
+
+    record: CertifiedRecord | None
+    document: CertifiedDocumentKey | None
+
+
+class Catalogue:
+    """Answers peers' questions, asks them, and has undecided keys decided."""
+
+    def __init__(self, identity: Identity, ports: Ports) -> None:
+        self._identity = identity
+        self._ports = ports
+        self._asker = Asker(ports.transport)
+        self._installer = Installer(ports.store, ports.node_sets, ports.outcomes, identity.policy)
+        self._recovery = Recovery(identity, ports, self._asker, self._installer)
+        self._answerer = Answerer(ports.store)
+        self._hints = Hints()
+        self._served: Counter[NodeId] = Counter()
+        self._syncing = asyncio.Lock()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._recovery.run())
+            for peer in sorted(self._ports.transport.connected):
+                self._spawn(self._compare(peer))
+            while True:
+                await asyncio.sleep(COMPARE_EVERY_S)
+                if self._ports.transport.connected:
+                    self._spawn(self._compare(self._any_peer()))
+
+    def _any_peer(self) -> NodeId:
+        peers = sorted(self._ports.transport.connected)
+        return peers[int.from_bytes(self._identity.random.bytes(8), "big") % len(peers)]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._tasks is None:
+            work.close()  # not running yet: `run` begins with a comparison with everybody
+            return
+        self._tasks.create_task(work)
+
+    # --- what the engine asks -----------------------------------------------------------------
+
+    async def fetch(self, key_id: KeyId) -> FoundKey:
+        """Ask all connected peers for a key, and keep what is new and proven.
+
+        Returns what this node has then; takes at most 3 s.
+        """
+        peers = sorted(self._ports.transport.connected)
+        answers = await asyncio.gather(*(self._facts_from(peer, key_id) for peer in peers))
+        told = [(peer, facts) for peer, facts in zip(peers, answers, strict=True) if facts]
+        for peer, facts in told:
+            if facts.record is not None:
+                self._hints.report(key_id, peer, facts.record.record.hash)
+        for peer, facts in told:
+            await self._take(peer, facts)
+        state = await self._ports.store.load(key_id)
+        return FoundKey(state.active, state.document)
+
+    def holders(self, key_id: KeyId) -> frozenset[NodeId]:
+        """Nodes that say they hold a share; only a hint whom to ask."""
+        return self._hints.holders(key_id)
+
+    async def _facts_from(self, peer: NodeId, key_id: KeyId) -> KeyFacts | None:
+        question = KeysRequest(self._asker.number(), (key_id,))
+        answer = await self._asker.ask(peer, question, Keys, within_s=FETCH_S)
+        if answer is None or [facts.key_id for facts in answer.keys] != [key_id]:
+            return None
+        return answer.keys[0]
+
+    async def _take(self, peer: NodeId, facts: KeyFacts) -> bool:
+        """Take over what a peer says; false if it does not verify."""
+        try:
+            await self._installer.take(facts, self._vouched(facts))
+        except Refused as refused:
+            log.warning("facts_refused", peer=peer, key_id=facts.key_id, problem=str(refused))
+            return False
+        except StorageError as problem:
+            log.error("key_unusable", key_id=facts.key_id, problem=str(problem))
+        return True
+
+    def _vouched(self, facts: KeyFacts) -> frozenset[Hash32]:
+        """The record, if f + 1 members of the current set report the same one."""
+        if facts.record is None:
+            return frozenset()
+        current = self._ports.node_sets.snapshot.current
+        record_hash = facts.record.record.hash
+        reporters = self._hints.reporters(facts.key_id, record_hash)
+        needed = Quorums.of(len(current), self._identity.policy().max_faulty).faulty + 1
+        enough = sum(1 for node in reporters if node in current) >= needed
+        return frozenset({record_hash}) if enough else frozenset()
+
+    # --- what peers say -----------------------------------------------------------------------
+
+    def on_connected(self, peer: NodeId) -> None:
+        """Compare catalogues; and the peer may have missed votes."""
+        self._spawn(self._compare(peer))
+        self._recovery.on_connected(peer)
+
+    def on_link_message(self, peer: NodeId, message: bytes) -> bool:
+        """Take a link message; false for one that no correct node sends."""
+        try:
+            parsed = unpack_link(message)
+        except CodecError as problem:
+            log.warning("peer_sent_garbage", peer=peer, problem=str(problem))
+            return False
+        return self._take_message(peer, parsed)
+
+    def _take_message(self, peer: NodeId, message: AnyLink) -> bool:
+        match message:
+            case (
+                DigestRequest()
+                | CatalogueRequest()
+                | KeysRequest()
+                | HoldingRequest()
+                | DecisionRequest()
+            ):
+                return self._serve(peer, message)
+            case Keys(number=0):
+                self._recovery.deliver(peer, message)
+            case Digest() | CataloguePage() | Keys() | Holding():
+                self._asker.on_answer(peer, message)
+            case Have(_, key_id, _):
+                self._hints.add_holder(key_id, peer)
+            case Status() | Entered() | Proposal() | PrepareVote() | PreparedValue() | CommitVote():
+                self._recovery.deliver(peer, message)
+        return True
+
+    # --- serving ------------------------------------------------------------------------------
+
+    def _serve(self, peer: NodeId, question: Request) -> bool:
+        if self._served[peer] >= MAX_SERVED:
+            log.warning("peer_asks_too_much", peer=peer)
+            return False
+        if self._tasks is not None:
+            self._served[peer] += 1
+            self._tasks.create_task(self._answer(peer, question))
+        return True
+
+    async def _answer(self, peer: NodeId, question: Request) -> None:
+        try:
+            answer = await self._answerer.answer_to(question)
+        except StorageError as problem:
+            log.error("question_not_answered", peer=peer, problem=str(problem))
+        else:
+            self._ports.transport.send(peer, pack_link(answer))
+        finally:
+            self._served[peer] -= 1
+
+    # --- synchronising ------------------------------------------------------------------------
+
+    async def _compare(self, peer: NodeId) -> None:
+        """Catch up with one peer; one at a time, so that nothing is pulled twice."""
+        question = DigestRequest(self._asker.number())
+        theirs = await self._asker.ask(peer, question, Digest, within_s=ANSWER_S)
+        if theirs is None:
+            return
+        try:
+            async with self._syncing:
+                ours = await self._answerer.digest(theirs.number)
+                if ours != theirs:
+                    await self._catch_up(peer)
+        except StorageError as problem:
+            log.error("synchronisation_failed", peer=peer, problem=str(problem))
+
+    async def _catch_up(self, peer: NodeId) -> None:
+        """Page through a peer's catalogue and pull what is newer; stop at the first untruth."""
+        after: KeyId | None = None
+        while True:
+            question = CatalogueRequest(self._asker.number(), after, MAX_PAGE)
+            page = await self._asker.ask(peer, question, CataloguePage, within_s=ANSWER_S)
+            if page is None or not page.entries or not _is_ascending(page.entries, after):
+                return
+            wanted = await self._news(peer, page.entries, after)
+            if not await self._pull(peer, wanted):
+                return
+            after = page.entries[-1].key_id
+
+    async def _news(
+        self, peer: NodeId, entries: tuple[Entry, ...], after: KeyId | None
+    ) -> list[KeyId]:
+        """The keys of which a peer has something that this node has not."""
+        own = await self._answerer.between(after, entries[-1].key_id)
+        news = []
+        for entry in entries:
+            if entry.has_share:
+                self._hints.add_holder(entry.key_id, peer)
+            mine = own.get(entry.key_id)
+            if mine is None or mine.version < entry.version:
+                self._hints.report(entry.key_id, peer, entry.record_hash)
+                news.append(entry.key_id)
+            elif entry.has_document and not mine.has_document:
+                news.append(entry.key_id)
+        return news
+
+    async def _pull(self, peer: NodeId, wanted: list[KeyId]) -> bool:
+        """Ask for these keys; false if the peer does not deliver what it has announced."""
+        while wanted:
+            question = KeysRequest(self._asker.number(), tuple(wanted[:MAX_KEYS]))
+            answer = await self._asker.ask(peer, question, Keys, within_s=ANSWER_S)
+            delivered = [] if answer is None else [facts.key_id for facts in answer.keys]
+            if answer is None or not delivered or not set(delivered) <= set(question.key_ids):
+                return False
+            for facts in answer.keys:
+                if not await self._take(peer, facts):
+                    return False
+            wanted = [key_id for key_id in wanted if key_id not in delivered]
+        return True
+
+
+def _is_ascending(entries: tuple[Entry, ...], after: KeyId | None) -> bool:
+    ids = [entry.key_id for entry in entries]
+    return ids == sorted(set(ids)) and (after is None or after < ids[0])

@@ -1,0 +1,50 @@
+"""How many rows there are, for operators: no row is read."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from keyserver.storage.database import Database
+from keyserver.storage.schema import KEY_RECORDS, OUTBOX, TASKS
+from keyserver.tasks.model import TaskKind
+
+
+@dataclass(frozen=True, slots=True)
+class WorkCounts:
+    """Tasks by service kind and state, and answers by state, finished ones included."""
+
+    tasks: dict[tuple[str, str], int]
+    answers: dict[str, int]
+
+
+async def count_keys(database: Database) -> int:
+    """How many keys have an active record."""
+    async with database.read() as connection:
+        found: int | None = await connection.scalar(select(func.count()).select_from(KEY_RECORDS))
+    return found or 0
+
+
+async def count_work(database: Database, chain_id: int) -> WorkCounts:
+    """What is there of one chain; kinds that no program knows are named by their number."""
+    tasks = (
+        select(TASKS.c.kind, TASKS.c.state, func.count())
+        .where(TASKS.c.chain_id == chain_id)
+        .group_by(TASKS.c.kind, TASKS.c.state)
+    )
+    answers = (
+        select(OUTBOX.c.state, func.count().label("number"))
+        .where(OUTBOX.c.chain_id == chain_id)
+        .group_by(OUTBOX.c.state)
+    )
+    async with database.read() as connection:
+        by_kind = {
+            (_kind_name(kind), state): count
+            for kind, state, count in await connection.execute(tasks)
+        }
+        by_state = {row.state: row.number for row in await connection.execute(answers)}
+    return WorkCounts(by_kind, by_state)
+
+
+def _kind_name(kind: int) -> str:
+    known = {member.value: member.name.lower() for member in TaskKind}
+    return known.get(kind, str(kind))

@@ -1,0 +1,101 @@
+"""The three sessions of a key's life over a `Delivery`."""
+
+from keyserver.crypto import ecies, elgamal
+from keyserver.crypto.curve import Point, SecretScalar, mul_base
+from keyserver.crypto.randomness import SeededRandom
+from keyserver.model.identifiers import Address, KeyId
+from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
+from keyserver.model.requests import (
+    Credential,
+    GenerateServerKey,
+    OnChainAddress,
+    OnChainPublic,
+    RetrieveDocumentKey,
+    StoreDocumentKey,
+)
+from keyserver.sessions.core import Completed, Failed
+from keyserver.sessions.outcomes import ShadowResult
+from keyserver.sessions.retrieval import RETRIEVAL
+from keyserver.sessions.retrieval import Target as RetrievalTarget
+from keyserver.sessions.sharing import GENERATION
+from keyserver.sessions.storing import STORING
+from keyserver.sessions.storing import Target as StoringTarget
+from tests.support.delivery import CONTRACT, Delivery
+
+KEY_ID = KeyId(b"\x4b" * 32)
+AUTHOR = Address(b"\xa1" * 20)
+ON_CHAIN = OnChainAddress(CONTRACT, AUTHOR)
+REQUESTER = SecretScalar.from_int(4711)
+RANDOM = SeededRandom(b"client")
+DOCUMENT_KEY: Point = mul_base(SecretScalar.from_int(4712))
+SHADOW_ON_CHAIN = OnChainPublic(CONTRACT, REQUESTER.public())
+
+
+def try_generate(
+    net: Delivery, threshold: int, *, credential: Credential = ON_CHAIN, coordinator: int = 0
+) -> Completed | Failed:
+    operation = GenerateServerKey(KEY_ID, threshold)
+    return net.run(GENERATION, operation, credential, None, coordinator=coordinator)
+
+
+def generate(net: Delivery, threshold: int, coordinator: int = 0) -> CertifiedRecord:
+    outcome = try_generate(net, threshold, coordinator=coordinator)
+    assert isinstance(outcome, Completed), outcome
+    assert isinstance(outcome.result, CertifiedRecord)
+    return outcome.result
+
+
+def document_for(public: Point, seed: int = 0) -> DocumentKey:
+    encrypted = elgamal.encrypt_document_key(public, DOCUMENT_KEY, SeededRandom(seed))
+    return DocumentKey(encrypted.common, encrypted.encrypted)
+
+
+def try_store(
+    net: Delivery,
+    record: CertifiedRecord,
+    document: DocumentKey | None = None,
+    *,
+    credential: Credential = ON_CHAIN,
+    coordinator: int = 0,
+) -> Completed | Failed:
+    operation = StoreDocumentKey(KEY_ID, document or document_for(record.record.public))
+    skipped = net.members[coordinator].key.document_skipped
+    target = StoringTarget(record, skipped)
+    return net.run(STORING, operation, credential, target, coordinator=coordinator)
+
+
+def store(net: Delivery, record: CertifiedRecord, coordinator: int = 0) -> CertifiedDocumentKey:
+    outcome = try_store(net, record, coordinator=coordinator)
+    assert isinstance(outcome, Completed), outcome
+    assert isinstance(outcome.result, CertifiedDocumentKey)
+    return outcome.result
+
+
+def try_retrieve(
+    net: Delivery,
+    record: CertifiedRecord,
+    document: CertifiedDocumentKey,
+    *,
+    credential: Credential = SHADOW_ON_CHAIN,
+    shadow: bool = True,
+    coordinator: int = 0,
+) -> Completed | Failed:
+    holders = tuple(entry.node for entry in record.certificate.holding.signatures)
+    target = RetrievalTarget(record, document, holders)
+    operation = RetrieveDocumentKey(KEY_ID, shadow=shadow)
+    return net.run(RETRIEVAL, operation, credential, target, coordinator=coordinator)
+
+
+def retrieve(
+    net: Delivery, record: CertifiedRecord, document: CertifiedDocumentKey, coordinator: int = 0
+) -> ShadowResult:
+    outcome = try_retrieve(net, record, document, coordinator=coordinator)
+    assert isinstance(outcome, Completed), outcome
+    assert isinstance(outcome.result, ShadowResult)
+    return outcome.result
+
+
+def opened(result: ShadowResult) -> Point:
+    """What the requester gets out of a result."""
+    shadows = [SecretScalar(ecies.decrypt(REQUESTER, sealed)) for sealed in result.shadows]
+    return elgamal.recover_document_key(result.decrypted_secret, result.common_point, shadows)

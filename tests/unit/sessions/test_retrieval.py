@@ -1,0 +1,520 @@
+"""Retrieval: both forms, who may, who lies, and what a member answers."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.errors import DecryptionError
+from keyserver.model.identifiers import Hash32, NodeId, Signature
+from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord
+from keyserver.model.requests import (
+    GenerateServerKey,
+    OnChainAddress,
+    OnChainPublic,
+    Request,
+    RetrieveDocumentKey,
+)
+from keyserver.sessions.core import (
+    Authorised,
+    Completed,
+    DeniedError,
+    Failed,
+    KeyState,
+    PeerLost,
+    Persist,
+    PutDocument,
+    Received,
+    Refusal,
+    Refused,
+    Report,
+    Send,
+    SetTimer,
+    Step,
+    TimerFired,
+    UnavailableError,
+    Verdict,
+)
+from keyserver.sessions.messages import Refuse
+from keyserver.sessions.outcomes import PlainResult, ShadowReady
+from keyserver.sessions.retrieval import RETRIEVAL, Target
+from keyserver.sessions.retrieval.messages import (
+    NO_MASK,
+    DecRequest,
+    Done,
+    MaskPoint,
+    Mode,
+    Partial,
+    Select,
+    Shadow,
+)
+from keyserver.sessions.retrieval.parts import MAX_SELECTS, mode_of
+from keyserver.sessions.retrieval.phases import (
+    AwaitingDone,
+    AwaitingPartials,
+    AwaitingSelect,
+    AwaitingShadows,
+    AwaitingVerdict,
+)
+from keyserver.sessions.runner import Role
+from tests.support import liars
+from tests.support.credentials import legacy
+from tests.support.delivery import CONTRACT, Delivery, Moment, received
+from tests.support.key_life import (
+    DOCUMENT_KEY,
+    KEY_ID,
+    ON_CHAIN,
+    REQUESTER,
+    SHADOW_ON_CHAIN,
+    generate,
+    opened,
+    retrieve,
+    store,
+    try_retrieve,
+)
+from tests.support.liars import Lie, Place, at, selecting, with_field
+
+Stored = tuple[Delivery, CertifiedRecord, CertifiedDocumentKey]
+
+
+def _stored(nodes: int, threshold: int) -> Stored:
+    net = Delivery(nodes)
+    record = generate(net, threshold)
+    return net, record, store(net, record)
+
+
+@pytest.fixture
+def four() -> Stored:
+    return _stored(4, 1)
+
+
+@pytest.fixture
+def seven() -> Stored:
+    return _stored(7, 2)
+
+
+@pytest.mark.parametrize(("nodes", "threshold"), [(1, 0), (2, 1), (3, 1), (4, 3), (5, 2), (7, 2)])
+def test_the_requester_opens_what_the_nodes_send(nodes: int, threshold: int) -> None:
+    net, record, document = _stored(nodes, threshold)
+    result = retrieve(net, record, document, coordinator=nodes - 1)
+    assert opened(result) == DOCUMENT_KEY
+    assert len(result.nodes) == len(result.shadows) == threshold + 1
+    assert list(result.nodes) == sorted(result.nodes)
+
+
+def test_on_chain_every_member_of_the_selection_publishes(four: Stored) -> None:
+    net, record, document = four
+    result = retrieve(net, record, document)
+    ready = {
+        node: runner.outcome.result
+        for (node, role), runner in net.runners.items()
+        if role is Role.PARTICIPANT and isinstance(runner.outcome, Completed)
+    }
+    published = {node: out for node, out in ready.items() if out is not None}
+    assert sorted(published) == list(result.nodes)
+    for out in published.values():
+        assert isinstance(out, ShadowReady)
+        assert out.decrypted_secret == result.decrypted_secret
+        assert out.participants == result.nodes
+        assert out.shadow in result.shadows
+        assert (out.contract, out.requester) == (CONTRACT, REQUESTER.public())
+
+
+def test_over_http_nobody_publishes(four: Stored) -> None:
+    net, record, document = four
+    credential = legacy(net, RetrieveDocumentKey(KEY_ID), REQUESTER)
+    outcome = try_retrieve(net, record, document, credential=credential)
+    assert isinstance(outcome, Completed)
+    assert opened(outcome.result) == DOCUMENT_KEY
+    results = [r.outcome for (_, role), r in net.runners.items() if role is Role.PARTICIPANT]
+    assert all(out == Completed(None) for out in results)
+
+
+def test_plain_form(four: Stored) -> None:
+    net, record, document = four
+    credential = legacy(net, RetrieveDocumentKey(KEY_ID, shadow=False), REQUESTER)
+    outcome = try_retrieve(net, record, document, credential=credential, shadow=False)
+    assert outcome == Completed(PlainResult(DOCUMENT_KEY, REQUESTER.public()))
+
+
+# --- who is asked ------------------------------------------------------------------------------
+
+
+def test_nodes_that_refuse_or_vanish_are_replaced(seven: Stored) -> None:
+    net, record, document = seven
+    net.members[1].verdict = Verdict.UNAVAILABLE
+    net.members[2].verdict = Verdict.DENIED
+    net.connected -= {net.members[3].id}
+    result = retrieve(net, record, document)
+    assert opened(result) == DOCUMENT_KEY
+    assert not {net.members[i].id for i in (1, 2, 3)} & set(result.nodes)
+
+
+def test_too_many_denials_are_final(seven: Stored) -> None:
+    net, record, document = seven
+    for member in net.members[:5]:
+        member.verdict = Verdict.DENIED
+    outcome = try_retrieve(net, record, document)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, DeniedError)
+    assert outcome.error.code == "ConsensusUnreachable"
+
+
+def test_too_few_answers_are_not_final(seven: Stored) -> None:
+    net, record, document = seven
+    for member in net.members[:4]:
+        member.verdict = Verdict.DENIED
+    net.members[5].verdict = Verdict.UNAVAILABLE
+    outcome = try_retrieve(net, record, document)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, UnavailableError)
+    assert outcome.error.code == "ConsensusTemporaryUnreachable"
+
+
+def test_too_few_connected_holders(seven: Stored) -> None:
+    net, record, document = seven
+    net.connected = frozenset({net.members[0].id, net.members[1].id})
+    outcome = try_retrieve(net, record, document)
+    assert isinstance(outcome, Failed)
+    assert outcome.error.code == "ConsensusUnreachable"
+    assert outcome.error.retriable
+
+
+def test_silent_holders_run_the_round_out(seven: Stored) -> None:
+    net, record, document = seven
+    quiet = {member.id for member in net.members[:5]}
+    net.tamper = lambda sender, _to, message: (
+        None if sender in quiet and isinstance(message, Partial) else message
+    )
+    outcome = try_retrieve(net, record, document)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, UnavailableError)
+
+
+def test_a_coordinator_without_record_or_share_serves_as_well(four: Stored) -> None:
+    net, record, document = four
+    net.members[0].stored = type(net.members[0].stored)()
+    result = retrieve(net, record, document)
+    assert opened(result) == DOCUMENT_KEY
+
+
+def test_a_holder_that_missed_the_document_key_takes_it_along(four: Stored) -> None:
+    net, record, document = four
+    for member in net.members:
+        member.stored = replace(member.stored, document=None)
+    assert opened(retrieve(net, record, document)) == DOCUMENT_KEY
+    assert any(member.key.document == document for member in net.members)
+
+
+# --- holders that lie --------------------------------------------------------------------------
+
+BLAMED: dict[str, Lie] = {
+    "another point": at("Partial", liars.wrong_partial),
+    "another proof": at("Partial", liars.wrong_proof),
+    "a mask that is no point": at("Partial", liars.wrong_mask),
+}
+TOLERATED: dict[str, Lie] = {
+    "an unsigned part": at("Partial", liars.unsigned),
+    "no part": at("Partial", liars.silent),
+    "an unsigned shadow": at("Shadow", liars.unsigned),
+    "no shadow": at("Shadow", liars.silent),
+    "a shadow for another selection": at(
+        "Shadow", with_field("select_hash", lambda _: Hash32(bytes(32)))
+    ),
+    "a refusal instead of a shadow": at("Shadow", lambda _p, _m: Refuse(Refusal.BUSY)),
+}
+
+
+@pytest.mark.parametrize("name", BLAMED)
+def test_a_wrong_part_names_its_maker(seven: Stored, name: str) -> None:
+    net, record, document = seven
+    cheats = {net.members[i].id for i in (3, 5)}
+    net.tamper = liars.over_delivery(net, dict.fromkeys(cheats, BLAMED[name]))
+    for coordinator in range(7):
+        result = retrieve(net, record, document, coordinator=coordinator)
+        assert opened(result) == DOCUMENT_KEY
+        assert not cheats & set(result.nodes)
+    assert {culprit for report in net.reports for culprit in report.culprits} <= cheats
+    assert net.reports
+
+
+@pytest.mark.parametrize("name", TOLERATED)
+def test_what_is_not_provable_is_only_gone_without(seven: Stored, name: str) -> None:
+    net, record, document = seven
+    cheats = {net.members[i].id for i in (3, 5)}
+    net.tamper = liars.over_delivery(net, dict.fromkeys(cheats, TOLERATED[name]))
+    for coordinator in range(7):
+        result = retrieve(net, record, document, coordinator=coordinator)
+        assert opened(result) == DOCUMENT_KEY
+    assert net.reports == []
+
+
+def test_a_wrong_part_is_noticed_late_too(seven: Stored) -> None:
+    """Parts that arrive after the selection are spares; a wrong one is reported all the same."""
+    net, record, document = seven
+    retrieve(net, record, document)
+    ctx, phase = _selected(net)
+    node = sorted(phase.before.round.waiting)[0]
+    opening = next(opening for opening in reversed(net.openings) if opening[0].me == node)
+    late = RETRIEVAL.step(opening[0], _verdict_phase(net, node), Authorised(Verdict.ALLOWED))
+    partial = _sent(late, Partial)[0].message
+    kept = RETRIEVAL.step(ctx, phase, Received(node, partial))
+    assert isinstance(kept.phase, AwaitingShadows)
+    assert node in kept.phase.before.round.answers
+    place = Place(_ctx_of(net, node), late.phase, ctx.me, phase)
+    wrong = liars.wrong_proof(place, partial)
+    told = RETRIEVAL.step(ctx, phase, Received(node, wrong))
+    assert [r.culprits for r in told.effects if isinstance(r, Report)] == [frozenset({node})]
+    twice = RETRIEVAL.step(ctx, kept.phase, Received(node, partial))
+    assert twice == Step(kept.phase)
+
+
+def _selected(net: Delivery) -> tuple[Any, AwaitingShadows]:
+    moment = next(m for m in net.moments if isinstance(m.before, AwaitingShadows))
+    return moment.ctx, moment.before
+
+
+def _moments(net: Delivery, phase: type) -> list[Moment]:
+    return [moment for moment in net.moments if isinstance(moment.before, phase)]
+
+
+def _verdict_phase(net: Delivery, node: NodeId) -> AwaitingVerdict:
+    moments = reversed(_moments(net, AwaitingVerdict))
+    phase = next(m.before for m in moments if m.ctx.me == node)
+    assert isinstance(phase, AwaitingVerdict)
+    return phase
+
+
+def _sent(step: Step[Any], kind: type) -> list[Send]:
+    sends = [effect for effect in step.effects if isinstance(effect, Send)]
+    return [send for send in sends if isinstance(send.message, kind)]
+
+
+def _ctx_of(net: Delivery, node: NodeId) -> Any:
+    return net.runners[node, Role.PARTICIPANT].ctx
+
+
+def test_selected_nodes_that_fail_one_by_one_end_it(seven: Stored) -> None:
+    """At most three selections: a member answers no more, and the coordinator makes no more."""
+    net, record, document = seven
+    net.tamper = lambda _s, _to, message: None if isinstance(message, Shadow) else message
+    outcome = try_retrieve(net, record, document)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, UnavailableError)
+
+
+def test_when_a_member_fails_everybody_else_is_asked(seven: Stored) -> None:
+    net, record, document = seven
+    retrieve(net, record, document)
+    ctx, phase = _selected(net)
+    before = replace(phase.before, more=tuple(m.id for m in net.members[-2:]))
+    few = {n: a for n, a in before.round.answers.items() if n in phase.round.expected}
+    before = replace(before, round=replace(before.round, answers=few))
+    failed = next(iter(phase.round.expected))
+    again = RETRIEVAL.step(ctx, replace(phase, before=before), PeerLost(failed))
+    assert {send.to for send in _sent(again, DecRequest)} == set(before.more)
+    assert SetTimer("round", 5.0) in again.effects
+
+
+# --- a coordinator that lies -------------------------------------------------------------------
+
+
+def _reversed(_: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
+    return partials[::-1]
+
+
+def _short(_: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(p for p in partials if p.node == _.to) + partials[:0]
+
+
+def _twice(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(p for p in partials if p.node == place.to) * len(partials)
+
+
+def _outsider(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
+    stranger = NodeId.of(liars.OTHER_POINT)
+    others = [p if p.node == place.to else replace(p, node=stranger) for p in partials]
+    return tuple(sorted(others, key=lambda entry: entry.node))
+
+
+def _altered_others(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(p if p.node == place.to else replace(p, point=liars.OTHER_POINT) for p in partials)
+
+
+def _forged_others(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(
+        p if p.node == place.to else replace(p, signature=Signature(bytes(65))) for p in partials
+    )
+
+
+def _own_altered(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(replace(p, point=liars.OTHER_POINT) if p.node == place.to else p for p in partials)
+
+
+COORDINATOR_LIES: dict[str, Lie] = {
+    "not in order": at("Select", selecting(_reversed)),
+    "too few": at("Select", selecting(_short)),
+    "one node twice": at("Select", selecting(_twice)),
+    "a stranger": at("Select", selecting(_outsider)),
+    "others' parts altered": at("Select", selecting(_altered_others)),
+    "others' parts unsigned": at("Select", selecting(_forged_others)),
+    "the own part altered": at("Select", selecting(_own_altered)),
+    "no signature": at("Select", liars.unsigned),
+    "another record": at("DecRequest", with_field("record_hash", lambda _: Hash32(bytes(32)))),
+    "the plain mode": at("DecRequest", with_field("mode", lambda _: Mode.PLAIN)),
+    "the mode for HTTP": at("DecRequest", with_field("mode", lambda _: Mode.SHADOW)),
+    "no mode": at("DecRequest", with_field("mode", lambda _: 9)),
+}
+
+
+@pytest.mark.parametrize("name", COORDINATOR_LIES)
+def test_a_lying_coordinator_gets_no_shadow(seven: Stored, name: str) -> None:
+    net, record, document = seven
+    net.tamper = liars.over_delivery(net, {net.members[0].id: COORDINATOR_LIES[name]})
+    net.moments.clear()
+    assert isinstance(try_retrieve(net, record, document), Failed)
+    assert received(net, Shadow) == []
+    assert net.reports == []
+
+
+def test_a_selection_without_the_node_is_refused(four: Stored) -> None:
+    net, record, document = four
+    retrieve(net, record, document)
+    select = received(net, Select)[0]
+    spare = next(
+        m
+        for m in net.moments
+        if isinstance(m.before, AwaitingSelect)
+        and isinstance(m.event, Received)
+        and isinstance(m.event.message, Done)
+    )
+    with pytest.raises(Refused, match="this node"):
+        RETRIEVAL.step(spare.ctx, spare.before, Received(spare.ctx.coordinator, select))
+
+
+def test_a_member_answers_three_selections_and_no_more(four: Stored) -> None:
+    net, record, document = four
+    retrieve(net, record, document)
+    first = _first_select(net)
+    phase: Any = first.before
+    for _ in range(MAX_SELECTS):
+        step = RETRIEVAL.step(first.ctx, phase, first.event)
+        assert isinstance(step.phase, AwaitingDone)
+        assert not any(isinstance(effect, SetTimer) for effect in step.effects), (
+            "the mask lives no longer than 60 s, however often it is used"
+        )
+        phase = step.phase
+    with pytest.raises(Refused, match="too many"):
+        RETRIEVAL.step(first.ctx, phase, first.event)
+
+
+def _first_select(net: Delivery) -> Moment:
+    return next(
+        m
+        for m in net.moments
+        if isinstance(m.before, AwaitingSelect)
+        and isinstance(m.event, Received)
+        and isinstance(m.event.message, Select)
+    )
+
+
+def test_done_counts_for_the_selection_it_names(four: Stored) -> None:
+    net, record, document = four
+    retrieve(net, record, document)
+    first = _first_select(net)
+    other = Received(first.ctx.coordinator, Done(Hash32(bytes(32))))
+    assert RETRIEVAL.step(first.ctx, first.after, other) == Step(first.after)
+    assert RETRIEVAL.step(first.ctx, first.before, other).phase == Completed(None)
+    assert RETRIEVAL.step(first.ctx, first.before, TimerFired("x")) == Step(first.before)
+
+
+# --- the opening -------------------------------------------------------------------------------
+
+
+def test_what_a_holder_refuses_at_once(four: Stored) -> None:
+    net, record, document = four
+    retrieve(net, record, document)
+    ctx, sender, message = net.openings[-1]
+    own = ctx.key
+    wrong = replace(document, record_hash=Hash32(bytes(32)))
+    cases = [
+        (KeyState(), message, Refusal.NOT_FOUND),
+        (replace(own, share=None), message, Refusal.TEMPORARY),
+        (replace(own, document=None), replace(message, document=None), Refusal.NO_DOCUMENT),
+        (replace(own, document=None), replace(message, document=wrong), Refusal.BAD),
+    ]
+    for key, opening, refusal in cases:
+        with pytest.raises(Refused) as refused:
+            RETRIEVAL.join(replace(ctx, key=key), sender, opening)
+        assert refused.value.code is refusal
+    request = Request.of(GenerateServerKey(KEY_ID, 1), ON_CHAIN)
+    with pytest.raises(Refused) as refused:
+        RETRIEVAL.join(replace(ctx, request=request), sender, message)
+    assert refused.value.code is Refusal.BAD
+    takes = RETRIEVAL.join(replace(ctx, key=replace(own, document=None)), sender, message)
+    assert Persist((PutDocument(KEY_ID, document),)) in takes.effects
+
+
+def test_only_some_credentials_have_a_mode(four: Stored) -> None:
+    net, record, document = four
+    plain_on_chain = Request.of(
+        RetrieveDocumentKey(KEY_ID, shadow=False), OnChainAddress(CONTRACT, ON_CHAIN.requester)
+    )
+    with pytest.raises(Refused):
+        mode_of(plain_on_chain)
+    outcome = net.run(
+        RETRIEVAL, GenerateServerKey(KEY_ID, 1), ON_CHAIN, Target(record, document, ())
+    )
+    assert isinstance(outcome, Failed)
+    assert outcome.error.code == "InvalidMessage"
+
+
+def test_a_plain_part_has_no_mask(four: Stored) -> None:
+    net, record, document = four
+    credential = legacy(net, RetrieveDocumentKey(KEY_ID, shadow=False), REQUESTER)
+    masked = MaskPoint(liars.OTHER_POINT.compressed)
+    cheat = net.members[1].id
+    lie = at("Partial", liars.signed_with("mask", masked))
+    net.tamper = liars.over_delivery(net, {cheat: lie})
+    outcome = try_retrieve(net, record, document, credential=credential, shadow=False)
+    assert isinstance(outcome, Completed)
+    assert {c for report in net.reports for c in report.culprits} == {cheat}
+    assert masked != NO_MASK
+
+
+def test_late_and_strange_answers_change_nothing(seven: Stored) -> None:
+    net, record, document = seven
+    retrieve(net, record, document)
+    stranger = NodeId.of(liars.OTHER_POINT)
+    partial = received(net, Partial)[0]
+    shadow = received(net, Shadow)[0]
+    moment = _moments(net, AwaitingPartials)[0]
+    events: list[Any] = [
+        Received(stranger, partial),
+        Received(stranger, Refuse(1)),
+        Received(stranger, shadow),
+        PeerLost(stranger),
+        Authorised(Verdict.ALLOWED),
+        TimerFired("shadows"),
+    ]
+    for event in events:
+        assert RETRIEVAL.step(moment.ctx, moment.before, event) == Step(moment.before)
+    ctx, phase = _selected(net)
+    for event in (Received(stranger, partial), Received(stranger, shadow), TimerFired("more")):
+        assert RETRIEVAL.step(ctx, phase, event) == Step(phase)
+    lost = RETRIEVAL.step(ctx, phase, PeerLost(sorted(phase.before.round.waiting)[0]))
+    assert isinstance(lost.phase, AwaitingShadows)
+    assert lost.effects == ()
+
+
+def test_the_requester_is_the_one_the_credential_names(four: Stored) -> None:
+    net, record, document = four
+    other = SecretScalar.from_int(5)
+    outcome = try_retrieve(
+        net, record, document, credential=OnChainPublic(CONTRACT, other.public())
+    )
+    assert isinstance(outcome, Completed)
+    with pytest.raises(DecryptionError):
+        opened(outcome.result)
+    assert SHADOW_ON_CHAIN.requester == REQUESTER.public()
