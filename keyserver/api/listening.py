@@ -86,11 +86,12 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class _Server(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """uvicorn without its own handling of signals: the node's lifecycle has that."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
         yield
 
 
@@ -108,7 +109,7 @@ async def serve(app: Any, listener: socket.socket) -> None:
         loop="none",
         timeout_graceful_shutdown=STOP_S,
     )
-    server = _Server(config)
+    server = QuietServer(config)
     try:
         await server.serve(sockets=[listener])
     finally:

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import structlog
 
 from keyserver.crypto.randomness import RandomSource
+from keyserver.engine.credentials import CredentialSource, Opening
+from keyserver.engine.generated import GeneratedBoth
 from keyserver.engine.outcomes import DocumentInstalled, OutcomeListener, RecordInstalled
 from keyserver.engine.ports import (
     AccessPolicy,
@@ -36,7 +38,7 @@ from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
 from keyserver.model.node_set import NodeSet
-from keyserver.model.requests import AnyOperation, Credential, Operation, Request
+from keyserver.model.requests import AnyOperation, Request
 from keyserver.sessions.core import (
     Authorise,
     Authorised,
@@ -78,24 +80,7 @@ SETTLING_S = 5.0
 _SETTLED = frozenset({SessionKind.GENERATION, SessionKind.STORING})
 """What is reported to the caller only when this node has written it down, too."""
 
-_MADE_WITH_DOCUMENT = 1024
-"""Keys whose generating coordinator is remembered for the storing that follows (op 3)."""
-
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What a credential's proof is bound to."""
-
-    coordinator: NodeId
-    boot_nonce: Nonce32
-    counter: int
-    operation: AnyOperation
-
-
-CredentialSource = Callable[[Opening], Credential]
-"""Makes the credential of one session; an on-chain credential is the same for all."""
 
 
 class _OpeningMessage(Protocol):
@@ -141,7 +126,7 @@ class Driver:
         self._tasks: asyncio.TaskGroup | None = None
         self._links: LinkService | None = None
         self._started = asyncio.Event()
-        self._generated_by: dict[KeyId, NodeId] = {}
+        self._generated = GeneratedBoth()
 
     def serve_links(self, links: LinkService) -> None:
         """Say who answers link messages; once, before `run`."""
@@ -259,7 +244,7 @@ class Driver:
             key=state,
             policy=identity.policy(),
             now=self._ports.clock.unix(),
-            generated_by=self._generated_by.get(request.key_id),
+            generated_by=self._generated.by(request.key_id),
         )
 
     def _abandon(self, session: LiveSession) -> None:
@@ -460,7 +445,8 @@ class Driver:
     def _finish(self, session: LiveSession, outcome: Completed | Failed) -> None:
         if self._table.get(session.key) is not session:
             return
-        self._note_generation(session, outcome)
+        if session.runner is not None and isinstance(outcome, Completed):
+            self._generated.note(session.runner)
         self._remove(session)
         self._log(session, "session_ended", outcome=_name(outcome))
         self._observe(session, outcome)
@@ -472,21 +458,6 @@ class Driver:
                     session.result.set_exception(error)
         elif isinstance(outcome, Completed) and isinstance(outcome.result, ShadowReady):
             self._ports.outcomes.on_outcome(outcome.result)
-
-    def _note_generation(self, session: LiveSession, outcome: Completed | Failed) -> None:
-        """Remember who generated a key that a document key of its own making shall follow."""
-        runner = session.runner
-        if runner is None or isinstance(outcome, Failed):
-            return
-        request, ctx = runner.ctx.request, runner.ctx
-        if (ctx.kind, runner.role, request.operation_number) == (
-            SessionKind.GENERATION,
-            Role.PARTICIPANT,
-            Operation.GENERATE_BOTH,
-        ):
-            self._generated_by[request.key_id] = session.coordinator
-            if len(self._generated_by) > _MADE_WITH_DOCUMENT:
-                del self._generated_by[next(iter(self._generated_by))]
 
     def _remove(self, session: LiveSession) -> None:
         self._table.remove(session)

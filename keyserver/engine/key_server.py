@@ -12,7 +12,8 @@ from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.ecies import encrypt
 from keyserver.crypto.elgamal import encrypt_document_key
 from keyserver.crypto.randomness import RandomSource
-from keyserver.engine.driver import CredentialSource, Driver
+from keyserver.engine.credentials import CredentialSource, source_of
+from keyserver.engine.driver import Driver
 from keyserver.engine.ports import RecordStore
 from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
@@ -210,7 +211,9 @@ class KeyServer:
             if operation.threshold >= len(self._driver.node_set):
                 raise DeniedError("too few nodes for the threshold", "NotEnoughNodesForThreshold")
             try:
-                result = await self._driver.execute(GENERATION, operation, _of(credential), None)
+                result = await self._driver.execute(
+                    GENERATION, operation, source_of(credential), None
+                )
             except UnavailableError as error:
                 raise await self._generation_error(key_id, error) from error
         assert isinstance(result, CertifiedRecord)
@@ -250,7 +253,9 @@ class KeyServer:
             await self._driver.settle(SessionKind.STORING, key_id)
             target = replace(await self._storing_target(key_id), made_here=made_here)
             try:
-                result = await self._driver.execute(STORING, operation, _of(credential), target)
+                result = await self._driver.execute(
+                    STORING, operation, source_of(credential), target
+                )
             except UnavailableError as error:
                 raise await self._storing_error(key_id, error) from error
         assert isinstance(result, CertifiedDocumentKey)
@@ -282,7 +287,7 @@ class KeyServer:
         if document is None:
             raise DeniedError("no document key is stored", "DocumentKeyIsNotFound")
         target = RetrievalTarget(record, document, self._holders_in_order(record, state))
-        return await self._driver.execute(RETRIEVAL, operation, _of(credential), target)
+        return await self._driver.execute(RETRIEVAL, operation, source_of(credential), target)
 
     def _check_member(self) -> None:
         """A node outside its own node set is isolated: it serves nothing."""
@@ -342,11 +347,6 @@ def _check_author(certified: CertifiedRecord, requester: Address) -> None:
 
 def _duplicate() -> UnavailableError:
     return UnavailableError("a session for this key runs already", "DuplicateSessionId")
-
-
-def _of(credential: Credential | CredentialSource) -> CredentialSource:
-    """A credential that is the same for every session, or one made for each."""
-    return credential if callable(credential) else lambda _: credential
 
 
 def _shuffled(nodes: Sequence[NodeId], random: RandomSource) -> list[NodeId]:

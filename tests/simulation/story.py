@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -82,10 +82,11 @@ class Story:
         common = result.common_point
         return elgamal.recover_document_key(result.decrypted_secret, common, shadows)
 
-    def _nodes_in_turn(self) -> list[SimulatedNode]:
+    def _nodes_in_turn(self) -> Iterator[SimulatedNode]:
+        """Whoever is up when its turn comes."""
         nodes = self.cluster.nodes
-        turns = [nodes[turn % len(nodes)] for turn in range(ATTEMPTS)]
-        return [node for node in turns if node.is_up]
+        turns = (nodes[turn % len(nodes)] for turn in range(ATTEMPTS))
+        return (node for node in turns if node.is_up)
 
     async def _everywhere(self, holds: Callable[[KeyState], bool]) -> bool:
         states = [await node.store.load(self.key_id) for node in self.cluster.nodes if node.is_up]

@@ -1,0 +1,84 @@
+"""What every request to the client listener passes before it is parsed.
+
+Limits of the request's head (HTTP interface, section 2.1), the origin of web pages (section 8), and
+the headers that every response carries (sections 11 and 12).
+"""
+
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from keyserver.api.cors import Allowed, OriginPolicy
+
+MAX_REQUEST_LINE: Final = 8 * 1024
+"""Bytes of the request line."""
+
+MAX_HEADERS: Final = 64
+MAX_HEADER_BYTES: Final = 32 * 1024
+
+_ALWAYS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+class Guard:
+    """Wraps the application of the client listener."""
+
+    def __init__(self, app: ASGIApp, origins: OriginPolicy) -> None:
+        self._app = app
+        self._origins = origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what may not pass; hand on the rest."""
+        headers = Headers(scope=scope)
+        allowed = self._origins.judge(headers.get("origin"), headers.get("host"))
+        sending = _sending(send, allowed)
+        early = _early_answer(scope, headers, allowed)
+        await (early or self._app)(scope, receive, sending)
+
+
+def _early_answer(scope: Scope, headers: Headers, allowed: Allowed | None) -> Response | None:
+    too_large = head_fault(scope)
+    if too_large is not None:
+        return Response(status_code=too_large)
+    if allowed is None:
+        return Response(status_code=404)
+    if scope["method"] == "OPTIONS" and allowed.header is not None:
+        return _preflight(headers)
+    return None
+
+
+def head_fault(scope: Scope) -> int | None:
+    """The status for a request line or headers above the limits; `None` if they are within."""
+    target = len(scope["raw_path"]) + len(scope["query_string"]) + bool(scope["query_string"])
+    if len(scope["method"]) + target + len("  HTTP/1.1") > MAX_REQUEST_LINE:
+        return 414
+    headers = scope["headers"]
+    size = sum(len(name) + len(value) + len(": \r\n") for name, value in headers)
+    return 431 if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES else None
+
+
+def _preflight(headers: Headers) -> Response:
+    answer = {"Access-Control-Allow-Methods": "GET, POST"}
+    wanted = headers.get("access-control-request-headers")
+    if wanted is not None:
+        answer["Access-Control-Allow-Headers"] = wanted
+    return Response(status_code=204, headers=answer)
+
+
+def _sending(send: Send, allowed: Allowed | None) -> Send:
+    """Let every response carry what all have in common."""
+    more = list(_ALWAYS)
+    if allowed is not None and allowed.header is not None:
+        more.append((b"access-control-allow-origin", allowed.header.encode("latin-1")))
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *more]
+        await send(message)
+
+    return sending

@@ -1,0 +1,106 @@
+"""What the client listener and the JSON-RPC listener ask of the rest of the process."""
+
+from enum import Enum
+from typing import Protocol
+
+from keyserver.crypto.curve import Point, SecretScalar
+from keyserver.engine.credentials import CredentialSource
+from keyserver.model.identifiers import Address, KeyId
+from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
+from keyserver.model.requests import Credential
+from keyserver.sessions.core import Policy
+from keyserver.sessions.outcomes import ShadowResult
+
+
+class ClientOperations(Protocol):
+    """What clients may ask (`keyserver.engine.key_server.KeyServer`).
+
+    All methods raise `DeniedError` (final) or `UnavailableError`.
+    """
+
+    async def generate_server_key(
+        self, key_id: KeyId, threshold: int, credential: Credential | CredentialSource
+    ) -> CertifiedRecord:
+        """Have the nodes make a key."""
+        ...
+
+    async def generate_both(
+        self,
+        key_id: KeyId,
+        threshold: int,
+        credential: Credential | CredentialSource,
+        recipient: Point,
+    ) -> bytes:
+        """Make a key and a document key; the latter as an ECIES message to the recipient."""
+        ...
+
+    async def store_document_key(
+        self, key_id: KeyId, document: DocumentKey, credential: Credential | CredentialSource
+    ) -> CertifiedDocumentKey:
+        """Bind a document key to a server key."""
+        ...
+
+    async def check_storing(self, key_id: KeyId, requester: Address) -> None:
+        """Raise what storing would raise whatever the points."""
+        ...
+
+    async def retrieve_server_key(self, key_id: KeyId, requester: Address) -> CertifiedRecord:
+        """The key of an author."""
+        ...
+
+    async def retrieve_shadow(
+        self, key_id: KeyId, credential: Credential | CredentialSource
+    ) -> ShadowResult:
+        """A document key in shadow form."""
+        ...
+
+    async def retrieve_plain(
+        self, key_id: KeyId, credential: Credential | CredentialSource
+    ) -> bytes:
+        """A document key as an ECIES message to the requester."""
+        ...
+
+
+class Availability(Enum):
+    """Whether the node serves clients."""
+
+    OPEN = "open"
+    SEALED = "sealed"
+    STANDBY = "standby"
+
+
+class NodeState(Protocol):
+    """The node as the client listener sees it; asked anew for every request."""
+
+    @property
+    def availability(self) -> Availability:
+        """Whether it serves."""
+        ...
+
+    @property
+    def operations(self) -> ClientOperations:
+        """The engine; only asked for while the node is open."""
+        ...
+
+    @property
+    def policy(self) -> Policy:
+        """What the operator allows now."""
+        ...
+
+    @property
+    def chain_is_silent(self) -> bool:
+        """Whether permissions have to be asked of a chain that does not answer or is stale."""
+        ...
+
+
+class LockedKey(Protocol):
+    """A key file (`keyserver.app.accounts.KeyFile`)."""
+
+    @property
+    def address(self) -> Address:
+        """The account."""
+        ...
+
+    def open(self, password: str) -> SecretScalar | None:
+        """The key, `None` with a wrong password; slow. Raises `ConfigError` if damaged."""
+        ...

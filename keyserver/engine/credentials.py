@@ -1,0 +1,33 @@
+"""Credentials that are made for one session.
+
+A client's signature is shown to no other node: each session gets a proof of it, bound to the
+session and the request (engine design, section 6.1).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keyserver.model.identifiers import NodeId, Nonce32
+from keyserver.model.requests import AnyOperation, Credential
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a credential's proof is bound to."""
+
+    coordinator: NodeId
+    boot_nonce: Nonce32
+    counter: int
+    operation: AnyOperation
+
+
+CredentialSource = Callable[[Opening], Credential]
+"""Makes the credential of one session."""
+
+
+def source_of(credential: Credential | CredentialSource) -> CredentialSource:
+    """The source as it is; for a credential that is the same in every session, one that gives it.
+
+    On-chain credentials are of the second kind.
+    """
+    return credential if callable(credential) else lambda _: credential

@@ -1,0 +1,86 @@
+"""Client listeners on the nodes of a cluster in this process, and requests to them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from keyserver.api.cors import OriginPolicy
+from keyserver.api.listening import tcp_socket
+from keyserver.api.original import ClientDependencies, client_app
+from keyserver.api.ports import Availability, ClientOperations
+from keyserver.api.public_server import serve_public
+from keyserver.api.rate_limit import RateLimiter
+from keyserver.crypto.curve import SecretScalar, sign_digest
+from keyserver.crypto.randomness import SystemRandom
+from keyserver.model.node_set import NodeAddress
+from keyserver.sessions.core import Policy
+from keyserver.simulation.cluster import Cluster, SimulatedNode
+from keyserver.simulation.network import Faults
+
+FAST = Faults(least_delay_s=0.0, most_delay_s=0.0005)
+
+
+class SimulatedState:
+    """`NodeState` of a simulated node."""
+
+    def __init__(self, node: SimulatedNode) -> None:
+        self.node = node
+        self.availability = Availability.OPEN
+        self.chain_is_silent = False
+
+    @property
+    def operations(self) -> ClientOperations:
+        return self.node.api
+
+    @property
+    def policy(self) -> Policy:
+        return self.node.policy
+
+
+@dataclass
+class ClientNode:
+    """A node with its client listener."""
+
+    node: SimulatedNode
+    state: SimulatedState
+    address: NodeAddress
+
+
+@dataclass
+class ClientNetwork:
+    """All nodes of a cluster."""
+
+    cluster: Cluster
+    nodes: list[ClientNode]
+
+    def __getitem__(self, index: int) -> ClientNode:
+        return self.nodes[index % len(self.nodes)]
+
+
+@asynccontextmanager
+async def client_network(
+    nodes: int, *, seed: int = 1, cors: Sequence[str] = (), policy: Policy | None = None
+) -> AsyncIterator[ClientNetwork]:
+    """A cluster whose nodes serve clients on real sockets."""
+    async with Cluster(nodes, seed=seed, faults=FAST, policy=policy) as cluster:
+        made, servers = [], []
+        for node in cluster.nodes:
+            state = SimulatedState(node)
+            listener = tcp_socket("http_port", "127.0.0.1", 0)
+            needs = ClientDependencies(
+                state, SystemRandom(), OriginPolicy(cors), RateLimiter(0, lambda: 0.0)
+            )
+            made.append(ClientNode(node, state, NodeAddress(*listener.getsockname()[:2])))
+            servers.append(asyncio.ensure_future(serve_public(client_app(needs), listener)))
+        try:
+            yield ClientNetwork(cluster, made)
+        finally:
+            for server in servers:
+                server.cancel()
+            await asyncio.gather(*servers, return_exceptions=True)
+
+
+def sign_id(key: SecretScalar, key_id: bytes) -> str:
+    """What `secretstore_signRawHash` gives, without 0x."""
+    return sign_digest(key, key_id).hex()

@@ -1,0 +1,106 @@
+"""HTTP as bytes on a socket: sends exactly what it is told, returns exactly what comes."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from keyserver.model.node_set import NodeAddress
+
+ANSWER_S = 60
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One response."""
+
+    status: int
+    reason: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """A header by its lower-case name; `None` if it is not there."""
+        values = [value for key, value in self.headers if key.lower() == name]
+        assert len(values) <= 1, f"{name} stands there {len(values)} times"
+        return values[0] if values else None
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+def head(method: str, path: str, headers: Sequence[tuple[str, str]]) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+class Connection:
+    """A connection that stays open."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def to(cls, address: NodeAddress) -> "Connection":
+        return cls(*await asyncio.open_connection(address.host, address.port))
+
+    async def __aenter__(self) -> "Connection":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> Answer:
+        await self.send(head(method, path, [("Host", "node"), *headers]) + body)
+        return await self.answer()
+
+    async def answer(self) -> Answer:
+        async with asyncio.timeout(ANSWER_S):
+            return await self._answer()
+
+    async def _answer(self) -> Answer:
+        text = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = text.rstrip("\r\n").split("\r\n")
+        version, status, reason = first.split(" ", 2)
+        assert version == "HTTP/1.1"
+        headers = tuple((line.split(": ", 1)[0], line.split(": ", 1)[1]) for line in lines)
+        answer = Answer(int(status), reason, headers, b"")
+        length = answer.header("content-length")
+        if length is None:
+            assert answer.status == 204, "an answer without a length"
+            return answer
+        body = await self._reader.readexactly(int(length))
+        return Answer(answer.status, reason, headers, body)
+
+    async def is_closed_by_peer(self) -> bool:
+        async with asyncio.timeout(ANSWER_S):
+            try:
+                return await self._reader.read(1) == b""
+            except ConnectionResetError:
+                return True
+
+
+async def ask(
+    address: NodeAddress,
+    method: str,
+    path: str,
+    headers: Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+) -> Answer:
+    """One request on a connection of its own."""
+    async with await Connection.to(address) as connection:
+        return await connection.ask(method, path, headers, body)
