@@ -155,6 +155,13 @@ def check_unlock(config: Config, keystore: Keystore) -> None:
             raise ConfigError(f"No valid password to unlock account {shown}")
 
 
+def find_key_files(config: Config, address: Address) -> tuple[KeyFile, ...]:
+    """Return the key files of an account as they are now; those that do not parse are skipped."""
+    directories = _directories(config.parity.keys_path, config.parity.chain)
+    files = (file for directory in directories for file in _key_files(directory, []))
+    return tuple(file for file in files if file.address == address)
+
+
 def open_keystore(config: Config) -> tuple[Keystore, tuple[ConfigWarning, ...]]:
     """Read the keys directory and the password files."""
     warnings: list[ConfigWarning] = []

@@ -1,0 +1,184 @@
+"""The JSON-RPC listener: envelopes, batches and HTTP (section 1 of the module's description).
+
+Failed calls are answered with status 200, too: clients take any other status for a failure of the
+transport. Parameters never reach the log.
+"""
+
+import ipaddress
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from keyserver.api.bodies import BodyError, read_body
+from keyserver.api.cors import Allowed, OriginPolicy
+from keyserver.api.errors import JSON_TYPE
+from keyserver.api.guard import head_fault
+from keyserver.api.json_rpc_errors import (
+    RpcError,
+    internal_error,
+    invalid_request,
+    method_not_found,
+    parse_error,
+)
+from keyserver.api.json_rpc_methods import Method
+from keyserver.api.json_text import JsonError, read_json
+
+log = structlog.get_logger()
+
+_SILENCE: Final = object()
+"""The answer to a notification."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpcDependencies:
+    """What the JSON-RPC listener needs."""
+
+    methods: Mapping[str, Method]
+    origins: OriginPolicy
+    hosts: "HostPolicy"
+    max_payload: int
+    """Bytes of a request body."""
+
+
+class HostPolicy:
+    """The option `hosts`: which `Host` headers are served, against DNS rebinding."""
+
+    def __init__(self, entries: Sequence[str], interface: str) -> None:
+        """`"none"`: IP addresses and localhost, or all where `interface` is every address."""
+        named = {entry.lower() for entry in entries}
+        everywhere = ipaddress.ip_address(interface).is_unspecified
+        self._all = "all" in named or (named <= {"none"} and everywhere)
+        self._named = named - {"none", "all"}
+
+    def allows(self, host: str | None) -> bool:
+        """Whether a request with this header is served; one without it is."""
+        if host is None or self._all:
+            return True
+        text = host.lower()
+        name = text.rpartition(":")[0] if text.rpartition(":")[2].isdigit() else text
+        if name == "localhost" or {text, name} & self._named:
+            return True
+        try:
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True
+
+
+def json_rpc_app(needs: RpcDependencies) -> ASGIApp:
+    """The application of the JSON-RPC listener; the path does not matter."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        allowed = needs.origins.judge(headers.get("origin"), headers.get("host"))
+        response = _turned_away(scope, headers, allowed, needs.hosts)
+        if response is None:
+            response = await _respond(needs, headers, receive)
+        response.headers["Cache-Control"] = "no-store"
+        if allowed is not None and allowed.header is not None:
+            response.headers["Access-Control-Allow-Origin"] = allowed.header
+        await response(scope, receive, send)
+
+    return app
+
+
+def _turned_away(
+    scope: Scope, headers: Headers, allowed: Allowed | None, hosts: HostPolicy
+) -> Response | None:
+    too_large = head_fault(scope)
+    if too_large is not None:
+        return Response(status_code=too_large)
+    if allowed is None or not hosts.allows(headers.get("host")):
+        return Response(status_code=403)
+    match scope["method"]:
+        case "POST":
+            return None
+        case "OPTIONS":
+            return Response(headers=_preflight(headers))
+    return Response(status_code=405, headers={"Allow": "POST, OPTIONS"})
+
+
+def _preflight(headers: Headers) -> dict[str, str]:
+    wanted = headers.get("access-control-request-headers", "content-type")
+    return {
+        "Access-Control-Allow-Methods": "POST, OPTIONS",
+        "Access-Control-Allow-Headers": wanted,
+    }
+
+
+async def _respond(needs: RpcDependencies, headers: Headers, receive: Receive) -> Response:
+    declared = headers.get("content-length")
+    try:
+        body = await read_body(receive, needs.max_payload, declared=declared)
+    except BodyError as fault:
+        return Response(status_code=fault.status)
+    answer = await answer_text(needs.methods, body)
+    return Response(answer, headers={"Content-Type": JSON_TYPE} if answer else None)
+
+
+async def answer_text(methods: Mapping[str, Method], body: bytes) -> bytes:
+    """The body of the answer to a request or a batch; empty for notifications only."""
+    try:
+        request = read_json(body)
+    except JsonError:
+        return _encoded(_failure(parse_error(), None))
+    if not isinstance(request, list):
+        answer = await _answer(methods, request)
+        return b"" if answer is _SILENCE else _encoded(answer)
+    if not request:
+        return _encoded(_failure(invalid_request(), None))
+    answers = [await _answer(methods, each) for each in request]
+    spoken = [answer for answer in answers if answer is not _SILENCE]
+    return _encoded(spoken) if spoken else b""
+
+
+# Any: JSON, here and below.
+def _encoded(answer: Any) -> bytes:
+    return json.dumps(answer, separators=(",", ":")).encode() + b"\n"
+
+
+async def _answer(methods: Mapping[str, Method], request: Any) -> Any:
+    """The envelope that answers one request."""
+    if not isinstance(request, dict):
+        return _failure(invalid_request(), None)
+    id_ = request.get("id")
+    name, version = request.get("method"), request.get("jsonrpc", "2.0")
+    is_id = id_ is None or (isinstance(id_, str | int | float) and not isinstance(id_, bool))
+    if not is_id or not isinstance(name, str) or version != "2.0":
+        return _failure(invalid_request(), id_ if is_id else None)
+    try:
+        result = await _called(methods, name, request.get("params", []))
+    except RpcError as error:
+        answer = _failure(error, id_)
+    else:
+        answer = {"jsonrpc": "2.0", "result": result, "id": id_}
+    return answer if "id" in request else _SILENCE
+
+
+async def _called(methods: Mapping[str, Method], name: str, params: Any) -> Any:
+    method = methods.get(name)
+    if method is None:
+        raise method_not_found()
+    try:
+        result = await method(params)
+    except RpcError as error:
+        log.info("rpc_call", method=name, code=error.code, message=error.message)
+        raise
+    except Exception:
+        log.exception("rpc_call_failed", method=name)
+        raise internal_error() from None
+    log.info("rpc_call", method=name, code=0)
+    return result
+
+
+def _failure(error: RpcError, id_: Any) -> dict[str, Any]:
+    described: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.data is not None:
+        described["data"] = error.data
+    return {"jsonrpc": "2.0", "error": described, "id": id_}
