@@ -22,11 +22,13 @@ from keyserver.engine.ports import (
     NodeSets,
     RecordStore,
     SessionObserver,
+    TimerHandle,
     Transport,
     VoteConflictError,
 )
 from keyserver.engine.session_table import (
     MAX_WAITING_EVENTS,
+    Backlog,
     CounterWindow,
     LiveSession,
     SessionTable,
@@ -66,9 +68,6 @@ from keyserver.sessions.outcomes import ShadowReady
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS
 from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.wire import LINK_TYPES, message_type, pack
-
-QUEUE_LIMIT = 65_536
-"""Inputs that may wait for the consumer; a peer that would exceed it is disconnected."""
 
 log = structlog.get_logger()
 
@@ -125,7 +124,8 @@ class Driver:
         self._table = SessionTable()
         self._counters = CounterWindow()
         self._counter = 0
-        self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue(QUEUE_LIMIT)
+        self._backlog = Backlog()
+        self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self._tasks: asyncio.TaskGroup | None = None
         self._links: LinkService | None = None
         self._started = asyncio.Event()
@@ -244,14 +244,21 @@ class Driver:
         except CodecError as problem:
             log.warning("peer_sent_garbage", peer=peer, problem=str(problem))
             return False
-        return self._post(lambda: self._deliver(peer, sid, parsed))
-
-    def _post(self, act: Callable[[], None]) -> bool:
-        try:
-            self._inbox.put_nowait(act)
-        except asyncio.QueueFull:
+        size = len(message)
+        if not self._backlog.admit(peer, size):
+            log.warning("peer_overruns_its_queue", peer=peer)
             return False
+
+        def deliver() -> None:
+            self._backlog.done(peer, size)
+            self._deliver(peer, sid, parsed)
+
+        self._post(deliver)
         return True
+
+    def _post(self, act: Callable[[], None]) -> None:
+        """Queue what the consumer is to do; only what peers send is bounded, none of our own."""
+        self._inbox.put_nowait(act)
 
     def _lose(self, peer: NodeId) -> None:
         for session in self._table:
@@ -362,14 +369,19 @@ class Driver:
             self._post(lambda: self._feed(session, PeerLost(effect.to)))
 
     def _set_timer(self, session: LiveSession, name: str, seconds: float) -> None:
-        def fire() -> None:
-            session.timers.pop(name, None)
-            self._post(lambda: self._feed(session, TimerFired(name)))
-
         previous = session.timers.pop(name, None)
         if previous is not None:
             previous.cancel()
-        session.timers[name] = self._ports.clock.call_later(seconds, fire)
+        timer = self._ports.clock.call_later(
+            seconds, lambda: self._post(lambda: self._fire(session, name, timer))
+        )
+        session.timers[name] = timer
+
+    def _fire(self, session: LiveSession, name: str, timer: TimerHandle) -> None:
+        """Unless the timer was set anew, or the session ended, while it waited in the queue."""
+        if session.timers.get(name) is timer:
+            del session.timers[name]
+            self._feed(session, TimerFired(name))
 
     async def _authorise(self, session: LiveSession, effect: Authorise) -> None:
         verdict = await self._ports.access.authorise(
