@@ -108,6 +108,7 @@ class NodeProcess:
     def start(self) -> None:
         self.write_config()
         self.ready_file.unlink(missing_ok=True)
+        self.log_file.unlink(missing_ok=True)
         command = [sys.executable, "-m", "keyserver.cli", "run", "--config", str(self.config)]
         command += ["--ready-file", str(self.ready_file)]
         with self.log_file.open("ab") as log:
@@ -127,11 +128,16 @@ class NodeProcess:
 
         return wait_for(ready, timeout_s=READY_S, doing=f"start\n{self.log_tail()}")
 
-    def wait_exit(self) -> int:
+    def fails_to_start(self) -> tuple[int, str]:
+        """Start it and see it end by itself: the exit code, and what it printed but did not log."""
+        self.start()
         assert self.process is not None
         code = self.process.wait(READY_S)
         self.process = None
-        return code
+        printed = [
+            line for line in self.log_file.read_text().splitlines() if not line.startswith("{")
+        ]
+        return code, "\n".join(printed)
 
     def stop(self) -> tuple[int, float]:
         """SIGTERM; the exit code and the seconds it took."""
@@ -235,6 +241,13 @@ class Network:
             log_format="json",
         )
         node.set("misc", logging="keyserver=debug")
+
+    def fresh_node(self, number: int, directory: Path) -> NodeProcess:
+        """A member of the set, configured anew in an empty directory."""
+        member = self.nodes[number]
+        fresh = NodeProcess(directory / "fresh", member.secret, member.port, {})
+        self.configure(fresh, confirmations=0)
+        return fresh
 
     @property
     def service(self) -> Address:
