@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -19,7 +19,7 @@ from eth_account import Account
 from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from keyserver.client.deployment import DeployedContracts, deploy_contracts
-from keyserver.client.deployment_plan import DeploymentPlan, PlannedNode
+from keyserver.client.deployment_plan import DeploymentPlan, Permission, PlannedNode
 from keyserver.crypto.curve import SecretScalar
 from keyserver.devnet.local_chain import DEVELOPMENT_PRIVATE_KEYS, LocalChain, start_embedded
 from keyserver.evm.abi import ContractAbi
@@ -192,7 +192,7 @@ class Network:
         *,
         confirmations: int = 0,
         block_time_s: float | None = 0.5,
-        overrides: Mapping[str, Mapping[str, object]] | None = None,
+        permission: Permission = Permission.ONCE_TRANSFERABLE,
     ) -> "Network":
         secrets = [SecretScalar(bytes([0x41 + number]) * 32) for number in range(nodes)]
         ports = [free_port() for _ in secrets]
@@ -204,7 +204,7 @@ class Network:
             log_path=directory / "chain.log",
         )
         try:
-            deployed = asyncio.run(_deploy(chain.rpc_url, secrets, ports))
+            deployed = asyncio.run(_deploy(chain.rpc_url, secrets, ports, permission))
         except BaseException:
             chain.stop()
             raise
@@ -215,8 +215,6 @@ class Network:
         network = cls(chain, deployed, made)
         for node in made:
             network.configure(node, confirmations)
-            for section, values in (overrides or {}).items():
-                node.set(section, **values)
         return network
 
     def configure(self, node: NodeProcess, confirmations: int) -> None:
@@ -328,15 +326,16 @@ class Network:
 
 
 async def _deploy(
-    url: str, secrets: Sequence[SecretScalar], ports: Sequence[int]
+    url: str, secrets: Sequence[SecretScalar], ports: Sequence[int], permission: Permission
 ) -> DeployedContracts:
     nodes = tuple(
         PlannedNode(NodeId.of(secret.public()), f"127.0.0.1:{port}")
         for secret, port in zip(secrets, ports, strict=True)
     )
+    plan = DeploymentPlan(nodes, permission=permission)
     provider = AsyncHTTPProvider(url)
     try:
         account = Account.from_key(DEVELOPMENT_PRIVATE_KEYS[0])
-        return await deploy_contracts(AsyncWeb3(provider), account, DeploymentPlan(nodes))
+        return await deploy_contracts(AsyncWeb3(provider), account, plan)
     finally:
         await provider.disconnect()
