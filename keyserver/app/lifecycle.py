@@ -19,7 +19,7 @@ from keyserver.app.clock import SystemClock
 from keyserver.app.compose import Node, compose
 from keyserver.app.config import Loaded
 from keyserver.app.logging import log_config_warnings
-from keyserver.app.operator_listener import open_operator_socket, write_operator_file
+from keyserver.app.operator_listener import OperatorListener, operator_listener
 from keyserver.app.store import opened_store
 from keyserver.app.view import OperatorView
 from keyserver.crypto.randomness import SystemRandom
@@ -60,16 +60,15 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> None:
     random, clock = SystemRandom(), SystemClock()
     async with opened_store(loaded, key.node_id, random=random, clock=clock) as store:
         node = compose(loaded, key, store, clock=clock, random=random)
-        view = OperatorView(node, (*loaded.warnings, *key.warnings))
-        listener = open_operator_socket(loaded.config)
-        url = write_operator_file(loaded.config.secretstore.path, listener, node.me)
-        operator = Part("operator listener", lambda: serve(operator_app(view), listener))
-        ready = tell_ready(node, view, url, announce)
-        try:
-            await run_parts([*parts_of(node), operator], _stop_signal(), ready)
-        finally:
-            if node.chain is not None:
-                await node.chain.reading.client.close()
+        with operator_listener(loaded.config, node.me) as listener:
+            view = OperatorView(node, (*loaded.warnings, *key.warnings))
+            parts = [*parts_of(node), operator_part(view, listener)]
+            try:
+                ready = tell_ready(node, view, listener.url, announce)
+                await run_parts(parts, _stop_signal(), ready)
+            finally:
+                if node.chain is not None:
+                    await node.chain.reading.client.close()
     log.info("node_stopped")
 
 
@@ -91,6 +90,12 @@ def parts_of(node: Node) -> list[Part]:
         *parts,
         Part("outcomes", work.recorder.run),
     ]
+
+
+def operator_part(view: OperatorView, listener: OperatorListener) -> Part:
+    """The operator listener; the last to stop, so that a stop can be watched."""
+    app = operator_app(view)
+    return Part("operator listener", lambda: serve(app, listener.socket, listener.tls))
 
 
 async def run_parts(

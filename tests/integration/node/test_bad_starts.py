@@ -3,8 +3,6 @@
 import socket
 from pathlib import Path
 
-import pytest
-
 from keyserver.crypto.curve import SecretScalar
 from tests.integration.node.network import NodeProcess
 
@@ -51,12 +49,18 @@ def test_a_busy_operator_port_that_was_asked_for(node: NodeProcess) -> None:
         check(node.fails_to_start(), USAGE, "operator_listen", f"127.0.0.1:{port}")
 
 
-@pytest.mark.parametrize("tls", [False, True])
-def test_an_operator_listener_that_others_reach(node: NodeProcess, tls: bool) -> None:
+def test_an_operator_listener_that_others_reach(node: NodeProcess) -> None:
     node.set("keyserver", operator_listen="0.0.0.0:0")
-    if tls:
-        node.set("keyserver", tls_cert="/tmp/cert.pem", tls_key="/tmp/key.pem")
-    check(node.fails_to_start(), USAGE, "operator_listen", "0.0.0.0", "other machines")
+    check(node.fails_to_start(), USAGE, "operator_listen", "0.0.0.0", "without encryption")
+
+
+def test_certificates_that_cannot_be_used(node: NodeProcess) -> None:
+    node.set("keyserver", operator_listen="0.0.0.0:0")
+    node.set("keyserver", tls_cert="/nowhere/cert.pem", tls_key="/nowhere/key.pem")
+    check(node.fails_to_start(), USAGE, "tls_cert", "/nowhere/cert.pem", "No such file")
+    broken = private(node.directory / "broken.pem", "no certificate")
+    node.set("keyserver", tls_cert=str(broken), tls_key=str(broken))
+    check(node.fails_to_start(), USAGE, "tls_cert", str(broken))
 
 
 def test_an_operator_socket_that_is_a_file(node: NodeProcess) -> None:

@@ -18,6 +18,7 @@ from tests.integration.node.network import (
     free_port,
     http_get,
     wait_for,
+    write_certificate,
 )
 
 
@@ -113,9 +114,37 @@ def test_operator_on_a_unix_socket(node: NodeProcess) -> None:
     node.wait_ready()
     assert cli("status", "--url", f"unix:{path}")[0] == 0
     node.stop()
+    assert not path.exists()
     code, _, err = cli("status", "--path", str(node.data))
     assert code == 3
-    assert "no answer from the node at unix:" in err
+    assert "operator.json is not there: no node runs" in err
+
+
+def test_a_killed_node_is_told_from_one_that_never_was(node: NodeProcess) -> None:
+    node.start()
+    node.wait_ready()
+    node.kill()
+    code, _, err = cli("status", "--path", str(node.data))
+    assert code == 3
+    assert "no answer from the node at http://127.0.0.1:" in err
+    assert "Traceback" not in err
+
+
+def test_operator_listener_with_a_certificate(node: NodeProcess) -> None:
+    certificate, key = node.directory / "cert.pem", node.directory / "key.pem"
+    node.directory.mkdir()
+    write_certificate(certificate, key)
+    listen = {"operator_listen": "0.0.0.0:0", "tls_cert": str(certificate), "tls_key": str(key)}
+    node.set("keyserver", **listen)
+    node.start()
+    url = node.wait_ready()["operator"]
+    assert url.startswith("https://")
+    code, out, err = cli("status", "--path", str(node.data), "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["node_id"] == f"0x{node.id.hex()}"
+    code, _, err = cli("status", "--url", url)  # nobody else vouches for this certificate
+    assert code == 3
+    assert "certificate" in err
 
 
 def test_operator_takes_a_free_port_when_the_usual_one_is_taken(node: NodeProcess) -> None:
