@@ -6,7 +6,8 @@ One task group owns every long task. If one of them ends, the node stops and say
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 STOP_WITHIN_S: Final = 4.5
 """How long a stop may take before the process ends as it is; everything durable is on disk."""
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 Announce = Callable[[Mapping[str, object]], None]
 """Is told once that the node is ready: where it listens and who it is."""
@@ -64,8 +67,8 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> None:
             view = OperatorView(node, (*loaded.warnings, *key.warnings))
             parts = [*parts_of(node), operator_part(view, listener)]
             try:
-                ready = tell_ready(node, view, listener.url, announce)
-                await run_parts(parts, _stop_signal(), ready)
+                with _stop_signal() as stop:
+                    await run_parts(parts, stop, tell_ready(node, view, listener.url, announce))
             finally:
                 if node.chain is not None:
                     await node.chain.reading.client.close()
@@ -112,10 +115,10 @@ async def run_parts(
             waiting = group.create_task(beside)
             await stop.wait()
             log.info("node_stopping")
-            asyncio.get_running_loop().call_later(STOP_WITHIN_S, _give_up)
-            for task in (waiting, *tasks):
-                task.cancel()
-                await asyncio.wait([task])
+            with _deadline():
+                for task in (waiting, *tasks):
+                    task.cancel()
+                    await asyncio.wait([task])
     except BaseExceptionGroup as group_error:
         raise first_cause(group_error) from group_error
 
@@ -139,17 +142,32 @@ def first_cause(error: BaseException) -> BaseException:
     return error
 
 
+@contextmanager
+def _deadline() -> Iterator[None]:
+    """End the process if what is inside takes too long."""
+    timer = asyncio.get_running_loop().call_later(STOP_WITHIN_S, _give_up)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _give_up() -> None:
     log.error("stop_overdue", after_s=STOP_WITHIN_S)
     os._exit(1)
 
 
-def _stop_signal() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+@contextmanager
+def _stop_signal() -> Iterator[asyncio.Event]:
+    """An event that is set when the process is asked to end."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
-    return stop
+    try:
+        yield stop
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
 
 
 # --- being ready ------------------------------------------------------------------------------
