@@ -36,7 +36,8 @@ contract PermissioningRegistry is Ownable, ACLStorage, IERC165 {
     function permission(bytes32 document, address[] calldata _users) external returns (bool) {
         address admin = _entries[document].admin;
         if (admin == address(0)) {
-            _entries[document].admin = msg.sender;
+            // Whatever the owner did before there was an admin, a document starts unexposed.
+            _entries[document] = Entry(msg.sender, false, _entries[document].list);
         } else if (msg.sender != admin && msg.sender != owner()) {
             revert NotAdmin();
         }

@@ -99,12 +99,12 @@ abstract contract DocumentKeyShadowRetrieval is
         bytes calldata shadow
     ) external {
         _isPoint(decryptedSecret);
-        if (shadow.length == 0 || shadow.length > MAX_SHADOW_BYTES) revert InvalidShadow();
         bytes32 key = _keyOf(serverKeyId, requester);
         Box memory box = _queue.box(key);
         if (box.position == 0) return;
         Seat memory seat = _seatOf(msg.sender);
         if (box.stage == COMMON) revert CommonStageOpen();
+        if (shadow.length == 0 || shadow.length > MAX_SHADOW_BYTES) revert InvalidShadow();
         _refreshPersonal(serverKeyId, box, seat);
         _requireParticipant(participants, seat, box.threshold);
         uint160 pair = uint160(uint256(keccak256(abi.encodePacked(participants, decryptedSecret))));

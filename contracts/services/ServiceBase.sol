@@ -15,9 +15,10 @@ struct Seat {
 
 /// What all services share: who is a key server, what each has earned, how long requests live.
 ///
-/// Fees are credited at once, but booked as sums per list of key servers and divided when somebody
-/// drains. A set contract without `KeyServerLists` cannot tell later who was a member: with such a
-/// one every key server is credited by itself.
+/// Fees are credited at once. Under the first set contract they are booked as sums per list of key
+/// servers and divided when somebody drains. A set contract without `KeyServerLists` cannot tell
+/// later who was a member, and one that the owner chose later must have no say in what was earned
+/// before: with such a one every key server is credited by itself.
 abstract contract ServiceBase is Owned {
     event KeyServerSetChanged(address indexed old, address indexed current);
     event RequestLifetimeChanged(uint256 blocks);
@@ -65,9 +66,10 @@ abstract contract ServiceBase is Owned {
     Ledger private _openLedger;
     mapping(uint256 number => Ledger) private _closedLedgers;
     mapping(address keyServer => Account) private _accounts;
-    mapping(uint256 version => address keyServerSet) private _setOfVersion;
+    address private immutable _firstSet;
 
     constructor(address keyServerSetAddressInit) {
+        _firstSet = keyServerSetAddressInit;
         _useSet(keyServerSetAddressInit, 1);
         _set.lifetimeBlocks = uint32(DEFAULT_LIFETIME_BLOCKS);
         // Written here, so that the first client does not pay for a fresh slot.
@@ -150,7 +152,9 @@ abstract contract ServiceBase is Owned {
     function _collectFee() internal returns (uint256 count) {
         SetReference memory set = _set;
         if (set.draining) revert Reentered();
-        if (!set.keepsLists) return _creditEach(KeyServerSet(set.keyServerSet));
+        if (!set.keepsLists || set.keyServerSet != _firstSet) {
+            return _creditEach(KeyServerSet(set.keyServerSet));
+        }
         uint256 list;
         (list, count) = KeyServerLists(set.keyServerSet).getCurrentList();
         if (count == 0) revert NoKeyServers();
@@ -176,7 +180,6 @@ abstract contract ServiceBase is Owned {
         _set.keyServerSet = keyServerSet;
         _set.version = uint8(version);
         _set.keepsLists = answered && answer.length == 64;
-        _setOfVersion[version] = keyServerSet;
     }
 
     function _epochOfList(uint256 version, uint256 list, uint256 count) private pure returns (uint40) {
@@ -234,9 +237,9 @@ abstract contract ServiceBase is Owned {
 
     function _partOf(Ledger memory ledger, address keyServer) private view returns (uint256) {
         if (ledger.share == 0 && ledger.remainder == 0) return 0;
-        KeyServerLists keyServers = KeyServerLists(_setOfVersion[ledger.epoch >> 32]);
         uint256 count = ledger.epoch & 0x1ff;
-        uint256 place = keyServers.getPlace(ledger.epoch >> 9 & 0x7fffff, keyServer);
+        uint256 list = ledger.epoch >> 9 & 0x7fffff;
+        uint256 place = KeyServerLists(_firstSet).getPlace(list, keyServer);
         if (place == 0 || place > count) return 0;
         return place == count ? uint256(ledger.share) + ledger.remainder : ledger.share;
     }

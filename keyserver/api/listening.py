@@ -3,9 +3,11 @@
 import errno
 import os
 import socket
+import ssl
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +19,14 @@ STOP_S: Final = 1
 """Seconds that requests under way get when the listener closes."""
 
 BACKLOG: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """What a listener needs for encryption, in PEM."""
+
+    certificate: Path
+    key: Path
 
 
 class AddressTakenError(ConfigError):
@@ -78,12 +88,24 @@ def _remove_dead(name: str, path: Path) -> None:
     raise AddressTakenError(f"{name}: another process listens on {path}")
 
 
-def url_of(listener: socket.socket) -> str:
-    """`http://HOST:PORT` or `unix:PATH`."""
+def check_tls(name: str, tls: TlsFiles) -> None:
+    """Load certificate and key once; raises `ConfigError` naming the options `name`."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
+    except ssl.SSLError as error:
+        reason = (error.reason or str(error)).lower().replace("_", " ")
+        raise ConfigError(f"{name}: {tls.certificate} and {tls.key}: {reason}") from None
+    except OSError as error:
+        raise ConfigError(f"{name}: {tls.certificate} or {tls.key}: {error.strerror}") from None
+
+
+def url_of(listener: socket.socket, *, is_encrypted: bool) -> str:
+    """`http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`."""
     if listener.family == socket.AF_UNIX:
         return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if is_encrypted else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class QuietServer(uvicorn.Server):
@@ -96,7 +118,7 @@ class QuietServer(uvicorn.Server):
 
 
 # Any: an ASGI application is whatever its framework makes.
-async def serve(app: Any, listener: socket.socket) -> None:
+async def serve(app: Any, listener: socket.socket, tls: TlsFiles | None) -> None:
     """Serve an application on a listening socket until cancelled; closes the socket."""
     config = uvicorn.Config(
         app,
@@ -108,6 +130,8 @@ async def serve(app: Any, listener: socket.socket) -> None:
         http="h11",
         loop="none",
         timeout_graceful_shutdown=STOP_S,
+        ssl_certfile=None if tls is None else tls.certificate,
+        ssl_keyfile=None if tls is None else tls.key,
     )
     server = QuietServer(config)
     try:

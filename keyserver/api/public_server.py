@@ -8,9 +8,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
 
 import h11
@@ -19,7 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from keyserver.api.guard import MAX_HEADER_BYTES, MAX_REQUEST_LINE
-from keyserver.api.listening import STOP_S, QuietServer
+from keyserver.api.listening import STOP_S, QuietServer, TlsFiles
 
 HEAD_S: Final = 20.0
 """How long a client may take from the first byte of a request's head to its last."""
@@ -33,20 +31,12 @@ MAX_SURPLUS: Final = 1 << 20
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files of the listener's certificate."""
-
-    certificate: Path
-    key: Path
-
-
 # Any: an ASGI application is whatever its framework makes.
 async def serve_public(
     app: Any,
     listener: socket.socket,
     *,
-    tls: Tls | None = None,
+    tls: TlsFiles | None = None,
     trusted_proxies: Sequence[str] = (),
 ) -> None:
     """Serve an application on a listening socket until cancelled; closes the socket.

@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from keyserver.app.accounts import NodeKey
 from keyserver.app.clock import SystemClock
+from keyserver.app.compose_chain import (
+    ChainReading,
+    ChainSide,
+    compose_reading,
+    compose_work,
+)
 from keyserver.app.config import Config, Loaded, NoContract, configured_nodes
 from keyserver.app.config.effective import keys_needing_chain
 from keyserver.app.late_binding import LateOutcomes
@@ -32,17 +37,6 @@ from keyserver.model.requests import Operation
 from keyserver.net.mesh import Mesh
 from keyserver.net.node_key import LocalNodeKey
 from keyserver.sessions.core import Policy
-
-if TYPE_CHECKING:
-    from keyserver.app.compose_chain import ChainReading, ChainWork
-
-
-@dataclass(frozen=True)
-class ChainSide:
-    """Both halves of what a node does with the chain."""
-
-    reading: "ChainReading"
-    work: "ChainWork"
 
 
 @dataclass(frozen=True)
@@ -73,21 +67,14 @@ def compose(
     boot_nonce = Nonce32(random.bytes(32))
     static_sets = _static_sets(config, me)
     reading = _chain_reading(config, me, static_sets, clock)
-    node_sets: NodeSets = static_sets or NoNodeSets(config.keyserver.chain_id or 0)
-    access: AccessPolicy = AccessWithoutChain(
-        open_to_all=config.secretstore.acl_contract == NoContract()
-    )
-    if reading is not None:
-        node_sets, access = reading.node_sets, reading.access
+    node_sets = static_sets or _node_sets(config, reading)
     metrics, outcomes = Metrics(), LateOutcomes()
     mesh = _mesh(config, key, node_sets, boot_nonce=boot_nonce, clock=clock, random=random)
-    identity = Identity(
-        me, LocalSigner(key.secret), boot_nonce, random, policy_source(config, node_sets, reading)
-    )
-    observer = SessionCounter(metrics)
+    policy = PolicySource(config, node_sets, reading)
+    identity = Identity(me, LocalSigner(key.secret), boot_nonce, random, policy)
+    access, observer = _access(config, reading), SessionCounter(metrics)
     ports = Ports(mesh, store.records, access, node_sets, clock, outcomes, observer)
-    driver = Driver(identity, ports)
-    catalogue = Catalogue(identity, ports)
+    driver, catalogue = Driver(identity, ports), Catalogue(identity, ports)
     driver.serve_links(catalogue)
     key_server = KeyServer(driver, store.records, catalogue, random)
     chain = _chain_side(config, key, reading, key_server, store, clock)
@@ -119,28 +106,22 @@ def follows_chain(config: Config) -> bool:
 
 def _chain_reading(
     config: Config, me: NodeId, static_sets: StaticNodeSets | None, clock: SystemClock
-) -> "ChainReading | None":
+) -> ChainReading | None:
     if not follows_chain(config) or not config.keyserver.rpc_endpoints:
         return None
-    # Only here: web3 behind it takes half a second and 20 MB, which other nodes should not pay.
-    from keyserver.app.compose_chain import compose_reading
-
     return compose_reading(config, me=me, static_sets=static_sets, clock=clock)
 
 
 def _chain_side(
     config: Config,
     key: NodeKey,
-    reading: "ChainReading | None",
+    reading: ChainReading | None,
     key_server: KeyServer,
     store: Store,
     clock: SystemClock,
 ) -> ChainSide | None:
     if reading is None:
         return None
-    # Only here: as above.
-    from keyserver.app.compose_chain import compose_work
-
     work = compose_work(
         config,
         reading=reading,
@@ -153,17 +134,20 @@ def _chain_side(
     return ChainSide(reading, work)
 
 
-def policy_source(
-    config: Config, node_sets: NodeSets, reading: "ChainReading | None"
-) -> "PolicySource":
-    """What the operator allows, which follows the service contracts while the node runs."""
-    return PolicySource(config, node_sets, reading)
+def _node_sets(config: Config, reading: ChainReading | None) -> NodeSets:
+    return NoNodeSets(config.keyserver.chain_id or 0) if reading is None else reading.node_sets
+
+
+def _access(config: Config, reading: ChainReading | None) -> AccessPolicy:
+    if reading is not None:
+        return reading.access
+    return AccessWithoutChain(open_to_all=config.secretstore.acl_contract == NoContract())
 
 
 class PolicySource:
-    """Makes the policy of a session that opens now."""
+    """What the operator allows, following the service contracts while the node runs."""
 
-    def __init__(self, config: Config, node_sets: NodeSets, reading: "ChainReading | None") -> None:
+    def __init__(self, config: Config, node_sets: NodeSets, reading: ChainReading | None) -> None:
         own = config.keyserver
         quorum = own.generation_quorum
         self._max_faulty = own.max_faulty

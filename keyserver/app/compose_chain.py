@@ -1,4 +1,4 @@
-"""The part of a node that deals with the chain; imported only by nodes that have one."""
+"""The composition root's part that deals with the chain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,6 +89,14 @@ class ChainWork:
     recorder: OutcomeRecorder
     sender: Sender
     watcher: Watcher
+
+
+@dataclass(frozen=True)
+class ChainSide:
+    """Both halves of what a node does with the chain."""
+
+    reading: ChainReading
+    work: ChainWork
 
 
 def compose_reading(

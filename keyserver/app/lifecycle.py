@@ -6,7 +6,8 @@ One task group owns every long task. If one of them ends, the node stops and say
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from keyserver.app.clock import SystemClock
 from keyserver.app.compose import Node, compose
 from keyserver.app.config import Loaded
 from keyserver.app.logging import log_config_warnings
-from keyserver.app.operator_listener import open_operator_socket, write_operator_file
+from keyserver.app.operator_listener import OperatorListener, operator_listener
 from keyserver.app.store import opened_store
 from keyserver.app.view import OperatorView
 from keyserver.crypto.randomness import SystemRandom
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 STOP_WITHIN_S: Final = 4.5
 """How long a stop may take before the process ends as it is; everything durable is on disk."""
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 Announce = Callable[[Mapping[str, object]], None]
 """Is told once that the node is ready: where it listens and who it is."""
@@ -60,16 +63,15 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> None:
     random, clock = SystemRandom(), SystemClock()
     async with opened_store(loaded, key.node_id, random=random, clock=clock) as store:
         node = compose(loaded, key, store, clock=clock, random=random)
-        view = OperatorView(node, (*loaded.warnings, *key.warnings))
-        listener = open_operator_socket(loaded.config)
-        url = write_operator_file(loaded.config.secretstore.path, listener, node.me)
-        operator = Part("operator listener", lambda: serve(operator_app(view), listener))
-        ready = tell_ready(node, view, url, announce)
-        try:
-            await run_parts([*parts_of(node), operator], _stop_signal(), ready)
-        finally:
-            if node.chain is not None:
-                await node.chain.reading.client.close()
+        with operator_listener(loaded.config, node.me) as listener:
+            view = OperatorView(node, (*loaded.warnings, *key.warnings))
+            parts = [*parts_of(node), operator_part(view, listener)]
+            try:
+                with _stop_signal() as stop:
+                    await run_parts(parts, stop, tell_ready(node, view, listener.url, announce))
+            finally:
+                if node.chain is not None:
+                    await node.chain.reading.client.close()
     log.info("node_stopped")
 
 
@@ -93,6 +95,12 @@ def parts_of(node: Node) -> list[Part]:
     ]
 
 
+def operator_part(view: OperatorView, listener: OperatorListener) -> Part:
+    """The operator listener; the last to stop, so that a stop can be watched."""
+    app = operator_app(view)
+    return Part("operator listener", lambda: serve(app, listener.socket, listener.tls))
+
+
 async def run_parts(
     parts: Sequence[Part], stop: asyncio.Event, beside: Coroutine[Any, Any, None]
 ) -> None:
@@ -107,10 +115,10 @@ async def run_parts(
             waiting = group.create_task(beside)
             await stop.wait()
             log.info("node_stopping")
-            asyncio.get_running_loop().call_later(STOP_WITHIN_S, _give_up)
-            for task in (waiting, *tasks):
-                task.cancel()
-                await asyncio.wait([task])
+            with _deadline():
+                for task in (waiting, *tasks):
+                    task.cancel()
+                    await asyncio.wait([task])
     except BaseExceptionGroup as group_error:
         raise first_cause(group_error) from group_error
 
@@ -134,17 +142,32 @@ def first_cause(error: BaseException) -> BaseException:
     return error
 
 
+@contextmanager
+def _deadline() -> Iterator[None]:
+    """End the process if what is inside takes too long."""
+    timer = asyncio.get_running_loop().call_later(STOP_WITHIN_S, _give_up)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _give_up() -> None:
     log.error("stop_overdue", after_s=STOP_WITHIN_S)
     os._exit(1)
 
 
-def _stop_signal() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+@contextmanager
+def _stop_signal() -> Iterator[asyncio.Event]:
+    """An event that is set when the process is asked to end."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
-    return stop
+    try:
+        yield stop
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
 
 
 # --- being ready ------------------------------------------------------------------------------

@@ -3,13 +3,22 @@
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from keyserver.api.listening import AddressTakenError, tcp_socket, unix_socket, url_of
+from keyserver.api.listening import (
+    AddressTakenError,
+    TlsFiles,
+    check_tls,
+    tcp_socket,
+    unix_socket,
+    url_of,
+)
 from keyserver.app.config import Config, HostPort, UnixSocket, operator_address
 from keyserver.errors import ConfigError
 from keyserver.model.identifiers import NodeId
@@ -20,26 +29,53 @@ FILE_NAME: Final = "operator.json"
 log = structlog.get_logger(__name__)
 
 
-def open_operator_socket(config: Config) -> socket.socket:
-    """Listen where the configuration says; a free port where it says nothing and that is taken.
+@dataclass(frozen=True, slots=True)
+class OperatorListener:
+    """An open listener."""
 
-    Raises `ConfigError`, also for an address that other machines reach: there is no encryption.
+    socket: socket.socket
+    tls: TlsFiles | None
+    url: str
+
+
+@contextmanager
+def operator_listener(config: Config, me: NodeId) -> Iterator[OperatorListener]:
+    """Listen, and tell where in `operator.json`, which is gone when the node is.
+
+    Where the configuration says nothing and the usual port is taken, a free one is used. Raises
+    `ConfigError`, also for an address that other machines reach if there is no certificate.
     """
+    listener, tls = _open(config)
+    url = url_of(listener, is_encrypted=tls is not None)
+    file = config.secretstore.path / FILE_NAME
+    facts = {"url": url, "pid": os.getpid(), "node_id": f"0x{me.hex()}"}
+    if tls is not None:
+        facts["tls_cert"] = str(tls.certificate.absolute())
+    try:
+        write_json_file(file, facts)
+        log.info("operator_listening", url=url)
+        yield OperatorListener(listener, tls, url)
+    finally:
+        listener.close()
+        file.unlink(missing_ok=True)
+        if url.startswith("unix:"):
+            Path(url.removeprefix("unix:")).unlink(missing_ok=True)
+
+
+def _open(config: Config) -> tuple[socket.socket, TlsFiles | None]:
     match operator_address(config):
         case None:
             raise ConfigError(f"{OPTION}: there is no listener without a key server")
         case UnixSocket(path):
-            return unix_socket(OPTION, path)
-        case HostPort() as address:
-            return _tcp(config, address)
+            return unix_socket(OPTION, path.absolute()), None
+        case HostPort() as address if address.is_loopback:
+            return _loopback(config, address), None
+        case HostPort(host, port) as address:
+            tls = _tls(config, address)
+            return tcp_socket(OPTION, host, port), tls
 
 
-def _tcp(config: Config, address: HostPort) -> socket.socket:
-    if not address.is_loopback:
-        raise ConfigError(
-            f"{OPTION}: {address} can be reached from other machines; this listener takes only a "
-            "loopback address or unix:PATH as yet"
-        )
+def _loopback(config: Config, address: HostPort) -> socket.socket:
     try:
         return tcp_socket(OPTION, address.host, address.port)
     except AddressTakenError:
@@ -49,13 +85,16 @@ def _tcp(config: Config, address: HostPort) -> socket.socket:
     return tcp_socket(OPTION, address.host, 0)
 
 
-def write_operator_file(directory: Path, listener: socket.socket, me: NodeId) -> str:
-    """Tell where the listener is, in `operator.json`; returns its URL. Raises `ConfigError`."""
-    url = url_of(listener)
-    facts = {"url": url, "pid": os.getpid(), "node_id": f"0x{me.hex()}"}
-    write_json_file(directory / FILE_NAME, facts)
-    log.info("operator_listening", url=url)
-    return url
+def _tls(config: Config, address: HostPort) -> TlsFiles:
+    certificate, key = config.keyserver.tls_cert, config.keyserver.tls_key
+    if certificate is None or key is None:
+        raise ConfigError(
+            f"{OPTION}: {address} can be reached from other machines without encryption (use a "
+            "loopback address, unix:PATH, or tls_cert and tls_key)"
+        )
+    tls = TlsFiles(certificate, key)
+    check_tls("[keyserver] tls_cert, tls_key", tls)
+    return tls
 
 
 def write_json_file(path: Path, facts: Mapping[str, object]) -> None:

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from keyserver.api.facts import (
     ChainFacts,
@@ -16,21 +16,20 @@ from keyserver.api.facts import (
     TaskFacts,
     Trouble,
 )
-from keyserver.app.compose import ChainSide, Node, follows_chain
+from keyserver.app.compose import Node, follows_chain
+from keyserver.app.compose_chain import ChainSide
 from keyserver.app.config import ConfigWarning
 from keyserver.app.health import Condition, troubles_of, warnings_of
 from keyserver.app.key_facts import key_facts
 from keyserver.app.work_facts import task_facts
 from keyserver.chain.client import ContractCall, Returned
+from keyserver.chain.name_registry import ContractDirectory
 from keyserver.chain.ports import ChainView
 from keyserver.errors import ChainError, StorageError
 from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.services.fees import BALANCE, NO_KEY, balance_of
 from keyserver.storage.counting import WorkCounts, count_keys, count_work
 from keyserver.tasks.model import SeenRequest, Sighting, TaskKey, TaskKind
-
-if TYPE_CHECKING:
-    from keyserver.chain.name_registry import ContractDirectory
 
 BALANCE_AGE_S: Final = 60.0
 """How old a balance may be that metrics show: they must not cost a call each time."""
@@ -124,7 +123,7 @@ class OperatorView:
             least_balance=self._node.config.keyserver.min_balance,
         )
 
-    def _directory(self) -> "ContractDirectory | None":
+    def _directory(self) -> ContractDirectory | None:
         return None if self._node.chain is None else self._node.chain.reading.directory
 
     async def _chain_facts(self, chain: ChainSide) -> ChainFacts:

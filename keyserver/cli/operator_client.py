@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,20 +41,25 @@ class _UnixConnection(http.client.HTTPConnection):
 class OperatorClient:
     """One node's operator listener."""
 
-    def __init__(self, url: str) -> None:
-        """`url`: `http://HOST:PORT` or `unix:PATH`; raises `CommandError` for another."""
+    def __init__(self, url: str, *, certificate: Path | None = None) -> None:
+        """`url`: `http(s)://HOST:PORT` or `unix:PATH`; raises `CommandError` for another.
+
+        `certificate`: the one that the node shows; without it, one that this machine trusts.
+        """
         self.url = url
+        self._certificate = certificate
         if url.startswith("unix:"):
             self._address = ""
             self._path = url.removeprefix("unix:")
             return
         parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.netloc:
+        if parts.scheme not in ("http", "https") or not parts.netloc:
             raise CommandError(
-                f"--url: {url} is neither http://HOST:PORT nor unix:PATH", exit_code=USAGE
+                f"--url: {url} is neither http(s)://HOST:PORT nor unix:PATH", exit_code=USAGE
             )
         self._address = parts.netloc
         self._path = ""
+        self._is_encrypted = parts.scheme == "https"
 
     def get(self, path: str) -> Any:
         """The body of a successful answer; raises `CommandError`."""
@@ -65,11 +71,7 @@ class OperatorClient:
 
     def ask(self, method: str, path: str) -> Answer:
         """Any answer; raises `CommandError` (unreachable) without one."""
-        connection = (
-            _UnixConnection(self._path)
-            if self._path
-            else http.client.HTTPConnection(self._address, timeout=TIMEOUT_S)
-        )
+        connection = self._connection()
         try:
             connection.request(method, path)
             response = connection.getresponse()
@@ -83,6 +85,16 @@ class OperatorClient:
             ) from None
         finally:
             connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._path:
+            return _UnixConnection(self._path)
+        if not self._is_encrypted:
+            return http.client.HTTPConnection(self._address, timeout=TIMEOUT_S)
+        context = ssl.create_default_context(cafile=self._certificate)
+        # A certificate from the node's own file is the name; listeners have addresses only.
+        context.check_hostname = self._certificate is None
+        return http.client.HTTPSConnection(self._address, timeout=TIMEOUT_S, context=context)
 
     def _successful(self, answer: Answer) -> Any:
         if answer.status < 400:
@@ -99,16 +111,17 @@ def find_operator(url: str | None, path: Path | None, config: Path | None) -> Op
         return OperatorClient(url)
     file = (path if path is not None else _data_directory(config)) / FILE_NAME
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))["url"]
+        found = json.loads(file.read_text(encoding="utf-8"))
+        certificate = Path(found["tls_cert"]) if "tls_cert" in found else None
+        return OperatorClient(found["url"], certificate=certificate)
     except FileNotFoundError:
         raise CommandError(
-            f"{file} is not there: no node has been started with this data directory",
+            f"{file} is not there: no node runs with this data directory",
             hint="Name the node with --config FILE, --path DIR or --url URL.",
             exit_code=UNREACHABLE,
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CommandError(f"{file} cannot be used: {error}", exit_code=USAGE) from None
-    return OperatorClient(found)
 
 
 def _data_directory(config: Path | None) -> Path:

@@ -7,7 +7,6 @@ only the later effects of that session wait.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -25,14 +24,17 @@ from keyserver.engine.ports import (
     NodeSets,
     RecordStore,
     SessionObserver,
+    TimerHandle,
     Transport,
     VoteConflictError,
 )
 from keyserver.engine.session_table import (
     MAX_WAITING_EVENTS,
+    Backlog,
     CounterWindow,
     LiveSession,
     SessionTable,
+    end_of,
 )
 from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError
@@ -70,12 +72,6 @@ from keyserver.sessions.outcomes import ShadowReady
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS
 from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.wire import LINK_TYPES, message_type, pack
-
-QUEUE_LIMIT = 65_536
-"""Inputs that may wait for the consumer; a peer that would exceed it is disconnected."""
-
-SETTLING_S = 5.0
-"""Longest wait for this node's own part of a session that is about to end."""
 
 _SETTLED = frozenset({SessionKind.GENERATION, SessionKind.STORING})
 """What is reported to the caller only when this node has written it down, too."""
@@ -122,7 +118,8 @@ class Driver:
         self._table = SessionTable()
         self._counters = CounterWindow()
         self._counter = 0
-        self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue(QUEUE_LIMIT)
+        self._backlog = Backlog()
+        self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self._tasks: asyncio.TaskGroup | None = None
         self._links: LinkService | None = None
         self._started = asyncio.Event()
@@ -157,8 +154,8 @@ class Driver:
         return self._table.participant(kind, key_id) is not None
 
     async def settle(self, kind: SessionKind, key_id: KeyId) -> None:
-        """Wait for the end of a participant's part of such a session, `SETTLING_S` at most."""
-        await _end_of(self._table.participant(kind, key_id))
+        """Wait, not for long, for the end of a participant's part of such a session."""
+        await end_of(self._table.participant(kind, key_id))
 
     @property
     def open_sessions(self) -> int:
@@ -197,7 +194,8 @@ class Driver:
         request = Request.of(operation, credential(opening))
         sid = session_id(session_type.kind, me, boot_nonce, self._counter, request.hash)
         ctx = self._context(sid, session_type.kind, me, boot_nonce, self._counter, request, state)
-        session = self._session(sid, Role.COORDINATOR, me, session_type.kind, operation.key_id)
+        subject, now = (session_type.kind, operation.key_id), self._ports.clock.monotonic()
+        session = LiveSession((sid, Role.COORDINATOR), me, now, subject=subject)
         session.runner = Runner(session_type, replace(ctx, avoided=avoided), Role.COORDINATOR)
         session.result = asyncio.get_running_loop().create_future()
         self._table.add(session)
@@ -209,14 +207,8 @@ class Driver:
             if self._table.get(session.key) is session:
                 self._abandon(session)
         if session_type.kind in _SETTLED:
-            await _end_of(self._table.get((sid, Role.PARTICIPANT)))
+            await end_of(self._table.get((sid, Role.PARTICIPANT)))
         return result
-
-    def _session(
-        self, sid: SessionId, role: Role, coordinator: NodeId, kind: SessionKind, key_id: KeyId
-    ) -> LiveSession:
-        now = self._ports.clock.monotonic()
-        return LiveSession((sid, role), coordinator, now, subject=(kind, key_id))
 
     def _context(
         self,
@@ -274,14 +266,21 @@ class Driver:
         except CodecError as problem:
             log.warning("peer_sent_garbage", peer=peer, problem=str(problem))
             return False
-        return self._post(lambda: self._deliver(peer, sid, parsed))
-
-    def _post(self, act: Callable[[], None]) -> bool:
-        try:
-            self._inbox.put_nowait(act)
-        except asyncio.QueueFull:
+        size = len(message)
+        if not self._backlog.admit(peer, size):
+            log.warning("peer_overruns_its_queue", peer=peer)
             return False
+
+        def deliver() -> None:
+            self._backlog.done(peer, size)
+            self._deliver(peer, sid, parsed)
+
+        self._post(deliver)
         return True
+
+    def _post(self, act: Callable[[], None]) -> None:
+        """Queue what the consumer is to do; only what peers send is bounded, none of our own."""
+        self._inbox.put_nowait(act)
 
     def _lose(self, peer: NodeId) -> None:
         for session in self._table:
@@ -311,8 +310,9 @@ class Driver:
         if sid != expected or not self._counters.use(sender, boot_nonce, counter):
             log.warning("session_opening_refused", peer=sender, session=sid)
             return
-        kind, key_id = session_type.kind, request.key_id
-        session = self._session(sid, Role.PARTICIPANT, sender, kind, key_id)
+        kind, now = session_type.kind, self._ports.clock.monotonic()
+        subject = (kind, request.key_id)
+        session = LiveSession((sid, Role.PARTICIPANT), sender, now, subject=subject)
         if self._table.is_full_for(sender):
             self._send(session, Send(sender, Refuse(Refusal.BUSY)))
             return
@@ -395,14 +395,19 @@ class Driver:
             self._post(lambda: self._feed(session, PeerLost(effect.to)))
 
     def _set_timer(self, session: LiveSession, name: str, seconds: float) -> None:
-        def fire() -> None:
-            session.timers.pop(name, None)
-            self._post(lambda: self._feed(session, TimerFired(name)))
-
         previous = session.timers.pop(name, None)
         if previous is not None:
             previous.cancel()
-        session.timers[name] = self._ports.clock.call_later(seconds, fire)
+        timer = self._ports.clock.call_later(
+            seconds, lambda: self._post(lambda: self._fire(session, name, timer))
+        )
+        session.timers[name] = timer
+
+    def _fire(self, session: LiveSession, name: str, timer: TimerHandle) -> None:
+        """Unless the timer was set anew, or the session ended, while it waited in the queue."""
+        if session.timers.get(name) is timer:
+            del session.timers[name]
+            self._feed(session, TimerFired(name))
 
     async def _authorise(self, session: LiveSession, effect: Authorise) -> None:
         verdict = await self._ports.access.authorise(
@@ -490,14 +495,6 @@ class Driver:
             work.close()
             raise RuntimeError("the driver does not run")
         self._tasks.create_task(work)
-
-
-async def _end_of(part: LiveSession | None) -> None:
-    """Wait until this node is done with its part of a session, `SETTLING_S` at most."""
-    if part is not None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SETTLING_S):
-                await part.ended.wait()
 
 
 def _name(outcome: Completed | Failed) -> str:

@@ -237,8 +237,8 @@ class Recovery:
     async def _answered(self, subject: Subject, peers: int) -> None:
         """Nobody knew the decision, or the case would be over by now."""
         case = self._cases.get(subject)
-        if case is not None:
-            case.asked = peers + 1 >= case.ballot.quorum
+        if case is not None and peers + 1 >= case.ballot.quorum:
+            case.asked = True
             await self._look_at(case)
 
     async def _on_holding(self, peer: NodeId, subject: Subject, held: HeldRecord) -> None:
@@ -364,7 +364,7 @@ class Recovery:
                 case Enter(round_):
                     if self._now() >= case.not_before:
                         await self._enter(case, round_)
-                        if cause is not None:
+                        if cause is not None and case.ballot.round >= round_:
                             self._post(lambda: self._on_vote(*cause))
                 case Decided():
                     await self._decided(case, effect)

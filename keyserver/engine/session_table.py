@@ -1,6 +1,7 @@
 """All live sessions of this node, and which openings it lets in (engine design, 5.5 and 16)."""
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,12 @@ from keyserver.sessions.runner import Role, Runner
 MAX_SESSIONS_PER_PEER = 256
 """A peer may keep so many sessions open here; further ones are refused as BUSY."""
 
+MAX_QUEUED_MESSAGES = 1024
+"""So many messages of a peer may wait for the driver; one that sends more is disconnected."""
+
+MAX_QUEUED_BYTES = 64 * 2**20
+"""The same in bytes."""
+
 MAX_WAITING_EVENTS = 256
 """Messages kept for a session whose record is still being loaded."""
 
@@ -23,6 +30,9 @@ COUNTER_WINDOW = 4096
 Holders that are asked later than others (engine design, section 9) get their opening after
 younger sessions have been opened; each counter is accepted once all the same.
 """
+
+SETTLING_S = 5.0
+"""Longest wait for this node's own part of a session that is about to end."""
 
 SessionKey = tuple[SessionId, Role]
 
@@ -46,6 +56,14 @@ class LiveSession:
     """What kind of session about which key."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the session is over."""
+
+
+async def end_of(session: LiveSession | None) -> None:
+    """Wait until a session is over, `SETTLING_S` at most."""
+    if session is not None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLING_S):
+                await session.ended.wait()
 
 
 class SessionTable:
@@ -103,7 +121,36 @@ class CounterWindow:
         if counter in used or counter <= highest - COUNTER_WINDOW:
             return False
         used.add(counter)
-        if counter > highest:
-            used -= {old for old in used if old <= counter - COUNTER_WINDOW}
-            self._seen[peer] = (boot_nonce, counter, used)
+        highest = max(highest, counter)
+        if len(used) > 2 * COUNTER_WINDOW:
+            used = {recent for recent in used if recent > highest - COUNTER_WINDOW}
+        self._seen[peer] = (boot_nonce, highest, used)
         return True
+
+    def remembered(self, peer: NodeId) -> int:
+        """How many counters of a peer are kept, at most twice the window."""
+        return len(self._seen[peer][2]) if peer in self._seen else 0
+
+
+class Backlog:
+    """How much of each peer waits for the driver."""
+
+    def __init__(self) -> None:
+        self._messages: Counter[NodeId] = Counter()
+        self._bytes: Counter[NodeId] = Counter()
+
+    def admit(self, peer: NodeId, size: int) -> bool:
+        """Take note of a message of `size` bytes; false if the peer has too much waiting."""
+        if (
+            self._messages[peer] >= MAX_QUEUED_MESSAGES
+            or self._bytes[peer] + size > MAX_QUEUED_BYTES
+        ):
+            return False
+        self._messages[peer] += 1
+        self._bytes[peer] += size
+        return True
+
+    def done(self, peer: NodeId, size: int) -> None:
+        """A message has been worked off."""
+        self._messages[peer] -= 1
+        self._bytes[peer] -= size

@@ -5,7 +5,7 @@ the requester the permission) is left to an `Authorise` effect; everything else 
 """
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, assert_never
 
 from keyserver.crypto.credentials import bound_context, credential_statement, legacy_context
 from keyserver.crypto.curve import ORDER, Point
@@ -71,8 +71,7 @@ def authenticate(ctx: Context) -> Authentic:
     except CodecError as problem:
         raise Refused(Refusal.BAD, str(problem)) from problem
     check_policy(request.operation_number, credential, ctx.policy)
-    recipient = _recipient(ctx, credential)
-    requester = _requester(credential, recipient)
+    requester, recipient = _who_asks(ctx, credential)
     generators = ctx.policy.generators
     if isinstance(operation, GenerateServerKey) and generators and requester not in generators:
         raise Refused(Refusal.DENIED, "this account may not generate keys here")
@@ -94,37 +93,40 @@ def check_policy(operation: int, credential: Credential, policy: Policy) -> None
                 raise Refused(Refusal.BAD, "the operation cannot be asked for on chain")
             if (credential.contract, operation) not in policy.service_contracts:
                 raise Refused(Refusal.BAD, "the contract is not one this node serves")
-        case NodeCredential():
-            raise Refused(Refusal.BAD, "the operation needs a requester")
+        case _:
+            pass
 
 
-def _recipient(ctx: Context, credential: Credential) -> Point | None:
-    request = ctx.request
+def _who_asks(ctx: Context, credential: Credential) -> tuple[Address, Point | None]:
+    """The requester's account, and its public key where the credential shows one."""
     match credential:
         case LegacyCredential():
             _check_key_id(ctx)
             context = legacy_context(**opening_fields(ctx))
-            _check_possession(context, request.key_id, credential)
-            return credential.requester
+            _check_possession(context, ctx.request.key_id, credential)
+            return _account_of(credential.requester), credential.requester
         case BoundCredential():
-            if not ctx.now <= credential.not_after <= ctx.now + MAX_BOUND_LIFETIME_S:
-                raise Refused(Refusal.BAD, "the credential has expired or lives too long")
-            bound = bound_digest(request, credential.not_after, credential.nonce, ctx.policy)
-            context = bound_context(**opening_fields(ctx), digest=bound)
-            _check_possession(context, bound, credential)
-            return credential.requester
+            _check_bound(ctx, credential)
+            return _account_of(credential.requester), credential.requester
         case OnChainPublic():
-            return credential.requester
-        case OnChainAddress() | NodeCredential():
-            return None
+            return _account_of(credential.requester), credential.requester
+        case OnChainAddress():
+            return credential.requester, None
+        case NodeCredential():
+            raise Refused(Refusal.BAD, "the operation needs a requester")
+    assert_never(credential)
 
 
-def _requester(credential: Credential, recipient: Point | None) -> Address:
-    if isinstance(credential, OnChainAddress):
-        return credential.requester
-    if recipient is None:
-        raise Refused(Refusal.BAD, "nobody asks")
-    return Address(keccak256(recipient.raw64)[12:])
+def _account_of(public: Point) -> Address:
+    return Address(keccak256(public.raw64)[12:])
+
+
+def _check_bound(ctx: Context, credential: BoundCredential) -> None:
+    if not ctx.now <= credential.not_after <= ctx.now + MAX_BOUND_LIFETIME_S:
+        raise Refused(Refusal.BAD, "the credential has expired or lives too long")
+    bound = bound_digest(ctx.request, credential.not_after, credential.nonce, ctx.policy)
+    context = bound_context(**opening_fields(ctx), digest=bound)
+    _check_possession(context, bound, credential)
 
 
 def _check_key_id(ctx: Context) -> None:

@@ -147,12 +147,13 @@ class Runner:
 
 
 def _error_of(refused: Refused) -> SessionError:
-    if refused.code in {Refusal.TEMPORARY, Refusal.BUSY, Refusal.STALE, Refusal.EXCLUSIVE}:
-        return UnavailableError(str(refused))
-    return DeniedError(str(refused), _NAME_OF_REFUSAL[refused.code])
+    if refused.code is Refusal.EXCLUSIVE:
+        return UnavailableError(str(refused), "ExclusiveSessionActive")
+    final = _FINAL.get(refused.code)
+    return UnavailableError(str(refused)) if final is None else DeniedError(str(refused), final)
 
 
-_NAME_OF_REFUSAL = {
+_FINAL = {
     Refusal.DENIED: "AccessDenied",
     Refusal.NOT_FOUND: "ServerKeyIsNotFound",
     Refusal.NO_DOCUMENT: "DocumentKeyIsNotFound",

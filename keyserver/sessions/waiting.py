@@ -1,5 +1,7 @@
 """What a participant makes of the chain's answer."""
 
+from typing import assert_never
+
 from keyserver.sessions.core import Refusal, Refused, Verdict
 
 
@@ -12,3 +14,4 @@ def verdict_refusal(verdict: Verdict) -> Refused | None:
             return Refused(Refusal.DENIED, "the chain does not permit the request")
         case Verdict.UNAVAILABLE:
             return Refused(Refusal.TEMPORARY, "the chain cannot be asked, or does not show it yet")
+    assert_never(verdict)

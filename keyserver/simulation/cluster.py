@@ -4,9 +4,10 @@ Everything random comes from one seed; a run is replayed by its seed.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any, TypeVar
 
 from keyserver.crypto.curve import SecretScalar, sign_digest
 from keyserver.crypto.randomness import SeededRandom
@@ -22,8 +23,14 @@ from keyserver.simulation.clock import VirtualClock
 from keyserver.simulation.network import Faults, Network, SimulatedTransport
 from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
 
+T = TypeVar("T")
+
 CONTRACT = Address(b"\x5e" * 20)
 """The service contract of every simulated request."""
+
+
+class CrashedError(Exception):
+    """The process that was asked is not there any more."""
 
 
 class KeySigner:
@@ -94,6 +101,7 @@ class SimulatedNode:
         self._signer = KeySigner(secret)
         self._boots = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._callers: set[asyncio.Future[Any]] = set()
         self.key_server: KeyServer | None = None
 
     @property
@@ -107,6 +115,24 @@ class SimulatedNode:
         if self.key_server is None:
             raise RuntimeError("the node is down")
         return self.key_server
+
+    async def call(self, work: Callable[[KeyServer], Coroutine[Any, Any, T]]) -> T:
+        """Use the engine as a caller inside the process: it dies with it.
+
+        Raises `CrashedError` if the node is down or goes down meanwhile.
+        """
+        if self.key_server is None:
+            raise CrashedError
+        task = asyncio.ensure_future(work(self.key_server))
+        self._callers.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task in self._callers:
+                raise
+            raise CrashedError from None
+        finally:
+            self._callers.discard(task)
 
     def boot(self) -> None:
         """Start the process: a new boot nonce, nothing in memory."""
@@ -133,9 +159,10 @@ class SimulatedNode:
         """Stop at once: what is not on disk is gone."""
         self._world.network.detach(self.id)
         self.key_server = None
-        for task in self._tasks:
+        callers, self._callers = self._callers, set()
+        for task in (*self._tasks, *callers):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *callers, return_exceptions=True)
         self._tasks = []
 
 

@@ -5,6 +5,8 @@ The node of a range starts the sessions of its ids; when a request stays unanswe
 nodes in order may start it too, one more with every interval.
 """
 
+from collections.abc import Container
+
 from keyserver.crypto.hashing import keccak256
 from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.node_set import KEY_SPACE, NodeSet
@@ -37,6 +39,21 @@ def may_start_from(
     """
     turn = turn_of(node, node_set, key_id)
     return None if turn is None else first_seen + interval * turn
+
+
+def turn_among(
+    node: NodeId, node_set: NodeSet, key_id: KeyId, present: Container[NodeId]
+) -> int | None:
+    """As `turn_of`, but nodes that are not `present` have no turn.
+
+    For sessions that may run twice without harm: a dead starter then costs no time, and two nodes
+    that see different peers may both start.
+    """
+    turn = turn_of(node, node_set, key_id)
+    if turn is None:
+        return None
+    earlier = (turn_of(other, node_set, key_id) for other in node_set.nodes if other in present)
+    return sum(other is not None and other < turn for other in earlier)
 
 
 def hopeless_from(node_set: NodeSet, first_seen: int, interval: int) -> int:

@@ -49,6 +49,29 @@ def set_of_one(chain: Chain, member: str) -> str:
     return deploy(chain, f"{code}6060{ZERO}{RETURN}")
 
 
+def set_that_knows_everybody(chain: Chain, member: str) -> str:
+    """A set with the one list `[member]`, that later claims everybody had been that member."""
+    words = (b"\x20".rjust(32, b"\0"), b"\x01".rjust(32, b"\0"), bytes.fromhex(member[2:]))
+    stores = [f"{push(word)}{push(bytes([32 * i]))}{MSTORE}" for i, word in enumerate(words)]
+    code = f"{ZERO}3560e01c{push(selector('getCurrentKeyServers()'))}{EQ}60FF{JUMPI}"
+    code += f"{ONE}{ZERO}{MSTORE}{ONE}6020{MSTORE}6040{ZERO}{RETURN}"
+    members = f"{len(code) // 2:02x}"
+    code += f"{JUMPDEST}{''.join(stores)}6060{ZERO}{RETURN}"
+    return deploy(chain, code.replace("60FF", "60" + members))
+
+
+def set_that_forgets(chain: Chain, member: str) -> str:
+    """A set with the one list `[member]`, that answers nothing about its past."""
+    known = set_that_knows_everybody(chain, member)
+    code = f"{ZERO}3560e01c{push(selector('getPlace(uint256,address)'))}{EQ}60FF{JUMPI}"
+    code += f"{CALLDATASIZE}{ZERO}{ZERO}{CALLDATACOPY}6060{ZERO}{CALLDATASIZE}{ZERO}"
+    code += f"{push(bytes.fromhex(known[2:]))}{GAS}{STATICCALL}50"
+    code += f"{RETURNDATASIZE}{ZERO}{ZERO}{RETURNDATACOPY}{RETURNDATASIZE}{ZERO}{RETURN}"
+    fail = f"{len(code) // 2:02x}"
+    code += f"{JUMPDEST}{ZERO}{ZERO}{REVERT}"
+    return deploy(chain, code.replace("60FF", "60" + fail))
+
+
 def wallet(chain: Chain, service: str) -> str:
     """A contract that can drain, and tries to drain once more while it is being paid.
 

@@ -106,6 +106,36 @@ def test_balances_survive_another_set_contract(world: World) -> None:
     assert balances(contract, A) == [0]
 
 
+def test_a_later_set_contract_cannot_give_away_what_was_earned_before(world: World) -> None:
+    contract = world.service(RETRIEVAL)
+    pay(contract, 5 * ETHER, serial := [0])
+    member = key_of(STRANGER).address
+    liar = bytecode.set_that_knows_everybody(world.chain, member)
+    contract.send("setKeyServerSetAddress", liar)
+    pay(contract, ETHER, serial)
+
+    contract.send("drain", sender=STRANGER)
+    assert contract.revert_reason("drain", sender=CLIENT) == "NothingToDrain"
+    for server in SERVERS:
+        assert contract.send("drain", sender=server).events[0].args[1] == ETHER
+    assert world.chain.balance(contract.address) == 0
+
+
+def test_a_later_set_contract_cannot_keep_back_what_was_earned_before(world: World) -> None:
+    contract = world.service(RETRIEVAL)
+    pay(contract, 5 * ETHER, serial := [0])
+    member = key_of(STRANGER).address
+    contract.send("setKeyServerSetAddress", bytecode.set_that_forgets(world.chain, member))
+    pay(contract, ETHER, serial)
+    contract.send("setKeyServerSetAddress", world.key_servers.address)
+    pay(contract, 5 * ETHER, serial)
+
+    for server in SERVERS:
+        assert contract.send("drain", sender=server).events[0].args[1] == 2 * ETHER
+    contract.send("drain", sender=STRANGER)
+    assert world.chain.balance(contract.address) == 0
+
+
 def random_step(rng: random.Random, members: list[int], key_servers: Contract) -> None:
     """Add or remove one server of the new set."""
     outside = [s for s in (*SERVERS, NEWCOMER) if s not in members]

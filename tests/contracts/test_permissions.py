@@ -117,6 +117,15 @@ def test_the_first_caller_is_admin(chain: Chain) -> None:
     assert not may(contract, ALICE_ADDRESS)
 
 
+def test_a_document_starts_unexposed(chain: Chain) -> None:
+    contract = chain.deploy("PermissioningRegistry")
+    contract.send("setExposed", DOCUMENT, True, sender=OWNER)
+    contract.send("permission", DOCUMENT, [BOB_ADDRESS], sender=ALICE)
+
+    assert contract.call("permissions", DOCUMENT) == [ALICE_ADDRESS, False]
+    assert not may(contract, STRANGER_ADDRESS)
+
+
 @pytest.mark.parametrize("sender", [ALICE, OWNER])
 def test_admin_and_owner_edit(registry: Contract, sender: int) -> None:
     registry.send("permission", DOCUMENT, [STRANGER_ADDRESS], sender=sender)

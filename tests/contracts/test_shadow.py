@@ -178,7 +178,7 @@ def test_all_participants_publish_and_it_is_done(personal: Contract) -> None:
             ("DocumentKeyPersonalRetrieved", (KEY, REQUESTER, POINT, shadow))
         ]
     assert pending(personal) == 0
-    assert answer(personal, A) == []
+    assert answer(personal, A) == answer(personal, A, shadow=b"") == []
 
 
 def test_no_personal_answer_before_the_common_stage_is_done(contract: Contract) -> None:

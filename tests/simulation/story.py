@@ -15,7 +15,7 @@ from keyserver.model.keys import DocumentKey, KeyShare
 from keyserver.model.requests import OnChainAddress, OnChainPublic
 from keyserver.sessions.core import DeniedError, KeyState, UnavailableError
 from keyserver.sessions.outcomes import ShadowResult
-from keyserver.simulation.cluster import CONTRACT, Cluster, SimulatedNode
+from keyserver.simulation.cluster import CONTRACT, Cluster, CrashedError, SimulatedNode
 
 ATTEMPTS = 40
 PAUSE_S = 30.0
@@ -42,10 +42,12 @@ class Story:
         await self.retrieve()
 
     async def generate(self) -> None:
+        credential = OnChainAddress(CONTRACT, self.author)
         for node in self._nodes_in_turn():
-            credential = OnChainAddress(CONTRACT, self.author)
-            with contextlib.suppress(UnavailableError, DeniedError):
-                await node.api.generate_server_key(self.key_id, self.threshold, credential)
+            with contextlib.suppress(UnavailableError, DeniedError, CrashedError):
+                await node.call(
+                    lambda api: api.generate_server_key(self.key_id, self.threshold, credential)
+                )
             if await self._everywhere(lambda state: state.active is not None):
                 return
             await asyncio.sleep(PAUSE_S)
@@ -55,21 +57,23 @@ class Story:
         public = await self._public()
         encrypted = elgamal.encrypt_document_key(public, self.document_key, self.random)
         document = DocumentKey(encrypted.common, encrypted.encrypted)
+        credential = OnChainAddress(CONTRACT, self.author)
         for node in self._nodes_in_turn():
-            credential = OnChainAddress(CONTRACT, self.author)
-            with contextlib.suppress(UnavailableError, DeniedError):
-                await node.api.store_document_key(self.key_id, document, credential)
+            with contextlib.suppress(UnavailableError, DeniedError, CrashedError):
+                await node.call(
+                    lambda api: api.store_document_key(self.key_id, document, credential)
+                )
             if await self._everywhere(lambda state: state.document is not None):
                 return
             await asyncio.sleep(PAUSE_S)
         raise AssertionError("the document key was never stored")
 
     async def retrieve(self) -> None:
+        credential = OnChainPublic(CONTRACT, self.requester.public())
         for node in self._nodes_in_turn():
-            credential = OnChainPublic(CONTRACT, self.requester.public())
             try:
-                result = await node.api.retrieve_shadow(self.key_id, credential)
-            except UnavailableError:
+                result = await node.call(lambda api: api.retrieve_shadow(self.key_id, credential))
+            except (UnavailableError, CrashedError):
                 await asyncio.sleep(PAUSE_S)
                 continue
             assert self.opened(result) == self.document_key
@@ -83,14 +87,13 @@ class Story:
         return elgamal.recover_document_key(result.decrypted_secret, common, shadows)
 
     def _nodes_in_turn(self) -> Iterator[SimulatedNode]:
-        """Whoever is up when its turn comes."""
         nodes = self.cluster.nodes
-        turns = (nodes[turn % len(nodes)] for turn in range(ATTEMPTS))
-        return (node for node in turns if node.is_up)
+        for turn in range(ATTEMPTS):
+            yield nodes[turn % len(nodes)]
 
     async def _everywhere(self, holds: Callable[[KeyState], bool]) -> bool:
         states = [await node.store.load(self.key_id) for node in self.cluster.nodes if node.is_up]
-        return all(holds(state) for state in states)
+        return bool(states) and all(holds(state) for state in states)
 
     async def _public(self) -> Point:
         states = [await node.store.load(self.key_id) for node in self.cluster.nodes]

@@ -26,7 +26,10 @@ from keyserver.tasks.ports import (
     ReadAt,
     WaitUntil,
 )
-from keyserver.tasks.responsibility import may_start_from
+from keyserver.tasks.responsibility import turn_among
+
+STARTER_CHECK_BLOCKS = 3
+"""How often a node that waits for another one's decryption looks whether that one is there."""
 
 
 class CommonHandler:
@@ -91,13 +94,13 @@ class PersonalHandler:
             return await self._answer(task, decode(ShadowReady, task.result))
         tools, key = self._tools, task.key
         node_set = tools.node_sets.snapshot.current
-        start = may_start_from(
-            tools.me, node_set, key.key_id, task.first_seen.block, tools.interval
-        )
-        if start is None:
+        turn = turn_among(tools.me, node_set, key.key_id, tools.key_server.connected)
+        if turn is None:
             return NotMember("not in the current node set")
+        start = task.first_seen.block + turn * tools.interval
         if head < start:
-            return WaitUntil(start, "another node starts the decryption")
+            look_again = min(start, head + STARTER_CHECK_BLOCKS)
+            return WaitUntil(look_again, "another node starts the decryption")
         return await self._decrypt(task, standing.asked, head)
 
     async def _answer(self, task: Task, ready: ShadowReady) -> Disposition:

@@ -11,7 +11,7 @@ from keyserver.crypto.elgamal import (
 from keyserver.crypto.errors import CryptoError
 from keyserver.crypto.proofs import prove
 from keyserver.model.identifiers import NodeId, Signature
-from keyserver.model.keys import CertifiedDocumentKey, KeyShare
+from keyserver.model.keys import CertifiedDocumentKey
 from keyserver.model.requests import OnChainPublic, Proof, RetrieveDocumentKey
 from keyserver.sessions.authentication import authenticate
 from keyserver.sessions.certificates import check_document
@@ -120,18 +120,12 @@ def _document(ctx: Context, message: DecRequest) -> tuple[CertifiedDocumentKey, 
     return attached, (Persist((PutDocument(record.key_id, attached),)),)
 
 
-def _share(ctx: Context) -> KeyShare:
-    share = ctx.key.share
-    if share is None:
-        raise Refused(Refusal.TEMPORARY, "this node has no share of the key yet")
-    return share
-
-
 def _on_verdict(ctx: Context, phase: AwaitingVerdict, verdict: Verdict) -> Step[Phase]:
     refusal = verdict_refusal(verdict)
     if refusal is not None:
         raise refusal
-    subject, share = phase.subject, _share(ctx).value
+    assert ctx.key.share is not None, "checked when the session was joined"
+    subject, share = phase.subject, ctx.key.share.value
     common = subject.document.common
     if subject.mode is Mode.PLAIN:
         point = plain_partial(share, common)

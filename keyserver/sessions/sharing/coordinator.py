@@ -7,6 +7,7 @@ own participant included.
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import assert_never
 
 from keyserver.crypto import complaints
 from keyserver.crypto.curve import verify_digest
@@ -379,6 +380,7 @@ def _on_complaint(
             return _without_dealer(ctx, phase, sender, (report,))
         case complaints.Verdict.NOT_PROVEN:
             return _drop(ctx, phase, sender)
+    assert_never(verdict)
 
 
 def _report(culprit: NodeId, what: str, complaint: Complaint) -> Report:
@@ -491,3 +493,4 @@ def _without(ctx: Context, phase: CoordinatorPhase, nodes: frozenset[NodeId]) ->
             return _readies_done(ctx, replace(phase, round=phase.round.drop(nodes)))
         case AwaitingCommits():
             return _commits_done(ctx, replace(phase, round=phase.round.drop(nodes)))
+    assert_never(phase)

@@ -1,6 +1,7 @@
 """The coordinator's part of storing a document key (engine design, section 8)."""
 
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 from keyserver.model.identifiers import NodeId, Signature
 from keyserver.model.keys import (
@@ -224,3 +225,4 @@ def _without(ctx: Context, phase: CoordinatorPhase, nodes: frozenset[NodeId]) ->
             return _acks_done(ctx, replace(phase, round=phase.round.drop(nodes)))
         case AwaitingCommits():
             return _commits_done(ctx, replace(phase, round=phase.round.drop(nodes)))
+    assert_never(phase)

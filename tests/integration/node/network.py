@@ -8,18 +8,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from eth_account import Account
 from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from keyserver.client.deployment import DeployedContracts, deploy_contracts
-from keyserver.client.deployment_plan import DeploymentPlan, PlannedNode
+from keyserver.client.deployment_plan import DeploymentPlan, Permission, PlannedNode
 from keyserver.crypto.curve import SecretScalar
 from keyserver.devnet.local_chain import DEVELOPMENT_PRIVATE_KEYS, LocalChain, start_embedded
 from keyserver.evm.abi import ContractAbi
@@ -108,6 +114,7 @@ class NodeProcess:
     def start(self) -> None:
         self.write_config()
         self.ready_file.unlink(missing_ok=True)
+        self.log_file.unlink(missing_ok=True)
         command = [sys.executable, "-m", "keyserver.cli", "run", "--config", str(self.config)]
         command += ["--ready-file", str(self.ready_file)]
         with self.log_file.open("ab") as log:
@@ -127,11 +134,16 @@ class NodeProcess:
 
         return wait_for(ready, timeout_s=READY_S, doing=f"start\n{self.log_tail()}")
 
-    def wait_exit(self) -> int:
+    def fails_to_start(self) -> tuple[int, str]:
+        """Start it and see it end by itself: the exit code, and what it printed but did not log."""
+        self.start()
         assert self.process is not None
         code = self.process.wait(READY_S)
         self.process = None
-        return code
+        printed = [
+            line for line in self.log_file.read_text().splitlines() if not line.startswith("{")
+        ]
+        return code, "\n".join(printed)
 
     def stop(self) -> tuple[int, float]:
         """SIGTERM; the exit code and the seconds it took."""
@@ -186,7 +198,7 @@ class Network:
         *,
         confirmations: int = 0,
         block_time_s: float | None = 0.5,
-        overrides: Mapping[str, Mapping[str, object]] | None = None,
+        permission: Permission = Permission.ONCE_TRANSFERABLE,
     ) -> "Network":
         secrets = [SecretScalar(bytes([0x41 + number]) * 32) for number in range(nodes)]
         ports = [free_port() for _ in secrets]
@@ -198,7 +210,7 @@ class Network:
             log_path=directory / "chain.log",
         )
         try:
-            deployed = asyncio.run(_deploy(chain.rpc_url, secrets, ports))
+            deployed = asyncio.run(_deploy(chain.rpc_url, secrets, ports, permission))
         except BaseException:
             chain.stop()
             raise
@@ -209,8 +221,6 @@ class Network:
         network = cls(chain, deployed, made)
         for node in made:
             network.configure(node, confirmations)
-            for section, values in (overrides or {}).items():
-                node.set(section, **values)
         return network
 
     def configure(self, node: NodeProcess, confirmations: int) -> None:
@@ -235,6 +245,13 @@ class Network:
             log_format="json",
         )
         node.set("misc", logging="keyserver=debug")
+
+    def fresh_node(self, number: int, directory: Path) -> NodeProcess:
+        """A member of the set, configured anew in an empty directory."""
+        member = self.nodes[number]
+        fresh = NodeProcess(directory / "fresh", member.secret, member.port, {})
+        self.configure(fresh, confirmations=0)
+        return fresh
 
     @property
     def service(self) -> Address:
@@ -315,15 +332,35 @@ class Network:
 
 
 async def _deploy(
-    url: str, secrets: Sequence[SecretScalar], ports: Sequence[int]
+    url: str, secrets: Sequence[SecretScalar], ports: Sequence[int], permission: Permission
 ) -> DeployedContracts:
     nodes = tuple(
         PlannedNode(NodeId.of(secret.public()), f"127.0.0.1:{port}")
         for secret, port in zip(secrets, ports, strict=True)
     )
+    plan = DeploymentPlan(nodes, permission=permission)
     provider = AsyncHTTPProvider(url)
     try:
         account = Account.from_key(DEVELOPMENT_PRIVATE_KEYS[0])
-        return await deploy_contracts(AsyncWeb3(provider), account, DeploymentPlan(nodes))
+        return await deploy_contracts(AsyncWeb3(provider), account, plan)
     finally:
         await provider.disconnect()
+
+
+def write_certificate(certificate: Path, key: Path) -> None:
+    """A certificate signed by itself, with its key."""
+    secret = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(secret.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(secret, SHA256())
+    )
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    key.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -444,11 +444,24 @@ async def test_the_starter_decrypts_while_the_common_stage_runs() -> None:
     bench = shadow_bench(TaskKind.RETRIEVE_PERSONAL)
     bench.know()
     bench.use_node(1)
-    assert await bench.handle() == WaitUntil(SEEN + 30, "another node starts the decryption")
+    assert await bench.handle() == WaitUntil(HEAD + 3, "another node starts the decryption")
+    almost = await bench.handle(SEEN + 28)
+    assert almost == WaitUntil(SEEN + 30, "another node starts the decryption")
     bench.use_node(0)
     bench.contract.required = NO  # this node has answered the common stage
     waiting = await bench.handle()
     assert waiting == WaitUntil(HEAD + 30, "the participants answer")
+    assert bench.started == ["retrieve_shadow"]
+
+
+async def test_a_starter_that_is_away_costs_no_time() -> None:
+    bench = shadow_bench(TaskKind.RETRIEVE_PERSONAL)
+    bench.know()
+    bench.use_node(0)
+    starter = bench.me
+    bench.use_node(1)
+    bench.key_server.peers -= {starter}
+    assert await bench.handle() == WaitUntil(HEAD + 30, "the participants answer")
     assert bench.started == ["retrieve_shadow"]
 
 

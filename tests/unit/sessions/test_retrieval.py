@@ -5,14 +5,18 @@ from typing import Any
 
 import pytest
 
-from keyserver.crypto.curve import SecretScalar
-from keyserver.crypto.errors import DecryptionError
+from keyserver.crypto.curve import SecretScalar, mul_public, mul_secret, negate
+from keyserver.crypto.elgamal import shadow_factors
+from keyserver.crypto.errors import DecryptionError, InvalidPointError
+from keyserver.crypto.proofs import prove
+from keyserver.crypto.randomness import SeededRandom
 from keyserver.model.identifiers import Hash32, NodeId, Signature
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord
 from keyserver.model.requests import (
     GenerateServerKey,
     OnChainAddress,
     OnChainPublic,
+    Proof,
     Request,
     RetrieveDocumentKey,
 )
@@ -47,9 +51,16 @@ from keyserver.sessions.retrieval.messages import (
     Mode,
     Partial,
     Select,
+    SelectedPartial,
     Shadow,
 )
-from keyserver.sessions.retrieval.parts import MAX_SELECTS, mode_of
+from keyserver.sessions.retrieval.parts import (
+    MAX_SELECTS,
+    mode_of,
+    partial_digest,
+    partial_statement,
+    select_hash,
+)
 from keyserver.sessions.retrieval.phases import (
     AwaitingDone,
     AwaitingPartials,
@@ -333,8 +344,9 @@ def _twice(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _outsider(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
-    stranger = NodeId.of(liars.OTHER_POINT)
-    others = [p if p.node == place.to else replace(p, node=stranger) for p in partials]
+    victim = next(p for p in partials if p.node != place.to)
+    stranger = replace(victim, node=NodeId.of(liars.OTHER_POINT))
+    others = [stranger if p is victim else p for p in partials]
     return tuple(sorted(others, key=lambda entry: entry.node))
 
 
@@ -454,6 +466,82 @@ def test_what_a_holder_refuses_at_once(four: Stored) -> None:
     assert refused.value.code is Refusal.BAD
     takes = RETRIEVAL.join(replace(ctx, key=replace(own, document=None)), sender, message)
     assert Persist((PutDocument(KEY_ID, document),)) in takes.effects
+
+
+def test_masks_that_cancel_each_other_are_not_used(four: Stored) -> None:
+    """To bring this about one would have to know the other's mask."""
+    net, record, document = four
+    retrieve(net, record, document)
+    moment = _first_select(net)
+    altered = _cancelling(net, moment)
+    with pytest.raises(Refused, match="masks add up to zero"):
+        RETRIEVAL.step(moment.ctx, moment.before, Received(moment.ctx.coordinator, altered))
+    shadows = _moments(net, AwaitingShadows)[-1]
+    assert isinstance(shadows.before, AwaitingShadows)
+    cancelled = replace(shadows.before, select=altered)
+    after = RETRIEVAL.step(shadows.ctx, cancelled, shadows.event)
+    assert isinstance(after.phase, Failed)
+    assert after.phase.error.code == "Internal"
+
+
+def test_a_selection_with_a_wrong_proof_is_refused(four: Stored) -> None:
+    """Signed by its maker: the coordinator should have left it out."""
+    net, record, document = four
+    retrieve(net, record, document)
+    moment = _first_select(net)
+    assert isinstance(moment.event, Received)
+    assert isinstance(moment.before, AwaitingSelect)
+    select: Select = moment.event.message
+    index, other = next(
+        (i, part) for i, part in enumerate(select.partials) if part.node != moment.ctx.me
+    )
+    wrong = replace(other, proof=Proof(b"\1" * 64))
+    signed = partial_digest(moment.ctx, moment.before.subject, other.node, wrong)
+    wrong = replace(wrong, signature=net.by_id[other.node].signer.sign(signed))
+    partials = (*select.partials[:index], wrong, *select.partials[index + 1 :])
+    coordinator = net.by_id[moment.ctx.coordinator].signer
+    altered = Select(partials, coordinator.sign(select_hash(moment.ctx.sid, partials)))
+    with pytest.raises(Refused, match="proof"):
+        RETRIEVAL.step(moment.ctx, moment.before, Received(moment.ctx.coordinator, altered))
+
+
+def _cancelling(net: Delivery, moment: Moment) -> Select:
+    """The selection, with another member's mask such that the sum of all is zero."""
+    ctx, phase, event = moment.ctx, moment.before, moment.event
+    assert isinstance(event, Received)
+    assert isinstance(phase, AwaitingSelect)
+    select: Select = event.message
+    subject, nodes = phase.subject, [entry.node for entry in select.partials]
+    factors = shadow_factors([subject.record.coordinates[node] for node in nodes])
+    place = nodes.index(ctx.me)
+    cheat = nodes[1 - place]
+    mask = phase.mask.multiply(-factors[place]).multiply(factors[1 - place].inverse())
+    share = net.by_id[cheat].key.share
+    assert share is not None
+    witness = share.value.add(mask)
+    point = mul_secret(subject.document.common, witness)
+    statement = partial_statement(ctx, subject, cheat, mask.public(), point)
+    proof = Proof(prove(statement, [witness], SeededRandom(0)))
+    made = Partial(point, MaskPoint(mask.public().compressed), proof, liars.UNSIGNED)
+    signature = net.by_id[cheat].signer.sign(partial_digest(ctx, subject, cheat, made))
+    entry = SelectedPartial(cheat, point, made.mask, proof, signature)
+    partials = tuple(entry if part.node == cheat else part for part in select.partials)
+    coordinator = net.by_id[ctx.coordinator].signer
+    return Select(partials, coordinator.sign(select_hash(ctx.sid, partials)))
+
+
+def test_a_share_of_zero_proves_nothing(four: Stored) -> None:
+    net, record, document = four
+    retrieve(net, record, document)
+    moment = _first_select(net)
+    assert isinstance(moment.before, AwaitingSelect)
+    y, node = record.record.public, moment.ctx.me
+    slope = mul_public(negate(y), record.record.coordinates[node].inverse())
+    assert slope is not None
+    through_zero = replace(record.record, commitments=(y, slope))
+    subject = replace(moment.before.subject, record=through_zero)
+    with pytest.raises(InvalidPointError, match="infinity"):
+        partial_statement(moment.ctx, subject, node, None, y)
 
 
 def test_only_some_credentials_have_a_mode(four: Stored) -> None:

@@ -12,6 +12,7 @@ from keyserver.model.requests import GenerateServerKey, OnChainAddress, Request,
 from keyserver.sessions.core import (
     Authorise,
     Authorised,
+    Completed,
     DeniedError,
     Failed,
     KeyState,
@@ -31,8 +32,18 @@ from keyserver.sessions.storing import STORING, Target
 from keyserver.sessions.storing.messages import StoreAck, StoreCommit, Stored
 from keyserver.sessions.storing.phases import AwaitingAcks, AwaitingCert, AwaitingCommits
 from tests.support import liars
+from tests.support.credentials import legacy
 from tests.support.delivery import CONTRACT, Delivery, received
-from tests.support.key_life import KEY_ID, ON_CHAIN, document_for, generate, store, try_store
+from tests.support.key_life import (
+    KEY_ID,
+    ON_CHAIN,
+    REQUESTER,
+    document_for,
+    generate,
+    store,
+    try_generate,
+    try_store,
+)
 from tests.support.liars import Lie, at, with_field
 
 
@@ -276,9 +287,17 @@ def test_a_participant_ignores_what_is_out_of_turn(net: Delivery) -> None:
         assert STORING.step(waiting.ctx, waiting.before, event) == Step(waiting.before)
 
 
-def test_a_bound_request_needs_no_chain(net: Delivery) -> None:
-    """Only what names a contract is asked of the chain."""
-    store(net, _record(net))
+def test_only_what_names_a_contract_is_asked_of_the_chain() -> None:
+    net = Delivery(4)
+    generation = legacy(net, GenerateServerKey(KEY_ID, 1), REQUESTER)
+    assert isinstance(try_generate(net, 1, credential=generation), Completed)
+    operation = StoreDocumentKey(KEY_ID, document_for(_record(net).record.public))
+    credential = legacy(net, operation, REQUESTER)
+    outcome = try_store(net, _record(net), operation.document, credential=credential)
+    assert isinstance(outcome, Completed)
     ctx, sender, message = net.openings[-1]
-    opening = STORING.join(ctx, sender, message)
+    assert isinstance(STORING.join(ctx, sender, message).phase, AwaitingCert)
+    author = NodeId.of(REQUESTER.public()).address
+    on_chain = replace(ctx, request=Request.of(operation, OnChainAddress(CONTRACT, author)))
+    opening = STORING.join(on_chain, sender, message)
     assert [type(effect) for effect in opening.effects] == [SetTimer, Authorise]

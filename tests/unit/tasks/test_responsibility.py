@@ -14,6 +14,7 @@ from keyserver.tasks.responsibility import (
     jitter,
     may_start_from,
     starter_index,
+    turn_among,
     turn_of,
 )
 from tests.support.work import SET_CONTRACT
@@ -139,6 +140,17 @@ def test_turns_go_round_and_strangers_have_none() -> None:
     ]
     assert may_start_from(node(9), nodes, key_id, 100, 30) is None
     assert hopeless_from(nodes, 100, 30) == 220
+
+
+def test_nodes_that_are_away_have_no_turn() -> None:
+    nodes = node_set(1, 2, 3)
+    key_id = key(TOP)  # the third node's range
+    first, second, third = nodes.nodes
+    assert turn_among(first, nodes, key_id, {first, second, third}) == 1
+    assert turn_among(first, nodes, key_id, {first, second}) == 0
+    assert turn_among(second, nodes, key_id, {second}) == 0
+    assert turn_among(second, nodes, key_id, set()) == 0
+    assert turn_among(node(9), nodes, key_id, {first}) is None
 
 
 def test_a_single_node_starts_everything() -> None:

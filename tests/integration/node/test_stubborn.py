@@ -1,0 +1,33 @@
+"""A part that does not want to end: the process ends all the same."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import asyncio
+from keyserver.app import lifecycle
+
+async def stubborn():
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+
+async def main():
+    stop = asyncio.Event()
+    async def stop_now():
+        stop.set()
+    await lifecycle.run_parts([lifecycle.Part("stubborn", stubborn)], stop, stop_now())
+
+lifecycle.STOP_WITHIN_S = 0.2
+asyncio.run(main())
+"""
+
+
+def test_a_stop_does_not_take_forever() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 1
+    assert "stop_overdue" in done.stdout + done.stderr

@@ -1,0 +1,571 @@
+"""The driver with one session at a time: order of effects, timers, failures, limits."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from keyserver.crypto.randomness import SeededRandom
+from keyserver.engine.driver import Driver, Identity, Opening, Ports
+from keyserver.engine.outcomes import DocumentInstalled, Outcome, RecordInstalled
+from keyserver.engine.ports import VoteConflictError
+from keyserver.engine.session_table import MAX_QUEUED_MESSAGES, MAX_SESSIONS_PER_PEER
+from keyserver.errors import StorageError
+from keyserver.model.identifiers import Address, KeyId, NodeId, Nonce32, SessionId
+from keyserver.model.keys import CertifiedRecord
+from keyserver.model.node_set import NodeAddress, NodeSet, NodeSetSnapshot
+from keyserver.model.requests import (
+    GenerateServerKey,
+    OnChainAddress,
+    Request,
+    RetrieveDocumentKey,
+    StoreDocumentKey,
+)
+from keyserver.sessions.core import (
+    Completed,
+    Context,
+    Event,
+    KeyState,
+    PeerLost,
+    Refusal,
+    Report,
+    SessionKind,
+    SessionType,
+    SetTimer,
+    Step,
+    TimerFired,
+    UnavailableError,
+    Verdict,
+    Write,
+)
+from keyserver.sessions.identity import session_id
+from keyserver.sessions.messages import Cancel, Refuse
+from keyserver.sessions.outcomes import ShadowReady
+from keyserver.sessions.registry import MESSAGE_TABLE
+from keyserver.sessions.retrieval import RETRIEVAL, Target
+from keyserver.sessions.sharing import GENERATION
+from keyserver.sessions.sharing.messages import Accept, Propose, Start
+from keyserver.sessions.sharing.terms import generation_params
+from keyserver.sessions.storing import STORING
+from keyserver.sessions.storing import Target as StoringTarget
+from keyserver.sessions.wire import pack
+from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
+from tests.support.delivery import POLICY, KeySigner
+from tests.support.key_life import (
+    AUTHOR,
+    KEY_ID,
+    ON_CHAIN,
+    SHADOW_ON_CHAIN,
+    document_for,
+)
+from tests.support.keys import node_secrets
+from tests.support.manual_clock import ManualClock
+
+BOOT = Nonce32(b"\xb0" * 32)
+PEER_BOOT = Nonce32(b"\xb1" * 32)
+
+
+@dataclass
+class FakeTransport:
+    peers: dict[NodeId, bytes] = field(default_factory=dict)
+    sent: list[tuple[NodeId, Any]] = field(default_factory=list)
+    broken: bool = False
+
+    @property
+    def connected(self) -> frozenset[NodeId]:
+        return frozenset(self.peers)
+
+    def send(self, to: NodeId, message: bytes) -> bool:
+        if self.broken or to not in self.peers:
+            return False
+        self.sent.append((to, MESSAGE_TABLE.unpack(message)[1]))
+        return True
+
+    def boot_nonce(self, peer: NodeId) -> bytes | None:
+        return self.peers.get(peer)
+
+
+class GatedStore(MemoryRecordStore):
+    """A store that waits where the test wants it to."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryDisk())
+        self.loading = asyncio.Event()
+        self.loading.set()
+        self.writing = asyncio.Event()
+        self.writing.set()
+        self.load_error: StorageError | None = None
+        self.commit_error: Exception | None = None
+        self.committed: list[Write] = []
+
+    async def load(self, key_id: KeyId) -> KeyState:
+        await self.loading.wait()
+        if self.load_error is not None:
+            raise self.load_error
+        return await super().load(key_id)
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        await self.writing.wait()
+        if self.commit_error is not None:
+            raise self.commit_error
+        await super().commit(writes)
+        self.committed.extend(writes)
+
+
+class GatedAccess:
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.verdict = Verdict.ALLOWED
+
+    async def authorise(
+        self, request: Request, requester: Address, *, needs_permission: bool
+    ) -> Verdict:
+        await self.gate.wait()
+        return self.verdict
+
+
+@dataclass
+class FakeLinks:
+    messages: list[bytes] = field(default_factory=list)
+    peers: list[NodeId] = field(default_factory=list)
+
+    def on_connected(self, peer: NodeId) -> None:
+        self.peers.append(peer)
+
+    def on_link_message(self, peer: NodeId, message: bytes) -> bool:
+        self.messages.append(message)
+        return len(self.messages) == 1
+
+
+@dataclass
+class World:
+    """One driver with everything around it in the test's hands."""
+
+    driver: Driver
+    nodes: tuple[NodeId, ...]
+    transport: FakeTransport
+    store: GatedStore
+    access: GatedAccess
+    clock: ManualClock
+    outcomes: list[Outcome]
+    sessions: list[tuple[str, str, str]]
+    culprits: list[NodeId]
+    node_set: NodeSet
+    counter: int = 0
+
+    @property
+    def me(self) -> NodeId:
+        return self.nodes[0]
+
+    @property
+    def peer(self) -> NodeId:
+        return self.nodes[1]
+
+    async def settle(self) -> None:
+        """Let everything that can happen now happen."""
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    def sent(self, kind: type) -> list[Any]:
+        return [message for _, message in self.transport.sent if isinstance(message, kind)]
+
+    def proposal(self, threshold: int = 0, counter: int | None = None) -> tuple[SessionId, Propose]:
+        """The opening of a generation by the peer."""
+        self.counter += 1
+        number = self.counter if counter is None else counter
+        request = Request.of(GenerateServerKey(KEY_ID, threshold), ON_CHAIN)
+        sid = session_id(SessionKind.GENERATION, self.peer, PEER_BOOT, number, request.hash)
+        ctx = _context(self, sid, request, number)
+        params = generation_params(ctx, AUTHOR, threshold, ())
+        return sid, Propose(1, number, request, params, ())
+
+    def receive(self, sid: SessionId, message: Any) -> bool:
+        return self.driver.on_message(self.peer, pack(sid, message))
+
+
+def _context(world: World, sid: SessionId, request: Request, counter: int) -> Context:
+    return Context(
+        me=world.peer,
+        sid=sid,
+        kind=SessionKind.GENERATION,
+        coordinator=world.peer,
+        boot_nonce=PEER_BOOT,
+        counter=counter,
+        request=request,
+        signer=KeySigner(node_secrets(1)[0]),
+        random=SeededRandom(0),
+        node_set=world.node_set,
+        connected=frozenset(world.nodes),
+        key=KeyState(),
+        policy=POLICY,
+        now=world.clock.unix(),
+    )
+
+
+@dataclass
+class Listener:
+    """Takes down what the driver tells the rest of the node."""
+
+    outcomes: list[Outcome]
+    sessions: list[tuple[str, str, str]]
+    culprits: list[NodeId]
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def on_session(self, name: str, role: str, outcome: str, seconds: float) -> None:
+        self.sessions.append((name, role, outcome))
+
+    def on_misbehaviour(self, culprits: frozenset[NodeId], what: str, evidence: bytes) -> None:
+        self.culprits.extend(culprits)
+
+
+@dataclass
+class Sets:
+    snapshot: NodeSetSnapshot
+
+
+@asynccontextmanager
+async def running(nodes: int = 1, *, start: bool = True) -> AsyncIterator[World]:
+    secrets = node_secrets(nodes)
+    ids = tuple(NodeId.of(secret.public()) for secret in secrets)
+    node_set = NodeSet(1, Address(bytes(20)), ids)
+    addresses = tuple((node, NodeAddress("x", 1)) for node in ids)
+    snapshot = NodeSetSnapshot(node_set, node_set, None, addresses, 0, 0)
+    transport = FakeTransport(dict.fromkeys(ids[1:], PEER_BOOT))
+    store, access, clock = GatedStore(), GatedAccess(), ManualClock()
+    listener = Listener([], [], [])
+    ports = Ports(transport, store, access, Sets(snapshot), clock, listener, listener)
+    identity = Identity(ids[0], KeySigner(secrets[0]), BOOT, SeededRandom(1), lambda: POLICY)
+    driver = Driver(identity, ports)
+    world = World(
+        driver,
+        ids,
+        transport,
+        store,
+        access,
+        clock,
+        listener.outcomes,
+        listener.sessions,
+        listener.culprits,
+        node_set,
+    )
+    task = asyncio.ensure_future(driver.run()) if start else None
+    try:
+        yield world
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _always(_: Opening) -> OnChainAddress:
+    return ON_CHAIN
+
+
+async def _generate(world: World) -> CertifiedRecord:
+    result = await world.driver.execute(GENERATION, GenerateServerKey(KEY_ID, 0), _always, None)
+    assert isinstance(result, CertifiedRecord)
+    return result
+
+
+async def test_a_node_alone_lives_the_life_of_a_key() -> None:
+    async with running() as world:
+        record = await _generate(world)
+        await world.settle()
+        assert world.driver.open_sessions == 0
+        operation = StoreDocumentKey(KEY_ID, document_for(record.record.public))
+        document = await world.driver.execute(
+            STORING, operation, _always, StoringTarget(record, ())
+        )
+        target = Target(record, document, (world.me,))
+        await world.driver.execute(
+            RETRIEVAL, RetrieveDocumentKey(KEY_ID), lambda _: SHADOW_ON_CHAIN, target
+        )
+        await world.settle()
+        kinds = [type(outcome) for outcome in world.outcomes]
+        assert kinds == [RecordInstalled, DocumentInstalled, ShadowReady]
+        assert sorted(world.sessions) == sorted(
+            (name, role, "completed")
+            for name in ("generation", "storing", "retrieval")
+            for role in ("coordinator", "participant")
+        )
+        assert world.driver.me == world.me
+        assert world.driver.connected == {world.me}
+
+
+async def test_nothing_leaves_before_what_it_relies_on_is_written() -> None:
+    async with running(2) as world:
+        world.store.writing.clear()
+        task = asyncio.ensure_future(_generate(world))
+        await world.settle()
+        sid, proposal = world.proposal()
+        assert world.receive(sid, proposal)
+        await world.settle()
+        assert len(world.sent(Accept)) == 1, "another session goes on"
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_caller_that_goes_away_takes_the_session_along() -> None:
+    async with running(2) as world:
+        task = asyncio.ensure_future(_generate(world))
+        await world.settle()
+        assert len(world.sent(Propose)) == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await world.settle()
+        assert len(world.sent(Cancel)) == 1
+        assert world.driver.open_sessions == 0
+
+
+async def test_a_failing_write_ends_the_part_of_this_node() -> None:
+    for error in (StorageError("disk full"), VoteConflictError("voted")):
+        async with running() as world:
+            world.store.commit_error = error
+            with pytest.raises(UnavailableError):
+                await _generate(world)
+            await world.settle()
+            assert world.driver.open_sessions == 0
+            assert ("generation", "participant", "ConsensusTemporaryUnreachable") in world.sessions
+
+
+async def test_an_unreadable_row_is_a_refusal() -> None:
+    async with running(2) as world:
+        world.store.load_error = StorageError("row does not open")
+        world.receive(*world.proposal())
+        await world.settle()
+        assert [refuse.refusal for refuse in world.sent(Refuse)] == [Refusal.TEMPORARY]
+        assert world.driver.open_sessions == 0
+
+
+async def test_messages_wait_while_the_record_is_loaded() -> None:
+    async with running(2) as world:
+        world.store.loading.clear()
+        sid, proposal = world.proposal()
+        world.receive(sid, proposal)
+        world.receive(sid, Cancel(5))
+        await world.settle()
+        assert world.driver.open_sessions == 1
+        world.store.loading.set()
+        await world.settle()
+        assert world.driver.open_sessions == 0
+
+
+async def test_a_coordinator_lost_while_the_record_is_loaded() -> None:
+    async with running(2) as world:
+        world.store.loading.clear()
+        world.receive(*world.proposal())
+        await world.settle()
+        world.driver.on_disconnected(world.peer)
+        world.store.loading.set()
+        await world.settle()
+        assert world.driver.open_sessions == 0
+        assert world.sessions == [("generation", "participant", "ConsensusTemporaryUnreachable")]
+
+
+async def test_a_slow_answer_of_the_chain_to_a_session_that_has_ended() -> None:
+    async with running(2) as world:
+        world.access.gate.clear()
+        sid, proposal = world.proposal()
+        world.receive(sid, proposal)
+        await world.settle()
+        world.receive(sid, Cancel(5))
+        await world.settle()
+        assert world.driver.open_sessions == 0
+        world.access.gate.set()
+        await world.settle()
+        assert world.sent(Accept) == []
+
+
+async def test_a_participant_does_not_wait_for_ever() -> None:
+    async with running(2) as world:
+        world.receive(*world.proposal())
+        await world.settle()
+        assert len(world.sent(Accept)) == 1
+        world.clock.advance(59)
+        await world.settle()
+        assert world.driver.open_sessions == 1
+        world.clock.advance(2)
+        await world.settle()
+        assert world.driver.open_sessions == 0
+
+
+# --- openings ----------------------------------------------------------------------------------
+
+
+async def test_an_opening_counts_once() -> None:
+    async with running(2) as world:
+        sid, proposal = world.proposal()
+        world.receive(sid, proposal)
+        await world.settle()
+        world.receive(sid, Cancel(5))
+        await world.settle()
+        world.receive(sid, proposal)
+        await world.settle()
+        assert len(world.sent(Accept)) == 1
+
+
+async def test_an_opening_under_another_name_is_ignored() -> None:
+    async with running(2) as world:
+        sid, proposal = world.proposal()
+        world.receive(SessionId(bytes(32)), proposal)
+        world.receive(sid, replace(proposal, counter=proposal.counter + 1))
+        world.transport.peers[world.peer] = bytes(32)
+        world.receive(sid, proposal)
+        del world.transport.peers[world.peer]
+        world.receive(sid, proposal)
+        await world.settle()
+        assert world.driver.open_sessions == 0
+        assert world.transport.sent == []
+
+
+async def test_messages_of_sessions_that_do_not_exist_are_dropped() -> None:
+    async with running(2) as world:
+        assert world.receive(SessionId(bytes(32)), Start(()))
+        assert world.receive(SessionId(bytes(32)), Refuse(1))
+        await world.settle()
+        assert world.driver.open_sessions == 0
+
+
+async def test_only_the_coordinator_speaks_to_participants() -> None:
+    async with running(3) as world:
+        sid, proposal = world.proposal()
+        world.receive(sid, proposal)
+        await world.settle()
+        world.driver.on_message(world.nodes[2], pack(sid, Cancel(5)))
+        await world.settle()
+        assert world.driver.open_sessions == 1
+
+
+async def test_a_peer_may_keep_so_many_sessions_open() -> None:
+    async with running(2) as world:
+        world.access.gate.clear()
+        for _ in range(MAX_SESSIONS_PER_PEER + 1):
+            world.receive(*world.proposal())
+            await asyncio.sleep(0)
+        await world.settle()
+        assert world.driver.open_sessions == MAX_SESSIONS_PER_PEER
+        assert [refuse.refusal for refuse in world.sent(Refuse)] == [Refusal.BUSY]
+
+
+async def test_a_peer_that_floods_is_to_be_disconnected_and_others_are_not() -> None:
+    async with running(3) as world:
+        flood = pack(SessionId(bytes(32)), Cancel(5))
+        taken = [world.driver.on_message(world.peer, flood) for _ in range(MAX_QUEUED_MESSAGES + 1)]
+        assert taken == [True] * MAX_QUEUED_MESSAGES + [False]
+        assert world.driver.on_message(world.nodes[2], flood)
+        await world.settle()
+        assert world.driver.on_message(world.peer, flood), "what was worked off counts no more"
+
+
+async def test_garbage_and_link_messages() -> None:
+    async with running(2) as world:
+        assert not world.driver.on_message(world.peer, b"")
+        assert not world.driver.on_message(world.peer, b"\x01\x01" + bytes(40))
+        assert not world.driver.on_message(world.peer, b"\x00\x03" + bytes(32)), "nobody serves it"
+        world.driver.on_connected(world.peer)
+        links = FakeLinks()
+        world.driver.serve_links(links)
+        world.driver.on_connected(world.peer)
+        assert world.driver.on_message(world.peer, b"\x00\x03" + bytes(32))
+        assert not world.driver.on_message(world.peer, b"\x00\x03" + bytes(32))
+        assert links.peers == [world.peer]
+
+
+# --- effects, with a session made for the purpose ----------------------------------------------
+
+
+@dataclass(frozen=True)
+class Waiting:
+    events: tuple[Event, ...] = ()
+
+
+Stepping = Callable[[Context, Waiting, Event], Step[Waiting]]
+
+
+def _toy(
+    start: Callable[[Context, Any], Step[Waiting]], step: Stepping | None = None
+) -> SessionType[Waiting]:
+    def collect(_: Context, phase: Waiting, event: Event) -> Step[Waiting]:
+        return Step(Completed((*phase.events, event)))
+
+    def join(_: Context, __: NodeId, ___: Any) -> Step[Waiting]:
+        raise NotImplementedError
+
+    return SessionType(
+        name="toy",
+        kind=SessionKind.GENERATION,
+        messages=(),
+        start=start,
+        join=join,
+        step=step or collect,
+    )
+
+
+def _run(world: World, session_type: SessionType[Waiting]) -> Awaitable[Any]:
+    operation = GenerateServerKey(KEY_ID, 0)
+    return asyncio.ensure_future(world.driver.execute(session_type, operation, _always, None))
+
+
+async def test_a_timer_that_was_set_anew_does_not_fire_in_its_old_place() -> None:
+    """It may have fired already and wait in the queue behind what set it anew."""
+
+    def start(_: Context, __: None) -> Step[Waiting]:
+        return Step(Waiting(), (SetTimer("round", 5), SetTimer("other", 5)))
+
+    def step(_: Context, phase: Waiting, event: Event) -> Step[Waiting]:
+        after = Waiting((*phase.events, event))
+        if event == TimerFired("other"):
+            return Step(after, (SetTimer("round", 5),))
+        return Step(Completed(after.events)) if len(after.events) == 2 else Step(after)
+
+    async with running() as world:
+        running_session = _run(world, _toy(start, step))
+        await world.settle()
+        session = next(iter(world.driver._table))
+        handles = session.timers["round"], session.timers["other"]
+        world.clock.advance(0)
+        # Both are due at once; "other" is served first and sets "round" anew.
+        handles[1].fire()  # type: ignore[attr-defined]
+        handles[0].fire()  # type: ignore[attr-defined]
+        await world.settle()
+        assert session.runner is not None
+        assert session.runner.phase == Waiting((TimerFired("other"),))
+        world.clock.advance(5)
+        assert await running_session == (TimerFired("other"), TimerFired("round"))
+
+
+async def test_a_message_that_cannot_be_sent_is_a_lost_peer() -> None:
+    async with running(2) as world:
+        world.transport.broken = True
+        with pytest.raises(UnavailableError) as failed:
+            await _generate(world)
+        assert failed.value.code == "NodeDisconnected"
+
+
+async def test_losing_a_peer_reaches_every_session() -> None:
+    async with running(2) as world:
+        session = _run(world, _toy(lambda _ctx, _: Step(Waiting())))
+        await world.settle()
+        world.driver.on_disconnected(world.peer)
+        assert await session == (PeerLost(world.peer),)
+
+
+async def test_misbehaviour_is_told() -> None:
+    async with running(2) as world:
+        report = Report(frozenset({world.peer}), "lied", b"evidence")
+        await _run(world, _toy(lambda _ctx, _: Step(Completed(None), (report,))))
+        assert world.culprits == [world.peer]
+
+
+async def test_sessions_need_a_driver_that_runs() -> None:
+    async with running(2, start=False) as world:
+        sid, proposal = world.proposal()
+        assert world.receive(sid, proposal)
+        with pytest.raises(RuntimeError, match="does not run"):
+            world.driver._deliver(world.peer, sid, proposal)
