@@ -58,6 +58,10 @@ class Connection:
         self._writer.write(data)
         await self._writer.drain()
 
+    async def flood(self, data: bytes, *, times: int) -> None:
+        for _ in range(times):
+            await self.send(data)
+
     async def ask(
         self,
         method: str,
@@ -85,6 +89,10 @@ class Connection:
             return answer
         body = await self._reader.readexactly(int(length))
         return Answer(answer.status, reason, headers, body)
+
+    async def reader_line(self) -> bytes:
+        async with asyncio.timeout(ANSWER_S):
+            return await self._reader.readline()
 
     async def is_closed_by_peer(self) -> bool:
         async with asyncio.timeout(ANSWER_S):
