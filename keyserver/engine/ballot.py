@@ -174,8 +174,7 @@ class Ballot:
                 return self._on_prepare(sender, message)
             case PreparedValue():
                 return self._on_prepared(message)
-            case CommitVote():
-                return self._on_commit(sender, message)
+        return self._on_commit(sender, message)
 
     def _on_entered(self, sender: NodeId, entered: Entered) -> tuple[Effect, ...]:
         if entered.round > self._entered.get(sender, 0):

@@ -216,19 +216,19 @@ class Recovery:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for peer in peers:
-                    tasks.create_task(self._ask_one(peer, subject))
+                    tasks.create_task(self._ask_for_decision(peer, subject))
+                    if subject.kind == SubjectKind.RECORD:
+                        tasks.create_task(self._ask_for_holding(peer, subject))
         finally:
             self._asking.discard(subject)
         await self._inbox.put(lambda: self._answered(subject, len(peers)))
 
-    async def _ask_one(self, peer: NodeId, subject: Subject) -> None:
+    async def _ask_for_decision(self, peer: NodeId, subject: Subject) -> None:
         number = self._asker.number()
         question = DecisionRequest(number, subject)
         answer = await self._asker.ask(peer, question, Keys, within_s=ANSWER_S)
         if answer is not None and answer.keys:
             await self._inbox.put(lambda: self._on_keys(peer, answer))
-        elif subject.kind == SubjectKind.RECORD:
-            await self._ask_for_holding(peer, subject)
 
     async def _ask_for_holding(self, peer: NodeId, subject: Subject) -> None:
         number = self._asker.number()

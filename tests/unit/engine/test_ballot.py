@@ -19,7 +19,6 @@ from keyserver.engine.links import (
     PrepareVote,
     Proposal,
     Status,
-    StatusVote,
     Subject,
     certificate_hash,
 )
@@ -41,6 +40,7 @@ from keyserver.sessions.core import (
     VoteKind,
 )
 from keyserver.storage.stored_key import check_vote
+from tests.unit.engine.played_peers import proposal
 from tests.unit.engine.signed_values import (
     DOCUMENT_1,
     NODES,
@@ -321,21 +321,6 @@ def status(
     named = certificate_hash(highest.certificate if highest is not None else None)
     signature = vote(VoteKind.STATUS, subject, round_, named, of)
     return Status(0, subject, round_, highest, signature)
-
-
-def proposal(
-    *statuses: tuple[NodeId, PreparedCertificate | None],
-    backing: Backing = NOTHING,
-    subject: Subject = RECORD_1,
-    round_: int = 1,
-) -> Proposal:
-    entries = []
-    for node, certificate in statuses:
-        named = certificate_hash(certificate)
-        signature = vote(VoteKind.STATUS, subject, round_, named, node)
-        entries.append(StatusVote(node, named, signature))
-    distinct = {certificate_hash(c): c for _, c in statuses if c is not None}
-    return Proposal(0, subject, round_, tuple(entries), tuple(distinct.values()), backing)
 
 
 def entered(state: KeyState = READY_STATE, subject: Subject = RECORD_1, round_: int = 1) -> Node:
