@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of `Metrics.render`."""
 
-_PHASE_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_SESSION_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 
 class Metrics:
@@ -25,13 +25,13 @@ class Metrics:
             registry=registry,
         )
         self.sessions_running = Gauge(
-            "keyserver_sessions_running", "Sessions that run now", ["type"], registry=registry
+            "keyserver_sessions_running", "Sessions that run now", registry=registry
         )
-        self.phase_seconds = Histogram(
-            "keyserver_phase_seconds",
-            "Time a session spent in a phase",
-            ["type", "phase"],
-            buckets=_PHASE_SECONDS,
+        self.session_seconds = Histogram(
+            "keyserver_session_seconds",
+            "How long sessions took, by session type",
+            ["type"],
+            buckets=_SESSION_SECONDS,
             registry=registry,
         )
         self.peers = Gauge(
@@ -39,9 +39,6 @@ class Metrics:
             "Nodes of the set by state of their connection",
             ["state"],
             registry=registry,
-        )
-        self.frames = Counter(
-            "keyserver_frames", "Messages to and from peers", ["direction"], registry=registry
         )
         self.head_block = Gauge(
             "keyserver_head_block", "Newest block the Ethereum node knows", registry=registry
@@ -56,8 +53,8 @@ class Metrics:
         )
         self.chain_calls = Counter(
             "keyserver_chain_calls",
-            "Calls to Ethereum nodes, by method and outcome",
-            ["method", "outcome"],
+            "Calls to Ethereum nodes, by method",
+            ["method"],
             registry=registry,
         )
         self.tasks = Gauge(

@@ -17,7 +17,7 @@ class SessionCounter:
     def on_session(self, name: str, role: str, outcome: str, seconds: float) -> None:
         """Count a session."""
         self._metrics.sessions.labels(name, role, outcome).inc()
-        self._metrics.phase_seconds.labels(name, "all").observe(seconds)
+        self._metrics.session_seconds.labels(name).observe(seconds)
 
     def on_misbehaviour(self, culprits: frozenset[NodeId], what: str, evidence: bytes) -> None:
         """The driver has logged who it was; there is nothing to add."""

@@ -191,7 +191,7 @@ class OperatorView:
         for state in ("connected", "disconnected"):
             metrics.peers.labels(state).set(states[state])
         metrics.keys.set(await count_keys(node.store.database))
-        metrics.sessions_running.labels("all").set(node.driver.open_sessions)
+        metrics.sessions_running.set(node.driver.open_sessions)
         if node.chain is not None:
             await self._measure_chain(node.chain)
         return metrics.render()
@@ -210,7 +210,7 @@ class OperatorView:
         for state, count in counts.answers.items():
             metrics.outbox.labels(state).set(count)
         for method, count in chain.reading.client.request_counts.items():
-            metrics.chain_calls.labels(method, "sent").inc(count - self._requests_counted[method])
+            metrics.chain_calls.labels(method).inc(count - self._requests_counted[method])
             self._requests_counted[method] = count
         await self._refresh_balance(chain, older_than_s=BALANCE_AGE_S)
         if self._balance is not None:

@@ -1,5 +1,7 @@
 """How the demo appears on the screen: a line for each step, alive while blocks pass."""
 
+import sys
+
 from rich.console import Console
 from rich.status import Status
 
@@ -52,7 +54,7 @@ class ScreenNarrator:
 
 
 class SilentNarrator:
-    """Tells nothing: for `--json`."""
+    """Tells nothing but failures, on standard error: for `--json`."""
 
     def begin(self, name: str, text: str) -> None:
         """Nothing."""
@@ -64,4 +66,6 @@ class SilentNarrator:
         """Nothing."""
 
     def end(self, result: StepResult, error: str) -> None:
-        """Nothing."""
+        """Tell why a step failed."""
+        if error:
+            print(f"{result.name}: {error}", file=sys.stderr)

@@ -28,6 +28,10 @@ from keyserver.devnet.settings import Settings
 from keyserver.errors import ConfigError, KeyServerError
 from keyserver.model.identifiers import Address
 
+MIN_NODES = 3
+PATIENCE_S = 90.0
+"""Seconds to wait for an answer: more than any takes, also after a node was killed."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
@@ -94,6 +98,11 @@ class Demo:
 
     def __post_init__(self) -> None:
         """Raise `ConfigError` if the story cannot be told with these settings."""
+        if self.settings.nodes < MIN_NODES:
+            raise ConfigError(
+                f"nodes: at least {MIN_NODES} are needed: most of them must be there while one is"
+                " away"
+            )
         if self.settings.threshold > self.settings.nodes - 2:
             raise ConfigError(
                 f"threshold: with {self.settings.threshold} of {self.settings.nodes} nodes nothing"
@@ -198,7 +207,7 @@ class _Story:
         try:
             await step()
         except KeyServerError as failure:
-            error = str(failure) or type(failure).__name__
+            error = f"{failure}\n{self._network.ends_of_logs()}"
         seconds = time.monotonic() - started
         self._demo.finish(name, error, seconds, await self._gas_since(first))
         return not error
@@ -284,7 +293,13 @@ class _Story:
         )
 
     def _servers(self, wallet: Wallet) -> KeyServers:
-        return KeyServers(self._ethereum, self._contracts, wallet, watch=self._demo.narrator.wait)
+        return KeyServers(
+            self._ethereum,
+            self._contracts,
+            wallet,
+            watch=self._demo.narrator.wait,
+            patience_s=PATIENCE_S,
+        )
 
 
 def sha256_of(path: Path) -> str:

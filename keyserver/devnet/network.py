@@ -266,9 +266,13 @@ class Network:
             raise ConfigError(f"node {number}: the nodes are numbered 1 to {len(nodes)}")
         return nodes[number - 1]
 
+    def ends_of_logs(self) -> str:
+        """The last lines of every node's log, for when something went wrong."""
+        return "\n".join(self._log_of(number + 1) for number in range(len(self.devnet.nodes)))
+
     def _log_of(self, number: int) -> str:
         path = node_process.log_path(Path(self._node(number).config))
-        return f"its log, {path}, ends with:\n{processes.last_lines(path)}"
+        return f"the log of node {number}, {path}, ends with:\n{processes.last_lines(path)}"
 
     def _collect(self) -> None:
         """Take note of children that have ended, so that none stays in the process table."""

@@ -5,7 +5,6 @@ Pure: facts, own state and whom to believe go in, writes come out. A peer can wi
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import assert_never
 
 from keyserver.engine.links import Backing, KeyFacts, Subject, SubjectKind
 from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId, NodeId
@@ -80,13 +79,9 @@ def is_empty(facts: KeyFacts) -> bool:
 
 def voters(subject: Subject, state: KeyState, current: NodeSet) -> tuple[NodeId, ...]:
     """The deciding committee of a subject; empty if this node cannot know it."""
-    match SubjectKind(subject.kind):
-        case SubjectKind.DOCUMENT:
-            return state.active.record.nodes if state.active is not None else ()
-        case SubjectKind.RECORD:
-            return _record_voters(state, current)
-        case kind:
-            assert_never(kind)
+    if subject.kind == SubjectKind.DOCUMENT:
+        return state.active.record.nodes if state.active is not None else ()
+    return _record_voters(state, current)
 
 
 def _record_voters(state: KeyState, current: NodeSet) -> tuple[NodeId, ...]:

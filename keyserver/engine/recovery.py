@@ -7,7 +7,7 @@ joined. One consumer works all of it off in turn, so a vote is on disk before th
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -20,7 +20,8 @@ from keyserver.engine.acceptance import (
     with_decision,
 )
 from keyserver.engine.asking import Asker
-from keyserver.engine.ballot import Ballot, Decided, Effect, Enter, Memory, Terms, remembered
+from keyserver.engine.ballot import Ballot, Decided, Effect, Enter
+from keyserver.engine.ballot_terms import Terms
 from keyserver.engine.driver import Identity, Ports
 from keyserver.engine.installation import Installer
 from keyserver.engine.links import (
@@ -37,6 +38,7 @@ from keyserver.engine.links import (
     Vote,
     pack_link,
 )
+from keyserver.engine.own_votes import Memory, remembered
 from keyserver.engine.ports import VoteConflictError
 from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError
@@ -44,7 +46,7 @@ from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId
 from keyserver.model.quorums import Quorums
 from keyserver.sessions.agreement import FIRST_ROUND_S, round_timeout_s
 from keyserver.sessions.certificates import check_holding
-from keyserver.sessions.core import KeyState, Persist, PutHolding, Refused, Send
+from keyserver.sessions.core import KeyState, Persist, PutHolding, Refused, Send, Write
 
 TICK_S = 10.0
 """How often undecided keys are looked at, and votes are sent again."""
@@ -152,7 +154,7 @@ class Recovery:
         if ballot is None:
             return None
         if ballot.round > 0:
-            deadline = self._now() + round_timeout_s(ballot.round)
+            not_before, deadline = self._now(), self._now() + round_timeout_s(ballot.round)
         case = Case(subject, ballot, not_before, deadline, started_by)
         self._cases[subject] = case
         log.info("decision_pending", key_id=subject.key_id, kind=subject.kind, count=subject.count)
@@ -167,10 +169,12 @@ class Recovery:
         previous = state.active.record.hash if state.active is not None else ZERO_HASH
         max_faulty = identity.policy().max_faulty
         terms = Terms(subject, committee, max_faulty, previous, identity.me, identity.signer)
-        return Ballot(terms, await self._memory(subject, state))
+        return Ballot(terms, await self._memory(subject))
 
-    async def _memory(self, subject: Subject, state: KeyState) -> Memory:
+    async def _memory(self, subject: Subject) -> Memory:
+        """This node's votes; read before the state, so that what stands behind them is there."""
         votes = await self._ports.store.votes(subject.hash)
+        state = await self._ports.store.load(subject.key_id)
         try:
             return remembered(state, subject, votes)
         except CodecError as problem:
@@ -183,7 +187,7 @@ class Recovery:
             self._close(case)
             return
         own_and_new = case.ballot.round == 0 and case.started_by == self._identity.me
-        if self._now() < case.deadline:
+        if self._now() < case.deadline and not case.ballot.is_silent:
             await self._act(case, case.ballot.announce(self._peers(case)))
         elif own_and_new and not case.asked:
             self._ask(case.subject)
@@ -212,19 +216,19 @@ class Recovery:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for peer in peers:
-                    tasks.create_task(self._ask_one(peer, subject))
+                    tasks.create_task(self._ask_for_decision(peer, subject))
+                    if subject.kind == SubjectKind.RECORD:
+                        tasks.create_task(self._ask_for_holding(peer, subject))
         finally:
             self._asking.discard(subject)
         await self._inbox.put(lambda: self._answered(subject, len(peers)))
 
-    async def _ask_one(self, peer: NodeId, subject: Subject) -> None:
+    async def _ask_for_decision(self, peer: NodeId, subject: Subject) -> None:
         number = self._asker.number()
         question = DecisionRequest(number, subject)
         answer = await self._asker.ask(peer, question, Keys, within_s=ANSWER_S)
         if answer is not None and answer.keys:
             await self._inbox.put(lambda: self._on_keys(peer, answer))
-        elif subject.kind == SubjectKind.RECORD:
-            await self._ask_for_holding(peer, subject)
 
     async def _ask_for_holding(self, peer: NodeId, subject: Subject) -> None:
         number = self._asker.number()
@@ -253,14 +257,6 @@ class Recovery:
             await self._ports.store.commit((PutHolding(held.record, held.holding),))
         except (Refused, VoteConflictError) as problem:
             log.warning("holding_refused", peer=peer, key_id=subject.key_id, problem=str(problem))
-        else:
-            await self._reload(subject)
-
-    async def _reload(self, subject: Subject) -> None:
-        """Go on with what is on disk."""
-        case, ballot = self._cases.get(subject), await self._ballot(subject)
-        if case is not None and ballot is not None:
-            case.ballot = ballot
 
     async def _on_keys(self, peer: NodeId, keys: Keys) -> None:
         for facts in keys.keys:
@@ -323,24 +319,27 @@ class Recovery:
 
     async def _enter(self, case: Case, round_: int) -> None:
         """Enter a round; its STATUS leaves only if it names what this node committed to last."""
-        while True:
-            vote = case.ballot.status_vote(round_)
-            try:
-                await self._ports.store.commit((vote,))
-            except VoteConflictError as conflict:
-                log.warning("vote_conflict", key_id=case.subject.key_id, problem=str(conflict))
-                await self._reload(case.subject)
-                return
-            state = await self._ports.store.load(case.subject.key_id)
-            memory = await self._memory(case.subject, state)
-            effects = case.ballot.enter(memory)
-            if memory.status_covers:
-                break
-            round_ += 1
+        case.ballot.recall(await self._memory(case.subject))
+        if not await self._write(case, (case.ballot.status_vote(round_),)):
+            return
+        effects = case.ballot.enter(await self._memory(case.subject))
+        if case.ballot.is_silent:
+            await self._enter(case, round_ + 1)
+            return
         case.deadline = self._now() + round_timeout_s(round_)
         case.not_before = self._now()
         log.info("round_entered", key_id=case.subject.key_id, round=round_)
         await self._act(case, effects)
+
+    async def _write(self, case: Case, writes: Sequence[Write]) -> bool:
+        """Write votes; if that fails the case is taken up again later, from what is on disk."""
+        try:
+            await self._ports.store.commit(writes)
+        except (VoteConflictError, StorageError) as problem:
+            log.error("vote_not_written", key_id=case.subject.key_id, problem=str(problem))
+            self._close(case)
+            return False
+        return True
 
     async def _act(
         self,
@@ -352,22 +351,22 @@ class Recovery:
         for effect in effects:
             match effect:
                 case Persist(writes):
-                    try:
-                        await self._ports.store.commit(writes)
-                    except VoteConflictError as conflict:
-                        problem = str(conflict)
-                        log.warning("vote_conflict", key_id=case.subject.key_id, problem=problem)
-                        await self._reload(case.subject)
+                    if not await self._write(case, writes):
                         return
                 case Send(to, message):
                     self._send_vote(to, message)
                 case Enter(round_):
-                    if self._now() >= case.not_before:
-                        await self._enter(case, round_)
-                        if cause is not None and case.ballot.round >= round_:
-                            self._post(lambda: self._on_vote(*cause))
+                    await self._follow(case, round_, cause)
                 case Decided():
                     await self._decided(case, effect)
+
+    async def _follow(self, case: Case, round_: int, cause: tuple[NodeId, Vote] | None) -> None:
+        """Enter a round that others are in, and look at what they said once more."""
+        if self._now() < case.not_before:
+            return
+        await self._enter(case, round_)
+        if cause is not None and case.ballot.round >= round_:
+            self._post(lambda: self._on_vote(*cause))
 
     def _send_vote(self, to: NodeId, message: Vote) -> None:
         if to == self._identity.me:
@@ -382,14 +381,14 @@ class Recovery:
     async def _decided(self, case: Case, decided: Decided) -> None:
         subject = case.subject
         state = await self._ports.store.load(subject.key_id)
+        facts = facts_of(subject.key_id, state)
         if not is_decided(subject, state):
             facts = with_decision(subject, state, decided.decision, decided.backing)
-            state = await self._installer.take(facts)
+            await self._installer.take(facts)
         log.info("decision_made", key_id=subject.key_id, nothing=decided.decision.is_nothing)
         self._close(case)
-        told = Keys(0, (facts_of(subject.key_id, state),))
         for peer in self._peers(case):
-            self._send(peer, told)
+            self._send(peer, Keys(0, (facts,)))
 
 
 def open_subjects(key_id: KeyId, state: KeyState) -> list[Subject]:

@@ -36,7 +36,10 @@ SETTLED_S = 600.0
 
 
 class Assassin:
-    """Crashes a node when it sends its `nth` message of a type; that one does not leave."""
+    """Silences a node when it sends its `nth` message of a type, and crashes it soon after.
+
+    Soon: at once, with what it sent before still on its way and lost, or when that has arrived.
+    """
 
     def __init__(self, cluster: Cluster, victim: SimulatedNode, kind: int, nth: int) -> None:
         self.struck = asyncio.Event()
@@ -63,6 +66,7 @@ class Assassin:
         await asyncio.wait([task, strike], return_when=asyncio.FIRST_COMPLETED)
         struck = self.struck.is_set()
         if struck:
+            await asyncio.sleep(self._cluster.random.choice([0.0, 0.03, 0.2]))
             await self._victim.crash()
         self._cluster.network.corrupt(self._victim.id, lambda _sender, _to, message: message)
         for pending in (task, strike):

@@ -79,7 +79,7 @@ async def test_all_four_services(network: Network) -> None:
         for task in stack.store.tasks.values()
         if task.state.is_open
     ]
-    assert open_tasks == ["RETRIEVE_PERSONAL"]  # of the node outside the t + 1, until its turn
+    assert open_tasks == []  # also of the node outside the t + 1
 
 
 async def test_two_requests_in_one_block_get_consecutive_nonces(network: Network) -> None:

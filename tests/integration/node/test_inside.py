@@ -72,7 +72,7 @@ async def test_a_key_its_fees_and_what_is_seen_of_them(network: Network, tmp_pat
     node = network.fresh_node(0, tmp_path)
     node.set("keyserver", confirmations=1, operator_listen="127.0.0.1:0")
     async with running(node) as operator:
-        assert await operator.ask("/health/ready") == (200, {"ready": True, "reasons": []})
+        await operator.until("/health/ready", lambda body: body == {"ready": True, "reasons": []})
         await asyncio.to_thread(network.request, "generateServerKey", KEY, 0)
         pending = await operator.until("/v1/requests", lambda body: body["requests"])
         (task,) = pending["requests"]

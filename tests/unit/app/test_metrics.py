@@ -20,7 +20,7 @@ def test_everything_has_the_prefix_and_an_explanation() -> None:
     names = {family.name for family in families}
     assert {
         "keyserver_sessions",
-        "keyserver_phase_seconds",
+        "keyserver_session_seconds",
         "keyserver_peers",
         "keyserver_lag_blocks",
         "keyserver_oldest_task_seconds",

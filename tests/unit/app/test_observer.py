@@ -35,7 +35,7 @@ def test_sessions_are_counted_by_outcome() -> None:
     for outcome in ("completed", "AccessDenied"):
         labels = f'outcome="{outcome}",role="participant",type="generation"'
         assert f"keyserver_sessions_total{{{labels}}} 1.0" in text
-    assert 'keyserver_phase_seconds_count{phase="all",type="generation"} 2.0' in text
+    assert 'keyserver_session_seconds_count{type="generation"} 2.0' in text
 
 
 def test_everything_is_passed_on() -> None:

@@ -1,0 +1,121 @@
+"""The story holds, on both chains, and leaves nothing behind."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keyserver.devnet.anvil import find_anvil
+from keyserver.errors import ConfigError
+from tests.e2e.demo.command import keyserver, processes_of
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+STEPS = [
+    "start",
+    "reserve",
+    "permit",
+    "generate",
+    "encrypt",
+    "decrypt",
+    "refuse",
+    "kill",
+    "decrypt_without",
+    "restart",
+    "answer_again",
+]
+README = Path(__file__).parents[3] / "README.md"
+
+
+@pytest.mark.parametrize(
+    ("chain", "nodes", "confirmations"),
+    [
+        ("embedded", 5, 0),
+        ("embedded", 3, 3),
+        pytest.param("anvil", 3, 0, marks=pytest.mark.anvil),
+        pytest.param("anvil", 5, 3, marks=pytest.mark.anvil),
+    ],
+)
+def test_the_story_holds(chain: str, nodes: int, confirmations: int, tmp_path: Path) -> None:
+    if chain == "anvil":
+        try:
+            find_anvil()
+        except ConfigError as error:
+            pytest.skip(str(error))
+    options = ["--chain", chain, "--nodes", str(nodes), "--confirmations", str(confirmations)]
+    done = keyserver("demo", *options, "--json", env={"TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    digest = hashlib.sha256(README.read_bytes()).hexdigest()
+    assert list(result) == [
+        "ok",
+        "chain",
+        "nodes",
+        "threshold",
+        "file_sha256",
+        "decrypted_sha256",
+        "steps",
+    ]
+    assert result["ok"] is True
+    assert (result["chain"], result["nodes"]) == (chain, nodes)
+    assert result["threshold"] == (nodes - 1) // 2
+    assert result["file_sha256"] == result["decrypted_sha256"] == digest
+    assert [step["name"] for step in result["steps"]] == STEPS
+    assert all(step["ok"] for step in result["steps"])
+    gas = {step["name"]: step["gas"] for step in result["steps"]}
+    assert gas["kill"] == gas["restart"] == 0
+    assert min(gas[name] for name in ("reserve", "permit", "generate", "encrypt")) > 21_000
+    assert processes_of(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reader_can_watch_any_file(tmp_path: Path) -> None:
+    document = tmp_path / "document"
+    document.write_bytes(os.urandom(100_000))
+    done = keyserver("demo", document, "--nodes", "3", "--threshold", "0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Charlie" in done.stdout
+    assert hashlib.sha256(document.read_bytes()).hexdigest()[:16] in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "keyserver.cli", "demo", "--nodes", "3"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+    )
+    assert demo.stdout is not None
+    with demo, demo.stdout as out:
+        for line in out:
+            if "generate a key" in line:
+                break
+        assert len(processes_of(tmp_path)) >= 3
+        demo.send_signal(number)
+        out.read()
+    assert demo.returncode == 130
+    assert processes_of(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--nodes", "3", "--threshold", "2"], "threshold"),
+        (["--nodes", "2"], "nodes"),
+        (["--chain", "nowhere"], "chain"),
+        (["--block-time", "0"], "block time"),
+        (["/no/such/file"], "no such file"),
+    ],
+)
+def test_what_cannot_be_told_is_refused_at_once(options: list[str], said: str) -> None:
+    done = keyserver("demo", *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

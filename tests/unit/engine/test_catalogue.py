@@ -1,0 +1,383 @@
+"""What a node answers and takes over outside sessions, against peers played by the test."""
+
+import asyncio
+from typing import Any
+
+from keyserver.engine.catalogue import MAX_SERVED
+from keyserver.engine.links import (
+    MAX_PAGE,
+    CataloguePage,
+    CatalogueRequest,
+    CommitVote,
+    DecisionRequest,
+    Digest,
+    DigestRequest,
+    Entered,
+    Entry,
+    Have,
+    HeldRecord,
+    Holding,
+    HoldingRequest,
+    KeyFacts,
+    Keys,
+    KeysRequest,
+    pack_link,
+)
+from keyserver.engine.outcomes import DocumentInstalled, RecordInstalled
+from keyserver.errors import StorageError
+from keyserver.model.identifiers import ZERO_HASH, KeyId
+from keyserver.sessions.core import KeyState, PutActive, PutDocument, PutPrepared, VoteKind
+from keyserver.simulation.loop import run_virtual
+from tests.unit.engine.played_peers import OTHER, PEER, Reply, Site, has, running, scene
+from tests.unit.engine.signed_values import (
+    DOCUMENT_1,
+    KEY,
+    NODES,
+    OTHER_KEY,
+    OTHER_SET,
+    RECORD_1,
+    SIGNERS,
+    TRANSCRIPT,
+    attempt,
+    certified,
+    certified_document,
+    decision,
+    record,
+    share,
+    vote,
+)
+
+FIRST = certified(record())
+STORED = certified_document(FIRST.record)
+FACTS = KeyFacts(KEY, FIRST, (), STORED, ())
+
+# --- answering --------------------------------------------------------------------------------
+
+
+def test_what_is_asked_is_answered_from_the_store() -> None:
+    async def play(site: Site) -> None:
+        empty = await site.ask(DigestRequest(1))
+        await site.store.commit((PutActive(FIRST),))
+        with_key = await site.ask(DigestRequest(2))
+        await site.store.commit((PutDocument(KEY, STORED),))
+        with_document = await site.ask(DigestRequest(3))
+        assert len({(d.keys, d.documents) for d in (empty, with_key, with_document)}) == 3
+        assert with_key.keys == with_document.keys
+
+        page = await site.ask(CatalogueRequest(4, None, 10))
+        assert page == CataloguePage(4, (Entry(KEY, 1, FIRST.record.hash, 2),))
+        assert await site.ask(CatalogueRequest(5, KEY, MAX_PAGE)) == CataloguePage(5, ())
+        assert await site.ask(KeysRequest(6, (OTHER_KEY, KEY))) == Keys(6, (FACTS,))
+        assert await site.ask(DecisionRequest(7, RECORD_1)) == Keys(7, (FACTS,))
+        assert await site.ask(DecisionRequest(8, DOCUMENT_1)) == Keys(8, (FACTS,))
+        other = KeyFacts(OTHER_KEY, None, (), None, ())
+        assert await site.ask(DecisionRequest(9, attempt(1))) == Keys(9, (FACTS,))
+        assert await site.ask(KeysRequest(10, (other.key_id,))) == Keys(10, ())
+
+    scene(play)
+
+
+def test_a_holding_certificate_is_shown_before_and_after_the_decision() -> None:
+    async def play(site: Site) -> None:
+        held = HeldRecord(FIRST.record, FIRST.certificate.holding)
+        assert await site.ask(HoldingRequest(1, KEY, 1)) == Holding(1, None)
+        await site.store.commit((PutPrepared(FIRST.record, share(), TRANSCRIPT),))
+        assert await site.ask(HoldingRequest(2, KEY, 1)) == Holding(2, None)
+        await site.store.commit((PutActive(FIRST),))
+        assert await site.ask(HoldingRequest(3, KEY, 1)) == Holding(3, held)
+        assert await site.ask(HoldingRequest(4, KEY, 2)) == Holding(4, None)
+
+    scene(play)
+
+
+def test_a_key_that_cannot_be_read_is_left_out() -> None:
+    async def play(site: Site) -> None:
+        await site.store.commit((PutActive(FIRST),))
+        load = site.store.load
+
+        async def broken(key_id: KeyId) -> KeyState:
+            if key_id == OTHER_KEY:
+                raise StorageError("the row does not open")
+            return await load(key_id)
+
+        site.store.load = broken  # type: ignore[method-assign]
+        answer = await site.ask(KeysRequest(1, (OTHER_KEY, KEY)))
+        assert [facts.key_id for facts in answer.keys] == [KEY]
+        assert await site.ask(HoldingRequest(2, OTHER_KEY, 1)) is None
+        assert await site.ask(HoldingRequest(3, KEY, 1)) is not None
+
+    scene(play)
+
+
+def test_garbage_and_floods_close_the_connection() -> None:
+    async def play(site: Site) -> None:
+        take = site.catalogue.on_link_message
+        assert not take(PEER, b"\x00\x11")
+        assert not take(PEER, b"\x00\xfe" + bytes(40))
+        question = pack_link(DigestRequest(1))
+        assert all(take(PEER, question) for _ in range(MAX_SERVED))
+        assert not take(PEER, question)
+        assert take(OTHER, question)
+        await asyncio.sleep(0.01)
+        assert take(PEER, question)
+
+    scene(play)
+
+
+def test_a_node_that_does_not_run_yet_answers_nothing() -> None:
+    async def main() -> None:
+        site = Site()
+        site.peers.replies[PEER] = has(FACTS)
+        site.catalogue.on_connected(PEER)
+        assert site.catalogue.on_link_message(PEER, pack_link(DigestRequest(1)))
+        await asyncio.sleep(1)
+        assert site.peers.sent == []
+        async with running(site):
+            await asyncio.sleep(1)
+            assert (await site.state()).active == FIRST
+
+    run_virtual(main())
+
+
+# --- synchronising ----------------------------------------------------------------------------
+
+
+def test_what_a_peer_has_more_is_pulled_and_announced() -> None:
+    async def play(site: Site) -> None:
+        site.peers.replies[PEER] = has(FACTS)
+        site.catalogue.on_connected(PEER)
+        await asyncio.sleep(1)
+        state = await site.state()
+        assert (state.active, state.document) == (FIRST, STORED)
+        assert site.recorder.outcomes == [RecordInstalled(KEY), DocumentInstalled(KEY)]
+        assert site.catalogue.holders(KEY) == {PEER}
+
+    scene(play)
+
+
+def test_a_missing_document_alone_is_pulled_too() -> None:
+    async def play(site: Site) -> None:
+        await site.store.commit((PutActive(FIRST),))
+        site.peers.replies[PEER] = has(FACTS)
+        site.catalogue.on_connected(PEER)
+        await asyncio.sleep(1)
+        assert (await site.state()).document == STORED
+        assert site.recorder.outcomes == [DocumentInstalled(KEY)]
+
+    scene(play)
+
+
+def test_equal_catalogues_are_not_paged_through() -> None:
+    async def play(site: Site) -> None:
+        same: Digest = await site.ask(DigestRequest(1))
+        site.peers.replies[PEER] = has(
+            FACTS, DigestRequest=lambda q: Digest(q.number, same.keys, same.documents)
+        )
+        site.catalogue.on_connected(PEER)
+        await asyncio.sleep(1)
+        assert site.peers.to(PEER, CatalogueRequest) == []
+
+    scene(play)
+
+
+def test_catalogues_are_compared_again_and_again() -> None:
+    async def play(site: Site) -> None:
+        site.peers.replies[PEER] = has()
+        await asyncio.sleep(1)
+        site.peers.replies[PEER] = has(FACTS)
+        await asyncio.sleep(65)
+        assert (await site.state()).active == FIRST
+
+    scene(play)
+
+
+def other_key() -> KeyFacts:
+    return KeyFacts(OTHER_KEY, certified(record(key_id=OTHER_KEY)), (), None, ())
+
+
+def test_a_peer_that_does_not_deliver_is_left_alone() -> None:
+    few = KeyFacts(KEY, certified(record(), by=NODES[:2]), (), None, ())
+    for liar in (
+        has(FACTS, DigestRequest=None),
+        has(FACTS, CatalogueRequest=None),
+        has(FACTS, KeysRequest=None),
+        has(FACTS, KeysRequest=lambda q: Keys(q.number, ())),
+        has(FACTS, KeysRequest=lambda q: Keys(q.number, (other_key(),))),
+        has(FACTS, KeysRequest=lambda q: Holding(q.number, None)),
+        has(FACTS, KeysRequest=lambda q: Keys(q.number + 7, (FACTS,))),
+        has(
+            FACTS,
+            CatalogueRequest=lambda q: CataloguePage(
+                q.number, (Entry(OTHER_KEY, 1, ZERO_HASH, 0), Entry(KEY, 1, ZERO_HASH, 0))
+            ),
+        ),
+        has(few, other_key()),
+    ):
+        _left_alone(liar)
+
+
+def _left_alone(liar: Reply) -> None:
+    async def play(site: Site) -> None:
+        site.peers.replies[PEER] = liar
+        site.catalogue.on_connected(PEER)
+        await asyncio.sleep(30)
+        assert await site.store.catalogue(None, 10) == []
+        assert site.recorder.outcomes == []
+        assert len(site.peers.to(PEER, KeysRequest)) <= 1
+        site.peers.replies[OTHER] = has(FACTS)
+        site.catalogue.on_connected(OTHER)
+        await asyncio.sleep(1)
+        assert (await site.state()).active == FIRST
+
+    scene(play)
+
+
+def test_a_page_that_goes_backwards_ends_it() -> None:
+    async def play(site: Site) -> None:
+        entry = Entry(KEY, 1, FIRST.record.hash, 0)
+        site.peers.replies[PEER] = has(
+            FACTS, CatalogueRequest=lambda q: CataloguePage(q.number, (entry,))
+        )
+        site.catalogue.on_connected(PEER)
+        await asyncio.sleep(30)
+        assert len(site.peers.to(PEER, CatalogueRequest)) == 2
+
+    scene(play)
+
+
+def test_an_unknown_committee_needs_f_plus_1_reporters() -> None:
+    signers = tuple(SIGNERS)[:4]
+    foreign = KeyFacts(KEY, certified(record(nodes=OTHER_SET), by=signers), (), None, ())
+
+    async def play(site: Site) -> None:
+        site.peers.replies[PEER] = has(foreign)
+        site.catalogue.on_connected(PEER)
+        await asyncio.sleep(1)
+        assert (await site.state()).active is None
+        site.peers.replies[OTHER] = has(foreign)
+        site.catalogue.on_connected(OTHER)
+        await asyncio.sleep(1)
+        assert (await site.state()).active == foreign.record
+
+    scene(play)
+
+
+def test_a_store_that_fails_ends_the_synchronisation_not_the_node() -> None:
+    async def play(site: Site) -> None:
+        site.peers.replies[PEER] = has(FACTS)
+        site.store._disk.fail_commit()
+        site.catalogue.on_connected(PEER)
+        await asyncio.sleep(1)
+        assert site.recorder.outcomes == []
+        catalogue = site.store.catalogue
+
+        async def broken(after: KeyId | None, limit: int) -> Any:
+            raise StorageError("the table is gone")
+
+        site.store.catalogue = broken  # type: ignore[method-assign]
+        site.catalogue.on_connected(PEER)
+        await asyncio.sleep(1)
+        site.store.catalogue = catalogue  # type: ignore[method-assign]
+        site.catalogue.on_connected(PEER)
+        await asyncio.sleep(1)
+        assert (await site.state()).active == FIRST
+
+    scene(play)
+
+
+# --- fetching ---------------------------------------------------------------------------------
+
+
+def test_fetch_asks_everybody_at_once_and_waits_three_seconds() -> None:
+    async def play(site: Site) -> None:
+        site.peers.replies[PEER] = has(FACTS, DigestRequest=None)
+        site.peers.replies[OTHER] = lambda _: None
+        site.peers.replies[NODES[3]] = has(
+            FACTS, KeysRequest=lambda q: Keys(q.number, (other_key(),))
+        )
+        start = asyncio.get_running_loop().time()
+        found = await site.catalogue.fetch(KEY)
+        assert 2.9 < asyncio.get_running_loop().time() - start < 3.2
+        assert (found.record, found.document) == (FIRST, STORED)
+        assert (await site.state()).document == STORED
+
+    scene(play)
+
+
+def test_fetch_returns_as_soon_as_all_have_answered() -> None:
+    async def play(site: Site) -> None:
+        site.peers.replies[PEER] = has()
+        start = asyncio.get_running_loop().time()
+        found = await site.catalogue.fetch(KEY)
+        assert asyncio.get_running_loop().time() - start < 0.1
+        assert (found.record, found.document) == (None, None)
+
+    scene(play)
+
+
+def test_fetch_alone_finds_what_this_node_has() -> None:
+    async def play(site: Site) -> None:
+        await site.store.commit((PutActive(FIRST),))
+        assert (await site.catalogue.fetch(KEY)).record == FIRST
+
+    scene(play)
+
+
+def test_fetch_brings_versions_given_up() -> None:
+    given_up = KeyFacts(KEY, None, (decision(RECORD_1),), None, ())
+
+    async def play(site: Site) -> None:
+        site.peers.replies[PEER] = has(given_up)
+        assert (await site.catalogue.fetch(KEY)).record is None
+        assert (await site.state()).next_version == 2
+
+    scene(play)
+
+
+# --- hints and strays -------------------------------------------------------------------------
+
+
+def test_announced_holders_are_remembered() -> None:
+    async def play(site: Site) -> None:
+        site.peers.replies[PEER] = has()
+        site.peers.arrive(PEER, Have(0, KEY, FIRST.record.hash))
+        assert site.catalogue.holders(KEY) == {PEER}
+
+    scene(play)
+
+
+def test_answers_that_nobody_asked_for_change_nothing() -> None:
+    async def play(site: Site) -> None:
+        site.peers.replies[PEER] = lambda _: None
+        site.peers.arrive(PEER, Keys(99, (FACTS,)))
+        site.peers.arrive(PEER, CataloguePage(1, ()))
+        await asyncio.sleep(0.01)
+        assert await site.state() == KeyState()
+
+    scene(play)
+
+
+def test_a_decision_that_is_told_unasked_is_checked_and_taken() -> None:
+    async def play(site: Site) -> None:
+        site.peers.replies[PEER] = lambda _: None
+        lie = KeyFacts(KEY, certified(record(), by=NODES[:2]), (), None, ())
+        site.peers.arrive(PEER, Keys(0, (lie,)))
+        await asyncio.sleep(0.01)
+        assert await site.state() == KeyState()
+        site.peers.arrive(PEER, Keys(0, (FACTS,)))
+        await asyncio.sleep(0.01)
+        assert (await site.state()).active == FIRST
+
+    scene(play)
+
+
+def test_a_voter_that_is_behind_is_told_the_decision() -> None:
+    async def play(site: Site) -> None:
+        await site.store.commit((PutActive(FIRST),))
+        named = vote(VoteKind.STATUS, RECORD_1, 1, ZERO_HASH, PEER)
+        told = await site.ask(Entered(0, RECORD_1, 1, ZERO_HASH, named))
+        assert told == Keys(0, (KeyFacts(KEY, FIRST, (), None, ()),))
+        late = CommitVote(0, RECORD_1, 1, ZERO_HASH, named)
+        assert await site.ask(late) is None
+
+    scene(play)
