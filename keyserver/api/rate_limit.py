@@ -17,16 +17,18 @@ class RateLimiter:
         """Allow `per_second` requests a second on average; 0 allows all."""
         self._per_second = per_second
         self._monotonic = monotonic
-        self._full_at: OrderedDict[Hashable, float] = OrderedDict()
+        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        """Permits left, and when that was so."""
 
     def admits(self, client: Hashable) -> bool:
         """Take a permit of the client's bucket; false if it is empty."""
         if not self._per_second:
             return True
-        now = self._monotonic()
-        full_at = max(self._full_at.pop(client, now), now)
-        admitted = full_at - now <= BURST_S - 1 / self._per_second
-        self._full_at[client] = full_at + (1 / self._per_second if admitted else 0)
-        if len(self._full_at) > MOST_CLIENTS:
-            self._full_at.popitem(last=False)
+        now, full = self._monotonic(), float(BURST_S * self._per_second)
+        permits, at = self._buckets.pop(client, (full, now))
+        permits = min(full, permits + (now - at) * self._per_second)
+        admitted = permits >= 1
+        self._buckets[client] = (permits - 1 if admitted else permits, now)
+        if len(self._buckets) > MOST_CLIENTS:
+            self._buckets.popitem(last=False)
         return admitted

@@ -115,6 +115,7 @@ class Delivery:
         self.by_id = {member.id: member for member in self.members}
         self.node_set = NodeSet(1, Address(bytes(20)), tuple(member.id for member in self.members))
         self.connected = frozenset(self.by_id)
+        self.generated_by: NodeId | None = None
         self.boot_nonce = Nonce32(b"\xb0" * 32)
         self.counter = 0
         self.tamper: Tamper = lambda _sender, _to, message: message
@@ -188,6 +189,7 @@ class Delivery:
             key=member.key,
             policy=member.policy,
             now=NOW,
+            generated_by=self.generated_by,
         )
 
     def _deliver(self, sender: NodeId, to: NodeId, data: bytes) -> None:

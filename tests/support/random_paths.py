@@ -27,19 +27,12 @@ def _hex(random: Random, size: int) -> str:
 def _field(random: Random) -> str:
     """A field, right or nearly so."""
     right = _hex(random, random.choice([32, 65, 64]))
-    mutations = [
-        lambda: right,
-        lambda: right[:-1],
-        lambda: right + "0",
-        lambda: "0x" + right,
-        lambda: right.upper(),
-        lambda: right[:-2] + "%3" + right[-1],
-        lambda: right[:10] + random.choice(["g", "%20", "%00", "%ff", "%2f", "ä"]) + right[11:],
-        lambda: random.choice(["-1", "+", "1.0", "18446744073709551616", "1e3", "0x1", "1", "007"]),
-        lambda: "".join(random.choices(_NOISE, k=random.randrange(30))),
-        lambda: "",
-    ]
-    return random.choice(mutations)()
+    cut = right[:10] + random.choice(["g", "%20", "%00", "%ff", "%2f", "ä"]) + right[11:]
+    number = random.choice(["-1", "+", "1.0", "18446744073709551616", "1e3", "0x1", "1", "007"])
+    noise = "".join(random.choices(_NOISE, k=random.randrange(30)))
+    encoded = right[:-2] + "%3" + right[-1]
+    changed = [right[:-1], right + "0", "0x" + right, right.upper(), encoded, cut]
+    return random.choice([right, *changed, number, noise, ""])
 
 
 def random_path(random: Random) -> str:

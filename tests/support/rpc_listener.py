@@ -17,6 +17,7 @@ from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import SystemRandom
 from keyserver.model.identifiers import Address
 from keyserver.model.node_set import NodeAddress
+from tests.support.leaping_clock import LeapingClock
 from tests.support.raw_http import Answer, ask
 
 JSON_HEADERS = [("Content-Type", "application/json")]
@@ -39,8 +40,11 @@ def known_accounts(described: Sequence[dict[str, str]]) -> list[LockedKey]:
 
 
 def accounts_of(keys: Sequence[LockedKey]) -> Accounts:
+    clock = LeapingClock()
     return Accounts(
-        lambda address: [key for key in keys if key.address == address], monotonic=lambda: 0.0
+        lambda address: [key for key in keys if key.address == address],
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
     )
 
 

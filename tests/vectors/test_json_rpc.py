@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from keyserver.api.json_rpc import answer_text
-from keyserver.api.json_rpc_accounts import Accounts, DevelopmentKey
+from keyserver.api.json_rpc_accounts import DevelopmentKey
 from keyserver.api.json_rpc_methods import SecretStoreModule
 from keyserver.api.ports import LockedKey
 from keyserver.crypto import documents, ecies
 from keyserver.crypto.curve import add, mul_base, mul_secret
 from keyserver.crypto.randomness import SystemRandom
-from tests.support.rpc_listener import known_accounts
+from tests.support.rpc_listener import accounts_of, known_accounts
 from tests.vectors.files import load, point64, raw, secret
 
 _FILE: dict[str, Any] = load("json-rpc")
@@ -36,11 +36,7 @@ _ACCOUNTS: list[LockedKey] = [DevelopmentKey(), *known_accounts(_FILE["accounts"
 
 
 async def _ask(request: dict[str, Any], random: Any = None) -> dict[str, Any]:
-    accounts = Accounts(
-        lambda address: [each for each in _ACCOUNTS if each.address == address],
-        monotonic=lambda: 0.0,
-    )
-    module = SecretStoreModule(accounts, random or SystemRandom())
+    module = SecretStoreModule(accounts_of(_ACCOUNTS), random or SystemRandom())
     text = await answer_text(module.methods, json.dumps(request).encode())
     assert text.endswith(b"}\n")
     answer: dict[str, Any] = json.loads(text)

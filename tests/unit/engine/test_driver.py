@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from keyserver.crypto.randomness import SeededRandom
-from keyserver.engine.driver import Driver, Identity, Opening, Ports
+from keyserver.engine.credentials import Opening
+from keyserver.engine.driver import Driver, Identity, Ports
 from keyserver.engine.outcomes import DocumentInstalled, Outcome, RecordInstalled
 from keyserver.engine.ports import VoteConflictError
 from keyserver.engine.session_table import MAX_QUEUED_MESSAGES, MAX_SESSIONS_PER_PEER
