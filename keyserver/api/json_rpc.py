@@ -6,6 +6,7 @@ transport. Parameters never reach the log.
 
 import ipaddress
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -149,9 +150,8 @@ async def _answer(methods: Mapping[str, Method], request: Any) -> Any:
         return _failure(invalid_request(), None)
     id_ = request.get("id")
     name, version = request.get("method"), request.get("jsonrpc", "2.0")
-    is_id = id_ is None or (isinstance(id_, str | int | float) and not isinstance(id_, bool))
-    if not is_id or not isinstance(name, str) or version != "2.0":
-        return _failure(invalid_request(), id_ if is_id else None)
+    if not _is_id(id_) or not isinstance(name, str) or version != "2.0":
+        return _failure(invalid_request(), id_ if _is_id(id_) else None)
     try:
         result = await _called(methods, name, request.get("params", []))
     except RpcError as error:
@@ -159,6 +159,12 @@ async def _answer(methods: Mapping[str, Method], request: Any) -> Any:
     else:
         answer = {"jsonrpc": "2.0", "result": result, "id": id_}
     return answer if "id" in request else _SILENCE
+
+
+def _is_id(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or (isinstance(value, str | int) and not isinstance(value, bool))
 
 
 async def _called(methods: Mapping[str, Method], name: str, params: Any) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from keyserver.model.node_set import NodeAddress
 
 ANSWER_S = 60
+HOST = "localhost"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Connection:
         headers: Sequence[tuple[str, str]] = (),
         body: bytes = b"",
     ) -> Answer:
-        await self.send(head(method, path, [("Host", "node"), *headers]) + body)
+        await self.send(head(method, path, [("Host", HOST), *headers]) + body)
         return await self.answer()
 
     async def answer(self) -> Answer:

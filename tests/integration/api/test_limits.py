@@ -9,7 +9,7 @@ from keyserver.api import bodies, public_server
 from keyserver.api.public_server import MAX_SURPLUS
 from tests.integration.api.conftest import ALICE, fresh_id
 from tests.support.client_node import ClientNetwork, client_network, sign_id
-from tests.support.raw_http import Answer, Connection, ask
+from tests.support.raw_http import HOST, Answer, Connection, ask
 
 KIB = 1024
 
@@ -54,7 +54,7 @@ async def test_the_most_headers(one: ClientNetwork) -> None:
 
 
 async def test_the_largest_headers(one: ClientNetwork) -> None:
-    path, host = path_of(fresh_id()), len("Host: node\r\n")
+    path, host = path_of(fresh_id()), len(f"Host: {HOST}\r\n")
     fits = "x" * (32 * KIB - host - len("X: \r\n"))
     assert (await ask(one[0].address, "POST", path, [("X", fits)])).status == 200
     assert_empty(await ask(one[0].address, "POST", path, [("X", fits + "x")]), 431)

@@ -126,6 +126,15 @@ async def test_what_nobody_has_thought_of() -> None:
     assert answer["error"] == {"code": -32603, "message": "Internal error"}
 
 
+async def test_an_id_that_is_no_number_any_more() -> None:
+    answer = await answered(b'{"method":"echo","id":1e400}')
+    assert answer == {
+        "jsonrpc": "2.0",
+        "error": {"code": -32600, "message": "Invalid request"},
+        "id": None,
+    }
+
+
 async def test_batches_and_notifications() -> None:
     first, second = {"method": "echo", "id": 1}, {"method": "fail", "id": 2}
     silent = {"method": "echo"}
