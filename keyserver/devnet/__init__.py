@@ -10,5 +10,6 @@ The chain is one of two, both behind `local_chain.LocalChain`:
 
 `network` starts and stops everything below one directory: `chain_start` the chain with money and
 contracts on it, `node_process` the nodes; `settings` is what a network is to be like, `devnet_file`
-tells users where it is, `processes` and `ports` find, check and stop what runs. `demo` is the story.
+tells users where it is, `processes` and `ports` find, check and stop what runs. `demo` is the
+story.
 """
