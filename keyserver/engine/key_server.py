@@ -5,6 +5,7 @@ of that (architecture, section 5).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from keyserver.crypto.ecies import encrypt
@@ -131,10 +132,9 @@ class KeyServer:
                     GENERATION, operation, _always(credential), None
                 )
             except UnavailableError as error:
-                if error.code != "ServerKeyAlreadyGenerated":
-                    raise
+                # a decision that this node missed may be why; the next attempt then has it
                 found = await self._catalogue.fetch(key_id)
-                if found.record is None:
+                if error.code != "ServerKeyAlreadyGenerated" or found.record is None:
                     raise
                 raise DeniedError("another node has the key already", error.code) from error
         assert isinstance(result, CertifiedRecord)
@@ -183,14 +183,11 @@ class KeyServer:
         if state.active is not None and state.document is not None:
             return state
         found = await self._catalogue.fetch(key_id)
-        return KeyState(
+        state = await self._store.load(key_id)
+        return replace(
+            state,
             active=state.active or found.record,
-            share=state.share,
-            prepared=state.prepared,
-            skipped=state.skipped,
             document=state.document or found.document,
-            document_candidate=state.document_candidate,
-            document_skipped=state.document_skipped,
         )
 
     def _holders_in_order(self, certified: CertifiedRecord, state: KeyState) -> tuple[NodeId, ...]:

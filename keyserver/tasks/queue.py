@@ -163,7 +163,10 @@ class TaskQueue:
         try:
             disposition = await self._decide(task, head)
             await self._finish(task, disposition)
+            if task.id in self._woken:
+                await self._change(task.id, _due_now)
         finally:
+            self._woken.discard(task.id)
             del self._busy[task.key.key_id]
             self._signal.set()
 
@@ -251,9 +254,12 @@ class TaskQueue:
     # --- rows that others write too -------------------------------------------------------
 
     async def _make_due(self, task: Task) -> None:
-        if task.state is TaskState.RUNNING:
+        """Also when it runs, or when the result of its handler is being written right now.
+
+        Marked first, and looked at afterwards: whoever writes the row last sees the mark.
+        """
+        if task.state in (TaskState.RUNNING, TaskState.PENDING):
             self._woken.add(task.id)
-        elif task.state is TaskState.PENDING and task.next_attempt_block:
             await self._change(task.id, _due_now)
 
     async def _change(self, task_id: int, change: Callable[[Task], Task]) -> None:
