@@ -211,7 +211,8 @@ class TaskQueue:
 
     def _has_news(self, claimed: Task, task: Task) -> bool:
         """Whether the handler decided without knowing what has come in while it ran."""
-        return task.id in self._woken or task.result != claimed.result
+        asked_again = task.last_seen.in_log and task.last_seen != claimed.last_seen
+        return task.id in self._woken or task.result != claimed.result or asked_again
 
     async def _answered(self, task: Task, answer: Answer, entries: list[OutboxEntry]) -> Task:
         """The task's new state; adds the entry to `entries` unless it exists."""
