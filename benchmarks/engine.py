@@ -1,19 +1,21 @@
-"""What the computations of generation and shadow retrieval cost, against their group operations.
+"""What generation and shadow retrieval cost, against the group operations they consist of.
 
 Run `python -m benchmarks.engine` in the checkout (`--json` for a machine). For every committee
-size it measures the work of one node in each step, everything from the received bytes to the bytes
-to send, and divides it by the sum of the step's group operations at the curve library's own cost,
-measured in the same run.
-Codec, sessions and network are not part of it.
+size it measures the computations of one node in each step, and whole sessions: all nodes in one
+process, from the request to the result, every message encoded, decoded and handled, without
+network, disk and chain. Each is divided by the sum of its group operations, signatures and parsed
+points at the curve library's own cost, measured in the same run.
 """
 
+import gc
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
-from benchmarks.primitives import measure_raw
+from benchmarks.primitives import _raw_operations, measure_raw
 from keyserver.crypto import ecies
 from keyserver.crypto.curve import Point, Scalar, SecretScalar, sign_digest
 from keyserver.crypto.dealkey import OneTimeKey
@@ -32,6 +34,9 @@ from keyserver.crypto.proofs import prove, verify
 from keyserver.crypto.randomness import SystemRandom
 from keyserver.crypto.transcripts import session_hash, share_digest, tail_hash
 from keyserver.crypto.vss import deal, evaluate_commitments, sum_commitments
+from keyserver.model.quorums import Quorums
+from tests.support import key_life
+from tests.support.delivery import Delivery
 
 SIZES = (3, 5, 13, 64)
 _RNG = SystemRandom()
@@ -183,14 +188,140 @@ def shadow_retrieval(nodes: int, threshold: int, raw: Mapping[str, float]) -> li
     ]
 
 
+def generation_operations(nodes: int, threshold: int) -> Counter[str]:
+    """Count what all nodes compute in a generation in which everybody takes part and is right.
+
+    Keys of nodes are not counted: a node parses each of them once in its life. Sums of fewer than
+    64 points, a fraction of a percent of the whole, are left out.
+    """
+    agreement = Quorums.of(nodes).agreement
+    pairs, coefficients = nodes * nodes, threshold + 1
+    count: Counter[str] = Counter()
+    # ACCEPT: key, proof and signature of each; the coordinator checks them, START everybody.
+    accepted = nodes + nodes * (nodes - 1)
+    count["k*G"] += 2 * nodes
+    count["sign"] += nodes
+    count["parse 33"] += nodes + pairs
+    count["verify by recovery"] += accepted
+    count["a*G + b*P"] += accepted
+    # DEAL: commitments, proof of possession, a sealed and signed share for each.
+    count["k*G"] += nodes * (coefficients + 1)
+    count["ECDH, hashed"] += pairs
+    count["sign"] += pairs
+    count["parse 64"] += nodes * coefficients
+    count["a*G + b*P"] += nodes
+    count["sum of 64"] += coefficients * nodes // 64
+    # SHARES: signature and proof of every deal, the sum of the shares on the sum of commitments.
+    count["parse 33"] += pairs + nodes * coefficients
+    count["verify by recovery"] += pairs
+    count["a*G + b*P"] += pairs
+    count["sum of 64"] += pairs // 64
+    count["k*G"] += nodes
+    count["k*P, small public k"] += nodes * threshold
+    count["P + Q"] += nodes * threshold
+    # FINALIZE, READY, CERT, COMMIT and the decision.
+    count["parse 33"] += nodes * (coefficients + 1)
+    count["sign"] += 2 * nodes
+    count["verify by recovery"] += nodes + pairs + agreement + nodes * agreement
+    return count
+
+
+def retrieval_operations(nodes: int, threshold: int) -> Counter[str]:
+    """Count what all nodes compute in a shadow retrieval in which nobody fails."""
+    required = threshold + 1
+    asked = min(nodes, required + Quorums.of(nodes).faulty)
+    count: Counter[str] = Counter()
+    # The request: requester and document key in every opening.
+    count["parse 64"] += 1 + 3 * asked
+    # PARTIAL: mask, masked part, proof over the verification share, signature.
+    count["k*G"] += 2 * asked
+    count["k*P, secret k"] += 2 * asked
+    count["sign"] += asked
+    count["k*P, small public k"] += asked * threshold
+    count["P + Q"] += asked * (threshold + 1)
+    # Checked by the coordinator, and by every selected node those of the others.
+    count["parse 33"] += 2 * asked + required * 2 * required
+    checks = asked + required * threshold
+    count["verify by recovery"] += checks
+    count["k*P, small public k"] += checks * threshold
+    count["P + Q"] += checks * (threshold + 1)
+    count["a*G + b*P"] += checks
+    count["k*P, public k"] += 2 * checks
+    count["P + Q"] += checks
+    # SELECT: signed once, checked by all; all combine, members seal their shadow and sign it.
+    count["sign"] += 1 + required
+    count["verify by recovery"] += 2 * required
+    count["k*P, public k"] += (required + 1) * 2 * required
+    count["P + Q"] += (required + 1) * 2
+    count["k*G"] += required
+    count["ECDH, hashed"] += required
+    return count
+
+
+def whole_sessions(nodes: int, threshold: int) -> list[Row]:
+    """Measure whole sessions, every node's part included, and their bare group operations.
+
+    Taken in turns, so that both meet the same machine; the shortest of several runs.
+    """
+    together = max(1, 120 // nodes)
+    counts = generation_operations(nodes, threshold), retrieval_operations(nodes, threshold)
+    times = []
+    for _ in range(3 if nodes > 20 else 9):
+        measured = _lives_of_keys(nodes, threshold, together)
+        times.append((*measured, *(_replay(count, together) for count in counts)))
+    shortest = [min(column) / together * 1e6 for column in zip(*times, strict=True)]
+    generating, retrieving, generated, retrieved = shortest
+    return [
+        Row("generation, all nodes", nodes, threshold, generating, generated),
+        Row("retrieval, all nodes", nodes, threshold, retrieving, retrieved),
+    ]
+
+
+def _replay(count: Mapping[str, int], together: int) -> float:
+    """CPU seconds of so many times the counted operations, as bare calls of the library."""
+    operations = _raw_operations()
+    gc.collect()
+    start = time.process_time()
+    for name, times in count.items():
+        operation = operations[name]
+        for _ in range(times * together):
+            operation()
+    return time.process_time() - start
+
+
+def _lives_of_keys(nodes: int, threshold: int, together: int) -> tuple[float, float]:
+    """CPU seconds of so many generations, and of the retrievals of what was stored after them."""
+    committees = [Delivery(nodes, recording=False) for _ in range(together)]
+    gc.collect()
+    start = time.process_time()
+    records = [key_life.generate(committee, threshold) for committee in committees]
+    generating = time.process_time() - start
+    stored = [
+        (committee, record, key_life.store(committee, record))
+        for committee, record in zip(committees, records, strict=True)
+    ]
+    gc.collect()
+    start = time.process_time()
+    for committee, record, document in stored:
+        key_life.retrieve(committee, record, document)
+    return generating, time.process_time() - start
+
+
 def measure() -> list[Row]:
-    """Measure every step at every size, with threshold `floor((n-1)/3)`."""
-    raw = measure_raw()
+    """Measure every step and session at every size, with threshold `floor((n-1)/3)`."""
+    raw = _prices()
     rows = []
     for nodes in SIZES:
         threshold = (nodes - 1) // 3
         rows += generation(nodes, threshold, raw) + shadow_retrieval(nodes, threshold, raw)
+        rows += whole_sessions(nodes, threshold)
     return rows
+
+
+def _prices() -> dict[str, float]:
+    """Raw costs, the least of several rounds: other programs on the machine come and go."""
+    rounds = [measure_raw() for _ in range(5)]
+    return {operation: min(prices[operation] for prices in rounds) for operation in rounds[0]}
 
 
 def main() -> None:
@@ -199,10 +330,10 @@ def main() -> None:
     if "--json" in sys.argv[1:]:
         print(json.dumps([asdict(row) | {"ratio": row.ratio} for row in rows]))
         return
-    print(f"{'step':18}{'n':>4}{'t':>4}{'us':>9}{'raw us':>9}{'ratio':>7}")
+    print(f"{'step':23}{'n':>4}{'t':>4}{'us':>9}{'raw us':>9}{'ratio':>7}")
     for row in rows:
         print(
-            f"{row.step:18}{row.nodes:4}{row.threshold:4}"
+            f"{row.step:23}{row.nodes:4}{row.threshold:4}"
             f"{row.measured:9.0f}{row.raw:9.0f}{row.ratio:7.2f}"
         )
 

@@ -91,6 +91,7 @@ def up(
     _stop_at_sigterm()
     tell = _silent if as_json else _tell
     network = asyncio.run(Network.start(settings, tell=tell))
+    network.leave_running()
     if as_json:
         print_json(asdict(network.devnet))
         return
@@ -155,6 +156,7 @@ def restart(
     """Start a node again, stopping it first if it runs, and wait until it is ready."""
     network = _load(directory)
     asyncio.run(network.restart(number))
+    network.leave_running()
     node = network.devnet.nodes[number - 1]
     print_facts({"restarted": number, "pid": node.pid}, as_json=as_json)
 

@@ -7,4 +7,9 @@ The chain is one of two, both behind `local_chain.LocalChain`:
   make; `embedded_json`, `embedded_rpc` and `embedded_control` speak JSON-RPC, `embedded_server`
   HTTP and WebSocket.
 - `anvil`: Foundry's node, where its binary is found.
+
+`network` starts and stops everything below one directory: `chain_start` the chain with money and
+contracts on it, `node_process` the nodes; `settings` is what a network is to be like, `devnet_file`
+tells users where it is, `processes` and `ports` find, check and stop what runs. `demo` is the
+story.
 """

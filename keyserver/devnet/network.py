@@ -143,6 +143,19 @@ class Network:
                 shutil.rmtree(self.state.chain_directory, ignore_errors=True)
         (self.directory / FILE_NAME).unlink(missing_ok=True)
 
+    def leave_running(self) -> None:
+        """Let the processes outlive this one: they are not its children to wait for any more."""
+        children = list(self._children.values())
+        if self._chain is not None:
+            children.append(self._chain.process)
+        for child in children:
+            if child.stdout is not None:
+                child.stdout.close()
+            # What the class takes for the end of the child: else it warns of one left alone.
+            child.returncode = 0
+        self._children.clear()
+        self._chain = None
+
     def kill(self, number: int) -> None:
         """Kill node `number` without warning; raises `ConfigError` if it does not run."""
         self._node(number)

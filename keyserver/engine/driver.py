@@ -16,7 +16,8 @@ import structlog
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.credentials import CredentialSource, Opening
 from keyserver.engine.generated import GeneratedBoth
-from keyserver.engine.outcomes import DocumentInstalled, OutcomeListener, RecordInstalled
+from keyserver.engine.installation import announce
+from keyserver.engine.outcomes import OutcomeListener
 from keyserver.engine.ports import (
     AccessPolicy,
     Clock,
@@ -53,8 +54,6 @@ from keyserver.sessions.core import (
     PeerLost,
     Persist,
     Policy,
-    PutActive,
-    PutDocument,
     Received,
     Refusal,
     Report,
@@ -422,19 +421,8 @@ class Driver:
             reason = str(problem)
             self._post(lambda: self._persist_failed(session, reason))
             return
-        self._announce(effect)
+        announce(self._ports.outcomes, effect.writes)
         self._post(lambda: self._persisted(session))
-
-    def _announce(self, effect: Persist) -> None:
-        for write in effect.writes:
-            match write:
-                case PutActive(certified):
-                    installed = RecordInstalled(certified.record.key_id)
-                    self._ports.outcomes.on_outcome(installed)
-                case PutDocument(key_id):
-                    self._ports.outcomes.on_outcome(DocumentInstalled(key_id))
-                case _:
-                    pass
 
     def _persisted(self, session: LiveSession) -> None:
         session.persisting = False

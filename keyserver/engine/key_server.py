@@ -232,11 +232,16 @@ class KeyServer:
     async def _generation_error(
         self, key_id: KeyId, error: UnavailableError
     ) -> UnavailableError | DeniedError:
-        """Say what stands behind a failure: the key exists, or another generation is under way."""
+        """Say what stands behind a failure: the key exists, or another generation is under way.
+
+        Final only if a node refused because of the key: else it may be the one asked for, decided
+        although this session failed, and whoever asks again gets it.
+        """
         state = await self._store.load(key_id)
-        found = state.active or (await self._catalogue.fetch(key_id)).record
-        if found is not None:
-            return DeniedError("another node has the key already", "ServerKeyAlreadyGenerated")
+        exists = "ServerKeyAlreadyGenerated"
+        if (state.active or (await self._catalogue.fetch(key_id)).record) is not None:
+            kind = DeniedError if error.code == exists else UnavailableError
+            return kind("another node has the key already", exists)
         if state.prepared is not None or self._driver.takes_part(SessionKind.GENERATION, key_id):
             return _duplicate()
         return error
@@ -252,24 +257,31 @@ class KeyServer:
         with _Exclusive(self._busy, SessionKind.STORING, key_id):
             await self._driver.settle(SessionKind.STORING, key_id)
             target = replace(await self._storing_target(key_id), made_here=made_here)
+            asker = source_of(credential)
             try:
-                result = await self._driver.execute(
-                    STORING, operation, source_of(credential), target
-                )
+                result = await self._driver.execute(STORING, operation, asker, target)
             except UnavailableError as error:
-                raise await self._storing_error(key_id, error) from error
+                result = await self._stored_all_the_same(operation, made_here, error)
         assert isinstance(result, CertifiedDocumentKey)
         return result
 
-    async def _storing_error(
-        self, key_id: KeyId, error: UnavailableError
-    ) -> UnavailableError | DeniedError:
-        """Say what stands behind a failure: another document key, stored or being stored."""
-        if (await self._known(key_id)).document is not None:
-            return DeniedError("another document key was stored", "DocumentKeyAlreadyStored")
+    async def _stored_all_the_same(
+        self,
+        operation: StoreDocumentKey | GenerateServerKey,
+        made_here: DocumentKey | None,
+        error: UnavailableError,
+    ) -> CertifiedDocumentKey:
+        """What was decided although this session failed; raises what stands behind the failure."""
+        key_id = operation.key_id
+        wanted = operation.document if isinstance(operation, StoreDocumentKey) else made_here
+        found = (await self._known(key_id)).document
+        if found is not None and found.document == wanted:
+            return found
+        if found is not None:
+            raise DeniedError("another document key was stored", "DocumentKeyAlreadyStored")
         if self._driver.takes_part(SessionKind.STORING, key_id):
-            return _duplicate()
-        return error
+            raise _duplicate() from error
+        raise error
 
     async def _storing_target(self, key_id: KeyId) -> StoringTarget:
         state = await self._known(key_id)
@@ -314,14 +326,11 @@ class KeyServer:
         if state.active is not None and state.document is not None:
             return state
         found = await self._catalogue.fetch(key_id)
-        return KeyState(
+        state = await self._store.load(key_id)
+        return replace(
+            state,
             active=state.active or found.record,
-            share=state.share,
-            prepared=state.prepared,
-            skipped=state.skipped,
             document=state.document or found.document,
-            document_candidate=state.document_candidate,
-            document_skipped=state.document_skipped,
         )
 
     def _holders_in_order(self, certified: CertifiedRecord, state: KeyState) -> tuple[NodeId, ...]:

@@ -153,14 +153,17 @@ def _unsigned(size: int) -> Codec:
 
 
 def _fixed(kind: type[FixedBytes]) -> Codec:
+    size = kind.SIZE
+    make = bytes.__new__  # the length is right by construction
+
     def write(value: bytes, out: bytearray) -> None:
         out += value
 
     def read(data: memoryview, start: int) -> tuple[FixedBytes, int]:
-        end = _take(data, start, kind.SIZE)
-        return kind(bytes(data[start:end])), end
+        end = _take(data, start, size)
+        return make(kind, data[start:end]), end
 
-    return write, read, kind.SIZE
+    return write, read, size
 
 
 def _byte_string(most: int) -> Codec:

@@ -17,7 +17,7 @@ class FixedBytes(bytes):
         """Check the length and wrap `value`."""
         if len(value) != cls.SIZE:
             raise ValueError(f"{cls.__name__} takes {cls.SIZE} bytes, got {len(value)}")
-        return super().__new__(cls, value)
+        return bytes.__new__(cls, value)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.hex()})"

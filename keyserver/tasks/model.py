@@ -252,7 +252,7 @@ def admit(latest: Task | None, request: SeenRequest) -> Admission:
         if not later:
             return Ignore()
         if request.payload == latest.payload:
-            return Confirm(replace(latest, last_seen=request.seen))
+            return Confirm(_seen_again(latest, request.seen))
         reason = "another request took its place"
         return Replace(latest.closed(TaskState.REJECTED, latest.last_seen.block, reason))
     if request.seen.in_log:
@@ -261,6 +261,14 @@ def admit(latest: Task | None, request: SeenRequest) -> Admission:
         return Ignore()
     closed_block = latest.closed_block or 0
     return Open() if later and request.seen.block > closed_block else Ignore()
+
+
+def _seen_again(task: Task, seen: Sighting) -> Task:
+    """An equal request in a later log was made anew: what waits starts from the beginning."""
+    again = replace(task, last_seen=seen)
+    if not seen.in_log or task.state is not TaskState.PENDING:
+        return again
+    return replace(again, first_seen=seen, attempts=0, next_attempt_block=0)
 
 
 def new_task(task_id: int, request: SeenRequest) -> Task:

@@ -163,7 +163,10 @@ class TaskQueue:
         try:
             disposition = await self._decide(task, head)
             await self._finish(task, disposition)
+            if task.id in self._woken:
+                await self._change(task.id, _due_now)
         finally:
+            self._woken.discard(task.id)
             del self._busy[task.key.key_id]
             self._signal.set()
 
@@ -208,7 +211,8 @@ class TaskQueue:
 
     def _has_news(self, claimed: Task, task: Task) -> bool:
         """Whether the handler decided without knowing what has come in while it ran."""
-        return task.id in self._woken or task.result != claimed.result
+        asked_again = task.last_seen.in_log and task.last_seen != claimed.last_seen
+        return task.id in self._woken or task.result != claimed.result or asked_again
 
     async def _answered(self, task: Task, answer: Answer, entries: list[OutboxEntry]) -> Task:
         """The task's new state; adds the entry to `entries` unless it exists."""
@@ -251,9 +255,12 @@ class TaskQueue:
     # --- rows that others write too -------------------------------------------------------
 
     async def _make_due(self, task: Task) -> None:
-        if task.state is TaskState.RUNNING:
+        """Also when it runs, or when the result of its handler is being written right now.
+
+        Marked first, and looked at afterwards: whoever writes the row last sees the mark.
+        """
+        if task.state in (TaskState.RUNNING, TaskState.PENDING):
             self._woken.add(task.id)
-        elif task.state is TaskState.PENDING and task.next_attempt_block:
             await self._change(task.id, _due_now)
 
     async def _change(self, task_id: int, change: Callable[[Task], Task]) -> None:

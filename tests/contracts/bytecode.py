@@ -22,9 +22,9 @@ def deploy(chain: Chain, code: str) -> str:
     length = push(len(runtime).to_bytes(2, "big"))
     # Copy everything after these 14 bytes of code to memory and return it.
     init = bytes.fromhex(f"{length}600e{ZERO}39{length}{ZERO}{RETURN}").ljust(14, b"\0")
-    receipt = chain._transact({"from": chain.address(1), "data": init + runtime})
-    assert receipt["status"] == 1
-    return str(receipt["contractAddress"])
+    created = chain.transact(1, None, init + runtime).created
+    assert created is not None
+    return created
 
 
 def set_without_lists(chain: Chain, key_servers: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contracts.chain import Chain
-from tests.contracts.world import SERVERS, STRANGERS, World, build_world
+from tests.contracts.world import SERVERS, World, build_world
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +22,7 @@ def world(built_world: World) -> Iterator[World]:
 
 @pytest.fixture(scope="session")
 def built_chain() -> Chain:
-    chain = Chain()
-    for number in (*STRANGERS, *SERVERS):
-        chain.address(number)
-    return chain
+    return Chain(rich=SERVERS)
 
 
 @pytest.fixture

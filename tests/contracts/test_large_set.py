@@ -12,9 +12,10 @@ ID = b"\x01" * 32
 
 
 @pytest.mark.timeout(300)
-def test_full_set(chain: Chain) -> None:
+def test_full_set() -> None:
     # C-06, C-09
     servers = list(SERVERS)
+    chain = Chain(rich=servers)
     key_servers = deploy_set(chain, servers[:255])
     assert key_servers.call("getCurrentKeyServersCount") == 255
     generation = chain.deploy(GENERATION.contract, key_servers.address)

@@ -375,11 +375,7 @@ def test_the_set_has_to_be_a_contract(world: World, name: str) -> None:
 
 @each_contract
 def test_plain_ether_is_refused(world: World, name: str) -> None:
-    receipt = world.chain._transact(
-        {"from": key_of(CLIENT).address, "to": world.contracts[name].address, "value": 1}
-    )
-
-    assert receipt["status"] == 0
+    assert not world.chain.transact(CLIENT, world.contracts[name].address, value=1).succeeded
 
 
 @each_contract

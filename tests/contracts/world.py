@@ -149,9 +149,7 @@ def deploy_set(chain: Chain, servers: Sequence[int], initialized: bool = True) -
 
 
 def build_world() -> World:
-    chain = Chain()
-    for number in (*STRANGERS, *SERVERS, NEWCOMER):
-        chain.address(number)
+    chain = Chain(rich=(*SERVERS, NEWCOMER))
     key_servers = deploy_set(chain, SERVERS)
     names = [*(service.contract for service in ALL_SERVICES), COMBINED]
     contracts = {name: chain.deploy(name, key_servers.address) for name in names}

@@ -101,8 +101,15 @@ class Delivery:
     """Runs sessions of a committee to their end."""
 
     def __init__(
-        self, nodes: int, *, policy: Policy = POLICY, random: RandomSource | None = None
+        self,
+        nodes: int,
+        *,
+        policy: Policy = POLICY,
+        random: RandomSource | None = None,
+        recording: bool = True,
     ) -> None:
+        self.recording = recording
+        """Whether everything is written down; otherwise only what happens matters."""
         self.members = [
             Member(
                 NodeId.of(secret.public()),
@@ -204,15 +211,17 @@ class Delivery:
             return
         opening: Any = message
         ctx = self._context(to, session_type, sender, sid, opening.counter, opening.request)
-        self.openings.append((ctx, sender, opening))
+        if self.recording:
+            self.openings.append((ctx, sender, opening))
         runner = self.runners[to, role] = Runner(session_type, ctx, role)
         self._execute(runner, runner.join(sender, message))
 
     def _feed(self, runner: Runner, event: Event) -> None:
         before = runner.phase
         effects = runner.handle(event)
-        moment = Moment(runner.role, runner.ctx, before, event, runner.phase, effects)
-        self.moments.append(moment)
+        if self.recording:
+            moment = Moment(runner.role, runner.ctx, before, event, runner.phase, effects)
+            self.moments.append(moment)
         self._execute(runner, effects)
 
     def _execute(self, runner: Runner, effects: tuple[Effect, ...]) -> None:
@@ -238,7 +247,8 @@ class Delivery:
         message = self.tamper(me, effect.to, effect.message)
         if message is not None:
             data = message if isinstance(message, bytes) else pack(runner.ctx.sid, message)
-            self.sent.append(data)
+            if self.recording:
+                self.sent.append(data)
             self._queue.append((me, effect.to, data))
 
 

@@ -86,6 +86,18 @@ def test_an_open_task_takes_no_second_one(state: TaskState) -> None:
     assert confirmed.task.state is state
 
 
+def test_an_equal_request_made_anew_does_not_wait_for_the_old_ones_turn() -> None:
+    row = task(attempts=2, next_attempt_block=99, result=b"kept")
+    confirmed = admit(row, seen(12))
+    assert isinstance(confirmed, Confirm)
+    assert confirmed.task.first_seen == confirmed.task.last_seen == sighting(12)
+    assert (confirmed.task.attempts, confirmed.task.next_attempt_block) == (0, 0)
+    assert confirmed.task.result == b"kept"
+    running = admit(task(state=TaskState.RUNNING, next_attempt_block=99), seen(12))
+    assert isinstance(running, Confirm)
+    assert running.task.next_attempt_block == 99
+
+
 @pytest.mark.parametrize("state", [state for state in TaskState if state.is_open])
 def test_other_parameters_replace_an_open_task(state: TaskState) -> None:
     decided = admit(task(state=state), seen(12, payload=b"another"))

@@ -272,6 +272,43 @@ async def test_an_outcome_during_the_handler_makes_it_run_again(bench: Bench) ->
     assert bench.row.next_attempt_block == 999
 
 
+@pytest.mark.parametrize("before", [True, False])
+async def test_an_outcome_while_the_result_is_written_is_not_lost(
+    bench: Bench, before: bool
+) -> None:
+    """The waker has read that the task runs; then the task's new state is written."""
+    commit = bench.store.commit
+    waker: list[asyncio.Task[None]] = []
+
+    async def slow_commit(**writes: Any) -> None:
+        waits = writes.get("tasks") and writes["tasks"][0].state is TaskState.PENDING
+        if waits and not waker:
+            waker.append(asyncio.create_task(bench.queue.wake_key(task_key().key_id)))
+            bench.say = Answered(answer())
+            if before:
+                await asyncio.sleep(0)  # the waker reads the row that runs
+        await commit(**writes)
+
+    bench.store.commit = slow_commit  # type: ignore[method-assign]
+    bench.say = WaitUntil(HEAD + 30, "another node starts")
+    await bench.put()
+    await waker[0]
+    await bench.settle()
+    assert bench.row.state is TaskState.ANSWERED
+
+
+async def test_an_equal_request_during_the_handler_is_looked_at_next(bench: Bench) -> None:
+    bench.say = WaitUntil(999, "the participants answer")
+
+    async def asked_again() -> None:
+        await bench.store.admit([seen(12)])
+
+    bench.meanwhile = asked_again
+    await bench.put()
+    assert bench.handled == [1, 1]
+    assert bench.row.last_seen == sighting(12)
+
+
 async def test_a_result_during_the_handler_is_answered_next(bench: Bench) -> None:
     bench.say = WaitUntil(999, "the participants answer")
 

@@ -1,0 +1,82 @@
+"""Options of `keyserver client` that cannot be: each is refused in words, before any connection."""
+
+import json
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+
+from keyserver.cli.client_options import find_place
+from keyserver.cli.main import main
+from keyserver.crypto.hashing import keccak256
+from keyserver.errors import ConfigError
+
+KEY_ID = "0x" + "11" * 32
+
+
+@pytest.fixture
+def contracts(tmp_path: Path) -> Path:
+    path = tmp_path / "contracts.json"
+    path.write_text(json.dumps({"contracts": {}, "chain_id": 5}))
+    return path
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps(Account.encrypt(keccak256(b"alice"), "pass", iterations=1)))
+    return path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    assert main([str(word) for word in words]) == 2
+    return capsys.readouterr().err
+
+
+def test_where_and_who_must_be_known(
+    capsys: pytest.CaptureFixture[str], contracts: Path, tmp_path: Path
+) -> None:
+    assert "--devnet DIR, or --rpc" in refused(capsys, "client", "show", KEY_ID)
+    rpc = ("--rpc", "http://127.0.0.1:1", "--contracts", contracts)
+    assert "--key-file" in refused(capsys, "client", "show", KEY_ID, *rpc)
+    named = refused(capsys, "client", "show", KEY_ID, *rpc, "--account", "alice")
+    assert "only a devnet" in named
+    assert "no devnet" in refused(capsys, "client", "show", KEY_ID, "--devnet", tmp_path)
+
+
+def test_an_account_opens_with_its_password(
+    contracts: Path, key_file: Path, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("pass\n")
+    place = find_place(None, "http://127.0.0.1:1", contracts, None, key_file, password)
+    assert place.wallet.address.hex() == Account.from_key(keccak256(b"alice")).address[2:].lower()
+    assert place.contracts.chain_id == 5
+    assert place.address("0x" + "22" * 20) == b"\x22" * 20
+    password.write_text("wrong\n")
+    with pytest.raises(ConfigError, match="wrong passphrase"):
+        find_place(None, "http://127.0.0.1:1", contracts, None, key_file, password)
+
+
+def test_a_password_is_not_guessed(
+    capsys: pytest.CaptureFixture[str], contracts: Path, key_file: Path, tmp_path: Path
+) -> None:
+    who = ("--rpc", "http://x", "--contracts", contracts, "--key-file", key_file)
+    assert "--password-file" in refused(capsys, "client", "show", KEY_ID, *who)
+    empty = tmp_path / "empty"
+    empty.touch()
+    said = refused(capsys, "client", "show", KEY_ID, *who, "--password-file", empty)
+    assert "is empty" in said
+
+
+def test_arguments_are_checked(
+    capsys: pytest.CaptureFixture[str], contracts: Path, key_file: Path, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("pass\n")
+    place = ("--rpc", "http://x", "--contracts", contracts)
+    who = (*place, "--key-file", key_file, "--password-file", password)
+    assert "64 hexadecimal digits" in refused(capsys, "client", "show", "0x00", *who)
+    assert "not an address" in refused(capsys, "client", "permit", KEY_ID, "bob", *who)
+    assert "--threshold" in refused(capsys, "client", "generate", KEY_ID, *who)
+    assert "--output" in refused(capsys, "client", "decrypt", tmp_path / "plain", *who)
