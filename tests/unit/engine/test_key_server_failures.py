@@ -1,0 +1,143 @@
+"""What stands behind a session that failed: the surface over a scripted driver."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from keyserver.crypto.randomness import SeededRandom
+from keyserver.engine.driver import Driver
+from keyserver.engine.key_server import KeyServer
+from keyserver.engine.ports import RecordStore
+from keyserver.model.identifiers import ZERO_HASH, Address, KeyId, NodeId
+from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
+from keyserver.model.node_set import NodeSet
+from keyserver.model.requests import OnChainAddress
+from keyserver.sessions.core import (
+    DeniedError,
+    KeyState,
+    Policy,
+    PreparedRecord,
+    SessionError,
+    SessionKind,
+    UnavailableError,
+)
+from tests.support.fake_cluster import certified_document, certified_record, node_of, point_of
+from tests.support.key_life import AUTHOR, KEY_ID, ON_CHAIN
+
+ME = node_of(1)
+RECORD = certified_record(KEY_ID, AUTHOR, 0, (ME,))
+DOCUMENT = DocumentKey(point_of(2), point_of(3))
+OTHER_DOCUMENT = DocumentKey(point_of(4), point_of(5))
+
+
+@dataclass
+class ScriptedDriver:
+    """Every session fails; `found` is what there is afterwards."""
+
+    world: "World"
+    error: UnavailableError
+    busy: SessionKind | None = None
+    me: NodeId = ME
+    node_set: NodeSet = field(default_factory=lambda: NodeSet(1, Address(bytes(20)), (ME,)))
+    policy: Policy = field(default_factory=Policy)
+    connected: frozenset[NodeId] = frozenset({ME})
+
+    def takes_part(self, kind: SessionKind, _: KeyId) -> bool:
+        return self.world.failed and kind is self.busy
+
+    async def settle(self, kind: SessionKind, key_id: KeyId) -> None:
+        pass
+
+    async def execute(self, *_: Any) -> None:
+        self.world.failed = True
+        raise self.error
+
+
+@dataclass
+class World:
+    """Store and catalogue: what is known before and after the session."""
+
+    before: KeyState
+    after: KeyState
+    failed: bool = False
+
+    async def load(self, _: KeyId) -> KeyState:
+        return self.after if self.failed else self.before
+
+    @dataclass(frozen=True)
+    class Found:
+        record: CertifiedRecord | None = None
+        document: CertifiedDocumentKey | None = None
+
+    async def fetch(self, _: KeyId) -> "World.Found":
+        return World.Found()
+
+    def holders(self, _: KeyId) -> frozenset[NodeId]:
+        return frozenset()
+
+
+def surface(
+    before: KeyState,
+    after: KeyState,
+    *,
+    code: str = "NodeDisconnected",
+    busy: SessionKind | None = None,
+) -> KeyServer:
+    world = World(before, after)
+    driver = ScriptedDriver(world, UnavailableError("it failed", code), busy)
+    store = cast(RecordStore, world)
+    return KeyServer(cast(Driver, driver), store, world, SeededRandom(1))
+
+
+async def generation(after: KeyState, **more: Any) -> SessionError:
+    with pytest.raises(SessionError) as caught:
+        await surface(KeyState(), after, **more).generate_server_key(KEY_ID, 0, ON_CHAIN)
+    return caught.value
+
+
+async def test_a_key_that_exists_after_all_may_be_the_one_asked_for() -> None:
+    error = await generation(KeyState(active=RECORD))
+    assert isinstance(error, UnavailableError)
+    assert error.code == "ServerKeyAlreadyGenerated"
+
+
+async def test_a_key_for_which_nodes_refused_is_another() -> None:
+    error = await generation(KeyState(active=RECORD), code="ServerKeyAlreadyGenerated")
+    assert isinstance(error, DeniedError)
+    assert error.code == "ServerKeyAlreadyGenerated"
+
+
+async def test_another_generation_is_under_way() -> None:
+    prepared = PreparedRecord(RECORD.record, None, ZERO_HASH, None)
+    assert (await generation(KeyState(prepared=prepared))).code == "DuplicateSessionId"
+    busy = await generation(KeyState(), busy=SessionKind.GENERATION)
+    assert busy.code == "DuplicateSessionId"
+    assert (await generation(KeyState())).code == "NodeDisconnected"
+
+
+async def storing(after: KeyState, **more: Any) -> CertifiedDocumentKey:
+    api = surface(KeyState(active=RECORD), after, **more)
+    return await api.store_document_key(KEY_ID, DOCUMENT, OnChainAddress(AUTHOR, AUTHOR))
+
+
+async def test_what_was_stored_all_the_same_is_a_success() -> None:
+    stored = certified_document(DOCUMENT)
+    assert await storing(KeyState(active=RECORD, document=stored)) == stored
+
+
+async def test_another_document_key_was_stored() -> None:
+    other = KeyState(active=RECORD, document=certified_document(OTHER_DOCUMENT))
+    with pytest.raises(DeniedError) as caught:
+        await storing(other)
+    assert caught.value.code == "DocumentKeyAlreadyStored"
+
+
+@pytest.mark.parametrize(
+    ("busy", "code"),
+    [(SessionKind.STORING, "DuplicateSessionId"), (None, "NodeDisconnected")],
+)
+async def test_another_storing_is_under_way(busy: SessionKind | None, code: str) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        await storing(KeyState(active=RECORD), busy=busy)
+    assert caught.value.code == code
