@@ -59,7 +59,8 @@ RawPoint = Annotated[Point, Uncompressed()]
 """A point written as `raw64`."""
 
 Encoder = Callable[[Any, bytearray], None]
-Decoder = Callable[[memoryview, int], tuple[Any, int]]
+Buffer = bytes | memoryview
+Decoder = Callable[[Buffer, int], tuple[Any, int]]
 Codec = tuple[Encoder, Decoder, int]
 """Encoder, decoder and the least number of bytes of a value."""
 
@@ -77,13 +78,13 @@ def encode(value: object) -> bytes:
 
 def decode(kind: type[T], data: bytes) -> T:
     """Parse exactly `data` as a `kind`; raises `CodecError`."""
-    value, end = decode_prefix(kind, memoryview(data), 0)
+    value, end = decode_prefix(kind, data, 0)
     if end != len(data):
         raise CodecError(f"{kind.__name__}: {len(data) - end} bytes too many")
     return value
 
 
-def decode_prefix(kind: type[T], data: memoryview, start: int) -> tuple[T, int]:
+def decode_prefix(kind: type[T], data: Buffer, start: int) -> tuple[T, int]:
     """Parse a `kind` at `start`; returns it and where it ends."""
     try:
         value, end = _codec_of(kind)[1](data, start)
@@ -92,7 +93,7 @@ def decode_prefix(kind: type[T], data: memoryview, start: int) -> tuple[T, int]:
     return value, end
 
 
-def _take(data: memoryview, start: int, size: int) -> int:
+def _take(data: Buffer, start: int, size: int) -> int:
     end = start + size
     if end > len(data):
         raise CodecError(f"{end - len(data)} bytes are missing")
@@ -145,7 +146,7 @@ def _unsigned(size: int) -> Codec:
     def write(value: int, out: bytearray) -> None:
         out += value.to_bytes(size, "big")
 
-    def read(data: memoryview, start: int) -> tuple[int, int]:
+    def read(data: Buffer, start: int) -> tuple[int, int]:
         end = _take(data, start, size)
         return int.from_bytes(data[start:end], "big"), end
 
@@ -159,7 +160,7 @@ def _fixed(kind: type[FixedBytes]) -> Codec:
     def write(value: bytes, out: bytearray) -> None:
         out += value
 
-    def read(data: memoryview, start: int) -> tuple[FixedBytes, int]:
+    def read(data: Buffer, start: int) -> tuple[FixedBytes, int]:
         end = _take(data, start, size)
         return make(kind, data[start:end]), end
 
@@ -173,7 +174,7 @@ def _byte_string(most: int) -> Codec:
         out += struct.pack(">I", len(value))
         out += value
 
-    def read(data: memoryview, start: int) -> tuple[bytes, int]:
+    def read(data: Buffer, start: int) -> tuple[bytes, int]:
         begin = _take(data, start, 4)
         length = int.from_bytes(data[start:begin], "big")
         if length > most:
@@ -194,7 +195,7 @@ def _vector(annotation: Any, most: int) -> Codec:
         for item in value:
             write_item(item, out)
 
-    def read(data: memoryview, start: int) -> tuple[tuple[Any, ...], int]:
+    def read(data: Buffer, start: int) -> tuple[tuple[Any, ...], int]:
         at = _take(data, start, 4)
         count = int.from_bytes(data[start:at], "big")
         if count > most:
@@ -217,7 +218,7 @@ def _optional(annotation: Any) -> Codec:
     def write(value: Any, out: bytearray) -> None:
         write_list(() if value is None else (value,), out)
 
-    def read(data: memoryview, start: int) -> tuple[Any, int]:
+    def read(data: Buffer, start: int) -> tuple[Any, int]:
         items, end = read_list(data, start)
         return (items[0] if items else None), end
 
@@ -234,7 +235,7 @@ def _dataclass(kind: type) -> Codec:
         for name, write_field in writers:
             write_field(getattr(value, name), out)
 
-    def read(data: memoryview, start: int) -> tuple[Any, int]:
+    def read(data: Buffer, start: int) -> tuple[Any, int]:
         values = []
         for read_field in readers:
             value, start = read_field(data, start)
@@ -248,7 +249,7 @@ def _write_point(value: Point, out: bytearray) -> None:
     out += value.compressed
 
 
-def _read_point(data: memoryview, start: int) -> tuple[Point, int]:
+def _read_point(data: Buffer, start: int) -> tuple[Point, int]:
     end = _take(data, start, 33)
     return Point.parse(bytes(data[start:end])), end
 
@@ -257,7 +258,7 @@ def _write_raw_point(value: Point, out: bytearray) -> None:
     out += value.raw64
 
 
-def _read_raw_point(data: memoryview, start: int) -> tuple[Point, int]:
+def _read_raw_point(data: Buffer, start: int) -> tuple[Point, int]:
     end = _take(data, start, 64)
     return Point.from_raw64(bytes(data[start:end])), end
 
@@ -266,7 +267,7 @@ def _write_scalar(value: Scalar, out: bytearray) -> None:
     out += value.to_bytes()
 
 
-def _read_scalar(data: memoryview, start: int) -> tuple[Scalar, int]:
+def _read_scalar(data: Buffer, start: int) -> tuple[Scalar, int]:
     end = _take(data, start, 32)
     return Scalar.from_bytes(bytes(data[start:end])), end
 
@@ -276,7 +277,7 @@ def _write_node(value: NodeId, out: bytearray) -> None:
     out += value[:32]
 
 
-def _read_node(data: memoryview, start: int) -> tuple[NodeId, int]:
+def _read_node(data: Buffer, start: int) -> tuple[NodeId, int]:
     end = _take(data, start, 33)
     return _node_from_compressed(bytes(data[start:end])), end
 

@@ -8,10 +8,12 @@ feeds the answers back as events (architecture, section 4).
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from functools import cached_property
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from keyserver.crypto.randomness import RandomSource
 from keyserver.errors import KeyServerError
+from keyserver.model.codec import encode
 from keyserver.model.identifiers import (
     Address,
     Hash32,
@@ -47,10 +49,14 @@ class Message:
     session kind, never reused (engine design, section 5.2).
     """
 
-    __slots__ = ()
     TYPE: ClassVar[int]
     TO_COORDINATOR: ClassVar[bool]
     """Whether a participant sends it to the coordinator, or the coordinator to a participant."""
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The fields in canonical encoding; made once, as most messages go to many nodes."""
+        return encode(self)
 
 
 class SessionKind(IntEnum):

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from keyserver.model.codec import CodecError, decode, encode
+from keyserver.model.codec import CodecError, decode
 from keyserver.model.identifiers import SessionId
 from keyserver.sessions.core import Message, SessionType
 from keyserver.sessions.messages import Cancel, Refuse
@@ -48,4 +48,4 @@ def message_type(data: bytes) -> int:
 
 def pack(sid: SessionId, message: Message) -> bytes:
     """The bytes of a message."""
-    return struct.pack(">H", message.TYPE) + sid + encode(message)
+    return struct.pack(">H", message.TYPE) + sid + message.encoded
