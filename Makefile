@@ -33,8 +33,12 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+PURE := keyserver/crypto/*,keyserver/model/*,keyserver/evm/*,keyserver/sessions/*,keyserver/tasks/*
+
 unit: $(STAMP)
 	$(BIN)/pytest -n 2 -m "not e2e" --cov --cov-report=
+	$(BIN)/coverage report --include='$(PURE)' --skip-covered --show-missing --fail-under=100
+	$(BIN)/coverage report --omit='$(PURE)' --skip-covered --sort=cover --fail-under=90
 
 e2e: $(STAMP)
 	$(BIN)/pytest -m e2e

@@ -442,6 +442,11 @@ class Driver:
             self._generated.note(session.runner)
         self._remove(session)
         self._log(session, "session_ended", outcome=_name(outcome))
+        if isinstance(outcome, Failed) and session.result is not None:
+            key_id = session.runner.ctx.request.key_id if session.runner else None
+            log.info(
+                "session_failed", key_id=key_id, code=outcome.error.code, why=str(outcome.error)
+            )
         self._observe(session, outcome)
         if session.result is not None and not session.result.done():
             match outcome:

@@ -1,7 +1,7 @@
 """Transactions: values, and signing them with the node's account (EIP-155, EIP-1559)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from eth_account import Account
 
@@ -86,4 +86,6 @@ def _fields(transaction: UnsignedTransaction) -> dict[str, Any]:
             }
         case LegacyFee(gas_price):
             fields |= {"gasPrice": gas_price}
+        case _:
+            assert_never(transaction.fee)
     return fields

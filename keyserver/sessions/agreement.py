@@ -100,4 +100,5 @@ def proposer(key_id: KeyId, voters: tuple[NodeId, ...], round_: int) -> NodeId:
 
 def round_timeout_s(round_: int) -> float:
     """How long a round may take before the next one begins."""
-    return min(FIRST_ROUND_S * 2**round_, LONGEST_ROUND_S)
+    doubled: float = FIRST_ROUND_S * 2**round_
+    return min(doubled, LONGEST_ROUND_S)

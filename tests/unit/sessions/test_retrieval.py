@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from keyserver.crypto.curve import SecretScalar, mul_public, mul_secret, negate
+from keyserver.crypto.curve import Scalar, SecretScalar, mul_base, mul_public, mul_secret, negate
 from keyserver.crypto.elgamal import shadow_factors
 from keyserver.crypto.errors import DecryptionError, InvalidPointError
 from keyserver.crypto.proofs import prove
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.model.identifiers import Hash32, NodeId, Signature
-from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord
+from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
 from keyserver.model.requests import (
     GenerateServerKey,
     OnChainAddress,
@@ -83,6 +83,7 @@ from tests.support.key_life import (
     retrieve,
     store,
     try_retrieve,
+    try_store,
 )
 from tests.support.liars import Lie, Place, at, selecting, with_field
 
@@ -147,6 +148,21 @@ def test_plain_form(four: Stored) -> None:
     credential = legacy(net, RetrieveDocumentKey(KEY_ID, shadow=False), REQUESTER)
     outcome = try_retrieve(net, record, document, credential=credential, shadow=False)
     assert outcome == Completed(PlainResult(DOCUMENT_KEY, REQUESTER.public()))
+
+
+def test_a_document_key_of_infinity_cannot_be_told() -> None:
+    """An author may store `E = k*Y`, which closes nothing."""
+    net = Delivery(4)
+    record = generate(net, 1)
+    encrypted = mul_public(record.record.public, Scalar(3))
+    assert encrypted is not None
+    stored = try_store(net, record, DocumentKey(mul_base(Scalar(3)), encrypted))
+    assert isinstance(stored, Completed)
+    credential = legacy(net, RetrieveDocumentKey(KEY_ID, shadow=False), REQUESTER)
+    outcome = try_retrieve(net, record, stored.result, credential=credential, shadow=False)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, DeniedError)
+    assert outcome.error.code == "Internal"
 
 
 # --- who is asked ------------------------------------------------------------------------------
