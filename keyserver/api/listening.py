@@ -29,6 +29,15 @@ class TlsFiles:
     key: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An open listener."""
+
+    socket: socket.socket
+    tls: TlsFiles | None
+    url: str
+
+
 class AddressTakenError(ConfigError):
     """Somebody listens there already."""
 

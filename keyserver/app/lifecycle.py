@@ -13,17 +13,24 @@ from typing import Any, Final
 
 import structlog
 
-from keyserver.api.listening import serve
+from keyserver.api.listening import Listener, serve
 from keyserver.api.operator import operator_app
+from keyserver.api.public_server import serve_public
 from keyserver.app.accounts import load_node_key
+from keyserver.app.client_listeners import (
+    ClientListeners,
+    client_listeners,
+    compose_client_app,
+)
 from keyserver.app.clock import SystemClock
 from keyserver.app.compose import Node, compose
-from keyserver.app.config import Loaded
+from keyserver.app.compose_json_rpc import compose_json_rpc
+from keyserver.app.config import Config, Loaded
 from keyserver.app.logging import log_config_warnings
-from keyserver.app.operator_listener import OperatorListener, operator_listener
+from keyserver.app.operator_listener import operator_listener
 from keyserver.app.store import opened_store
 from keyserver.app.view import OperatorView
-from keyserver.crypto.randomness import SystemRandom
+from keyserver.crypto.randomness import RandomSource, SystemRandom
 from keyserver.errors import ConfigError, KeyServerError
 
 log = structlog.get_logger(__name__)
@@ -52,10 +59,12 @@ class Part:
 async def run_node(loaded: Loaded, *, announce: Announce) -> None:
     """Run the node until SIGTERM or SIGINT, or until a part of it fails.
 
-    Raises `ConfigError`, `StorageError` or whatever made a part end.
+    Without a key server (`disable`), only the JSON-RPC module is served. Raises `ConfigError`,
+    `StorageError` or whatever made a part end.
     """
     if loaded.config.secretstore.disable:
-        raise ConfigError("[secretstore] disable: is true, so there is no key server to run")
+        await _run_without_key_server(loaded, announce)
+        return
     key = load_node_key(loaded.config)
     log_config_warnings((*loaded.warnings, *key.warnings))
     text = f"Starting SecretStore node: 0x{key.node_id.hex()}"
@@ -63,16 +72,67 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> None:
     random, clock = SystemRandom(), SystemClock()
     async with opened_store(loaded, key.node_id, random=random, clock=clock) as store:
         node = compose(loaded, key, store, clock=clock, random=random)
-        with operator_listener(loaded.config, node.me) as listener:
+        with (
+            client_listeners(loaded.config) as clients,
+            operator_listener(loaded.config, node.me) as operator,
+        ):
             view = OperatorView(node, (*loaded.warnings, *key.warnings))
-            parts = [*parts_of(node), operator_part(view, listener)]
+            parts = [
+                *http_parts(node, clients, random),
+                *json_rpc_parts(node.config, clients, random),
+            ]
+            parts += [*parts_of(node), operator_part(view, operator)]
+            urls = {**clients.urls, "operator": operator.url}
             try:
                 with _stop_signal() as stop:
-                    await run_parts(parts, stop, tell_ready(node, view, listener.url, announce))
+                    await run_parts(parts, stop, tell_ready(node, view, urls, announce))
             finally:
                 if node.chain is not None:
                     await node.chain.reading.client.close()
     log.info("node_stopped")
+
+
+async def _run_without_key_server(loaded: Loaded, announce: Announce) -> None:
+    log_config_warnings(loaded.warnings)
+    with client_listeners(loaded.config) as clients:
+        parts = json_rpc_parts(loaded.config, clients, SystemRandom())
+        if not parts:
+            raise ConfigError(
+                "[secretstore] disable: is true, so there is no key server to run, and [rpc] apis "
+                "does not ask for the JSON-RPC module either"
+            )
+        facts: dict[str, object] = {**clients.urls, "pid": os.getpid()}
+
+        async def tell() -> None:
+            log.info("node_ready", **facts)
+            announce(facts)
+
+        with _stop_signal() as stop:
+            await run_parts(parts, stop, tell())
+    log.info("node_stopped")
+
+
+def http_parts(node: Node, clients: ClientListeners, random: RandomSource) -> list[Part]:
+    """The HTTP interface, if it is served; the first to stop, as it brings new work."""
+    listener = clients.http
+    if listener is None:
+        return []
+    app = compose_client_app(node, random)
+    proxies = [str(network) for network in node.config.keyserver.trusted_proxies]
+
+    def run() -> Coroutine[Any, Any, None]:
+        return serve_public(app, listener.socket, tls=listener.tls, trusted_proxies=proxies)
+
+    return [Part("client listener", run)]
+
+
+def json_rpc_parts(config: Config, clients: ClientListeners, random: RandomSource) -> list[Part]:
+    """The JSON-RPC module, if it is served."""
+    listener = clients.json_rpc
+    if listener is None:
+        return []
+    app = compose_json_rpc(config, random)
+    return [Part("JSON-RPC listener", lambda: serve_public(app, listener.socket))]
 
 
 def parts_of(node: Node) -> list[Part]:
@@ -95,7 +155,7 @@ def parts_of(node: Node) -> list[Part]:
     ]
 
 
-def operator_part(view: OperatorView, listener: OperatorListener) -> Part:
+def operator_part(view: OperatorView, listener: Listener) -> Part:
     """The operator listener; the last to stop, so that a stop can be watched."""
     app = operator_app(view)
     return Part("operator listener", lambda: serve(app, listener.socket, listener.tls))
@@ -173,7 +233,9 @@ def _stop_signal() -> Iterator[asyncio.Event]:
 # --- being ready ------------------------------------------------------------------------------
 
 
-async def tell_ready(node: Node, view: OperatorView, url: str, announce: Announce) -> None:
+async def tell_ready(
+    node: Node, view: OperatorView, urls: Mapping[str, str], announce: Announce
+) -> None:
     """Announce the node when it listens and has evaluated the chain once."""
     peer = await node.mesh.listening()
     view.peer_address = str(peer)
@@ -182,7 +244,7 @@ async def tell_ready(node: Node, view: OperatorView, url: str, announce: Announc
         "node_id": f"0x{node.me.hex()}",
         "address": f"0x{node.me.address.hex()}",
         "peer": str(peer),
-        "operator": url,
+        **urls,
         "pid": os.getpid(),
     }
     if node.chain is not None:

@@ -5,7 +5,6 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ import structlog
 
 from keyserver.api.listening import (
     AddressTakenError,
+    Listener,
     TlsFiles,
     check_tls,
     tcp_socket,
@@ -29,17 +29,8 @@ FILE_NAME: Final = "operator.json"
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorListener:
-    """An open listener."""
-
-    socket: socket.socket
-    tls: TlsFiles | None
-    url: str
-
-
 @contextmanager
-def operator_listener(config: Config, me: NodeId) -> Iterator[OperatorListener]:
+def operator_listener(config: Config, me: NodeId) -> Iterator[Listener]:
     """Listen, and tell where in `operator.json`, which is gone when the node is.
 
     Where the configuration says nothing and the usual port is taken, a free one is used. Raises
@@ -54,7 +45,7 @@ def operator_listener(config: Config, me: NodeId) -> Iterator[OperatorListener]:
     try:
         write_json_file(file, facts)
         log.info("operator_listening", url=url)
-        yield OperatorListener(listener, tls, url)
+        yield Listener(listener, tls, url)
     finally:
         listener.close()
         file.unlink(missing_ok=True)

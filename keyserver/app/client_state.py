@@ -1,0 +1,40 @@
+"""The node as its clients meet it: the client listener's `NodeState`."""
+
+from keyserver.api.ports import Availability, ClientOperations
+from keyserver.app.compose import Node
+from keyserver.app.config import NoContract
+from keyserver.sessions.core import Policy
+
+
+class ClientState:
+    """Reads the parts of a running node.
+
+    Whether the node is a member of its set, and reaches enough others, is decided by the engine in
+    the order of the HTTP interface.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._asks_chain = node.config.secretstore.acl_contract != NoContract()
+
+    @property
+    def availability(self) -> Availability:
+        """Open: a node runs only with its keys unsealed."""
+        return Availability.OPEN
+
+    @property
+    def operations(self) -> ClientOperations:
+        """The engine."""
+        return self._node.key_server
+
+    @property
+    def policy(self) -> Policy:
+        """What the operator allows now."""
+        return self._node.driver.policy
+
+    @property
+    def chain_is_silent(self) -> bool:
+        """Whether a contract has the permissions, and the chain is absent or not to be trusted."""
+        if not self._asks_chain:
+            return False
+        return self._node.chain is None or not self._node.chain.work.watcher.view.synced
