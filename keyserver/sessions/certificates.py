@@ -12,6 +12,7 @@ from keyserver.model.keys import (
     Decision,
     HoldingCertificate,
     KeyRecord,
+    NodeSignature,
     PreparedCertificate,
 )
 from keyserver.model.quorums import Quorums
@@ -47,14 +48,24 @@ def ready_digest(record_hash: Hash32, transcript: Hash32, node: NodeId) -> Hash3
     return digest("tks/1/ready", record_hash, transcript, node_bytes(node))
 
 
-def check_holding(record: KeyRecord, holding: HoldingCertificate, quorums: Quorums) -> None:
-    """Check that at least g members of the committee verified and stored their shares."""
+def check_holding(
+    record: KeyRecord,
+    holding: HoldingCertificate,
+    quorums: Quorums,
+    *,
+    own: NodeSignature | None = None,
+) -> None:
+    """Check that at least g members of the committee verified and stored their shares.
+
+    `own` is the signature this node made itself: the very same one needs no check.
+    """
     signers = distinct_signers(holding.signatures, record.nodes)
     if len(signers) < quorums.holders(record.threshold):
         raise Refused(Refusal.BAD, "too few holders signed the record")
     for entry in holding.signatures:
-        signed = ready_digest(record.hash, holding.transcript, entry.node)
-        check_signature(signed, entry.signature, entry.node)
+        if entry != own:
+            signed = ready_digest(record.hash, holding.transcript, entry.node)
+            check_signature(signed, entry.signature, entry.node)
 
 
 def check_prepared(
@@ -75,14 +86,24 @@ def check_prepared(
 
 
 def check_decision(
-    subject: Hash32, decision: Decision, voters: tuple[NodeId, ...], quorums: Quorums
+    subject: Hash32,
+    decision: Decision,
+    voters: tuple[NodeId, ...],
+    quorums: Quorums,
+    *,
+    own: NodeSignature | None = None,
 ) -> None:
-    """Check that a quorum of the deciding committee committed to the decision's value."""
+    """Check that a quorum of the deciding committee committed to the decision's value.
+
+    `own` is this node's own COMMIT on this value in round 0: the very same one needs no check.
+    """
     if len(distinct_signers(decision.signatures, voters)) < quorums.agreement:
         raise Refused(Refusal.BAD, "too few nodes committed to the decision")
     for entry in decision.signatures:
-        signed = vote_digest(VoteKind.COMMIT, subject, decision.round, decision.value, entry.node)
-        check_signature(signed, entry.signature, entry.node)
+        if decision.round != 0 or entry != own:
+            round_, value = decision.round, decision.value
+            signed = vote_digest(VoteKind.COMMIT, subject, round_, value, entry.node)
+            check_signature(signed, entry.signature, entry.node)
 
 
 def check_skipped(

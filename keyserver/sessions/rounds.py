@@ -29,7 +29,9 @@ class Round(Generic[M]):
 
     def add(self, sender: NodeId, answer: M) -> Self:
         """Take the answer of a node that is expected to give one."""
-        return replace(self, answers=MappingProxyType({**self.answers, sender: answer}))
+        return type(self)(
+            self.expected, MappingProxyType({**self.answers, sender: answer}), self.gone
+        )
 
     def drop(self, nodes: frozenset[NodeId]) -> Self:
         """Expect nothing more from these nodes; the answers they have given stay."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from keyserver.crypto.curve import SecretScalar, sign_digest
 from keyserver.crypto.randomness import RandomSource, SeededRandom
-from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32, Signature
+from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32, SessionId, Signature
 from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import AnyOperation, Credential, Operation, Request
 from keyserver.sessions.core import (
@@ -44,6 +44,9 @@ from tests.support.keys import node_secrets
 CONTRACT = Address(b"\x5e" * 20)
 NOW = 1_800_000_000
 POLICY = Policy(service_contracts=frozenset((CONTRACT, operation) for operation in Operation))
+
+Looped = tuple[SessionId, Any]
+"""A message of a node to itself."""
 
 Tamper = Callable[[NodeId, NodeId, Any], Any]
 """(sender, receiver, message) → what arrives instead; `None`: nothing."""
@@ -132,7 +135,7 @@ class Delivery:
         self.sent: list[bytes] = []
         self.reports: list[Report] = []
         self.runners: dict[tuple[NodeId, Role], Runner] = {}
-        self._queue: deque[tuple[NodeId, NodeId, bytes]] = deque()
+        self._queue: deque[tuple[NodeId, NodeId, bytes | Looped]] = deque()
         self._timers: dict[tuple[NodeId, Role, str], float] = {}
         self._time = 0.0
 
@@ -199,8 +202,8 @@ class Delivery:
             generated_by=self.generated_by,
         )
 
-    def _deliver(self, sender: NodeId, to: NodeId, data: bytes) -> None:
-        sid, message = MESSAGE_TABLE.unpack(data)
+    def _deliver(self, sender: NodeId, to: NodeId, data: bytes | Looped) -> None:
+        sid, message = MESSAGE_TABLE.unpack(data) if isinstance(data, bytes) else data
         role = Role.COORDINATOR if message.TO_COORDINATOR else Role.PARTICIPANT
         runner = self.runners.get((to, role))
         if runner is not None:
@@ -246,6 +249,10 @@ class Delivery:
             return
         message = self.tamper(me, effect.to, effect.message)
         if message is not None:
+            if effect.to == me and not self.recording and not isinstance(message, bytes):
+                # as the driver does: what a node tells itself is never put into bytes
+                self._queue.append((me, me, (runner.ctx.sid, message)))
+                return
             data = message if isinstance(message, bytes) else pack(runner.ctx.sid, message)
             if self.recording:
                 self.sent.append(data)

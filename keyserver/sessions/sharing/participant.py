@@ -15,7 +15,13 @@ from keyserver.crypto.proofs import prove
 from keyserver.crypto.transcripts import accept_digest, one_time_statement, share_digest
 from keyserver.model.codec import encode
 from keyserver.model.identifiers import Hash32, NodeId, Signature
-from keyserver.model.keys import Certificate, CertifiedRecord, HoldingCertificate, KeyShare
+from keyserver.model.keys import (
+    Certificate,
+    CertifiedRecord,
+    HoldingCertificate,
+    KeyShare,
+    NodeSignature,
+)
 from keyserver.model.requests import GenerateServerKey, Proof
 from keyserver.sessions.authentication import authenticate
 from keyserver.sessions.certificates import (
@@ -319,14 +325,15 @@ def _on_finalize(ctx: Context, phase: AwaitingFinalize, finalize: Finalize) -> S
         )
     )
     ready = Ready(ctx.signer.sign(ready_digest(record.hash, transcript, ctx.me)))
-    waiting = AwaitingCert(record, transcript, phase.group.terms.skipped)
+    own_ready = NodeSignature(ctx.me, ready.signature)
+    waiting = AwaitingCert(record, transcript, phase.group.terms.skipped, own_ready)
     return Step(waiting, (_IDLE, prepared, Send(ctx.coordinator, ready)))
 
 
 def _on_cert(ctx: Context, phase: AwaitingCert, cert: Cert) -> Step[Phase]:
     record = phase.record
     holding = HoldingCertificate(phase.transcript, cert.signatures)
-    check_holding(record, holding, ctx.quorums(len(record.committee)))
+    check_holding(record, holding, ctx.quorums(len(record.committee)), own=phase.ready)
     subject = record_subject(record.key_id, record.version)
     committed = Persist(
         (
@@ -336,15 +343,17 @@ def _on_cert(ctx: Context, phase: AwaitingCert, cert: Cert) -> Step[Phase]:
     )
     signed = vote_digest(VoteKind.COMMIT, subject, 0, record.hash, ctx.me)
     commit = Commit(ctx.signer.sign(signed))
-    waiting = AwaitingInstalled(record, holding, phase.skipped)
+    own_commit = NodeSignature(ctx.me, commit.signature)
+    waiting = AwaitingInstalled(record, holding, phase.skipped, own_commit)
     return Step(waiting, (_IDLE, committed, Send(ctx.coordinator, commit)))
 
 
 def _on_installed(ctx: Context, phase: AwaitingInstalled, installed: Installed) -> Step[Phase]:
     record, decision = phase.record, installed.decision
     subject = record_subject(record.key_id, record.version)
-    check_decision(subject, decision, record.nodes, ctx.quorums(len(record.committee)))
     if decision.value != record.hash:
         raise Refused(Refusal.BAD, "the decision is for another record")
+    quorums = ctx.quorums(len(record.committee))
+    check_decision(subject, decision, record.nodes, quorums, own=phase.commit)
     certified = CertifiedRecord(record, Certificate(phase.holding, decision), phase.skipped)
     return Step(Completed(certified), (Persist((PutActive(certified),)),))

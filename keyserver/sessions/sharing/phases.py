@@ -13,7 +13,7 @@ from keyserver.crypto.curve import Point
 from keyserver.crypto.dealkey import OneTimeKey
 from keyserver.crypto.dkg import Holding, Member, ReceivedDeal
 from keyserver.model.identifiers import Hash32, NodeId, Signature
-from keyserver.model.keys import Decision, HoldingCertificate, KeyRecord
+from keyserver.model.keys import Decision, HoldingCertificate, KeyRecord, NodeSignature
 from keyserver.sessions.core import Refusal
 from keyserver.sessions.rounds import Round
 from keyserver.sessions.sharing.messages import Accept, Deal, Ok, ShareParams
@@ -165,6 +165,8 @@ class AwaitingCert:
     record: KeyRecord
     transcript: Hash32
     skipped: tuple[Decision, ...]
+    ready: NodeSignature
+    """This node's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ class AwaitingInstalled:
     record: KeyRecord
     holding: HoldingCertificate
     skipped: tuple[Decision, ...]
+    commit: NodeSignature
+    """This node's own."""
 
 
 ParticipantPhase = (
