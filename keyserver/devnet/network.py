@@ -134,7 +134,8 @@ class Network:
         """End all processes that are ours, nodes first; logs stay where they are."""
         nodes = [node for node in self.state.nodes if node is not None]
         processes.stop(nodes)
-        self._collect()
+        for node in nodes:
+            self._reap(node)
         if self._chain is not None:
             self._chain.stop()
         elif self.state.chain is not None:
@@ -162,7 +163,7 @@ class Network:
         process = self.state.nodes[number - 1]
         if process is None or not processes.kill(process):
             raise ConfigError(f"node {number} does not run")
-        self._collect()
+        self._reap(process)
         self._set_process(number, None)
 
     async def restart(self, number: int) -> None:
@@ -174,7 +175,7 @@ class Network:
         process = self.state.nodes[number - 1]
         if process is not None:
             processes.stop([process])
-            self._collect()
+            self._reap(process)
         self._set_process(number, self._spawn(number))
         await self.until_ready([number])
 
@@ -287,11 +288,11 @@ class Network:
         path = node_process.log_path(Path(self._node(number).config))
         return f"the log of node {number}, {path}, ends with:\n{processes.last_lines(path)}"
 
-    def _collect(self) -> None:
-        """Take note of children that have ended, so that none stays in the process table."""
-        for pid, child in list(self._children.items()):
-            if child.poll() is not None:
-                del self._children[pid]
+    def _reap(self, process: Process) -> None:
+        """Take an ended child out of the process table; one just ending needs a moment more."""
+        child = self._children.pop(process.pid, None)
+        if child is not None:
+            child.wait(processes.STOP_TIMEOUT_S)
 
     def _set_process(self, number: int, process: Process | None) -> None:
         index = number - 1
