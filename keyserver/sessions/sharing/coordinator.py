@@ -3,7 +3,7 @@
 Trusted for nothing but progress: whatever it says is checked by every participant, this node's
 own participant included. What that one says comes from this process and is not checked again.
 
-Slightly over 500 lines, in one piece on purpose: the five phases read in order, each with its checks.
+Slightly over 500 lines, in one piece on purpose: five phases, read in order with their checks.
 """
 
 from collections.abc import Mapping
