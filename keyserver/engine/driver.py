@@ -8,7 +8,7 @@ only the later effects of that session wait.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -178,8 +178,6 @@ class Driver:
         operation: AnyOperation,
         credential: CredentialSource,
         argument: Any,
-        *,
-        avoided: frozenset[NodeId] = frozenset(),
     ) -> Any:
         """Run a session as coordinator; returns its result or raises its `SessionError`.
 
@@ -195,7 +193,7 @@ class Driver:
         ctx = self._context(sid, session_type.kind, me, boot_nonce, self._counter, request, state)
         subject, now = (session_type.kind, operation.key_id), self._ports.clock.monotonic()
         session = LiveSession((sid, Role.COORDINATOR), me, now, subject=subject)
-        session.runner = Runner(session_type, replace(ctx, avoided=avoided), Role.COORDINATOR)
+        session.runner = Runner(session_type, ctx, Role.COORDINATOR)
         session.result = asyncio.get_running_loop().create_future()
         self._table.add(session)
         self._log(session, "session_started")

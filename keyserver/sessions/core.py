@@ -429,8 +429,6 @@ class Context:
     policy: Policy
     now: int
     """Unix seconds at the opening."""
-    avoided: frozenset[NodeId] = frozenset()
-    """Nodes not to choose while others suffice (failed before, or evidence against them)."""
     generated_by: NodeId | None = None
     """Who coordinated the generation of this key under a request for both keys (op 3), as far as
     this node took part in it since its start."""
