@@ -12,8 +12,9 @@ from keyserver.crypto.curve import ORDER, Point
 from keyserver.crypto.errors import CryptoError
 from keyserver.crypto.hashing import keccak256
 from keyserver.crypto.proofs import verify
+from keyserver.model.bound_requests import MAX_BOUND_LIFETIME_S, request_digest
 from keyserver.model.codec import CodecError
-from keyserver.model.identifiers import Address, Hash32, Nonce32
+from keyserver.model.identifiers import Address
 from keyserver.model.requests import (
     AnyOperation,
     BoundCredential,
@@ -24,17 +25,9 @@ from keyserver.model.requests import (
     OnChainAddress,
     OnChainPublic,
     Operation,
-    Request,
 )
 from keyserver.sessions.core import Authorise, Context, Policy, Refusal, Refused
 
-MAX_BOUND_LIFETIME_S = 600
-"""How far ahead the expiry of a bound credential may lie."""
-
-_DOMAIN_TYPE = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-_REQUEST_TYPE = (
-    b"Request(uint8 operation,bytes32 keyId,bytes32 payloadHash,uint64 notAfter,bytes32 nonce)"
-)
 _ON_CHAIN_OPERATIONS = frozenset(
     {Operation.GENERATE_SERVER_KEY, Operation.STORE_DOCUMENT_KEY, Operation.RETRIEVE_SHADOW}
 )
@@ -124,7 +117,15 @@ def _account_of(public: Point) -> Address:
 def _check_bound(ctx: Context, credential: BoundCredential) -> None:
     if not ctx.now <= credential.not_after <= ctx.now + MAX_BOUND_LIFETIME_S:
         raise Refused(Refusal.BAD, "the credential has expired or lives too long")
-    bound = bound_digest(ctx.request, credential.not_after, credential.nonce, ctx.policy)
+    request = ctx.request
+    bound = request_digest(
+        ctx.policy.signing_domain,
+        request.operation_number,
+        request.key_id,
+        request.payload,
+        credential.not_after,
+        credential.nonce,
+    )
     context = bound_context(**opening_fields(ctx), digest=bound)
     _check_possession(context, bound, credential)
 
@@ -174,23 +175,3 @@ def _check_possession(
         verify(statement, credential.proof)
     except CryptoError as problem:
         raise Refused(Refusal.BAD, f"credential: {problem}") from problem
-
-
-def bound_digest(request: Request, not_after: int, nonce: Nonce32, policy: Policy) -> Hash32:
-    """The EIP-712 digest that a client signs for one request."""
-    domain = keccak256(
-        keccak256(_DOMAIN_TYPE)
-        + keccak256(b"SecretStore")
-        + keccak256(b"2")
-        + policy.chain_id.to_bytes(32, "big")
-        + policy.verifying_contract.rjust(32, b"\0")
-    )
-    struct_hash = keccak256(
-        keccak256(_REQUEST_TYPE)
-        + request.operation_number.to_bytes(32, "big")
-        + request.key_id
-        + keccak256(request.payload)
-        + not_after.to_bytes(32, "big")
-        + nonce
-    )
-    return Hash32(keccak256(b"\x19\x01" + domain + struct_hash))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from keyserver.crypto.randomness import RandomSource
 from keyserver.errors import KeyServerError
+from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.codec import encode
 from keyserver.model.identifiers import (
     Address,
@@ -405,6 +406,11 @@ class Policy:
     chain_id: int = 0
     verifying_contract: Address = field(default_factory=lambda: Address(bytes(20)))
     """Domain of bound credentials: the node set contract, or what stands for it."""
+
+    @property
+    def signing_domain(self) -> SigningDomain:
+        """What bound credentials are signed for."""
+        return SigningDomain(self.chain_id, self.verifying_contract)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,15 @@ from keyserver.crypto.credentials import (
 from keyserver.crypto.curve import SecretScalar, sign_digest
 from keyserver.crypto.proofs import prove
 from keyserver.crypto.randomness import SeededRandom
+from keyserver.model.bound_requests import bound_digest
 from keyserver.model.identifiers import Nonce32
 from keyserver.model.requests import (
     AnyOperation,
     BoundCredential,
     LegacyCredential,
     Proof,
-    Request,
 )
-from keyserver.sessions.authentication import OpeningFields, bound_digest
+from keyserver.sessions.authentication import OpeningFields
 from tests.support.delivery import NOW, Delivery
 
 _RANDOM = SeededRandom(b"credentials")
@@ -44,8 +44,8 @@ def bound(
 ) -> BoundCredential:
     """Kind 2 for the next session of a coordinator."""
     nonce = Nonce32(b"\x0e" * 32)
-    request = Request(operation.number, operation.key_id, operation.payload(), b"")
-    digest = bound_digest(request, not_after, nonce, net.members[coordinator].policy)
+    domain = net.members[coordinator].policy.signing_domain
+    digest = bound_digest(domain, operation, not_after, nonce)
     made = open_signature(digest, sign_digest(client, digest))
     context = bound_context(**_fields(net, operation, coordinator), digest=digest)
     statement = credential_statement(context, digest, made.requester, made.nonce_point)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from keyserver.crypto.randomness import SeededRandom
+from keyserver.model.bound_requests import SigningDomain, bound_digest, request_digest
 from keyserver.model.codec import decode, encode
 from keyserver.model.identifiers import Address, KeyId, NodeId, Nonce32
 from keyserver.model.node_set import static_set_contract
@@ -17,7 +18,7 @@ from keyserver.model.requests import (
     Proof,
     Request,
 )
-from keyserver.sessions.authentication import authenticate, bound_digest
+from keyserver.sessions.authentication import authenticate
 from keyserver.sessions.core import Context, KeyState, Policy, Refusal, Refused, SessionKind
 from keyserver.sessions.identity import session_id
 from tests.support.delivery import KeySigner
@@ -79,7 +80,19 @@ _CASES += [pytest.param(_legacy_case(v), id=f"legacy-{v['operation']}") for v in
 def test_the_digest_that_a_client_signs(vector: dict[str, Any]) -> None:
     request = decode(Request, raw(vector["bound"]["request"]))
     nonce = Nonce32(raw(vector["nonce"]))
-    assert bound_digest(request, vector["not_after"], nonce, _POLICY) == raw(vector["digest"])
+    number, key_id, payload = request.operation_number, request.key_id, request.payload
+    made = request_digest(
+        _POLICY.signing_domain, number, key_id, payload, vector["not_after"], nonce
+    )
+    assert made == raw(vector["digest"])
+
+
+@pytest.mark.parametrize("vector", _BOUND, ids=lambda vector: vector["name"])
+def test_the_digest_of_an_operation(vector: dict[str, Any]) -> None:
+    operation = decode(Request, raw(vector["bound"]["request"])).operation()
+    nonce = Nonce32(raw(vector["nonce"]))
+    made = bound_digest(_POLICY.signing_domain, operation, vector["not_after"], nonce)
+    assert made == raw(vector["digest"])
 
 
 def test_the_domain_of_a_static_set() -> None:
@@ -87,10 +100,10 @@ def test_the_domain_of_a_static_set() -> None:
     contract = static_set_contract(static["cluster_name"])
     assert contract == raw(static["verifyingContract"])
     vector = _BOUND[0]
-    request = decode(Request, raw(vector["bound"]["request"]))
-    policy = Policy(chain_id=static["chainId"], verifying_contract=contract)
-    other = bound_digest(request, vector["not_after"], Nonce32(raw(vector["nonce"])), policy)
-    assert other != raw(vector["digest"])
+    operation = decode(Request, raw(vector["bound"]["request"])).operation()
+    domain = SigningDomain(static["chainId"], contract)
+    nonce = Nonce32(raw(vector["nonce"]))
+    assert bound_digest(domain, operation, vector["not_after"], nonce) != raw(vector["digest"])
 
 
 @pytest.mark.parametrize("vector", _BOUND, ids=lambda vector: vector["name"])
