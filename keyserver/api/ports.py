@@ -5,7 +5,7 @@ from typing import Protocol
 
 from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.engine.credentials import CredentialSource
-from keyserver.model.identifiers import Address, KeyId
+from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
 from keyserver.model.requests import Credential
 from keyserver.sessions.core import Policy
@@ -49,9 +49,12 @@ class ClientOperations(Protocol):
         ...
 
     async def retrieve_shadow(
-        self, key_id: KeyId, credential: Credential | CredentialSource
+        self,
+        key_id: KeyId,
+        credential: Credential | CredentialSource,
+        exclude: frozenset[NodeId] = frozenset(),
     ) -> ShadowResult:
-        """A document key in shadow form."""
+        """A document key in shadow form, without the help of the nodes in `exclude`."""
         ...
 
     async def retrieve_plain(

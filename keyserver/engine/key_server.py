@@ -184,10 +184,16 @@ class KeyServer:
         return certified
 
     async def retrieve_shadow(
-        self, key_id: KeyId, credential: Credential | CredentialSource
+        self,
+        key_id: KeyId,
+        credential: Credential | CredentialSource,
+        exclude: frozenset[NodeId] = frozenset(),
     ) -> ShadowResult:
-        """Decrypt in shadow form for the requester that the credential names."""
-        result = await self._retrieve(RetrieveDocumentKey(key_id), credential)
+        """Decrypt in shadow form for the requester that the credential names.
+
+        Nodes in `exclude` are not asked: the requester has found their shadows to be wrong.
+        """
+        result = await self._retrieve(RetrieveDocumentKey(key_id), credential, exclude)
         assert isinstance(result, ShadowResult)
         return result
 
@@ -291,14 +297,18 @@ class KeyServer:
         return StoringTarget(record, state.document_skipped)
 
     async def _retrieve(
-        self, operation: RetrieveDocumentKey, credential: Credential | CredentialSource
+        self,
+        operation: RetrieveDocumentKey,
+        credential: Credential | CredentialSource,
+        exclude: frozenset[NodeId] = frozenset(),
     ) -> object:
         self._check_member()
         state = await self._known(operation.key_id)
         record, document = _record_of(state), state.document
         if document is None:
             raise DeniedError("no document key is stored", "DocumentKeyIsNotFound")
-        target = RetrievalTarget(record, document, self._holders_in_order(record, state))
+        holders = self._holders_in_order(record, state)
+        target = RetrievalTarget(record, document, holders, exclude)
         return await self._driver.execute(RETRIEVAL, operation, source_of(credential), target)
 
     def _check_member(self) -> None:

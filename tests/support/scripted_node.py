@@ -11,7 +11,7 @@ from keyserver.api.rate_limit import RateLimiter
 from keyserver.crypto.curve import Point
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.credentials import CredentialSource
-from keyserver.model.identifiers import Address, KeyId
+from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
 from keyserver.model.requests import Credential
 from keyserver.sessions.core import Policy
@@ -69,7 +69,10 @@ class ScriptedOperations:
         return certified_record(key_id, AUTHOR, 1, NODES)
 
     async def retrieve_shadow(
-        self, key_id: KeyId, credential: Credential | CredentialSource
+        self,
+        key_id: KeyId,
+        credential: Credential | CredentialSource,
+        exclude: frozenset[NodeId] = frozenset(),
     ) -> ShadowResult:
         self._note("retrieve_shadow", key_id)
         return SHADOW

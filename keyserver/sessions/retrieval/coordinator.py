@@ -78,6 +78,8 @@ class Target:
     document: CertifiedDocumentKey
     holders: tuple[NodeId, ...]
     """In the order in which they are to be asked."""
+    excluded: frozenset[NodeId] = frozenset()
+    """Holders that are not asked at all: the requester does not want them."""
 
 
 def start(ctx: Context, target: Target) -> Step[Phase]:
@@ -88,7 +90,8 @@ def start(ctx: Context, target: Target) -> Step[Phase]:
     record = target.record.record
     mode = mode_of(ctx.request)
     subject = Subject(mode, record, target.document.document, authentic.recipient)
-    reachable = [node for node in target.holders if node in ctx.connected]
+    wanted = [node for node in target.holders if node not in target.excluded]
+    reachable = [node for node in wanted if node in ctx.connected]
     if len(reachable) < record.required_nodes:
         raise UnavailableError("too few holders are connected", "ConsensusUnreachable")
     first = record.required_nodes + ctx.quorums(len(record.committee)).faulty

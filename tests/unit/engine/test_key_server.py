@@ -12,7 +12,7 @@ from keyserver.crypto.randomness import SeededRandom
 from keyserver.model.identifiers import KeyId
 from keyserver.model.keys import DocumentKey
 from keyserver.model.node_set import NodeSet
-from keyserver.sessions.core import DeniedError, Policy, SessionError
+from keyserver.sessions.core import DeniedError, Policy, SessionError, UnavailableError
 from keyserver.simulation.cluster import Cluster
 from keyserver.simulation.loop import run_virtual
 from tests.support.fake_cluster import point_of
@@ -169,6 +169,33 @@ def test_document_key_retrieval_refuses_in_the_published_order() -> None:
         await api.store_document_key(KEY_ID, DOCUMENT, asking(AUTHOR))
         sealed = await api.retrieve_plain(KEY_ID, asking(OTHER))
         assert len(ecies.decrypt(OTHER, sealed)) == 64
+
+    on_cluster(scenario)
+
+
+def test_nodes_that_the_requester_excludes_are_not_asked() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.nodes[0].api.generate_server_key(KEY_ID, 1, asking(AUTHOR))
+        await cluster.nodes[0].api.store_document_key(KEY_ID, DOCUMENT, asking(AUTHOR))
+        for excluded in (0, 2):
+            node, exclude = cluster.nodes[excluded], frozenset({cluster.nodes[excluded].id})
+            before = len(node.recorder.sessions)
+            result = await cluster.nodes[0].api.retrieve_shadow(KEY_ID, asking(OTHER), exclude)
+            assert set(result.nodes) == {other.id for other in cluster.nodes} - exclude
+            roles = [role for _, role, _ in node.recorder.sessions[before:]]
+            assert "participant" not in roles
+
+    on_cluster(scenario)
+
+
+def test_excluding_too_many_nodes_is_no_final_answer() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.nodes[0].api.generate_server_key(KEY_ID, 1, asking(AUTHOR))
+        await cluster.nodes[0].api.store_document_key(KEY_ID, DOCUMENT, asking(AUTHOR))
+        exclude = frozenset(node.id for node in cluster.nodes[:2])
+        with pytest.raises(UnavailableError) as caught:
+            await cluster.nodes[0].api.retrieve_shadow(KEY_ID, asking(OTHER), exclude)
+        assert caught.value.code == "ConsensusUnreachable"
 
     on_cluster(scenario)
 
