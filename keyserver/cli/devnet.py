@@ -23,6 +23,7 @@ from keyserver.cli.output import (
 
 if TYPE_CHECKING:
     from keyserver.devnet.demo import DemoResult
+    from keyserver.devnet.devnet_file import Devnet
     from keyserver.devnet.network import Network
     from keyserver.devnet.settings import Settings
 
@@ -68,6 +69,13 @@ def up(
     services: Annotated[
         str, typer.Option(help="combined (one contract) or separate (four).")
     ] = "combined",
+    json_rpc: Annotated[
+        bool,
+        typer.Option(
+            "--json-rpc/--no-json-rpc",
+            help="Serve the JSON-RPC module, which old client programs need, with all accounts.",
+        ),
+    ] = True,
     directory: DirectoryOption = Path("devnet"),
     as_json: JsonOption = False,
 ) -> None:
@@ -87,6 +95,7 @@ def up(
         confirmations=confirmations,
         block_time_s=block_time,
         services=services,
+        json_rpc=json_rpc,
     )
     _stop_at_sigterm()
     tell = _silent if as_json else _tell
@@ -96,6 +105,8 @@ def up(
         print_json(asdict(network.devnet))
         return
     print(f"\nEverything is in {network.directory / FILE_NAME}.")
+    if network.devnet.json_rpc is not None:
+        _print_old_clients_half(network.devnet)
     print(f"Try:   keyserver client reserve --devnet {directory} --account alice --permit bob")
     print(f"Stop:  keyserver devnet down --dir {directory}")
 
@@ -103,7 +114,8 @@ def up(
 @app.command()
 def down(directory: DirectoryOption = Path("devnet"), as_json: JsonOption = False) -> None:
     """Stop all processes of a devnet; its logs stay until the next one."""
-    from keyserver.devnet.network import Network, State
+    from keyserver.devnet.network import Network
+    from keyserver.devnet.network_state import State
 
     directory = directory.expanduser().absolute()
     state = State.load(directory)
@@ -131,10 +143,14 @@ def status(directory: DirectoryOption = Path("devnet"), as_json: JsonOption = Fa
         "confirmations": network.state.confirmations,
     }
     rows = [_node_row(network, number + 1) for number in range(len(network.devnet.nodes))]
+    accounts = {name: account.address for name, account in network.devnet.accounts.items()}
+    json_rpc = _json_rpc_facts(network)
     if as_json:
-        print_json({**facts, "nodes": rows})
+        print_json({**facts, "accounts": accounts, "json_rpc": json_rpc, "nodes": rows})
         return
     print_facts(facts, as_json=False)
+    print_facts({f"json_rpc_{name}": value for name, value in json_rpc.items()}, as_json=False)
+    print_facts(accounts, as_json=False)
     print()
     print_rows(rows, as_json=False)
 
@@ -236,10 +252,37 @@ def _node_row(network: "Network", number: int) -> dict[str, object]:
         "node": number,
         "address": node.address,
         "peer": node.peer,
+        "http": node.http,
         "operator": node.operator,
         "pid": node.pid if running else None,
         "state": readiness(node) if running else "not running",
     }
+
+
+def _json_rpc_facts(network: "Network") -> dict[str, object]:
+    """Where the JSON-RPC module is; empty on a devnet without it."""
+    from keyserver.devnet.json_rpc_process import answers
+
+    endpoint = network.devnet.json_rpc
+    if endpoint is None:
+        return {}
+    return {
+        "url": endpoint.url,
+        "password": endpoint.password,
+        "pid": endpoint.pid,
+        "state": "ready" if answers(endpoint) else "does not answer",
+    }
+
+
+def _print_old_clients_half(devnet: "Devnet") -> None:
+    """What one gives to a client program of the original."""
+    endpoint = devnet.json_rpc
+    assert endpoint is not None
+    print("For client programs of the original:")
+    print(f"  key server   {devnet.nodes[0].http}")
+    print(f"  JSON-RPC     {endpoint.url}")
+    for name, account in devnet.accounts.items():
+        print(f"  {name:<12} {account.address}, password {endpoint.password}")
 
 
 def _readme(directory: Path) -> Path:

@@ -9,7 +9,8 @@ The chain is one of two, both behind `local_chain.LocalChain`:
 - `anvil`: Foundry's node, where its binary is found.
 
 `network` starts and stops everything below one directory: `chain_start` the chain with money and
-contracts on it, `node_process` the nodes; `settings` is what a network is to be like, `devnet_file`
-tells users where it is, `processes` and `ports` find, check and stop what runs. `demo` is the
-story.
+contracts on it, `node_process` the nodes, `json_rpc_process` what old client programs need beside
+them; `settings` is what a network is to be like, `devnet_file` tells users where it is,
+`network_state` later commands; `processes` and `ports` find, check and stop what runs. `demo` is
+the story.
 """

@@ -38,6 +38,18 @@ class DevnetAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class DevnetJsonRpc:
+    """The process that serves the JSON-RPC module with key files of all accounts."""
+
+    url: str
+    password: str
+    """Of every account's key file; no secret."""
+    pid: int | None
+    """None while it does not run."""
+    config: str
+
+
+@dataclass(frozen=True, slots=True)
 class Devnet:
     """The content of the file."""
 
@@ -48,6 +60,8 @@ class Devnet:
     contracts: Mapping[str, str]
     nodes: tuple[DevnetNode, ...]
     accounts: Mapping[str, DevnetAccount]
+    json_rpc: DevnetJsonRpc | None
+    """None on a devnet without the client's half."""
 
     def to_json(self) -> str:
         """The text of the file."""
@@ -73,9 +87,11 @@ class Devnet:
                 name: _build(DevnetAccount, entry, f"accounts.{name}")
                 for name, entry in content["accounts"].items()
             }
+            entry = content["json_rpc"]
+            json_rpc = None if entry is None else _build(DevnetJsonRpc, entry, "json_rpc")
         except (AttributeError, TypeError) as error:
             raise ConfigError(f"{path}: {error}") from error
-        return cls(**{**content, "nodes": nodes, "accounts": accounts})
+        return cls(**{**content, "nodes": nodes, "accounts": accounts, "json_rpc": json_rpc})
 
 
 def _build(kind: type[Any], entry: object, where: str) -> Any:

@@ -5,21 +5,28 @@ Everything is below one directory: `node1` … `nodeN`, `chain.log`, `devnet.jso
 """
 
 import asyncio
-import json
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from keyserver.client.deployment_plan import SERVICES, Layout, PlannedNode
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import RandomSource, SystemRandom
-from keyserver.devnet import chain_start, node_process, processes
+from keyserver.devnet import chain_start, json_rpc_process, node_process, processes
 from keyserver.devnet.chain_start import ChainAccess
 from keyserver.devnet.devnet_file import FILE_NAME, Devnet, DevnetAccount, DevnetNode
+from keyserver.devnet.json_rpc_process import JsonRpcPlan
 from keyserver.devnet.local_chain import LocalChain, request
+from keyserver.devnet.network_state import (
+    JSON_RPC_DIRECTORY,
+    STATE_NAME,
+    State,
+    clear,
+    write_private,
+)
 from keyserver.devnet.node_process import NodeChain, NodePlan
 from keyserver.devnet.ports import free_ports
 from keyserver.devnet.processes import Process
@@ -27,7 +34,6 @@ from keyserver.devnet.settings import Settings
 from keyserver.errors import ChainError, ConfigError, KeyServerError
 from keyserver.model.identifiers import Address, NodeId
 
-STATE_NAME = "network.json"
 ACCOUNT_NAMES = ("alice", "bob", "charlie")
 READY_TIMEOUT_S = 60.0
 _READY_POLL_S = 0.1
@@ -37,46 +43,6 @@ Tell = Callable[[str], None]
 
 class DevnetError(KeyServerError):
     """A process of the devnet did not do what it should; tells where to look."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What `network.json` holds: how to find the processes, and what was asked for."""
-
-    chain: Process | None
-    """None for a chain that is not ours."""
-    chain_directory: str | None
-    """What the chain keeps on disk outside the devnet's directory."""
-    chain_name: str
-    nodes: tuple[Process | None, ...]
-    threshold: int
-    confirmations: int
-    block_time_s: float
-
-    def to_json(self) -> str:
-        """The text of the file."""
-        return json.dumps(asdict(self), indent=2) + "\n"
-
-    @classmethod
-    def load(cls, directory: Path) -> "State":
-        """Read the file; raises `ConfigError` if there is no devnet."""
-        path = directory / STATE_NAME
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            chain, *nodes = (
-                None if entry is None else Process(**entry)
-                for entry in (content.pop("chain"), *content.pop("nodes"))
-            )
-            return cls(chain=chain, nodes=tuple(nodes), **content)
-        except FileNotFoundError:
-            raise ConfigError(f"{directory}: there is no devnet here") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path}: is damaged: {error!r}") from error
-
-    def running(self) -> list[Process]:
-        """The processes that are there, nodes first."""
-        known = [*self.nodes, self.chain]
-        return [process for process in known if process is not None and process.is_running]
 
 
 class Network:
@@ -105,12 +71,13 @@ class Network:
         then nothing is left running.
         """
         directory = settings.directory.expanduser().absolute()
-        _clear(directory)
+        clear(directory)
         state = State(
             chain=None,
             chain_directory=None,
             chain_name=settings.chain,
             nodes=(None,) * settings.nodes,
+            json_rpc=None,
             threshold=settings.threshold,
             confirmations=settings.confirmations,
             block_time_s=settings.block_time_s,
@@ -132,10 +99,11 @@ class Network:
 
     def stop(self) -> None:
         """End all processes that are ours, nodes first; logs stay where they are."""
-        nodes = [node for node in self.state.nodes if node is not None]
-        processes.stop(nodes)
-        for node in nodes:
-            self._reap(node)
+        known = (*self.state.nodes, self.state.json_rpc)
+        ours = [process for process in known if process is not None]
+        processes.stop(ours)
+        for process in ours:
+            self._reap(process)
         if self._chain is not None:
             self._chain.stop()
         elif self.state.chain is not None:
@@ -205,7 +173,7 @@ class Network:
             await asyncio.sleep(_READY_POLL_S)
 
     async def _start(self, settings: Settings, tell: Tell, rng: RandomSource) -> None:
-        chain_port, *ports = free_ports(1 + 3 * settings.nodes)
+        chain_port, json_rpc_port, *ports = free_ports(2 + 3 * settings.nodes)
         plans = [
             NodePlan.draw(
                 self.directory / f"node{index + 1}",
@@ -233,12 +201,37 @@ class Network:
             contracts=dict(deployed.contracts),
             nodes=tuple(plan.describe(None) for plan in plans),
             accounts=accounts,
+            json_rpc=None,
         )
         numbers = range(1, settings.nodes + 1)
         for number in numbers:
             self._set_process(number, self._spawn(number))
         tell(f"{settings.nodes} nodes started")
+        if settings.json_rpc:
+            module = JsonRpcPlan(self.directory / JSON_RPC_DIRECTORY, json_rpc_port)
+            self._start_json_rpc(module, list(secrets.values()))
         await self.until_ready(numbers, tell)
+        if settings.json_rpc:
+            await self._until_json_rpc_answers(tell)
+
+    def _start_json_rpc(self, plan: JsonRpcPlan, accounts: Sequence[SecretScalar]) -> None:
+        json_rpc_process.write_directory(plan, accounts)
+        process = self._start_process(plan.config_path)
+        self.state = replace(self.state, json_rpc=process)
+        self._devnet = replace(self.devnet, json_rpc=plan.describe(process.pid))
+        self._save()
+
+    async def _until_json_rpc_answers(self, tell: Tell) -> None:
+        endpoint, process = self.devnet.json_rpc, self.state.json_rpc
+        assert endpoint is not None
+        assert process is not None
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not json_rpc_process.answers(endpoint):
+            if not process.is_running or time.monotonic() > deadline:
+                log = _end_of_log("the JSON-RPC module", Path(endpoint.config))
+                raise DevnetError(f"the JSON-RPC module does not answer\n{log}")
+            await asyncio.sleep(_READY_POLL_S)
+        tell(f"JSON-RPC module at {endpoint.url}, all passwords: {endpoint.password}")
 
     async def _prepare_chain(
         self,
@@ -270,7 +263,10 @@ class Network:
         return access
 
     def _spawn(self, number: int) -> Process:
-        child, process = node_process.start(Path(self._node(number).config))
+        return self._start_process(Path(self._node(number).config))
+
+    def _start_process(self, config: Path) -> Process:
+        child, process = node_process.start(config)
         self._children[child.pid] = child
         return process
 
@@ -285,8 +281,7 @@ class Network:
         return "\n".join(self._log_of(number + 1) for number in range(len(self.devnet.nodes)))
 
     def _log_of(self, number: int) -> str:
-        path = node_process.log_path(Path(self._node(number).config))
-        return f"the log of node {number}, {path}, ends with:\n{processes.last_lines(path)}"
+        return _end_of_log(f"node {number}", Path(self._node(number).config))
 
     def _reap(self, process: Process) -> None:
         """Take an ended child out of the process table; one just ending needs a moment more."""
@@ -306,9 +301,14 @@ class Network:
 
     def _save(self) -> None:
         """Write both files, each at one stroke; their owner alone may read them."""
-        _write(self.directory / STATE_NAME, self.state.to_json())
+        write_private(self.directory / STATE_NAME, self.state.to_json())
         if self._devnet is not None:
-            _write(self.directory / FILE_NAME, self._devnet.to_json())
+            write_private(self.directory / FILE_NAME, self._devnet.to_json())
+
+
+def _end_of_log(whose: str, config: Path) -> str:
+    path = node_process.log_path(config)
+    return f"the log of {whose}, {path}, ends with:\n{processes.last_lines(path)}"
 
 
 def head_of(devnet: Devnet) -> int | None:
@@ -317,27 +317,6 @@ def head_of(devnet: Devnet) -> int | None:
         return int(request(devnet.rpc_url, "eth_blockNumber"), 16)
     except ChainError:
         return None
-
-
-def _clear(directory: Path) -> None:
-    """Make the directory, or remove what a devnet that has stopped left in it.
-
-    Raises `ConfigError` if a devnet runs there, or if there is something that is not ours.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    if not any(directory.iterdir()):
-        return
-    if not (directory / STATE_NAME).exists():
-        raise ConfigError(f"{directory} is neither empty nor the directory of a devnet")
-    if State.load(directory).running():
-        raise ConfigError(
-            f"a devnet runs in {directory}: stop it with `keyserver devnet down --dir {directory}`"
-        )
-    for path in directory.iterdir():
-        if path.is_dir() and path.name.startswith("node"):
-            shutil.rmtree(path)
-        elif path.name in (FILE_NAME, STATE_NAME, "chain.log"):
-            path.unlink()
 
 
 def _node_chain(settings: Settings, access: ChainAccess, registry: str) -> NodeChain:
@@ -360,10 +339,3 @@ def _node_chain(settings: Settings, access: ChainAccess, registry: str) -> NodeC
 def _account(secret: SecretScalar) -> DevnetAccount:
     address = NodeId.of(secret.public()).address
     return DevnetAccount(f"0x{address.hex()}", f"0x{secret.expose().hex()}")
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.touch(mode=0o600)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -115,7 +115,7 @@ def write_directory(plan: NodePlan, chain: NodeChain) -> None:
 
 
 def start(config: Path) -> tuple[subprocess.Popen[bytes], Process]:
-    """Start the node with this configuration; its log goes to `node.log` beside it."""
+    """Run the program with this configuration; its log goes to `node.log` beside it."""
     command = [sys.executable, "-m", "keyserver.cli", "run", "--config", str(config)]
     child = spawn(command, log_path=log_path(config))
     return child, Process(child.pid, str(config))

@@ -30,6 +30,8 @@ class Settings:
     block_time_s: float = 1.0
     """Time between blocks of a chain that is started here."""
     layout: Layout = Layout.COMBINED
+    json_rpc: bool = False
+    """Whether a process serves the JSON-RPC module, which old client programs need."""
     funder: bytes | None = field(default=None, repr=False)
     """Private key of the account that pays for everything on a chain that runs already."""
 

@@ -117,7 +117,7 @@ def test_separate_services_on_a_chain_that_runs_already(tmp_path: Path) -> None:
         encrypted = plain.with_name("plan.txt.encrypted")
         client(directory, "bob", "decrypt", encrypted, "--output", tmp_path / "again")
         assert (tmp_path / "again").read_bytes() == b"attack at dawn"
-        assert facts("devnet", "down", "--dir", directory) == {"stopped": 2, "left": 0}
+        assert facts("devnet", "down", "--dir", directory) == {"stopped": 3, "left": 0}
         assert chain.request("eth_chainId") == hex(4711)
     finally:
         keyserver("devnet", "down", "--dir", directory)

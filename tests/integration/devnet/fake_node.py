@@ -1,4 +1,4 @@
-"""A process that looks like a node from outside: it is ready, and ends at SIGTERM.
+"""A process that looks like a node, or a client, from outside: it is ready, and ends at SIGTERM.
 
 python fake_node.py run --config FILE
 """
@@ -14,15 +14,24 @@ class Health(BaseHTTPRequestHandler):
         self.send_response(200 if self.path == "/health/ready" else 404)
         self.end_headers()
 
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"result": "0x"}')
+
     def log_message(self, *_: object) -> None:
         """Nothing to say."""
 
 
 def main() -> None:
     config = tomllib.loads(Path(sys.argv[3]).read_text())
-    if config["keyserver"]["confirmations"] == 99:
+    if config["secretstore"].get("disable"):
+        where = f"127.0.0.1:{config['rpc']['port']}"
+    elif config["keyserver"]["confirmations"] == 99:
         sys.exit("this configuration is not to my liking")
-    host, _, port = config["keyserver"]["operator_listen"].partition(":")
+    else:
+        where = config["keyserver"]["operator_listen"]
+    host, _, port = where.partition(":")
     HTTPServer((host, int(port)), Health).serve_forever()
 
 

@@ -14,11 +14,12 @@ from rich.console import Console
 from keyserver.cli.main import main
 from keyserver.cli.narrator import ScreenNarrator, SilentNarrator
 from keyserver.client.contracts import Contracts
-from keyserver.devnet import demo, network, node_process
+from keyserver.devnet import demo, json_rpc_process, network, node_process
 from keyserver.devnet.demo import Demo, DemoResult, StepResult
 from keyserver.devnet.devnet_file import FILE_NAME
 from keyserver.devnet.local_chain import spawn
-from keyserver.devnet.network import DevnetError, Network, State, head_of
+from keyserver.devnet.network import DevnetError, Network, head_of
+from keyserver.devnet.network_state import State
 from keyserver.devnet.processes import Process
 from keyserver.devnet.settings import Settings
 from keyserver.errors import ConfigError
@@ -87,6 +88,32 @@ def test_a_node_that_is_never_ready_is_told(
     assert State.load(tmp_path / "net").running() == []
 
 
+def test_what_old_clients_need_is_started_and_stopped_with_it(tmp_path: Path) -> None:
+    told: list[str] = []
+    running = asyncio.run(Network.start(settings(tmp_path, json_rpc=True), tell=told.append))
+    try:
+        endpoint = running.devnet.json_rpc
+        assert endpoint is not None
+        assert json_rpc_process.answers(endpoint)
+        assert Network.load(tmp_path / "net").devnet.json_rpc == endpoint
+        assert told[-1] == f"JSON-RPC module at {endpoint.url}, all passwords: devnet"
+        assert len(State.load(tmp_path / "net").running()) == 5
+    finally:
+        running.stop()
+    assert not json_rpc_process.answers(endpoint)
+    assert State.load(tmp_path / "net").running() == []
+
+
+def test_a_module_that_does_not_answer_stops_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "READY_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(json_rpc_process, "answers", lambda endpoint: False)
+    with pytest.raises(DevnetError, match=r"the JSON-RPC module does not answer\nthe log of"):
+        asyncio.run(Network.start(settings(tmp_path, json_rpc=True)))
+    assert State.load(tmp_path / "net").running() == []
+
+
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--dir", tmp_path / "net")
     options = ("--nodes", "2", "--block-time", "0.2")
@@ -94,11 +121,17 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert command("devnet", "up", *options, *where, "--json") == 0
         made = json.loads(capsys.readouterr().out)
         assert len(made["nodes"]) == 2
+        assert made["json_rpc"]["password"] == "devnet"
         assert command("devnet", "kill", "1", *where) == 0
         assert command("devnet", "status", *where) == 0
         shown = capsys.readouterr().out
         assert "not running" in shown
-        assert made["rpc_url"] in shown
+        for url in (made["rpc_url"], made["json_rpc"]["url"], made["nodes"][1]["http"]):
+            assert url in shown
+        assert command("devnet", "status", *where, "--json") == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["json_rpc"]["state"] == "ready"
+        assert facts["accounts"]["bob"] == made["accounts"]["bob"]["address"]
         assert command("devnet", "restart", "1", *where) == 0
         assert command("devnet", "kill", "3", *where) == 2
         client = ("--devnet", tmp_path / "net", "--account")

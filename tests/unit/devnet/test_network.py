@@ -5,17 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from keyserver.app.config import load
+from keyserver.app.accounts import find_key_files
+from keyserver.app.config import HostPort, load, peer_address, rpc_address
+from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import SeededRandom
-from keyserver.devnet import network as module
-from keyserver.devnet import node_process
+from keyserver.devnet import json_rpc_process, node_process
 from keyserver.devnet.devnet_file import FILE_NAME
-from keyserver.devnet.network import STATE_NAME, Network, State
+from keyserver.devnet.json_rpc_process import JsonRpcPlan
+from keyserver.devnet.network import Network
+from keyserver.devnet.network_state import STATE_NAME, State, clear
 from keyserver.devnet.node_process import NodeChain, NodePlan
 from keyserver.devnet.processes import Process
 from keyserver.devnet.settings import Settings
 from keyserver.errors import ConfigError
-from keyserver.model.identifiers import Address
+from keyserver.model.identifiers import Address, NodeId
 from tests.unit.devnet.test_devnet_file import DEVNET
 
 STATE = State(
@@ -23,6 +26,7 @@ STATE = State(
     chain_directory=None,
     chain_name="embedded",
     nodes=(Process(2**22 + 2, "node1"), None),
+    json_rpc=Process(2**22 + 3, "json-rpc"),
     threshold=1,
     confirmations=1,
     block_time_s=0.5,
@@ -57,6 +61,23 @@ def test_a_nodes_directory_is_what_a_node_needs(tmp_path: Path) -> None:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     with pytest.raises(ConfigError, match="exists"):
         node_process.write_directory(made, CHAIN)
+
+
+def test_the_module_needs_key_files_and_nothing_of_the_network(tmp_path: Path) -> None:
+    secret = SecretScalar.random(SeededRandom("alice"))
+    made = JsonRpcPlan(tmp_path / "json-rpc", 2001)
+    json_rpc_process.write_directory(made, [secret])
+    config = load(made.config_path, environ={}).config
+    assert rpc_address(config) == HostPort("127.0.0.1", 2001)
+    assert peer_address(config) is None
+    (key_file,) = find_key_files(config, NodeId.of(secret.public()).address)
+    assert key_file.open(json_rpc_process.PASSWORD) == secret
+    described = made.describe(7)
+    assert (described.url, described.pid) == ("http://127.0.0.1:2001", 7)
+    assert described.password == json_rpc_process.PASSWORD
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
 def test_the_state_comes_back(tmp_path: Path) -> None:
@@ -95,9 +116,10 @@ def test_a_stopped_one_makes_room(tmp_path: Path) -> None:
     (tmp_path / STATE_NAME).write_text(STATE.to_json())
     (tmp_path / "node1").mkdir()
     (tmp_path / "node1" / "node.log").write_text("old")
+    (tmp_path / "json-rpc" / "keys").mkdir(parents=True)
     (tmp_path / "chain.log").write_text("old")
     (tmp_path / "notes.txt").write_text("mine")
-    module._clear(tmp_path)
+    clear(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
