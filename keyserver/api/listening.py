@@ -18,7 +18,8 @@ from keyserver.errors import ConfigError
 STOP_S: Final = 1
 """Seconds that requests under way get when the listener closes."""
 
-BACKLOG: Final = 128
+BACKLOG: Final = 1024
+"""Connections that may wait to be taken."""
 
 
 @dataclass(frozen=True, slots=True)

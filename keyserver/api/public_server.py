@@ -14,16 +14,28 @@ from typing import Any, Final
 import h11
 import structlog
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
+from keyserver.api.accepting import Acceptor, OpenConnections, connection_limit
 from keyserver.api.guard import MAX_HEADER_BYTES, MAX_REQUEST_LINE
-from keyserver.api.listening import STOP_S, QuietServer, TlsFiles
+from keyserver.api.listening import QuietServer, TlsFiles
 
 HEAD_S: Final = 20.0
 """How long a client may take from the first byte of a request's head to its last."""
 
+READING_S: Final = 30.0
+"""How long a client may leave an answer unread that does not fit into the buffers."""
+
 KEEP_OPEN_S: Final = 75
 """How long a connection stays open without a request."""
+
+FINISH_S: Final = 3.0
+"""How long requests under way may take when the listener closes."""
+
+MOST_CONNECTIONS: Final = 1000
+"""Connections open at once, where the process may open that many files."""
 
 MAX_SURPLUS: Final = 1 << 20
 """Bytes of a body that go on coming after the answer, before the connection is closed."""
@@ -31,21 +43,42 @@ MAX_SURPLUS: Final = 1 << 20
 log = structlog.get_logger()
 
 
-# Any: an ASGI application is whatever its framework makes.
 async def serve_public(
-    app: Any,
+    app: ASGIApp,
     listener: socket.socket,
     *,
     tls: TlsFiles | None = None,
     trusted_proxies: Sequence[str] = (),
+    most_connections: int = MOST_CONNECTIONS,
 ) -> None:
     """Serve an application on a listening socket until cancelled; closes the socket.
 
-    The address of a client behind one of `trusted_proxies` is the one they forward. Raises
-    `OSError` or `ssl.SSLError` when the certificate cannot be used.
+    When cancelled it takes no more requests, and ends when those under way are answered, after
+    `FINISH_S` at the latest. The address of a client behind one of `trusted_proxies` is the one
+    they forward. Raises `OSError` or `ssl.SSLError` when the certificate cannot be used.
     """
-    config = uvicorn.Config(
-        app,
+    config = _config(app, tls, trusted_proxies)
+    config.load()
+    server = _Server(config)
+    connections = OpenConnections(connection_limit(most_connections))
+
+    def make_protocol() -> PublicProtocol:
+        return PublicProtocol(connections, config=config, server_state=server.server_state)
+
+    acceptor = Acceptor(listener, connections, make_protocol, config.ssl)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.serve())
+            group.create_task(acceptor.run())
+    finally:
+        listener.close()
+        await connections.finish(FINISH_S)
+        await _cancel(server.server_state)
+
+
+def _config(app: ASGIApp, tls: TlsFiles | None, trusted_proxies: Sequence[str]) -> uvicorn.Config:
+    return uvicorn.Config(
+        _Cancellable(app),
         http=PublicProtocol,
         ws="none",
         loop="none",
@@ -54,45 +87,74 @@ async def serve_public(
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_OPEN_S,
-        timeout_graceful_shutdown=STOP_S,
         h11_max_incomplete_event_size=MAX_REQUEST_LINE + MAX_HEADER_BYTES + 1024,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
         ssl_certfile=None if tls is None else tls.certificate,
         ssl_keyfile=None if tls is None else tls.key,
     )
-    server = QuietServer(config)
-    try:
-        await server.serve(sockets=[listener])
-    finally:
-        for each in getattr(server, "servers", ()):
-            each.close()
-        for connection in list(server.server_state.connections):
-            connection.transport.abort()
-        listener.close()
+
+
+async def _cancel(state: ServerState) -> None:
+    """End what works on requests whose clients are gone."""
+    await asyncio.sleep(0)  # closed connections learn that they are
+    tasks = list(state.tasks)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+class _Server(QuietServer):
+    """uvicorn's clock; connections are taken by an `Acceptor`."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen nowhere."""
+        self.servers = []
+        self.started = True
+
+
+class _Cancellable:
+    """An application whose requests may be cut off when the listener closes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            log.info("request_cut_off")
 
 
 class PublicProtocol(H11Protocol):
     """One connection: bounded in time and size, and without texts of the framework."""
 
     # Any: the arguments are uvicorn's own.
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, connections: OpenConnections, **of_uvicorn: Any) -> None:
+        super().__init__(app_state={}, **of_uvicorn)
+        self._open_connections = connections
         self._head_timer: asyncio.TimerHandle | None = None
+        self._reading_timer: asyncio.TimerHandle | None = None
         self._surplus = 0
+        self._half_closed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect the first request."""
         super().connection_made(transport)
+        self._open_connections.add(self)
         self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
+        self._open_connections.remove(self)
         self._stop_head_timer()
+        self._stop_reading_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come: of a head, of a body, or of a body whose answer is out already."""
+        self._open_connections.heard_of(self)
         if self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY:
             self._surplus += len(data)
             if self._surplus > MAX_SURPLUS:
@@ -101,6 +163,57 @@ class PublicProtocol(H11Protocol):
         super().data_received(data)
         if not self.transport.is_closing():
             self._watch_head()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more: what it has asked completely is answered all the same."""
+        encrypted = self.transport.get_extra_info("sslcontext") is not None
+        self._half_closed = not self.is_waiting and not encrypted
+        return self._half_closed
+
+    def on_response_complete(self) -> None:
+        """An answer is out; the next request may be there already."""
+        super().on_response_complete()
+        if self._half_closed and self.is_waiting:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """The client does not read: it gets some time."""
+        super().pause_writing()
+        self._reading_timer = self.loop.call_later(READING_S, self.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads."""
+        self._stop_reading_timer()
+        super().resume_writing()
+
+    def _stop_reading_timer(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nobody has to be told that clients may ask for other protocols."""
+
+    # --- as one of many ----------------------------------------------------------------------
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether no complete request is under way."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete or cycle.more_body
+
+    def finish(self) -> None:
+        """Close when the answer under way is out."""
+        if self.is_waiting:
+            self.transport.close()
+        else:
+            self.shutdown()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abort()
+
+    # --- time and size -----------------------------------------------------------------------
 
     def _watch_head(self) -> None:
         """Time runs while a head is incomplete; a connection kept open is uvicorn's business."""

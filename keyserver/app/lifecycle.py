@@ -38,6 +38,9 @@ log = structlog.get_logger(__name__)
 STOP_WITHIN_S: Final = 4.5
 """How long a stop may take before the process ends as it is; everything durable is on disk."""
 
+MOST_JSON_RPC_CONNECTIONS: Final = 100
+"""Fewer than for the HTTP interface: a request may be as large as `[rpc] max_payload`."""
+
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 Announce = Callable[[Mapping[str, object]], None]
@@ -77,11 +80,9 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> None:
             operator_listener(loaded.config, node.me) as operator,
         ):
             view = OperatorView(node, (*loaded.warnings, *key.warnings))
-            parts = [
-                *http_parts(node, clients, random),
-                *json_rpc_parts(node.config, clients, random),
-            ]
-            parts += [*parts_of(node), operator_part(view, operator)]
+            servers = [*http_servers(node, clients, random)]
+            servers += json_rpc_servers(node.config, clients, random)
+            parts = [*client_parts(servers), *parts_of(node), operator_part(view, operator)]
             urls = {**clients.urls, "operator": operator.url}
             try:
                 with _stop_signal() as stop:
@@ -95,7 +96,7 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> None:
 async def _run_without_key_server(loaded: Loaded, announce: Announce) -> None:
     log_config_warnings(loaded.warnings)
     with client_listeners(loaded.config) as clients:
-        parts = json_rpc_parts(loaded.config, clients, SystemRandom())
+        parts = client_parts(json_rpc_servers(loaded.config, clients, SystemRandom()))
         if not parts:
             raise ConfigError(
                 "[secretstore] disable: is true, so there is no key server to run, and [rpc] apis "
@@ -112,27 +113,45 @@ async def _run_without_key_server(loaded: Loaded, announce: Announce) -> None:
     log.info("node_stopped")
 
 
-def http_parts(node: Node, clients: ClientListeners, random: RandomSource) -> list[Part]:
-    """The HTTP interface, if it is served; the first to stop, as it brings new work."""
+Server = Callable[[], Coroutine[Any, Any, None]]
+"""Serves clients until cancelled; then it lets requests under way finish."""
+
+
+def http_servers(node: Node, clients: ClientListeners, random: RandomSource) -> list[Server]:
+    """The HTTP interface, if it is served."""
     listener = clients.http
     if listener is None:
         return []
     app = compose_client_app(node, random)
     proxies = [str(network) for network in node.config.keyserver.trusted_proxies]
 
-    def run() -> Coroutine[Any, Any, None]:
+    def serve_http() -> Coroutine[Any, Any, None]:
         return serve_public(app, listener.socket, tls=listener.tls, trusted_proxies=proxies)
 
-    return [Part("client listener", run)]
+    return [serve_http]
 
 
-def json_rpc_parts(config: Config, clients: ClientListeners, random: RandomSource) -> list[Part]:
+def json_rpc_servers(
+    config: Config, clients: ClientListeners, random: RandomSource
+) -> list[Server]:
     """The JSON-RPC module, if it is served."""
     listener = clients.json_rpc
     if listener is None:
         return []
     app = compose_json_rpc(config, random)
-    return [Part("JSON-RPC listener", lambda: serve_public(app, listener.socket))]
+    most = MOST_JSON_RPC_CONNECTIONS
+    return [lambda: serve_public(app, listener.socket, most_connections=most)]
+
+
+def client_parts(servers: Sequence[Server]) -> list[Part]:
+    """What brings new work: one part, so that all listeners close at the same time."""
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            for server in servers:
+                group.create_task(server())
+
+    return [Part("client listeners", run)] if servers else []
 
 
 def parts_of(node: Node) -> list[Part]:

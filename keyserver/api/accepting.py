@@ -1,0 +1,165 @@
+"""Taking connections: how many there may be, which one makes room, and how they end.
+
+A client that keeps connections open without asking anything costs a file descriptor each; so their
+number is bounded, and a new client takes the place of the one that was silent for longest.
+"""
+
+import asyncio
+import resource
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+HANDSHAKE_S: Final = 10.0
+"""How long a client may take to agree on encryption."""
+
+CLOSING_S: Final = 2.0
+"""How long a client may take to agree that an encrypted connection ends."""
+
+PAUSE_S: Final = 0.25
+"""After a connection could not be taken, for instance for want of file descriptors."""
+
+FILES_SHARE: Final = 4
+"""One listener takes at most one part in so many of the files that the process may open."""
+
+log = structlog.get_logger(__name__)
+
+
+class Connection(Protocol):
+    """An open connection."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the client has to send the next bytes, so that nothing under way is lost."""
+        ...
+
+    def finish(self) -> None:
+        """Close it as soon as the answer under way is out."""
+        ...
+
+    def abort(self) -> None:
+        """Close it at once."""
+        ...
+
+
+def connection_limit(wanted: int) -> int:
+    """`wanted` connections, or as many as the process's limit of open files leaves room for."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if files == resource.RLIM_INFINITY else max(1, min(wanted, files // FILES_SHARE))
+
+
+class OpenConnections:
+    """The connections of one listener, those that were silent for longest first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._by_silence: dict[Connection, None] = {}
+        self._none_left = asyncio.Event()
+        self._none_left.set()
+
+    def __len__(self) -> int:
+        return len(self._by_silence)
+
+    def add(self, connection: Connection) -> None:
+        """A connection is open."""
+        self._by_silence[connection] = None
+        self._none_left.clear()
+
+    def heard_of(self, connection: Connection) -> None:
+        """The client has sent something."""
+        if connection in self._by_silence:
+            del self._by_silence[connection]
+            self._by_silence[connection] = None
+
+    def remove(self, connection: Connection) -> None:
+        """A connection is closed."""
+        self._by_silence.pop(connection, None)
+        if not self._by_silence:
+            self._none_left.set()
+
+    def make_room(self) -> bool:
+        """See that there is room for one more; false if all are busy."""
+        if len(self._by_silence) < self._most:
+            return True
+        silent = next((each for each in self._by_silence if each.is_waiting), None)
+        if silent is None:
+            return False
+        self.remove(silent)
+        silent.abort()
+        return True
+
+    async def finish(self, within_s: float) -> None:
+        """Let answers under way go out, then close what is still open after `within_s`."""
+        for each in list(self._by_silence):
+            each.finish()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._none_left.wait()
+        except TimeoutError:
+            log.warning("requests_cut_off", connections=len(self._by_silence))
+        for each in list(self._by_silence):
+            each.abort()
+
+
+@dataclass(eq=False, slots=True)
+class _Arrival:
+    """A connection that is being opened: encryption is being agreed on."""
+
+    task: asyncio.Task[None]
+    is_waiting: bool = True
+
+    def finish(self) -> None:
+        self.task.cancel()
+
+    def abort(self) -> None:
+        self.task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptor:
+    """Takes the connections of a listening socket."""
+
+    listener: socket.socket
+    connections: OpenConnections
+    make_protocol: Callable[[], asyncio.Protocol]
+    """Makes the protocol of a connection, which registers itself with `connections`."""
+    tls: ssl.SSLContext | None = None
+
+    async def run(self) -> None:
+        """Take connections until cancelled."""
+        loop = asyncio.get_running_loop()
+        self.listener.setblocking(False)
+        while True:
+            try:
+                client, _ = await loop.sock_accept(self.listener)
+            except OSError as error:
+                log.warning("connection_not_taken", reason=error.strerror)
+                await asyncio.sleep(PAUSE_S)
+                continue
+            if self.connections.make_room():
+                self._welcome(client)
+            else:
+                log.warning("connection_refused", open=len(self.connections))
+                client.close()
+
+    def _welcome(self, client: socket.socket) -> None:
+        arrival = _Arrival(asyncio.create_task(self._open(client)))
+        self.connections.add(arrival)
+        arrival.task.add_done_callback(lambda _: self.connections.remove(arrival))
+
+    async def _open(self, client: socket.socket) -> None:
+        encrypted = self.tls is not None
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self.make_protocol,
+                client,
+                ssl=self.tls,
+                ssl_handshake_timeout=HANDSHAKE_S if encrypted else None,
+                ssl_shutdown_timeout=CLOSING_S if encrypted else None,
+            )
+        except OSError as error:
+            log.info("connection_not_opened", reason=str(error))
