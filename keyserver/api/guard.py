@@ -4,7 +4,9 @@ Limits of the request's head (HTTP interface, section 2.1), the origin of web pa
 the headers that every response carries (sections 11 and 12).
 """
 
+import re
 from typing import Final
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -17,6 +19,8 @@ MAX_REQUEST_LINE: Final = 8 * 1024
 
 MAX_HEADERS: Final = 64
 MAX_HEADER_BYTES: Final = 32 * 1024
+
+_ABSOLUTE: Final = re.compile(rb"https?://([^/]*)(.*)", re.IGNORECASE | re.DOTALL)
 
 _ALWAYS: Final = (
     (b"cache-control", b"no-store"),
@@ -34,17 +38,17 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what may not pass; hand on the rest."""
+        too_large = head_fault(scope)
+        scope = origin_form(scope)
         headers = Headers(scope=scope)
         allowed = self._origins.judge(headers.get("origin"), headers.get("host"))
-        sending = _sending(send, allowed)
         early = _early_answer(scope, headers, allowed)
-        await (early or self._app)(scope, receive, sending)
+        if too_large is not None:
+            early = Response(status_code=too_large)
+        await (early or self._app)(scope, receive, _sending(send, allowed))
 
 
 def _early_answer(scope: Scope, headers: Headers, allowed: Allowed | None) -> Response | None:
-    too_large = head_fault(scope)
-    if too_large is not None:
-        return Response(status_code=too_large)
     if allowed is None:
         return Response(status_code=404)
     if scope["method"] == "OPTIONS" and allowed.header is not None:
@@ -60,6 +64,20 @@ def head_fault(scope: Scope) -> int | None:
     headers = scope["headers"]
     size = sum(len(name) + len(value) + len(": \r\n") for name, value in headers)
     return 431 if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES else None
+
+
+def origin_form(scope: Scope) -> Scope:
+    """The same request with a bare path, where its target was a whole URL (RFC 9112, 3.2.2).
+
+    The host of such a URL counts, whatever the header `Host` says.
+    """
+    target = _ABSOLUTE.fullmatch(scope["raw_path"])
+    if target is None:
+        return scope
+    host, path = target[1], target[2] or b"/"
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    changed = {"raw_path": path, "path": unquote(path), "headers": [*others, (b"host", host)]}
+    return {**scope, **changed}
 
 
 def _preflight(headers: Headers) -> Response:

@@ -19,9 +19,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from keyserver.api.bodies import BodyError, read_body
 from keyserver.api.cors import Allowed, OriginPolicy
 from keyserver.api.errors import JSON_TYPE
-from keyserver.api.guard import head_fault
+from keyserver.api.guard import head_fault, origin_form
 from keyserver.api.json_rpc_errors import (
     RpcError,
+    batch_too_large,
     internal_error,
     invalid_request,
     method_not_found,
@@ -31,6 +32,9 @@ from keyserver.api.json_rpc_methods import Method
 from keyserver.api.json_text import JsonError, read_json
 
 log = structlog.get_logger()
+
+MOST_IN_BATCH: Final = 100
+"""Calls in one batch: each may take a key derivation, one after the other."""
 
 _SILENCE: Final = object()
 """The answer to a notification."""
@@ -51,10 +55,10 @@ class HostPolicy:
     """The option `hosts`: which `Host` headers are served, against DNS rebinding."""
 
     def __init__(self, entries: Sequence[str], interface: str) -> None:
-        """`"none"`: IP addresses and localhost, or all where `interface` is every address."""
+        """`"none"`: this listener's address and localhost; all where that is every address."""
         named = {entry.lower() for entry in entries}
-        everywhere = ipaddress.ip_address(interface).is_unspecified
-        self._all = "all" in named or (named <= {"none"} and everywhere)
+        self._own = ipaddress.ip_address(interface)
+        self._all = "all" in named or (named <= {"none"} and self._own.is_unspecified)
         self._named = named - {"none", "all"}
 
     def allows(self, host: str | None) -> bool:
@@ -66,19 +70,23 @@ class HostPolicy:
         if name == "localhost" or {text, name} & self._named:
             return True
         try:
-            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+            literal = ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
         except ValueError:
             return False
-        return True
+        return literal.is_loopback or literal == self._own
 
 
 def json_rpc_app(needs: RpcDependencies) -> ASGIApp:
     """The application of the JSON-RPC listener; the path does not matter."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        too_large = head_fault(scope)
+        scope = origin_form(scope)
         headers = Headers(scope=scope)
         allowed = needs.origins.judge(headers.get("origin"), headers.get("host"))
         response = _turned_away(scope, headers, allowed, needs.hosts)
+        if too_large is not None:
+            response = Response(status_code=too_large)
         if response is None:
             response = await _respond(needs, headers, receive)
         response.headers["Cache-Control"] = "no-store"
@@ -92,9 +100,6 @@ def json_rpc_app(needs: RpcDependencies) -> ASGIApp:
 def _turned_away(
     scope: Scope, headers: Headers, allowed: Allowed | None, hosts: HostPolicy
 ) -> Response | None:
-    too_large = head_fault(scope)
-    if too_large is not None:
-        return Response(status_code=too_large)
     if allowed is None or not hosts.allows(headers.get("host")):
         return Response(status_code=403)
     match scope["method"]:
@@ -134,6 +139,8 @@ async def answer_text(methods: Mapping[str, Method], body: bytes) -> bytes:
         return b"" if answer is _SILENCE else _encoded(answer)
     if not request:
         return _encoded(_failure(invalid_request(), None))
+    if len(request) > MOST_IN_BATCH:
+        return _encoded(_failure(batch_too_large(MOST_IN_BATCH), None))
     answers = [await _answer(methods, each) for each in request]
     spoken = [answer for answer in answers if answer is not _SILENCE]
     return _encoded(spoken) if spoken else b""

@@ -27,6 +27,11 @@ def invalid_request() -> RpcError:
     return RpcError(-32600, "Invalid request")
 
 
+def batch_too_large(most: int) -> RpcError:
+    """More calls at once than are taken."""
+    return RpcError(-32600, "Invalid request", f"a batch has at most {most} calls")
+
+
 def method_not_found() -> RpcError:
     """Unknown, or of a module that is off."""
     return RpcError(-32601, "Method not found")

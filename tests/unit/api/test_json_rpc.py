@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from keyserver.api.cors import OriginPolicy
-from keyserver.api.json_rpc import HostPolicy, RpcDependencies, answer_text, json_rpc_app
+from keyserver.api.json_rpc import (
+    MOST_IN_BATCH,
+    HostPolicy,
+    RpcDependencies,
+    answer_text,
+    json_rpc_app,
+)
 from keyserver.api.json_rpc_errors import account_error
 from keyserver.api.json_rpc_methods import Method
 from tests.support.asgi import call
@@ -207,8 +213,10 @@ async def test_pages() -> None:
         ("localhost", 200),
         ("localhost:8545", 200),
         ("127.0.0.1:8545", 200),
-        ("10.1.2.3", 200),
+        ("127.0.0.2", 200),
         ("[::1]:8545", 200),
+        ("10.1.2.3", 403),
+        ("[2001:db8::1]:8545", 403),
         ("evil.example", 403),
         ("evil.example:8545", 403),
         ("localhost.evil.example", 403),
@@ -227,4 +235,31 @@ async def test_allowed_host_names() -> None:
     assert (await rpc(headers=named, hosts=("all",))).status == 200
     assert (await rpc(headers=named, interface="0.0.0.0")).status == 200
     assert (await rpc(headers=named, interface="0.0.0.0", hosts=("other",))).status == 403
+    own = [("Host", "10.1.2.3:8545")]
+    assert (await rpc(headers=own, interface="10.1.2.3")).status == 200
+    assert (await rpc(headers=own, interface="10.1.2.4")).status == 403
     assert (await rpc(headers=[])).status == 200
+
+
+async def test_batches_are_bounded() -> None:
+    request = {"method": "echo", "id": 1}
+    assert len(await answered([request] * MOST_IN_BATCH)) == MOST_IN_BATCH
+    answer = await answered([request] * (MOST_IN_BATCH + 1))
+    assert answer == {
+        "jsonrpc": "2.0",
+        "error": {
+            "code": -32600,
+            "message": "Invalid request",
+            "data": "a batch has at most 100 calls",
+        },
+        "id": None,
+    }
+
+
+async def test_a_target_that_is_a_whole_url() -> None:
+    """Its host counts."""
+    needs = RpcDependencies(METHODS, OriginPolicy(()), HostPolicy(("none",), "127.0.0.1"), 1024)
+    body = b'{"method":"echo","id":1}'
+    for target, status in (("http://localhost:1/x", 200), ("http://evil.example/", 403)):
+        answer = await call(json_rpc_app(needs), "POST", target, [("Host", "localhost")], body)
+        assert answer.status == status
