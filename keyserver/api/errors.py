@@ -1,6 +1,7 @@
-"""Errors as the original's clients see them (HTTP interface, section 7).
+"""Errors as clients see them: the table of the HTTP interface, section 7.
 
-The body is a JSON string that contains a quoted text; clients compare it byte by byte.
+On the original's paths the body is a JSON string that contains a quoted text; clients compare it
+byte by byte. How `/v1` renders the same errors: `v1_errors`.
 """
 
 import json
@@ -19,6 +20,8 @@ class Refusal:
 
     status: int
     text: str
+    code: str = "Internal"
+    """Name of the error in the table of section 7.2, or of one of those beside it."""
     retry_after_s: int | None = None
 
     def body(self) -> bytes:
@@ -28,44 +31,58 @@ class Refusal:
 
 
 _TABLE: Final = {
-    "AccessDenied": Refusal(403, "Access denied"),
-    "ConsensusUnreachable": Refusal(403, "Consensus unreachable"),
-    "ConsensusTemporaryUnreachable": Refusal(403, "Consensus temporary unreachable"),
-    "ServerKeyIsNotFound": Refusal(404, "Server key with this ID is not found"),
-    "DocumentKeyIsNotFound": Refusal(404, "Document key with this ID is not found"),
-    "ServerKeyAlreadyGenerated": Refusal(400, "Server key with this ID is already generated"),
-    "DocumentKeyAlreadyStored": Refusal(400, "Document key with this ID is already stored"),
-    "InvalidNodeAddress": Refusal(500, "invalid node address has been passed"),
-    "InvalidNodeId": Refusal(500, "invalid node id has been passed"),
-    "DuplicateSessionId": Refusal(500, "session with the same id is already registered"),
-    "NoActiveSessionWithId": Refusal(500, "no active session with given id"),
-    "NotEnoughNodesForThreshold": Refusal(500, "not enough nodes for passed threshold"),
-    "TooEarlyForRequest": Refusal(500, "session is not yet ready to process this request"),
-    "InvalidStateForRequest": Refusal(
-        500, "session is in invalid state for processing this request"
-    ),
-    "InvalidNodeForRequest": Refusal(500, "invalid node for this request"),
-    "InvalidMessage": Refusal(500, "invalid message is received"),
-    "InvalidMessageVersion": Refusal(500, "unsupported message is received"),
-    "ReplayProtection": Refusal(500, "replay message is received"),
-    "NodeDisconnected": Refusal(500, "node required for this operation is currently disconnected"),
-    "ExclusiveSessionActive": Refusal(500, "Exclusive session active"),
-    "HasActiveSessions": Refusal(500, "Unable to start exclusive session"),
+    code: Refusal(status, text, code)
+    for code, status, text in (
+        ("AccessDenied", 403, "Access denied"),
+        ("ConsensusUnreachable", 403, "Consensus unreachable"),
+        ("ConsensusTemporaryUnreachable", 403, "Consensus temporary unreachable"),
+        ("ServerKeyIsNotFound", 404, "Server key with this ID is not found"),
+        ("DocumentKeyIsNotFound", 404, "Document key with this ID is not found"),
+        ("ServerKeyAlreadyGenerated", 400, "Server key with this ID is already generated"),
+        ("DocumentKeyAlreadyStored", 400, "Document key with this ID is already stored"),
+        ("InvalidNodeAddress", 500, "invalid node address has been passed"),
+        ("InvalidNodeId", 500, "invalid node id has been passed"),
+        ("DuplicateSessionId", 500, "session with the same id is already registered"),
+        ("NoActiveSessionWithId", 500, "no active session with given id"),
+        ("NotEnoughNodesForThreshold", 500, "not enough nodes for passed threshold"),
+        ("TooEarlyForRequest", 500, "session is not yet ready to process this request"),
+        ("InvalidStateForRequest", 500, "session is in invalid state for processing this request"),
+        ("InvalidNodeForRequest", 500, "invalid node for this request"),
+        ("InvalidMessage", 500, "invalid message is received"),
+        ("InvalidMessageVersion", 500, "unsupported message is received"),
+        ("ReplayProtection", 500, "replay message is received"),
+        ("NodeDisconnected", 500, "node required for this operation is currently disconnected"),
+        ("ExclusiveSessionActive", 500, "Exclusive session active"),
+        ("HasActiveSessions", 500, "Unable to start exclusive session"),
+    )
 }
 
-NOT_AVAILABLE: Final = Refusal(501, "Operation is not available")
-SEALED: Final = Refusal(503, "Node is sealed", retry_after_s=5)
-STANDBY: Final = Refusal(503, "Node is on standby", retry_after_s=5)
-TOO_MANY_REQUESTS: Final = Refusal(429, "Too many requests", retry_after_s=1)
+NOT_AVAILABLE: Final = Refusal(501, "Operation is not available", "NotAvailable")
+SEALED: Final = Refusal(503, "Node is sealed", "Sealed", retry_after_s=5)
+STANDBY: Final = Refusal(503, "Node is on standby", "Standby", retry_after_s=5)
+TOO_MANY_REQUESTS: Final = Refusal(429, "Too many requests", "RateLimited", retry_after_s=1)
 BAD_SIGNATURE: Final = Refusal(
-    400, "Insufficient requester data: bad signature: invalid EC signature"
+    400,
+    "Insufficient requester data: bad signature: invalid EC signature",
+    "InsufficientRequesterData",
 )
 UNSIGNABLE_ID: Final = Refusal(
-    400, "Insufficient requester data: a signature of this server key id proves nothing"
+    400,
+    "Insufficient requester data: a signature of this server key id proves nothing",
+    "InsufficientRequesterData",
 )
 ACCESS_DENIED: Final = _TABLE["AccessDenied"]
 CHAIN_TROUBLE: Final = Refusal(500, "Internal error: the Ethereum node cannot be asked now")
+DATABASE_TROUBLE: Final = Refusal(
+    500, "Database error: stored data cannot be read or written", "Database"
+)
 UNEXPECTED: Final = Refusal(500, "Internal error: unexpected, see the log of this node")
+
+
+def operation_disabled(operation: str, key: str, way: str) -> Refusal:
+    """What the operator has switched off by a key of `[keyserver]`, and the way without it."""
+    text = f"Operation is disabled: {operation} ([keyserver] {key}); use {way}"
+    return Refusal(403, text, "OperationDisabled")
 
 
 def by_code(code: str) -> Refusal:
@@ -79,5 +96,5 @@ def refusal_of(error: KeyServerError) -> Refusal:
         case ChainError():
             return CHAIN_TROUBLE
         case StorageError():
-            return Refusal(500, "Database error: stored data cannot be read or written")
+            return DATABASE_TROUBLE
     return by_code(error.code)

@@ -4,16 +4,13 @@ The order of what is refused is part of the interface: origin, limits, grammar, 
 what the operator has switched off, and then the engine's own order.
 """
 
-import asyncio
 import json
 import time
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,20 +21,21 @@ from keyserver.api.credentials import PathCredential, open_path_credential, prov
 from keyserver.api.errors import (
     ACCESS_DENIED,
     BAD_SIGNATURE,
-    CHAIN_TROUBLE,
     JSON_TYPE,
     NOT_AVAILABLE,
-    SEALED,
-    STANDBY,
     TOO_MANY_REQUESTS,
     UNEXPECTED,
     UNSIGNABLE_ID,
     Refusal,
-    by_code,
     refusal_of,
 )
 from keyserver.api.guard import Guard
 from keyserver.api.node_ids import parse_new_set
+from keyserver.api.original_headers import (
+    ShadowHeaderError,
+    ShadowWishes,
+    read_shadow_headers,
+)
 from keyserver.api.original_paths import (
     Call,
     ChangeNodeSet,
@@ -50,21 +48,15 @@ from keyserver.api.original_paths import (
     parse,
 )
 from keyserver.api.policy import refused_by_policy
-from keyserver.api.ports import Availability, NodeState
+from keyserver.api.ports import NodeState
 from keyserver.api.rate_limit import RateLimiter
+from keyserver.api.serving import CLOSED, MAX_BODY, client_address, log_access, run_on_nodes
 from keyserver.crypto.curve import Point
 from keyserver.crypto.errors import InvalidPointError, InvalidSignatureError
 from keyserver.crypto.randomness import RandomSource
 from keyserver.errors import KeyServerError
 from keyserver.model.keys import DocumentKey
-from keyserver.sessions.core import UnavailableError
 from keyserver.sessions.outcomes import ShadowResult
-
-MAX_BODY: Final = 64 * 1024
-"""Bytes of a request body: read under `/admin`, read and thrown away elsewhere."""
-
-REQUEST_S: Final = 60.0
-"""How long the nodes may work on one request (engine design, section 16)."""
 
 log = structlog.get_logger()
 
@@ -109,12 +101,13 @@ class OriginalPaths:
         await response(scope, receive, send)
 
     async def _answer(self, call: Call | None, scope: Scope, receive: Receive) -> Response:
-        declared = Headers(scope=scope).get("content-length")
+        headers = Headers(scope=scope)
         try:
-            body = await read_body(receive, MAX_BODY, declared=declared)
-            if not self._needs.limiter.admits(_client_address(scope)):
+            # Under /admin it is looked at; elsewhere it is read and thrown away.
+            body = await read_body(receive, MAX_BODY, declared=headers.get("content-length"))
+            if not self._needs.limiter.admits(client_address(scope)):
                 return error_response(TOO_MANY_REQUESTS)
-            return await self._serve(call, body)
+            return await self._serve(call, headers, body)
         except BodyError as fault:
             return Response(status_code=fault.status)
         except KeyServerError as error:
@@ -124,15 +117,15 @@ class OriginalPaths:
             log.exception("request_failed_unexpectedly")
             return error_response(UNEXPECTED)
 
-    async def _serve(self, call: Call | None, body: bytes) -> Response:
-        if call is None or (isinstance(call, ChangeNodeSet) and parse_new_set(body) is None):
+    async def _serve(self, call: Call | None, headers: Headers, body: bytes) -> Response:
+        wishes = _wishes(call, headers)
+        if call is None or wishes is None:
             return Response(status_code=400)
-        node = self._needs.node
-        match node.availability:
-            case Availability.SEALED:
-                return error_response(SEALED)
-            case Availability.STANDBY:
-                return error_response(STANDBY)
+        if isinstance(call, ChangeNodeSet) and parse_new_set(body) is None:
+            return Response(status_code=400)
+        closed = CLOSED.get(self._needs.node.availability)
+        if closed is not None:
+            return error_response(closed)
         if isinstance(call, ChangeNodeSet):
             return error_response(ACCESS_DENIED)
         try:
@@ -142,11 +135,8 @@ class OriginalPaths:
         refusal = self._refused(call, credential)
         if refusal is not None:
             return error_response(refusal)
-        try:
-            async with asyncio.timeout(REQUEST_S):
-                return await self._run(call, credential)
-        except TimeoutError:
-            return error_response(_out_of_time(call))
+        work = self._run(call, credential, wishes)
+        return await run_on_nodes(self._needs.node, call.operation, work)
 
     def _refused(self, call: KeyCall, credential: PathCredential) -> Refusal | None:
         """What is refused to this requester before the engine is asked."""
@@ -157,7 +147,9 @@ class OriginalPaths:
         disabled = refused_by_policy(call.operation, credential.address, self._needs.node.policy)
         return disabled or (NOT_AVAILABLE if isinstance(call, Sign) else None)
 
-    async def _run(self, call: KeyCall, credential: PathCredential) -> Response:
+    async def _run(
+        self, call: KeyCall, credential: PathCredential, wishes: ShadowWishes
+    ) -> Response:
         operations = self._needs.node.operations
         match call:
             case Generate(key_id, _, threshold, with_document_key=True):
@@ -172,8 +164,11 @@ class OriginalPaths:
             case RetrieveKey(key_id):
                 known = await operations.retrieve_server_key(key_id, credential.address)
                 return hex_response(known.record.public.raw64)
-            case RetrieveDocument():
-                return await self._retrieve(call, credential)
+            case RetrieveDocument(key_id, shadow=True):
+                shadow = await operations.retrieve_shadow(key_id, credential, wishes.exclude)
+                return json_response(shadow_body(shadow, checkable=wishes.verify))
+            case RetrieveDocument(key_id):
+                return hex_response(await operations.retrieve_plain(key_id, credential))
             case Sign():
                 return error_response(NOT_AVAILABLE)
 
@@ -187,18 +182,15 @@ class OriginalPaths:
         await operations.store_document_key(call.key_id, DocumentKey(*points), credential)
         return Response()
 
-    async def _retrieve(self, call: RetrieveDocument, credential: PathCredential) -> Response:
-        node = self._needs.node
-        try:
-            if call.shadow:
-                shadow = await node.operations.retrieve_shadow(call.key_id, credential)
-                return json_response(shadow_body(shadow))
-            return hex_response(await node.operations.retrieve_plain(call.key_id, credential))
-        except UnavailableError as error:
-            if error.code.startswith("Consensus") and node.chain_is_silent:
-                log.warning("permission_unknown", reason=str(error))
-                return error_response(CHAIN_TROUBLE)
-            raise
+
+def _wishes(call: Call | None, headers: Headers) -> ShadowWishes | None:
+    """What headers ask beyond the path; `None` if they cannot be read."""
+    if not (isinstance(call, RetrieveDocument) and call.shadow):
+        return ShadowWishes()
+    try:
+        return read_shadow_headers(headers)
+    except ShadowHeaderError:
+        return None
 
 
 # --- answers ---------------------------------------------------------------------------------
@@ -222,41 +214,33 @@ def error_response(refusal: Refusal) -> Response:
     return Response(refusal.body(), refusal.status, headers)
 
 
-def shadow_body(shadow: ShadowResult) -> bytes:
-    """The three fields of section 5.2, in their order, without white space."""
-    fields = {
+def shadow_body(shadow: ShadowResult, *, checkable: bool = False) -> bytes:
+    """The three fields of section 5.2, in their order, without white space.
+
+    `checkable` adds what a client compares the shadows with (engine design, section 10).
+    """
+    fields: dict[str, str | list[str]] = {
         "decrypted_secret": f"0x{shadow.decrypted_secret.raw64.hex()}",
         "common_point": f"0x{shadow.common_point.raw64.hex()}",
         "decrypt_shadows": [f"0x{sealed.hex()}" for sealed in shadow.shadows],
     }
+    if checkable:
+        commitments = shadow.shadow_commitments
+        fields["shadow_commitments"] = [f"0x{point.raw64.hex()}" for point in commitments]
+        fields["shadow_nodes"] = [f"0x{node.hex()}" for node in shadow.nodes]
     return json.dumps(fields, separators=(",", ":")).encode()
-
-
-def _out_of_time(call: KeyCall) -> Refusal:
-    writes = isinstance(call, Generate | Store)
-    return by_code("NodeDisconnected" if writes else "ConsensusTemporaryUnreachable")
 
 
 # --- the log ---------------------------------------------------------------------------------
 
 
-def _client_address(scope: Scope) -> str:
-    client = Request(scope).client
-    return client.host if client is not None else ""
-
-
 def _log_access(method: str, call: Call | None, status: int, seconds: float) -> None:
-    """One line a request: never the path, whose signature is a token for ever."""
-    what: dict[str, object] = {}
     match call:
         case None:
-            operation = "invalid"
+            log_access(method, "invalid", status, seconds)
         case ChangeNodeSet():
-            operation = "change_node_set"
+            log_access(method, "change_node_set", status, seconds)
         case _:
-            operation = call.operation.name.lower()
-            what = {"key_id": call.key_id, "signature": f"{call.signature[:4].hex()}.."}
-    milliseconds = round(seconds * 1000, 1)
-    log.info(
-        "http_request", method=method, operation=operation, status=status, ms=milliseconds, **what
-    )
+            name, signature = call.operation.name.lower(), f"{call.signature[:4].hex()}.."
+            what = {"key_id": call.key_id, "signature": signature}
+            log_access(method, name, status, seconds, **what)

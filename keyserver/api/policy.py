@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from keyserver.api.errors import ACCESS_DENIED, Refusal
+from keyserver.api.errors import ACCESS_DENIED, Refusal, operation_disabled
 from keyserver.model.identifiers import Address
 from keyserver.model.requests import Operation
 from keyserver.sessions.core import Policy
@@ -25,24 +25,36 @@ _SHADOW_WAY: Final = {
     Operation.GENERATE_BOTH: _BOUND_WAY[Operation.GENERATE_BOTH],
     Operation.RETRIEVE_PLAIN: _BOUND_WAY[Operation.RETRIEVE_SHADOW],
 }
+_BOUND_SHADOW_WAY: Final = {
+    Operation.GENERATE_BOTH: (
+        f"{_BOUND_WAY[Operation.GENERATE_SERVER_KEY]} and "
+        f"{_BOUND_WAY[Operation.STORE_DOCUMENT_KEY]}"
+    ),
+    Operation.RETRIEVE_PLAIN: _BOUND_WAY[Operation.RETRIEVE_SHADOW],
+}
 _GENERATES: Final = frozenset({Operation.GENERATE_SERVER_KEY, Operation.GENERATE_BOTH})
 
 
-def refused_by_policy(operation: Operation, requester: Address, policy: Policy) -> Refusal | None:
-    """The refusal of an operation asked for with a signature in the path; `None`: allowed."""
+def refused_by_policy(
+    operation: Operation, requester: Address, policy: Policy, *, is_bound: bool = False
+) -> Refusal | None:
+    """The refusal of an operation; `None`: allowed.
+
+    `is_bound` tells a credential of `/v1`, which only this operation can be asked with, from a
+    signature in the path.
+    """
     generators = policy.generators if operation in _GENERATES else frozenset()
     if generators and requester not in generators:
         return ACCESS_DENIED
-    if policy.forbid_plain_modes and operation in _SHADOW_WAY:
-        return _disabled(operation, "forbid_plain_modes", _SHADOW_WAY[operation])
-    if operation in policy.strict_credentials:
-        return _disabled(operation, "strict_credentials", _BOUND_WAY[operation])
-    if generators:
-        bound = "POST /v1/server-keys/{id}"
-        return _disabled(operation, "generators", bound)
-    return None
-
-
-def _disabled(operation: Operation, key: str, way: str) -> Refusal:
     name = operation.name.lower()
-    return Refusal(403, f"Operation is disabled: {name} ([keyserver] {key}); use {way}")
+    if policy.forbid_plain_modes and operation in _SHADOW_WAY:
+        way = (_BOUND_SHADOW_WAY if is_bound else _SHADOW_WAY)[operation]
+        return operation_disabled(name, "forbid_plain_modes", way)
+    if is_bound:
+        return None
+    if operation in policy.strict_credentials:
+        return operation_disabled(name, "strict_credentials", _BOUND_WAY[operation])
+    if generators:
+        way = _BOUND_WAY[Operation.GENERATE_SERVER_KEY]
+        return operation_disabled(name, "generators", way)
+    return None

@@ -74,7 +74,7 @@ class ScriptedOperations:
         credential: Credential | CredentialSource,
         exclude: frozenset[NodeId] = frozenset(),
     ) -> ShadowResult:
-        self._note("retrieve_shadow", key_id)
+        self._note("retrieve_shadow", key_id, exclude)
         return SHADOW
 
     async def retrieve_plain(

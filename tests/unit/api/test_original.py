@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from structlog.testing import LogCapture
 
-from keyserver.api import original
+from keyserver.api import serving
 from keyserver.api.cors import OriginPolicy
 from keyserver.api.credentials import open_path_credential
 from keyserver.api.original import ClientDependencies, client_app
@@ -71,7 +71,7 @@ async def test_what_is_asked_of_the_engine() -> None:
     assert asked[1][:2] == ("store_document_key", KEY_ID)
     assert asked[2] == ("generate_both", KEY_ID, 1)
     assert asked[3] == ("retrieve_server_key", KEY_ID, address)
-    assert asked[4:] == [("retrieve_plain", KEY_ID), ("retrieve_shadow", KEY_ID)]
+    assert asked[4:] == [("retrieve_plain", KEY_ID), ("retrieve_shadow", KEY_ID, frozenset())]
 
 
 async def test_answers() -> None:
@@ -201,7 +201,7 @@ async def test_a_request_ends_in_time(
     for name in dir(node.operations):
         if not name.startswith("_") and callable(getattr(node.operations, name)):
             monkeypatch.setattr(node.operations, name, stuck)
-    monkeypatch.setattr(original, "REQUEST_S", 0.01)
+    monkeypatch.setattr(serving, "REQUEST_S", 0.01)
     status, text = error(await ask(node, request_))
     if request_ in (GENERATE, STORE, BOTH):
         assert (status, text[:28]) == (500, "node required for this opera")

@@ -29,6 +29,7 @@ def test_the_printed_example() -> None:
         403,
         "Operation is disabled: retrieve_plain ([keyserver] forbid_plain_modes); "
         "use POST /v1/server-keys/{id}/document-key/shadow",
+        "OperationDisabled",
     )
 
 
@@ -59,8 +60,27 @@ def test_signing_has_its_own_way(operation: Operation) -> None:
 @pytest.mark.parametrize("operation", [Operation.GENERATE_SERVER_KEY, Operation.GENERATE_BOTH])
 def test_generators(operation: Operation) -> None:
     policy = Policy(generators=frozenset({ALICE}), forbid_plain_modes=True)
-    assert refusal(operation, policy, BOB) == Refusal(403, "Access denied")
+    assert refusal(operation, policy, BOB) == Refusal(403, "Access denied", "AccessDenied")
     listed = refused_by_policy(operation, ALICE, Policy(generators=frozenset({ALICE})))
     assert listed is not None
     assert "([keyserver] generators); use POST /v1/server-keys/{id}" in listed.text
     assert refused_by_policy(Operation.RETRIEVE_SHADOW, BOB, policy) is None
+
+
+@pytest.mark.parametrize("operation", CLIENT_OPERATIONS)
+def test_a_bound_credential_needs_no_strictness(operation: Operation) -> None:
+    strict = Policy(strict_credentials=frozenset({operation}), generators=frozenset({ALICE}))
+    assert refused_by_policy(operation, ALICE, strict, is_bound=True) is None
+
+
+def test_what_is_off_for_bound_credentials_too() -> None:
+    policy = Policy(generators=frozenset({ALICE}), forbid_plain_modes=True)
+    for operation in (Operation.GENERATE_SERVER_KEY, Operation.GENERATE_BOTH):
+        refused = refused_by_policy(operation, BOB, policy, is_bound=True)
+        assert refused == Refusal(403, "Access denied", "AccessDenied")
+    plain = refused_by_policy(Operation.RETRIEVE_PLAIN, ALICE, policy, is_bound=True)
+    both = refused_by_policy(Operation.GENERATE_BOTH, ALICE, policy, is_bound=True)
+    assert plain is not None
+    assert both is not None
+    assert plain.text.endswith("use POST /v1/server-keys/{id}/document-key/shadow")
+    assert "POST /v1/server-keys/{id} and POST /v1/server-keys/{id}/document-key" in both.text
