@@ -57,6 +57,20 @@ class ClientNetwork:
     def __getitem__(self, index: int) -> ClientNode:
         return self.nodes[index % len(self.nodes)]
 
+    @property
+    def addresses(self) -> Sequence[NodeAddress]:
+        return [node.address for node in self.nodes]
+
+    async def stop(self, index: int) -> None:
+        await self.nodes[index].node.crash()
+
+    async def start(self, index: int) -> None:
+        started = self.nodes[index].node
+        started.boot()
+        running = sum(node.is_up for node in self.cluster.nodes)
+        while len(started.api.connected) < running:
+            await asyncio.sleep(0)
+
 
 @asynccontextmanager
 async def client_network(
