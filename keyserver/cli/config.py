@@ -1,18 +1,22 @@
 """`keyserver config`: check a configuration without starting, and print the manual's page."""
 
+import json
+import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from keyserver.app.accounts import load_node_key
 from keyserver.app.config import ConfigWarning, Loaded, load
 from keyserver.app.config.reference import reference_page
-from keyserver.app.config.report import EffectiveValue, effective_values
+from keyserver.app.config.report import EffectiveValue, effective_values, listeners
 from keyserver.app.config.sources import Source
 from keyserver.cli.main import APP_SETTINGS
-from keyserver.cli.output import JsonOption, print_facts, print_json, print_rows
+from keyserver.cli.output import JsonOption, print_facts, print_json
 from keyserver.errors import ConfigError
+
+_WIDTH: Final = 96
 
 app = typer.Typer(**APP_SETTINGS)
 
@@ -47,11 +51,38 @@ def check(
         print_json(_as_json(facts, values, warnings))
         return
     print_facts(facts, as_json=False)
+    print()
     written = [item for item in values if show_all or item.origin.source is not Source.DEFAULT]
-    rows = [{"key": item.key, "value": item.value, "from": str(item.origin)} for item in written]
-    print_rows(rows, as_json=False, empty="all values are defaults")
+    for item in written:
+        print(_explained(item))
+    if not written:
+        print("all values are defaults")
+    print()
     for warning in warnings:
         print(f"{warning.level}: {warning.text}")
+
+
+def _explained(item: EffectiveValue) -> str:
+    """A value as a file would have it, where it comes from, and what it is for."""
+    origin = str(item.origin)
+    if item.moved_by is not None:
+        origin += f", changed by {item.moved_by}"
+    first = f"{item.key} = {_written(item.value)}  # {origin}"
+    lines = textwrap.wrap(item.meaning, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([first, *(f"    {line}" for line in lines)])
+
+
+def _written(value: object) -> str:
+    """A value as a file would have it; long lists with an item on each line."""
+    match value:
+        case None:
+            return "(not set)"
+        case bool() | int() | float():
+            return json.dumps(value)
+        case list() if len(json.dumps(value)) > _WIDTH:
+            items = "".join(f"    {json.dumps(item)},\n" for item in value)
+            return f"[\n{items}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 @app.command()
@@ -63,6 +94,7 @@ def reference() -> None:
 def _facts(loaded: Loaded) -> tuple[dict[str, object], tuple[ConfigWarning, ...]]:
     """Who the node is, and all warnings; raises `ConfigError` when its key does not open."""
     facts: dict[str, object] = {"ok": True, "file": str(loaded.file)}
+    facts["listeners"] = listeners(loaded.config)
     if loaded.config.secretstore.disable:
         facts["key_server"] = "disabled"
         return facts, loaded.warnings
@@ -88,6 +120,8 @@ def _as_json(
                 "value": item.value,
                 "source": str(item.origin.source),
                 "detail": item.origin.detail,
+                "meaning": item.meaning,
+                "moved_by": item.moved_by,
             }
             for item in values
         },

@@ -16,6 +16,12 @@ from keyserver.model.identifiers import NodeId
 DEFAULT_OPERATOR_LISTEN = HostPort("127.0.0.1", 8090)
 """Where the operator listener is when nothing is configured and nobody else wants the port."""
 
+SHIFTED_PORTS = ("secretstore.port", "secretstore.http_port", "rpc.port")
+"""The keys that `[misc] ports_shift` is added to."""
+
+EXPOSED_INTERFACES = ("secretstore.interface", "secretstore.http_interface", "rpc.interface")
+"""The keys that `[misc] unsafe_expose` overrides."""
+
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - set only where the operator asked for it
 
 
@@ -34,6 +40,14 @@ def effective(config: Config) -> Config:
         seal = seal.model_copy(update={"key_file": store.path / "seal.key"})
     keyserver = config.keyserver.model_copy(update={"seal": seal})
     return config.model_copy(update={"secretstore": store, "rpc": rpc, "keyserver": keyserver})
+
+
+def value_of(config: Config, name: str) -> object:
+    """The value of a dotted key."""
+    value: object = config
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
 
 
 def peer_address(config: Config) -> HostPort | None:

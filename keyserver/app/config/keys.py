@@ -76,6 +76,11 @@ class Key:
         return self.name in _SWITCHES
 
     @property
+    def is_later(self) -> bool:
+        """Whether the key is checked and kept, but its feature is not there yet."""
+        return self.description.endswith("(later).")
+
+    @property
     def variable(self) -> str | None:
         """The environment variable, for the two sections that have them."""
         top, _, rest = self.name.partition(".")

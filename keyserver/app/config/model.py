@@ -328,13 +328,15 @@ class KeyServer(Section):
         description="No administrator's requests in the old form. New installations: `true`.",
     )
     allow_repeated_change: Switch = Field(
-        False, description="Accept an order to change the node set that was carried out before."
+        False,
+        description="Accept an order to change the node set that was carried out before (later).",
     )
     allow_key_loss: Switch = Field(
-        False, description="Carry out a node set change after which some keys cannot be used."
+        False,
+        description="Carry out a node set change after which some keys cannot be used (later).",
     )
     serve_during_change: Switch = Field(
-        False, description="Serve requests also during a change ordered in the old form."
+        False, description="Serve requests also during a change ordered in the old form (later)."
     )
     refresh_interval_days: Annotated[int, integer(0)] = Field(
         0, description="Renew the shares of all keys that often; 0 = never (later)."
@@ -441,7 +443,8 @@ class Rpc(Section):
     cors: Annotated[tuple[str, ...], TEXTS] = Field((), description="As in `[secretstore]`.")
     hosts: Annotated[tuple[str, ...], listed("names", str)] = Field(
         ("none",),
-        description='Allowed `Host` headers; `"none"` = IP addresses and localhost, `"all"` = any.',
+        description='Allowed `Host` headers; `"none"` = the address of this listener and '
+        'localhost, or any where it listens everywhere; `"all"` = any.',
     )
     max_payload: Annotated[int, integer(1)] = Field(5, description="Largest request body in MiB.")
 

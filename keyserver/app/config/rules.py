@@ -1,5 +1,6 @@
 """Rules between keys: what stops the start, and what the operator is warned about."""
 
+import json
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -12,12 +13,14 @@ from keyserver.app.config.effective import (
     peer_address,
     repeated_nodes,
     rpc_address,
+    value_of,
 )
 from keyserver.app.config.keys import all_keys
 from keyserver.app.config.model import Config
 from keyserver.app.config.problems import ConfigWarning, Problem
 from keyserver.app.config.sources import Origin, Source
-from keyserver.app.config.values import HostPort, NoContract
+from keyserver.app.config.values import HostPort, NoContract, PrivateKey
+from keyserver.app.config.writer import STRICT_VALUES
 
 Origins = Mapping[str, Origin]
 
@@ -125,15 +128,60 @@ def _keyserver_problems(config: Config) -> Iterator[Problem]:
 
 def find_warnings(config: Config, origins: Origins) -> list[ConfigWarning]:
     """What the operator is told at every start."""
+    everywhere = [*_exposure_warnings(config), *_later_warnings(config, origins)]
     if config.secretstore.disable:
-        return []
+        return everywhere
     return [
+        *everywhere,
+        *_own_key_warnings(config, origins),
         *_set_warnings(config),
         *_chain_warnings(config),
         *_old_key_warnings(config, origins),
         *_seal_warnings(config),
         *_lenient_warnings(origins),
     ]
+
+
+def _exposure_warnings(config: Config) -> Iterator[ConfigWarning]:
+    http, rpc = http_address(config), rpc_address(config)
+    if http is not None and not http.is_loopback and config.keyserver.tls_cert is None:
+        text = (
+            f"[secretstore] http_interface: clients reach {http} without encryption, so whoever is "
+            "between can use their signatures again and change answers (set [keyserver] tls_cert "
+            "and tls_key, or use a loopback address behind a proxy that encrypts)"
+        )
+        keys = ("secretstore.http_interface", "keyserver.tls_cert")
+        yield ConfigWarning("http_without_tls", keys, text)
+    if rpc is not None and not rpc.is_loopback:
+        text = (
+            f"[rpc] interface: passwords travel to {rpc} without encryption, and whoever knows one "
+            "can sign anything with that account (use a loopback address)"
+        )
+        yield ConfigWarning("json_rpc_without_tls", ("rpc.interface",), text)
+
+
+def _later_warnings(config: Config, origins: Origins) -> Iterator[ConfigWarning]:
+    """Nobody should believe in a protection that is not there yet."""
+    later = [
+        name
+        for name, key in all_keys().items()
+        if name in origins and key.is_later and value_of(config, name) != key.default
+    ]
+    if later:
+        names = ", ".join(_label(key) for key in later)
+        text = f"Checked, but without effect in this version: {names}"
+        yield ConfigWarning("keys_without_effect", tuple(later), text)
+
+
+def _own_key_warnings(config: Config, origins: Origins) -> Iterator[ConfigWarning]:
+    if not isinstance(config.secretstore.self_secret, PrivateKey):
+        return
+    text = (
+        f"[secretstore] self_secret is a private key in clear ({origins['secretstore.self_secret']}"
+        "): whoever reads that can act as this node (use the address of an encrypted key file, "
+        "which `keyserver account new --keys-dir` makes)"
+    )
+    yield ConfigWarning("private_key_in_clear", ("secretstore.self_secret",), text)
 
 
 def _set_warnings(config: Config) -> Iterator[ConfigWarning]:
@@ -206,5 +254,6 @@ def _is_inside(path: Path, directory: Path) -> bool:
 def _lenient_warnings(origins: Origins) -> Iterator[ConfigWarning]:
     for key, open_door in LENIENT_KEYS.items():
         if origins.get(key, Origin(Source.DEFAULT)).source is Source.DEFAULT:
-            text = f"{_label(key)} is not set: {open_door}"
+            strict = f"{key.rpartition('.')[2]} = {json.dumps(STRICT_VALUES[key])}"
+            text = f"{_label(key)} is not set: {open_door} (strict: {strict})"
             yield ConfigWarning("lenient_default", (key,), text)

@@ -56,9 +56,34 @@ def test_check_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         "value": 9000,
         "source": "file",
         "detail": f"{file}:5",
+        "meaning": "Port for other nodes.",
+        "moved_by": None,
+    }
+    assert facts["listeners"] == {
+        "clients": "http://127.0.0.1:8082",
+        "other_nodes": "127.0.0.1:9000",
+        "operator": "127.0.0.1:8090",
     }
     assert facts["values"]["keyserver.confirmations"]["source"] == "default"
     assert "acl_check_disabled" in [item["event"] for item in facts["warnings"]]
+
+
+def test_check_explains_what_other_keys_have_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = node_text(f'port = 9000\nnodes = ["{public("b")}@h:1", "{public("c")}@h:2"]')
+    file = written(tmp_path, text + "[misc]\nports_shift = 5\nunsafe_expose = true\n")
+    assert main(["config", "check", file]) == 0
+    output = capsys.readouterr().out
+    shifted = f"secretstore.port = 9005  # file {file}:5, changed by [misc] ports_shift"
+    assert f"{shifted}\n    Port for other nodes.\n" in output
+    nodes = f'secretstore.nodes = [\n    "{public("b")}@h:1",\n    "{public("c")}@h:2",\n]'
+    assert f"{nodes}  # file {file}:6\n" in output
+    assert main(["config", "check", file, "--all"]) == 0
+    output = capsys.readouterr().out
+    assert 'rpc.interface = "0.0.0.0"  # default, changed by [misc] unsafe_expose\n' in output
+    assert "keyserver.drain_above = (not set)  # default\n" in output
+    assert "keyserver.poll_seconds = 1.0  # default\n" in output
 
 
 def test_check_of_a_client_without_a_key(
