@@ -1,0 +1,1 @@
+"""The operator's workflow with real processes (configuration, section 8)."""
