@@ -6,46 +6,15 @@ published contracts a single dishonest server can emit such.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from keyserver.client.contracts import GENERATION, RETRIEVAL, SHADOW_RETRIEVAL, STORE, Service
 from keyserver.client.errors import BadAnswerError, RefusedByKeyServersError
 from keyserver.client.ethereum import EventLog
-from keyserver.client.wallet import Wallet
-from keyserver.crypto.curve import Point, SecretScalar
-from keyserver.crypto.elgamal import recover_document_key
+from keyserver.client.results import ASK_AGAIN, ServerKey, ShadowAnswer
+from keyserver.crypto.curve import Point
 from keyserver.crypto.errors import CryptoError
 from keyserver.evm.abi import AbiError, Event
-
-ASK_AGAIN = "Ask again; if it stays like this, a key server is faulty."
-
-
-@dataclass(frozen=True, slots=True)
-class ServerKey:
-    """The public half of a server key."""
-
-    public: Point
-    threshold: int | None
-    """None from originally published contracts, whose event does not tell it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowAnswer:
-    """A complete group of personal answers: what only the requester can open."""
-
-    common_point: Point
-    decrypted_secret: Point
-    shadows: tuple[bytes, ...]
-    """`threshold + 1` ECIES messages to the requester, in any order."""
-
-    def open(self, wallet: Wallet) -> Point:
-        """The document key; raises `BadAnswerError` if a shadow is not what it should be."""
-        try:
-            shadows = [SecretScalar(wallet.decrypt(shadow)) for shadow in self.shadows]
-            return recover_document_key(self.decrypted_secret, self.common_point, shadows)
-        except CryptoError as error:
-            raise BadAnswerError(f"the answers do not open: {error}", advice=ASK_AGAIN) from error
 
 
 def generated(logs: Sequence[EventLog]) -> Point | None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import BinaryIO
 
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
@@ -42,7 +43,8 @@ class Description:
     """What stands beside an encrypted file."""
 
     key_id: KeyId
-    chain_id: int
+    chain_id: int | None
+    """0 for a network without a chain, None if whoever encrypted could not know."""
     size: int
     """Bytes of the encrypted file."""
     mac: bytes
@@ -78,8 +80,8 @@ class Description:
             raise DocumentError(f"{path}: format: must be {FORMAT}")
         if fields.get("version") != VERSION:
             raise DocumentError(f"{path}: version: only {VERSION} is known")
-        for name in ("chain_id", "size"):
-            if type(fields.get(name)) is not int:
+        for name, types in (("chain_id", (int, NoneType)), ("size", (int,))):
+            if name not in fields or type(fields[name]) not in types:
                 raise DocumentError(f"{path}: {name}: must be a number")
         key_id, mac = (_bytes32(path, name, fields.get(name)) for name in ("key_id", "mac"))
         return cls(KeyId(key_id), fields["chain_id"], fields["size"], mac)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from keyserver.client import answers
-from keyserver.client.answers import ServerKey
 from keyserver.client.contracts import (
     CURRENT_KEY_SERVERS,
     GENERATION,
@@ -24,11 +23,13 @@ from keyserver.client.contracts import (
 )
 from keyserver.client.errors import (
     BadAnswerError,
+    ClientError,
     NoAnswerError,
     NotAuthorError,
     RefusedByContractError,
 )
 from keyserver.client.ethereum import PATIENCE_S, Ethereum, EventLog, Receipt
+from keyserver.client.results import ServerKey
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import Point
 from keyserver.crypto.elgamal import EncryptedDocumentKey
@@ -36,6 +37,7 @@ from keyserver.evm.abi import AbiError, Event
 from keyserver.model.identifiers import Address, KeyId
 
 T = TypeVar("T")
+U = TypeVar("U")
 MAX_THRESHOLD = 254
 
 
@@ -71,6 +73,10 @@ class Answer(Generic[T]):
     """Newest block when the outcome was seen."""
     gas_used: int
     """By the request's own transaction."""
+
+    def with_value(self, value: U) -> "Answer[U]":
+        """The same answer with something that was made of its value."""
+        return Answer(value, self.requested_in, self.answered_in, self.gas_used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +131,7 @@ class KeyServers:
         if author != self.wallet.address:
             raise NotAuthorError(f"the key's author is 0x{author.hex()}")
         answer = await self._await(GENERATION, receipt, key_id, answers.generated)
-        return Answer(
-            ServerKey(answer.value, threshold),
-            answer.requested_in,
-            answer.answered_in,
-            answer.gas_used,
-        )
+        return answer.with_value(ServerKey(answer.value, threshold, author))
 
     async def retrieve_server_key(self, key_id: KeyId) -> Answer[ServerKey]:
         """Ask the key servers for a public key; anybody may.
@@ -161,8 +162,7 @@ class KeyServers:
         """
         receipt = await self._request(SHADOW_RETRIEVAL, key_id, self.wallet.public_key)
         shadow = await self._await(SHADOW_RETRIEVAL, receipt, key_id, answers.shadow_retrieved)
-        opened = shadow.value.open(self.wallet)
-        return Answer(opened, shadow.requested_in, shadow.answered_in, shadow.gas_used)
+        return shadow.with_value(shadow.value.open(self.wallet))
 
     async def fee(self, service: Service) -> int:
         """What the contract asks for a request, in wei."""
@@ -206,6 +206,23 @@ class KeyServers:
                 advice="Use an id of your own; one drawn at random cannot be taken by others.",
             )
         return key
+
+    async def key_to_encrypt_to(self, key_id: KeyId) -> Point:
+        """The public server key of this account's own id, to encrypt a document key to.
+
+        Raises `NotAuthorError`, and `ClientError` if it has a document key already.
+        """
+        key = await self.own_key(key_id)
+        if key.has_document:
+            raise ClientError(
+                f"server key 0x{key_id.hex()} has a document key already",
+                advice="Each takes one: have another server key generated.",
+            )
+        return key.public
+
+    async def chain_id(self) -> int:
+        """The chain the contracts are on."""
+        return await self.ethereum.chain_id()
 
     async def _has_document(self, key_id: KeyId) -> bool:
         contract, topic = self.contracts.service(STORE), STORE.results[0].topic0

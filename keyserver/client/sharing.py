@@ -1,7 +1,8 @@
 """The two halves of sharing a file: encrypt it for whoever has permission, and read it as such."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from keyserver.client.documents import (
     Description,
@@ -14,12 +15,12 @@ from keyserver.client.documents import (
     write_description,
 )
 from keyserver.client.errors import (
-    ClientError,
     DocumentError,
     RefusedByContractError,
     RefusedByKeyServersError,
 )
-from keyserver.client.requests import Answer, KeyServers
+from keyserver.client.interface import Answered, AnyKeyServers
+from keyserver.crypto.curve import Point
 from keyserver.crypto.elgamal import encrypt_document_key
 from keyserver.crypto.randomness import RandomSource
 from keyserver.model.identifiers import KeyId
@@ -31,12 +32,22 @@ class SharedFile:
 
     encrypted: Path
     description: Path
-    answer: Answer[bool]
-    """To the request that stored the document key."""
+    answer: Any
+    """To the request that stored the document key: an `Answer` or, over HTTP, a `NodeAnswer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """A file that is decrypted."""
+
+    was_checked: bool
+    """Against its description: that it is what was encrypted."""
+    answer: Answered[Point] = field(repr=False)
+    """To the request that retrieved the document key."""
 
 
 async def share_file(
-    servers: KeyServers,
+    servers: AnyKeyServers,
     key_id: KeyId,
     source: Path,
     target: Path,
@@ -52,18 +63,13 @@ async def share_file(
     """
     described = description_path(target)
     refuse_existing(described, overwrite=overwrite)
-    key = await servers.own_key(key_id)
-    if key.has_document:
-        raise ClientError(
-            f"server key 0x{key_id.hex()} has a document key already",
-            advice="Each takes one: have another server key generated.",
-        )
+    public = await servers.key_to_encrypt_to(key_id)
     document_key = new_document_key(rng)
     size, mac = encrypt_file(document_key, source, target, rng, overwrite=overwrite)
-    description = Description(key_id, await servers.ethereum.chain_id(), size, mac)
+    description = Description(key_id, await servers.chain_id(), size, mac)
     write_description(description, described)
     try:
-        stored = encrypt_document_key(key.public, document_key, rng)
+        stored = encrypt_document_key(public, document_key, rng)
         answer = await servers.store_document_key(key_id, stored)
     except (RefusedByContractError, RefusedByKeyServersError):
         remove_encrypted(target)  # nobody could ever open it
@@ -72,18 +78,17 @@ async def share_file(
 
 
 async def open_file(
-    servers: KeyServers,
+    servers: AnyKeyServers,
     source: Path,
     target: Path,
     *,
     key_id: KeyId | None = None,
     overwrite: bool = False,
-) -> Answer[bool]:
+) -> OpenedFile:
     """Have the document key of an encrypted file retrieved and decrypt the file.
 
-    The value of the answer tells whether the file was checked against its description. Without a
-    description `key_id` is needed and alterations go unseen: such are files of the original's
-    clients. Raises `DocumentError` and what a request raises.
+    Without a description `key_id` is needed and alterations go unseen: such are files of the
+    original's clients. Raises `DocumentError` and what a request raises.
     """
     described = description_path(source)
     description = Description.load_if_there(described)
@@ -97,12 +102,15 @@ async def open_file(
     refuse_existing(target, overwrite=overwrite)
     answer = await servers.retrieve_document_key(key_id)
     decrypt_file(answer.value, source, target, description, overwrite=overwrite)
-    return Answer(description is not None, answer.requested_in, answer.answered_in, answer.gas_used)
+    return OpenedFile(description is not None, answer)
 
 
-async def _check_chain(servers: KeyServers, description: Description, path: Path) -> None:
-    found = await servers.ethereum.chain_id()
-    if found != description.chain_id:
+async def _check_chain(servers: AnyKeyServers, description: Description, path: Path) -> None:
+    """Where either does not tell, there is nothing to compare."""
+    if description.chain_id is None:
+        return
+    found = await servers.chain_id()
+    if found not in (None, description.chain_id):
         raise DocumentError(
             f"{path}: chain_id: the key is on chain {description.chain_id}, not on {found}"
         )

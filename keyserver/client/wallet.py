@@ -1,7 +1,7 @@
 """The account of a person: signs transactions and opens what is encrypted to it."""
 
 from keyserver.crypto import ecies
-from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.curve import SecretScalar, sign_digest
 from keyserver.crypto.hashing import keccak256
 from keyserver.crypto.randomness import RandomSource
 from keyserver.evm.transaction import SignedTransaction, TransactionSigner, UnsignedTransaction
@@ -23,6 +23,13 @@ class Wallet:
     def sign(self, transaction: UnsignedTransaction) -> SignedTransaction:
         """Sign a transaction."""
         return self._signer.sign(transaction)
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """Sign 32 bytes as they are: `r || s || v`, 65 bytes, low s, v in 0..3.
+
+        Only for what this program made itself: a digest chosen by others may be a transaction.
+        """
+        return sign_digest(self._secret, digest)
 
     def decrypt(self, message: bytes) -> bytes:
         """Open an ECIES message to this account; raises `DecryptionError`."""

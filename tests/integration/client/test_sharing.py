@@ -58,7 +58,7 @@ async def test_a_file_goes_from_alice_to_bob(world: World, tmp_path: Path) -> No
         open_file(world.client(world.bob), encrypted, target),
         world.servers.answer_shadow(key, document, key_id, world.bob, chosen=[0, 4]),
     )
-    assert opened.value is True
+    assert opened.was_checked is True
     assert target.read_bytes() == source.read_bytes()
     with pytest.raises(ClientError, match="has a document key already"):
         await share_file(client, key_id, source, tmp_path / "other", RNG)
@@ -92,7 +92,7 @@ async def test_without_a_description_the_file_opens_unchecked(world: World, tmp_
         open_file(bob, encrypted, target, key_id=key_id),
         world.servers.answer_shadow(key, document, key_id, world.bob, chosen=[3, 1]),
     )
-    assert opened.value is False
+    assert opened.was_checked is False
     assert target.read_bytes() == b"x"
 
 
