@@ -12,6 +12,7 @@ from keyserver.cli.output import USAGE, CommandError
 if TYPE_CHECKING:
     from keyserver.client.contracts import Contracts
     from keyserver.client.wallet import Wallet
+    from keyserver.model.bound_requests import SigningDomain
     from keyserver.model.identifiers import Address, KeyId
 
 DevnetOption = Annotated[
@@ -34,6 +35,7 @@ PasswordFileOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Its first line is the key file's password; else asked."),
 ]
+KeyIdArgument = Annotated[str, typer.Argument(metavar="KEY_ID", help="32 bytes in hexadecimal.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,47 @@ def find_place(
     if account is not None:
         raise CommandError("--account: only a devnet has accounts with names", exit_code=USAGE)
     return Place(rpc, Contracts.load(contracts), _wallet(key_file, password_file), {}, None)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAccount:
+    """Who asks, and what is known about the network beside its nodes."""
+
+    wallet: "Wallet"
+    threshold: int | None
+    domain: "SigningDomain | None"
+
+
+def find_account(
+    devnet: Path | None,
+    contracts: Path | None,
+    account: str | None,
+    key_file: Path | None,
+    password_file: Path | None,
+) -> FoundAccount:
+    """Who asks, where no Ethereum node is needed; raises `CommandError` and `ConfigError`."""
+    if devnet is not None:
+        place = _devnet_place(devnet, account, key_file, password_file)
+        return FoundAccount(place.wallet, place.threshold, _domain_of(place.contracts))
+    if account is not None:
+        raise CommandError("--account: only a devnet has accounts with names", exit_code=USAGE)
+    domain = None
+    if contracts is not None:
+        from keyserver.client.contracts import Contracts
+
+        domain = _domain_of(Contracts.load(contracts))
+    return FoundAccount(_wallet(key_file, password_file), None, domain)
+
+
+def _domain_of(contracts: "Contracts") -> "SigningDomain | None":
+    """The network that signatures are for, where the addresses tell."""
+    from keyserver.client.contracts import KEY_SERVER_SET
+    from keyserver.model.bound_requests import SigningDomain
+
+    address = contracts.find(KEY_SERVER_SET)
+    if address is None or contracts.chain_id is None:
+        return None
+    return SigningDomain(contracts.chain_id, address)
 
 
 def _devnet_place(
