@@ -22,6 +22,9 @@ MAX_HEADER_BYTES: Final = 32 * 1024
 
 _ABSOLUTE: Final = re.compile(rb"https?://([^/]*)(.*)", re.IGNORECASE | re.DOTALL)
 
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
+
 _ALWAYS: Final = (
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
@@ -38,13 +41,13 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what may not pass; hand on the rest."""
-        too_large = head_fault(scope)
+        fault = head_fault(scope)
         scope = origin_form(scope)
         headers = Headers(scope=scope)
         allowed = self._origins.judge(headers.get("origin"), headers.get("host"))
         early = _early_answer(scope, headers, allowed)
-        if too_large is not None:
-            early = Response(status_code=too_large)
+        if fault is not None:
+            early = Response(status_code=fault)
         await (early or self._app)(scope, receive, _sending(send, allowed))
 
 
@@ -57,13 +60,16 @@ def _early_answer(scope: Scope, headers: Headers, allowed: Allowed | None) -> Re
 
 
 def head_fault(scope: Scope) -> int | None:
-    """The status for a request line or headers above the limits; `None` if they are within."""
+    """The status for a head that is too large, or that only a lenient reader takes; else `None`."""
     target = len(scope["raw_path"]) + len(scope["query_string"]) + bool(scope["query_string"])
     if len(scope["method"]) + target + len("  HTTP/1.1") > MAX_REQUEST_LINE:
         return 414
     headers = scope["headers"]
     size = sum(len(name) + len(value) + len(": \r\n") for name, value in headers)
-    return 431 if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES else None
+    if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        return 431
+    has_controls = any(_CONTROLS.search(value) for _, value in headers)
+    return 400 if has_controls or scope["http_version"] not in _VERSIONS else None
 
 
 def origin_form(scope: Scope) -> Scope:

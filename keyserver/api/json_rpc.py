@@ -80,13 +80,13 @@ def json_rpc_app(needs: RpcDependencies) -> ASGIApp:
     """The application of the JSON-RPC listener; the path does not matter."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        too_large = head_fault(scope)
+        fault = head_fault(scope)
         scope = origin_form(scope)
         headers = Headers(scope=scope)
         allowed = needs.origins.judge(headers.get("origin"), headers.get("host"))
         response = _turned_away(scope, headers, allowed, needs.hosts)
-        if too_large is not None:
-            response = Response(status_code=too_large)
+        if fault is not None:
+            response = Response(status_code=fault)
         if response is None:
             response = await _respond(needs, headers, receive)
         response.headers["Cache-Control"] = "no-store"

@@ -97,6 +97,12 @@ class NodeProcess:
         return self.directory / "ready.json"
 
     @property
+    def ready(self) -> dict[str, Any]:
+        """What it told when it was ready."""
+        told: dict[str, Any] = json.loads(self.ready_file.read_text())
+        return told
+
+    @property
     def data(self) -> Path:
         return self.directory / "data"
 
