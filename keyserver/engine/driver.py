@@ -37,6 +37,7 @@ from keyserver.engine.session_table import (
     SessionTable,
     end_of,
 )
+from keyserver.engine.turns import EXCLUSIVE, wait_for_turn
 from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
@@ -150,11 +151,12 @@ class Driver:
 
     def takes_part(self, kind: SessionKind, key_id: KeyId) -> bool:
         """Whether a participant's part of such a session for this key lives here."""
-        return self._table.participant(kind, key_id) is not None
+        return bool(self._table.participants((kind, key_id)))
 
     async def settle(self, kind: SessionKind, key_id: KeyId) -> None:
         """Wait, not for long, for the end of a participant's part of such a session."""
-        await end_of(self._table.participant(kind, key_id))
+        parts = self._table.participants((kind, key_id))
+        await end_of(parts[0] if parts else None)
 
     @property
     def open_sessions(self) -> int:
@@ -192,7 +194,7 @@ class Driver:
         sid = session_id(session_type.kind, me, boot_nonce, self._counter, request.hash)
         ctx = self._context(sid, session_type.kind, me, boot_nonce, self._counter, request, state)
         subject, now = (session_type.kind, operation.key_id), self._ports.clock.monotonic()
-        session = LiveSession((sid, Role.COORDINATOR), me, now, subject=subject)
+        session = LiveSession((sid, Role.COORDINATOR), me, now, subject)
         session.runner = Runner(session_type, ctx, Role.COORDINATOR)
         session.result = asyncio.get_running_loop().create_future()
         self._table.add(session)
@@ -309,7 +311,7 @@ class Driver:
             return
         kind, now = session_type.kind, self._ports.clock.monotonic()
         subject = (kind, request.key_id)
-        session = LiveSession((sid, Role.PARTICIPANT), sender, now, subject=subject)
+        session = LiveSession((sid, Role.PARTICIPANT), sender, now, subject)
         if self._table.is_full_for(sender):
             self._send(session, Send(sender, Refuse(Refusal.BUSY)))
             return
@@ -324,7 +326,7 @@ class Driver:
             for event in waiting:
                 self._feed(session, event)
 
-        self._spawn(self._load(session, request, joined))
+        self._spawn(self._load(session, joined))
 
     def _boot_nonce(self, peer: NodeId) -> Nonce32 | None:
         if peer == self._identity.me:
@@ -332,20 +334,27 @@ class Driver:
         known = self._ports.transport.boot_nonce(peer)
         return None if known is None else Nonce32(known)
 
-    async def _load(
-        self, session: LiveSession, request: Request, joined: Callable[[KeyState], None]
-    ) -> None:
-        if session.subject != (SessionKind.GENERATION, request.key_id):
-            await self.settle(SessionKind.GENERATION, request.key_id)  # its end may be on the way
+    async def _load(self, session: LiveSession, joined: Callable[[KeyState], None]) -> None:
+        kind, key_id = session.subject
+        if kind is not SessionKind.GENERATION:
+            await self.settle(SessionKind.GENERATION, key_id)  # its end may be on the way
+        nodes = self.node_set.nodes
+        if kind in EXCLUSIVE and not await wait_for_turn(session, self._table, nodes):
+            self._turn_away(session, Refusal.EXCLUSIVE)
+            return
         try:
-            state = await self._ports.store.load(request.key_id)
+            state = await self._ports.store.load(key_id)
         except StorageError as problem:
-            log.error("record_unreadable", key_id=request.key_id, problem=str(problem))
-            self._send(session, Send(session.coordinator, Refuse(Refusal.TEMPORARY)))
-            self._remove(session)
+            log.error("record_unreadable", key_id=key_id, problem=str(problem))
+            self._turn_away(session, Refusal.TEMPORARY)
             return
         if self._table.get(session.key) is session:
             joined(state)
+
+    def _turn_away(self, session: LiveSession, refusal: Refusal) -> None:
+        """End a participant's part that has not begun."""
+        self._send(session, Send(session.coordinator, Refuse(refusal)))
+        self._remove(session)
 
     # --- steps and effects --------------------------------------------------------------------
 

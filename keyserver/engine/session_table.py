@@ -36,6 +36,9 @@ SETTLING_S = 5.0
 
 SessionKey = tuple[SessionId, Role]
 
+Subject = tuple[SessionKind, KeyId]
+"""What kind of session about which key."""
+
 
 @dataclass(slots=True, eq=False)
 class LiveSession:
@@ -44,6 +47,7 @@ class LiveSession:
     key: SessionKey
     coordinator: NodeId
     opened_at: float
+    subject: Subject
     runner: Runner | None = None
     """`None` until the record has been loaded."""
     waiting: list[Event] = field(default_factory=list)
@@ -52,8 +56,8 @@ class LiveSession:
     timers: dict[str, TimerHandle] = field(default_factory=dict)
     result: Any = None
     """The coordinator's future."""
-    subject: tuple[SessionKind, KeyId] | None = None
-    """What kind of session about which key."""
+    has_turn: bool = False
+    """Whether it was let in among those that exclude each other (`keyserver.engine.turns`)."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the session is over."""
 
@@ -83,12 +87,13 @@ class SessionTable:
         """The session, if it lives."""
         return self._sessions.get(key)
 
-    def participant(self, kind: SessionKind, key_id: KeyId) -> LiveSession | None:
-        """A participant's part of a session of this kind for this key, if one lives."""
-        for (_, role), session in self._sessions.items():
-            if role is Role.PARTICIPANT and session.subject == (kind, key_id):
-                return session
-        return None
+    def participants(self, subject: Subject) -> list[LiveSession]:
+        """The participants' parts of such sessions that live here, the oldest first."""
+        return [
+            session
+            for (_, role), session in self._sessions.items()
+            if role is Role.PARTICIPANT and session.subject == subject
+        ]
 
     def add(self, session: LiveSession) -> None:
         """Let a session in."""

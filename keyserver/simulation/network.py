@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf, nextafter
 from random import Random
 
 from keyserver.engine.ports import TransportListener
@@ -109,7 +110,8 @@ class Network:
         delay = self._random.uniform(self.faults.least_delay_s, self.faults.most_delay_s)
         at = loop.time() + delay
         if not self.faults.reorder:
-            at = max(at, self._last_delivery.get((sender, to), 0.0))
+            last = self._last_delivery.get((sender, to), 0.0)
+            at = max(at, nextafter(last, inf))  # the loop keeps no order of the same moment
             self._last_delivery[sender, to] = at
         nonce = self._boot_nonces[sender], self._boot_nonces.get(to)
         loop.call_at(at, self._arrive, sender, to, message, nonce)

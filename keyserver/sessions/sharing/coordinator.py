@@ -50,6 +50,7 @@ from keyserver.sessions.core import (
 )
 from keyserver.sessions.identity import check_signature
 from keyserver.sessions.messages import Refuse
+from keyserver.sessions.refusals import consensus_refused, refusing_for_good
 from keyserver.sessions.rounds import Round
 from keyserver.sessions.sharing.messages import (
     Accept,
@@ -185,15 +186,20 @@ def _on_refuse(
 
 def _accepts_done(ctx: Context, phase: AwaitingAccepts) -> Step[Phase]:
     needed = _start_quorum(ctx, phase.terms.params.threshold)
-    if phase.round.is_complete or phase.round.possible < needed:
-        return _start_or_fail(ctx, phase)
-    return Step(phase)
+    hopeless = phase.round.possible < needed and not _may_become_final(ctx, phase)
+    return _start_or_fail(ctx, phase) if phase.round.is_complete or hopeless else Step(phase)
+
+
+def _may_become_final(ctx: Context, phase: AwaitingAccepts) -> bool:
+    """Whether some refuse for good, but not yet so many that one of them must be honest."""
+    refusing = len(refusing_for_good(phase.refusals))
+    return 0 < refusing <= ctx.quorums(len(ctx.node_set)).faulty
 
 
 def _start_or_fail(ctx: Context, phase: AwaitingAccepts) -> Step[Phase]:
     accepts = phase.round.in_order()
     if len(accepts) < _start_quorum(ctx, phase.terms.params.threshold):
-        return Step(Failed(refusal_error(ctx, phase.refusals)))
+        return Step(Failed(refusal_error(ctx, phase.terms.params.threshold, phase.refusals)))
     accepted = tuple(_accepted(node, accept) for node, accept in accepts)
     group = group_of(phase.terms, accepted)
     effects = [Send(node, Start(accepted)) for node in group.members]
@@ -202,11 +208,11 @@ def _start_or_fail(ctx: Context, phase: AwaitingAccepts) -> Step[Phase]:
 
 
 def refusal_error(
-    ctx: Context, refusals: Mapping[NodeId, Refusal]
+    ctx: Context, threshold: int, refusals: Mapping[NodeId, Refusal]
 ) -> DeniedError | UnavailableError:
     """What a client is told when too few nodes accept.
 
-    Final only for what this node itself concluded; others' refusals may be lies.
+    Final only for what this node itself concluded, or more others than may lie.
     """
     match refusals.get(ctx.me):
         case Refusal.EXISTS:
@@ -215,8 +221,13 @@ def refusal_error(
             return DeniedError(f"this node refuses: {refusal.name}", "AccessDenied")
     if Refusal.EXISTS in refusals.values():
         return UnavailableError("a node has the key already", "ServerKeyAlreadyGenerated")
-    if Refusal.POLICY in refusals.values():
-        return UnavailableError(_reasons(refusals), "ConsensusUnreachable")
+    nodes, needed = len(ctx.node_set), _start_quorum(ctx, threshold)
+    faulty = ctx.quorums(nodes).faulty
+    refused = consensus_refused(refusals, nodes=nodes, needed=needed, faulty=faulty)
+    if refused is not None:
+        return refused
+    if Refusal.EXCLUSIVE in refusals.values():
+        return UnavailableError("another node generates the key", "DuplicateSessionId")
     return UnavailableError(_reasons(refusals), "NodeDisconnected")
 
 

@@ -1,6 +1,7 @@
 """The coordinator's part of storing a document key (engine design, section 8)."""
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import assert_never
 
 from keyserver.model.identifiers import NodeId, Signature
@@ -33,6 +34,7 @@ from keyserver.sessions.core import (
 )
 from keyserver.sessions.identity import check_signature
 from keyserver.sessions.messages import Refuse
+from keyserver.sessions.refusals import consensus_refused
 from keyserver.sessions.rounds import Round
 from keyserver.sessions.storing.messages import (
     StoreAck,
@@ -88,7 +90,7 @@ def start(ctx: Context, target: Target) -> Step[Phase]:
     )
     wait = _round_s(len(asked)) + (CHAIN_WAIT_S if authentic.chain_check else 0)
     sends = [Send(node, propose) for node in asked]
-    phase = AwaitingAcks(proposal, Round.among(asked), error="")
+    phase = AwaitingAcks(proposal, Round.among(asked), MappingProxyType({}))
     return Step(phase, (SetTimer("round", wait), *sends))
 
 
@@ -153,12 +155,12 @@ def _check_vote(
 def _on_refuse(ctx: Context, phase: AwaitingAcks, sender: NodeId, refusal: Refusal) -> Step[Phase]:
     if not phase.round.expects(sender):
         return Step(phase)
-    error = _FINAL.get(refusal, "") if sender == ctx.me else phase.error
-    refused = replace(phase, round=phase.round.drop(frozenset({sender})), error=error)
+    refusals = MappingProxyType({**phase.refusals, sender: refusal})
+    refused = replace(phase, round=phase.round.drop(frozenset({sender})), refusals=refusals)
     return _acks_done(ctx, refused)
 
 
-_FINAL = {
+_OWN_FINAL = {
     Refusal.DENIED: "AccessDenied",
     Refusal.POLICY: "AccessDenied",
     Refusal.BAD: "InvalidMessage",
@@ -169,7 +171,7 @@ _FINAL = {
 def _acks_done(ctx: Context, phase: AwaitingAcks, *, grace_over: bool = False) -> Step[Phase]:
     needed = _agreement(ctx, phase)
     if phase.round.possible < needed:
-        return Step(Failed(_too_few(phase)))
+        return Step(Failed(_too_few(ctx, phase)))
     if len(phase.round.answers) < needed or not (phase.round.is_complete or grace_over):
         return Step(phase)
     prepared = _signatures(phase.round)
@@ -184,10 +186,16 @@ def _agreement(ctx: Context, phase: AwaitingAcks | AwaitingCommits) -> int:
     return ctx.quorums(len(phase.proposal.record.committee)).agreement
 
 
-def _too_few(phase: AwaitingAcks) -> DeniedError | UnavailableError:
-    """Final only for what this node itself found."""
-    if phase.error:
-        return DeniedError("this node refuses to store the document key", phase.error)
+def _too_few(ctx: Context, phase: AwaitingAcks) -> DeniedError | UnavailableError:
+    """Final only for what this node itself found, or more others than may lie."""
+    own = _OWN_FINAL.get(phase.refusals.get(ctx.me, Refusal.TEMPORARY))
+    if own is not None:
+        return DeniedError("this node refuses to store the document key", own)
+    nodes, needed = len(phase.proposal.record.committee), _agreement(ctx, phase)
+    faulty = ctx.quorums(nodes).faulty
+    refused = consensus_refused(phase.refusals, nodes=nodes, needed=needed, faulty=faulty)
+    if refused is not None:
+        return refused
     return UnavailableError("too few nodes store the document key", "NodeDisconnected")
 
 

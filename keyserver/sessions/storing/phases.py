@@ -4,10 +4,12 @@ Coordinator:  AwaitingAcks → AwaitingCommits
 Participant:  AwaitingVerdict → AwaitingCert → AwaitingDecision
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from keyserver.model.identifiers import Hash32, NodeId, Signature
 from keyserver.model.keys import Decision, DocumentKey, KeyRecord, NodeSignature
+from keyserver.sessions.core import Refusal
 from keyserver.sessions.rounds import Round
 
 
@@ -32,8 +34,7 @@ class AwaitingAcks:
 
     proposal: Proposal
     round: Round[Signature]
-    error: str
-    """Name of the error that this node's own refusal means; empty: it has not refused."""
+    refusals: Mapping[NodeId, Refusal]
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,11 +174,13 @@ class World:
     def sent(self, kind: type) -> list[Any]:
         return [message for _, message in self.transport.sent if isinstance(message, kind)]
 
-    def proposal(self, threshold: int = 0, counter: int | None = None) -> tuple[SessionId, Propose]:
+    def proposal(
+        self, threshold: int = 0, counter: int | None = None, key_id: KeyId = KEY_ID
+    ) -> tuple[SessionId, Propose]:
         """The opening of a generation by the peer."""
         self.counter += 1
         number = self.counter if counter is None else counter
-        request = Request.of(GenerateServerKey(KEY_ID, threshold), ON_CHAIN)
+        request = Request.of(GenerateServerKey(key_id, threshold), ON_CHAIN)
         sid = session_id(SessionKind.GENERATION, self.peer, PEER_BOOT, number, request.hash)
         ctx = _context(self, sid, request, number)
         params = generation_params(ctx, AUTHOR, threshold, ())
@@ -304,7 +306,7 @@ async def test_nothing_leaves_before_what_it_relies_on_is_written() -> None:
         world.store.writing.clear()
         task = asyncio.ensure_future(_generate(world))
         await world.settle()
-        sid, proposal = world.proposal()
+        sid, proposal = world.proposal(key_id=KeyId(b"\x4c" * 32))
         assert world.receive(sid, proposal)
         await world.settle()
         assert len(world.sent(Accept)) == 1, "another session goes on"

@@ -11,7 +11,9 @@ from keyserver.engine.session_table import (
     SessionTable,
 )
 from keyserver.model.identifiers import NodeId, Nonce32, SessionId
+from keyserver.sessions.core import SessionKind
 from keyserver.sessions.runner import Role
+from tests.support.key_life import KEY_ID
 from tests.support.keys import nodes_of
 
 PEER, OTHER = nodes_of(2)
@@ -19,7 +21,8 @@ BOOT, REBOOT = Nonce32(b"\1" * 32), Nonce32(b"\2" * 32)
 
 
 def _session(number: int, coordinator: NodeId = PEER, role: Role = Role.PARTICIPANT) -> LiveSession:
-    return LiveSession((SessionId(number.to_bytes(32, "big")), role), coordinator, 0.0)
+    subject = (SessionKind.GENERATION, KEY_ID)
+    return LiveSession((SessionId(number.to_bytes(32, "big")), role), coordinator, 0.0, subject)
 
 
 def test_both_roles_of_a_session_live_side_by_side() -> None:

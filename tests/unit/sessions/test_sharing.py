@@ -161,7 +161,7 @@ def test_own_refusal(verdict: Verdict, code: str, retriable: bool) -> None:
 
 def test_own_record_found_late() -> None:
     """Between the opening and the own participant's check the key was installed."""
-    error = coordinator.refusal_error(_any_context(), {_any_context().me: Refusal.EXISTS})
+    error = coordinator.refusal_error(_any_context(), 0, {_any_context().me: Refusal.EXISTS})
     assert isinstance(error, DeniedError)
     assert error.code == "ServerKeyAlreadyGenerated"
 
@@ -172,13 +172,50 @@ def _any_context() -> Any:
     return net.openings[0][0]
 
 
-def test_others_refusals_are_never_final() -> None:
+@pytest.mark.parametrize(("denying", "final"), [(1, False), (2, True), (3, True)])
+def test_others_refusals_are_final_only_if_they_are_more_than_may_lie(
+    denying: int, final: bool
+) -> None:
     net = Delivery(4)
-    for member in net.members[1:]:
+    for member in net.members[4 - denying :]:
         member.verdict = Verdict.DENIED
     error = _error_of(try_generate(net, 1))
+    assert (error.code, error.retriable) == ("ConsensusUnreachable", not final)
+    assert isinstance(error, DeniedError) == final
+
+
+def test_the_first_refusal_for_good_is_not_the_last_word() -> None:
+    """More of them make it final, so all are heard; other refusals end it at once."""
+    net = Delivery(4)
+    for member in net.members[2:]:
+        member.verdict = Verdict.DENIED
+    try_generate(net, 1)
+    first = next(m for m in net.moments if _refused_by(m) == net.members[2].id)
+    assert isinstance(first.after, AwaitingAccepts)
+    net = Delivery(4)
+    for member in net.members[2:]:
+        member.verdict = Verdict.UNAVAILABLE
+    error = _error_of(try_generate(net, 1))
     assert (error.code, error.retriable) == ("NodeDisconnected", True)
-    assert "DENIED" in str(error)
+    assert "TEMPORARY" in str(error)
+    first = next(m for m in net.moments if _refused_by(m) == net.members[2].id)
+    assert isinstance(first.after, Failed)
+
+
+def _refused_by(moment: Moment) -> NodeId | None:
+    event = moment.event
+    refused = isinstance(event, Received) and isinstance(event.message, Refuse)
+    return event.sender if isinstance(event, Received) and refused else None
+
+
+def test_somebody_else_generates_the_key() -> None:
+    net = Delivery(4)
+    other = net.members[2].id
+    net.tamper = lambda sender, _to, message: (
+        Refuse(Refusal.EXCLUSIVE) if sender == other and isinstance(message, Accept) else message
+    )
+    error = _error_of(try_generate(net, 1))
+    assert (error.code, error.retriable) == ("DuplicateSessionId", True)
 
 
 def test_generators_are_a_matter_of_each_node() -> None:

@@ -107,6 +107,21 @@ def test_own_refusals_are_final_and_those_of_others_are_not(net: Delivery) -> No
     assert isinstance(elsewhere.error, UnavailableError)
 
 
+def test_others_refusals_are_final_if_the_rest_is_too_few(net: Delivery) -> None:
+    for denying, final in ((1, None), (2, True)):
+        for member in net.members:
+            member.verdict = Verdict.ALLOWED
+        for member in net.members[4 - denying :]:
+            member.verdict = Verdict.DENIED
+        if final is None:
+            net.members[1].verdict = Verdict.UNAVAILABLE
+        outcome = try_store(net, _record(net))
+        assert isinstance(outcome, Failed)
+        assert isinstance(outcome.error, DeniedError if final else UnavailableError)
+        expected = "ConsensusUnreachable" if final else "NodeDisconnected"
+        assert outcome.error.code == expected
+
+
 def test_a_node_that_is_late_gets_the_decision(net: Delivery) -> None:
     """The quorum does not wait for ever for a node whose chain is slow; it tells it the outcome."""
     slow = net.members[3].id

@@ -8,7 +8,7 @@ from keyserver.crypto.curve import SecretScalar
 from keyserver.model.identifiers import NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord
 from keyserver.model.requests import GenerateServerKey, StoreDocumentKey
-from keyserver.sessions.core import Completed, Failed, UnavailableError
+from keyserver.sessions.core import Completed, DeniedError, Failed
 from keyserver.sessions.sharing import GENERATION
 from keyserver.sessions.storing import STORING, Target
 from tests.support.credentials import legacy
@@ -90,6 +90,6 @@ def test_plain_modes_that_others_forbid_are_unreachable() -> None:
         member.policy = replace(member.policy, forbid_plain_modes=True)
     outcome = net.run(GENERATION, BOTH, legacy(net, BOTH, REQUESTER), None)
     assert isinstance(outcome, Failed)
-    assert isinstance(outcome.error, UnavailableError)
+    assert isinstance(outcome.error, DeniedError)
     assert outcome.error.code == "ConsensusUnreachable"
     assert isinstance(try_generate(net, 1), Completed)

@@ -1,0 +1,62 @@
+"""The same thing asked of several nodes at the same moment: exactly one of them does it."""
+
+import asyncio
+from collections.abc import Coroutine
+from random import Random
+from typing import Any
+
+from keyserver.model.requests import OnChainAddress
+from keyserver.sessions.core import SessionError
+from keyserver.simulation.cluster import CONTRACT, Cluster, SimulatedNode
+from keyserver.simulation.loop import run_virtual
+from keyserver.simulation.network import Faults
+from tests.simulation.story import Story, check_agreement
+
+SIZES = [(3, 0), (3, 1), (3, 2), (4, 1), (5, 2), (7, 3)]
+ASKED = 3
+TOLD = {"ServerKeyAlreadyGenerated", "DuplicateSessionId"}
+
+
+async def later(seconds: float, work: Coroutine[Any, Any, Any]) -> Any:
+    await asyncio.sleep(seconds)
+    return await work
+
+
+def apart(random: Random) -> float:
+    """At the very same moment, or somewhere in another's session."""
+    return random.choice([0.0, random.uniform(0, 0.03), random.uniform(0, 0.4)])
+
+
+async def nothing_is_left_over(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        assert await node.store.undecided() == []
+
+
+def test_a_key_generated_at_three_nodes(seed: int) -> None:
+    random = Random(seed)
+    nodes, threshold = SIZES[seed % len(SIZES)]
+    network = Faults(most_delay_s=random.choice([0.002, 0.02, 0.2]))
+
+    async def scenario() -> None:
+        async with Cluster(nodes, seed=seed, faults=network) as cluster:
+            await asyncio.sleep(1)
+            story = Story(cluster, threshold)
+            credential = OnChainAddress(CONTRACT, story.author)
+
+            def generation(node: SimulatedNode) -> Coroutine[Any, Any, Any]:
+                return node.api.generate_server_key(story.key_id, threshold, credential)
+
+            asked = random.sample(cluster.nodes, ASKED)
+            begun = asyncio.get_running_loop().time()
+            outcomes = await asyncio.gather(
+                *(later(apart(random), generation(node)) for node in asked), return_exceptions=True
+            )
+            failed = [each for each in outcomes if isinstance(each, SessionError)]
+            assert {error.code for error in failed} <= TOLD
+            assert len(failed) == ASKED - 1, outcomes
+            assert asyncio.get_running_loop().time() - begun < 6
+            await asyncio.sleep(1)
+            await check_agreement(story)
+            await nothing_is_left_over(cluster)
+
+    run_virtual(scenario())
