@@ -15,6 +15,8 @@ from keyserver.api.cors import OriginPolicy
 from keyserver.api.listening import Listener, TlsFiles, check_tls, tcp_socket, url_of
 from keyserver.api.original import ClientDependencies, client_app
 from keyserver.api.rate_limit import RateLimiter
+from keyserver.api.v1 import v1_routes
+from keyserver.api.v1_admission import NodeIdentity, V1Dependencies
 from keyserver.app.client_state import ClientState
 from keyserver.app.compose import Node
 from keyserver.app.config import Config, HostPort, http_address, rpc_address
@@ -71,13 +73,11 @@ def _tls(config: Config) -> TlsFiles | None:
 
 
 def compose_client_app(node: Node, random: RandomSource) -> ASGIApp:
-    """The application of the HTTP interface, with the limits of the configuration."""
-    config = node.config
+    """The application of the HTTP interface: both doors, with the limits of the configuration."""
+    config, state = node.config, ClientState(node)
+    limiter = RateLimiter(config.keyserver.rate_limit, node.clock.monotonic)
+    identity = NodeIdentity(node.me, node.version)
     return client_app(
-        ClientDependencies(
-            ClientState(node),
-            random,
-            OriginPolicy(config.secretstore.cors),
-            RateLimiter(config.keyserver.rate_limit, node.clock.monotonic),
-        )
+        ClientDependencies(state, random, OriginPolicy(config.secretstore.cors), limiter),
+        v1_routes(V1Dependencies(state, identity, random, limiter, node.clock.unix)),
     )
