@@ -3,13 +3,14 @@
 The processes are started from files in the original's form, and only once for all tests.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from keyserver.api.json_rpc_accounts import DevelopmentKey
 from keyserver.devnet.ports import free_ports
+from tests.e2e.clients.guarded import ANNA, BEN, Guarded, GuardedByContract, GuardedInProcess
 from tests.e2e.clients.processes import Cluster, Server, copy_config, write_accounts
 from tests.support.client_node import client_network
 from tests.support.rpc_listener import Rpc, known_accounts, rpc_listener
@@ -41,6 +42,13 @@ def lone(kind: str, request: pytest.FixtureRequest) -> Servers:
     """A cluster of one, open to the pages of one origin, that counts no requests."""
     servers: Servers = request.getfixturevalue(f"lone_{kind}")
     return servers
+
+
+@pytest.fixture(scope="session")
+def guarded(kind: str, request: pytest.FixtureRequest) -> Guarded:
+    """Three nodes that serve only who has permission."""
+    nodes: Guarded = request.getfixturevalue(f"guarded_{kind}")
+    return nodes
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +113,7 @@ async def lone_processes(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 async def rpc_processes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rpc]:
     """The process of a user, who runs no key server."""
     directory = tmp_path_factory.mktemp("user")
-    people = [who for who in PEOPLE.values() if who.name != "dev"]
+    people = [who for who in (*PEOPLE.values(), ANNA, BEN) if who.name != "dev"]
     write_accounts(directory / "db.user" / "keys", people)
     (port,) = free_ports(1)
     server = Server(copy_config(OLD / "user.toml", directory, {8545: port}))
@@ -115,3 +123,24 @@ async def rpc_processes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
         yield server.rpc
     finally:
         server.kill()
+
+
+@pytest.fixture(scope="session")
+async def guarded_in_process() -> AsyncIterator[Guarded]:
+    async with client_network(3, seed=33) as network:
+        yield GuardedInProcess(network)
+
+
+@pytest.fixture(scope="session")
+def guarded_processes(chain: GuardedByContract) -> Guarded:
+    return chain
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedByContract]:
+    """A chain with the contracts, and nodes that follow it."""
+    started = GuardedByContract.start(tmp_path_factory.mktemp("chain"))
+    try:
+        yield started
+    finally:
+        started.close()
