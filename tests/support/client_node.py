@@ -5,16 +5,21 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from starlette.types import ASGIApp
+
 from keyserver.api.cors import OriginPolicy
 from keyserver.api.listening import tcp_socket
 from keyserver.api.original import ClientDependencies, client_app
 from keyserver.api.ports import Availability, ClientOperations
 from keyserver.api.public_server import serve_public
 from keyserver.api.rate_limit import RateLimiter
+from keyserver.api.v1 import v1_routes
+from keyserver.api.v1_admission import NodeIdentity, V1Dependencies
 from keyserver.crypto.curve import SecretScalar, sign_digest
 from keyserver.crypto.randomness import SystemRandom
 from keyserver.model.node_set import NodeAddress
 from keyserver.sessions.core import Policy
+from keyserver.simulation.clock import VirtualClock
 from keyserver.simulation.cluster import Cluster, SimulatedNode
 from keyserver.simulation.network import Faults
 
@@ -36,6 +41,15 @@ class SimulatedState:
     @property
     def policy(self) -> Policy:
         return self.node.policy
+
+
+def app_of(state: SimulatedState, cors: Sequence[str] = ()) -> ASGIApp:
+    """Both doors of a simulated node; its time is that of the simulation."""
+    random, limiter = SystemRandom(), RateLimiter(0, lambda: 0.0)
+    identity = NodeIdentity(state.node.id, "0.0.0-simulated")
+    modern = V1Dependencies(state, identity, random, limiter, VirtualClock().unix)
+    needs = ClientDependencies(state, random, OriginPolicy(cors), limiter)
+    return client_app(needs, v1_routes(modern))
 
 
 @dataclass
@@ -82,11 +96,8 @@ async def client_network(
         for node in cluster.nodes:
             state = SimulatedState(node)
             listener = tcp_socket("http_port", "127.0.0.1", 0)
-            needs = ClientDependencies(
-                state, SystemRandom(), OriginPolicy(cors), RateLimiter(0, lambda: 0.0)
-            )
             made.append(ClientNode(node, state, NodeAddress(*listener.getsockname()[:2])))
-            servers.append(asyncio.ensure_future(serve_public(client_app(needs), listener)))
+            servers.append(asyncio.ensure_future(serve_public(app_of(state, cors), listener)))
         try:
             yield ClientNetwork(cluster, made)
         finally:
