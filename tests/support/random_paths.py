@@ -13,7 +13,7 @@ _WORDS = [
     "admin",
     "servers_set_change",
     "",
-    "v1",
+    "V1",
     "0x",
     ".",
 ]
