@@ -1,9 +1,10 @@
 """Reading the bodies of HTTP answers; everything that does not fit is a `BadAnswerError`."""
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
+
+from pydantic_core import from_json
 
 from keyserver.client.errors import BadAnswerError, NodeUnreachableError
 from keyserver.client.node_http import HttpAnswer
@@ -12,15 +13,15 @@ from keyserver.crypto.errors import CryptoError
 
 _HEX = re.compile(r"0x((?:[0-9a-fA-F]{2})*)")
 _GATEWAY_STATUSES: Final = frozenset({502, 504})
-
 ASK_ANOTHER = "Is this a key server? If so, it is faulty: ask another one."
 
 
 def read_json(answer: HttpAnswer) -> Any:
     """The JSON value of a body."""
     try:
-        return json.loads(answer.body)
-    except (ValueError, RecursionError) as error:
+        # Not by the standard library: deep nesting can overflow the stack of the process there.
+        return from_json(answer.body, allow_inf_nan=False, cache_strings="none")
+    except ValueError as error:
         raise bad_answer(answer, "the answer is not JSON") from error
 
 

@@ -6,6 +6,7 @@ from keyserver.client import answers
 from keyserver.client.contracts import GENERATION, RETRIEVAL, SHADOW_RETRIEVAL, STORE
 from keyserver.client.errors import BadAnswerError, RefusedByKeyServersError
 from keyserver.client.ethereum import EventLog
+from keyserver.client.results import ServerKey, ShadowAnswer
 from keyserver.client.wallet import Wallet
 from keyserver.crypto import ecies
 from keyserver.crypto.curve import Point, SecretScalar
@@ -52,14 +53,14 @@ def test_the_event_with_threshold_wins() -> None:
     public = point()
     long, short = log(LONG, KEY_ID, public.raw64, 3), log(SHORT, KEY_ID, public.raw64)
     for logs in ([long, short], [short, long], [long]):
-        assert answers.retrieved(logs) == answers.ServerKey(public, 3)
-    assert answers.retrieved([short]) == answers.ServerKey(public, None)
+        assert answers.retrieved(logs) == ServerKey(public, 3)
+    assert answers.retrieved([short]) == ServerKey(public, None)
 
 
 def test_an_error_after_the_answer_belongs_to_another_request() -> None:
     public = point()
     short, error = log(SHORT, KEY_ID, public.raw64), log(RETRIEVAL.error, KEY_ID)
-    assert answers.retrieved([short, error]) == answers.ServerKey(public, None)
+    assert answers.retrieved([short, error]) == ServerKey(public, None)
     with pytest.raises(RefusedByKeyServersError):
         answers.retrieved([error, short])
 
@@ -81,7 +82,7 @@ def test_a_group_is_complete_with_threshold_plus_one() -> None:
     assert answers.personal_answers(logs) == (1, 2)
     logs.append(log(PERSONAL, KEY_ID, WHO, second.raw64, b"c"))
     assert answers.personal_answers(logs) == (2, 2)
-    assert answers.shadow_retrieved(logs) == answers.ShadowAnswer(common, second, (b"b", b"c"))
+    assert answers.shadow_retrieved(logs) == ShadowAnswer(common, second, (b"b", b"c"))
 
 
 def test_personal_answers_wait_for_the_common_one() -> None:
@@ -103,7 +104,7 @@ def test_garbage_in_between_is_passed_over() -> None:
         log(PERSONAL, KEY_ID, WHO, b"short", b"x"),
     ]
     logs = [log(COMMON, KEY_ID, WHO, common.raw64, 0), *garbage, good]
-    assert answers.shadow_retrieved(logs) == answers.ShadowAnswer(common, secret, (b"a",))
+    assert answers.shadow_retrieved(logs) == ShadowAnswer(common, secret, (b"a",))
 
 
 def test_a_refused_retrieval() -> None:
@@ -115,10 +116,10 @@ def test_a_refused_retrieval() -> None:
 def test_shadows_that_are_no_numbers_do_not_open(plain: bytes) -> None:
     shadow = ecies.encrypt(Point.from_raw64(BOB.public_key), plain, RNG)
     with pytest.raises(BadAnswerError, match="do not open"):
-        answers.ShadowAnswer(point(), point(), (shadow,)).open(BOB)
+        ShadowAnswer(point(), point(), (shadow,)).open(BOB)
 
 
 def test_shadows_for_another_account_do_not_open() -> None:
     shadow = ecies.encrypt(point(), b"\1" * 32, RNG)
     with pytest.raises(BadAnswerError, match="altered, or for another key"):
-        answers.ShadowAnswer(point(), point(), (shadow,)).open(BOB)
+        ShadowAnswer(point(), point(), (shadow,)).open(BOB)
