@@ -9,7 +9,7 @@ only the later effects of that session wait.
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -43,6 +43,7 @@ from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
 from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import AnyOperation, Request
+from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import (
     Authorise,
     Authorised,
@@ -77,11 +78,6 @@ _SETTLED = frozenset({SessionKind.GENERATION, SessionKind.STORING})
 """What is reported to the caller only when this node has written it down, too."""
 
 log = structlog.get_logger()
-
-
-class _OpeningMessage(Protocol):
-    counter: int
-    request: Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +120,7 @@ class Driver:
         self._links: LinkService | None = None
         self._started = asyncio.Event()
         self._generated = GeneratedBoth()
+        self._bound_uses = BoundUses()
 
     def serve_links(self, links: LinkService) -> None:
         """Say who answers link messages; once, before `run`."""
@@ -235,6 +232,7 @@ class Driver:
             key=state,
             policy=identity.policy(),
             now=self._ports.clock.unix(),
+            bound_uses=self._bound_uses,
             generated_by=self._generated.by(request.key_id),
         )
 
@@ -300,11 +298,11 @@ class Driver:
         self, sender: NodeId, sid: SessionId, session_type: SessionType[Any], message: Any
     ) -> None:
         """Let a participant's part begin, if the opening is what it says it is (section 5.5)."""
-        opening: _OpeningMessage = message
         boot_nonce = self._boot_nonce(sender)
         if boot_nonce is None:
             return
-        request, counter = opening.request, opening.counter
+        request: Request = message.request
+        counter: int = message.counter
         expected = session_id(session_type.kind, sender, boot_nonce, counter, request.hash)
         if sid != expected or not self._counters.use(sender, boot_nonce, counter):
             log.warning("session_opening_refused", peer=sender, session=sid)

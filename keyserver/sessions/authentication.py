@@ -26,6 +26,7 @@ from keyserver.model.requests import (
     OnChainPublic,
     Operation,
 )
+from keyserver.sessions.bound_uses import Claim
 from keyserver.sessions.core import Authorise, Context, Policy, Refusal, Refused
 
 _ON_CHAIN_OPERATIONS = frozenset(
@@ -128,6 +129,13 @@ def _check_bound(ctx: Context, credential: BoundCredential) -> None:
     )
     context = bound_context(**opening_fields(ctx), digest=bound)
     _check_possession(context, bound, credential)
+    match ctx.bound_uses.claim(credential, bound, ctx.coordinator, ctx.now):
+        case Claim.GRANTED:
+            pass
+        case Claim.USED:
+            raise Refused(Refusal.BAD, f"nonce: {Claim.USED.value}", error="ReplayProtection")
+        case Claim.FULL:
+            raise Refused(Refusal.BUSY, f"nonce: {Claim.FULL.value}")
 
 
 def _check_key_id(ctx: Context) -> None:

@@ -36,6 +36,7 @@ from keyserver.model.keys import (
 from keyserver.model.node_set import NodeSet
 from keyserver.model.quorums import Quorums
 from keyserver.model.requests import Operation, Request
+from keyserver.sessions.bound_uses import BoundUses
 
 P = TypeVar("P")
 
@@ -101,10 +102,12 @@ class NotYet(Exception):  # noqa: N818 - a control signal, not an error
 class Refused(Exception):  # noqa: N818
     """A check failed; nothing was computed and nothing secret leaves the node."""
 
-    def __init__(self, code: Refusal, why: str) -> None:
+    def __init__(self, code: Refusal, why: str, error: str | None = None) -> None:
         super().__init__(f"{code.name}: {why}")
         self.code = code
         self.why = why
+        self.error = error
+        """Name of the final error where the code alone does not say it."""
 
 
 class SessionError(KeyServerError):
@@ -435,6 +438,8 @@ class Context:
     policy: Policy
     now: int
     """Unix seconds at the opening."""
+    bound_uses: BoundUses
+    """Which bound credentials were used; one memory for all sessions of this node."""
     generated_by: NodeId | None = None
     """Who coordinated the generation of this key under a request for both keys (op 3), as far as
     this node took part in it since its start."""

@@ -149,7 +149,7 @@ class Runner:
 def _error_of(refused: Refused) -> SessionError:
     if refused.code is Refusal.EXCLUSIVE:
         return UnavailableError(str(refused), "ExclusiveSessionActive")
-    final = _FINAL.get(refused.code)
+    final = refused.error or _FINAL.get(refused.code)
     return UnavailableError(str(refused)) if final is None else DeniedError(str(refused), final)
 
 

@@ -14,6 +14,7 @@ from keyserver.crypto.randomness import RandomSource, SeededRandom
 from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32, SessionId, Signature
 from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import AnyOperation, Credential, Operation, Request
+from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import (
     Authorise,
     Authorised,
@@ -73,6 +74,7 @@ class Member:
     votes: dict[Hash32, dict[Any, Any]] = field(default_factory=dict)
     verdict: Verdict = Verdict.ALLOWED
     policy: Policy = POLICY
+    bound_uses: BoundUses = field(default_factory=BoundUses)
 
     @property
     def key(self) -> KeyState:
@@ -199,6 +201,7 @@ class Delivery:
             key=member.key,
             policy=member.policy,
             now=NOW,
+            bound_uses=member.bound_uses,
             generated_by=self.generated_by,
         )
 

@@ -24,6 +24,7 @@ from keyserver.model.identifiers import (
 )
 from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import GenerateServerKey, Proof, Request
+from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.certificates import ready_digest
 from keyserver.sessions.core import (
     Authorised,
@@ -127,6 +128,7 @@ def _context(me: NodeId) -> Context:
         key=KeyState(),
         policy=replace(POLICY, generation_quorum=3),
         now=0,
+        bound_uses=BoundUses(),
     )
 
 

@@ -19,6 +19,7 @@ from keyserver.model.requests import (
     Request,
 )
 from keyserver.sessions.authentication import authenticate
+from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import Context, KeyState, Policy, Refusal, Refused, SessionKind
 from keyserver.sessions.identity import session_id
 from tests.support.delivery import KeySigner
@@ -55,6 +56,7 @@ def _context(request: Request, opening: dict[str, Any], now: int) -> Context:
         key=KeyState(),
         policy=_POLICY,
         now=now,
+        bound_uses=BoundUses(),
     )
 
 

@@ -25,6 +25,7 @@ from keyserver.model.requests import (
     RetrieveDocumentKey,
     StoreDocumentKey,
 )
+from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import (
     Completed,
     Context,
@@ -206,6 +207,7 @@ def _context(world: World, sid: SessionId, request: Request, counter: int) -> Co
         key=KeyState(),
         policy=POLICY,
         now=world.clock.unix(),
+        bound_uses=BoundUses(),
     )
 
 
