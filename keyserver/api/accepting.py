@@ -52,32 +52,59 @@ def connection_limit(wanted: int) -> int:
     return wanted if files == resource.RLIM_INFINITY else max(1, min(wanted, files // FILES_SHARE))
 
 
+@dataclass(eq=False, slots=True)
+class Place:
+    """A place among the open connections: of one that is being opened, then of the open one."""
+
+    connection: Connection | None = None
+    opening: asyncio.Task[None] | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether whoever has the place waits for the client."""
+        return self.connection is None or self.connection.is_waiting
+
+    def finish(self) -> None:
+        """Have the place left soon."""
+        if self.connection is not None:
+            self.connection.finish()
+        elif self.opening is not None:
+            self.opening.cancel()
+
+    def abort(self) -> None:
+        """Have the place left at once."""
+        if self.connection is not None:
+            self.connection.abort()
+        elif self.opening is not None:
+            self.opening.cancel()
+
+
 class OpenConnections:
     """The connections of one listener, those that were silent for longest first."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._by_silence: dict[Connection, None] = {}
+        self._by_silence: dict[Place, None] = {}
         self._none_left = asyncio.Event()
         self._none_left.set()
 
     def __len__(self) -> int:
         return len(self._by_silence)
 
-    def add(self, connection: Connection) -> None:
-        """A connection is open."""
-        self._by_silence[connection] = None
+    def add(self, place: Place) -> None:
+        """A connection has come."""
+        self._by_silence[place] = None
         self._none_left.clear()
 
-    def heard_of(self, connection: Connection) -> None:
+    def heard_of(self, place: Place) -> None:
         """The client has sent something."""
-        if connection in self._by_silence:
-            del self._by_silence[connection]
-            self._by_silence[connection] = None
+        if place in self._by_silence:
+            del self._by_silence[place]
+            self._by_silence[place] = None
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, place: Place) -> None:
         """A connection is closed."""
-        self._by_silence.pop(connection, None)
+        self._by_silence.pop(place, None)
         if not self._by_silence:
             self._none_left.set()
 
@@ -94,29 +121,15 @@ class OpenConnections:
 
     async def finish(self, within_s: float) -> None:
         """Let answers under way go out, then close what is still open after `within_s`."""
-        for each in list(self._by_silence):
-            each.finish()
+        for place in list(self._by_silence):
+            place.finish()
         try:
             async with asyncio.timeout(within_s):
                 await self._none_left.wait()
         except TimeoutError:
             log.warning("requests_cut_off", connections=len(self._by_silence))
-        for each in list(self._by_silence):
-            each.abort()
-
-
-@dataclass(eq=False, slots=True)
-class _Arrival:
-    """A connection that is being opened: encryption is being agreed on."""
-
-    task: asyncio.Task[None]
-    is_waiting: bool = True
-
-    def finish(self) -> None:
-        self.task.cancel()
-
-    def abort(self) -> None:
-        self.task.cancel()
+        for place in list(self._by_silence):
+            place.abort()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +138,8 @@ class Acceptor:
 
     listener: socket.socket
     connections: OpenConnections
-    make_protocol: Callable[[], asyncio.Protocol]
-    """Makes the protocol of a connection, which registers itself with `connections`."""
+    make_protocol: Callable[[Place], asyncio.Protocol]
+    """Makes the protocol of a connection, which takes the place over when it is open."""
     tls: ssl.SSLContext | None = None
 
     async def run(self) -> None:
@@ -147,15 +160,16 @@ class Acceptor:
                 client.close()
 
     def _welcome(self, client: socket.socket) -> None:
-        arrival = _Arrival(asyncio.create_task(self._open(client)))
-        self.connections.add(arrival)
-        arrival.task.add_done_callback(lambda _: self.connections.remove(arrival))
+        place = Place()
+        self.connections.add(place)
+        place.opening = asyncio.create_task(self._open(client, place))
+        place.opening.add_done_callback(lambda _: self._opened(client, place))
 
-    async def _open(self, client: socket.socket) -> None:
+    async def _open(self, client: socket.socket, place: Place) -> None:
         encrypted = self.tls is not None
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                self.make_protocol,
+                lambda: self.make_protocol(place),
                 client,
                 ssl=self.tls,
                 ssl_handshake_timeout=HANDSHAKE_S if encrypted else None,
@@ -163,3 +177,8 @@ class Acceptor:
             )
         except OSError as error:
             log.info("connection_not_opened", reason=str(error))
+
+    def _opened(self, client: socket.socket, place: Place) -> None:
+        if place.connection is None:
+            self.connections.remove(place)
+            client.close()

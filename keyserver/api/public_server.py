@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from keyserver.api.accepting import Acceptor, OpenConnections, connection_limit
+from keyserver.api.accepting import Acceptor, OpenConnections, Place, connection_limit
 from keyserver.api.guard import MAX_HEADER_BYTES, MAX_REQUEST_LINE
 from keyserver.api.listening import QuietServer, TlsFiles
 
@@ -37,8 +37,11 @@ FINISH_S: Final = 3.0
 MOST_CONNECTIONS: Final = 1000
 """Connections open at once, where the process may open that many files."""
 
-MAX_SURPLUS: Final = 1 << 20
-"""Bytes of a body that go on coming after the answer, before the connection is closed."""
+MAX_SURPLUS: Final = 8 << 20
+"""Bytes of a body that go on coming after the answer, before the connection is closed.
+
+Enough for whoever sends somewhat too much: many clients read the answer only when all is sent.
+"""
 
 log = structlog.get_logger()
 
@@ -62,8 +65,9 @@ async def serve_public(
     server = _Server(config)
     connections = OpenConnections(connection_limit(most_connections))
 
-    def make_protocol() -> PublicProtocol:
-        return PublicProtocol(connections, config=config, server_state=server.server_state)
+    def make_protocol(place: Place) -> PublicProtocol:
+        state = server.server_state
+        return PublicProtocol(connections, place, config=config, server_state=state)
 
     acceptor = Acceptor(listener, connections, make_protocol, config.ssl)
     try:
@@ -131,9 +135,10 @@ class PublicProtocol(H11Protocol):
     """One connection: bounded in time and size, and without texts of the framework."""
 
     # Any: the arguments are uvicorn's own.
-    def __init__(self, connections: OpenConnections, **of_uvicorn: Any) -> None:
+    def __init__(self, connections: OpenConnections, place: Place, **of_uvicorn: Any) -> None:
         super().__init__(app_state={}, **of_uvicorn)
         self._open_connections = connections
+        self._place = place
         self._head_timer: asyncio.TimerHandle | None = None
         self._reading_timer: asyncio.TimerHandle | None = None
         self._surplus = 0
@@ -142,19 +147,19 @@ class PublicProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect the first request."""
         super().connection_made(transport)
-        self._open_connections.add(self)
+        self._place.connection = self
         self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
-        self._open_connections.remove(self)
+        self._open_connections.remove(self._place)
         self._stop_head_timer()
         self._stop_reading_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come: of a head, of a body, or of a body whose answer is out already."""
-        self._open_connections.heard_of(self)
+        self._open_connections.heard_of(self._place)
         if self.conn.our_state is h11.DONE and self.conn.their_state is h11.SEND_BODY:
             self._surplus += len(data)
             if self._surplus > MAX_SURPLUS:
