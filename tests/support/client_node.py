@@ -78,11 +78,11 @@ class ClientNetwork:
     async def stop(self, index: int) -> None:
         await self.nodes[index].node.crash()
 
-    async def start(self, index: int) -> None:
-        started = self.nodes[index].node
-        started.boot()
-        running = sum(node.is_up for node in self.cluster.nodes)
-        while len(started.api.connected) < running:
+    async def start(self, *indices: int) -> None:
+        for index in indices:
+            self.nodes[index].node.boot()
+        running = [node for node in self.cluster.nodes if node.is_up]
+        while any(len(node.api.connected) < len(running) for node in running):
             await asyncio.sleep(0)
 
 

@@ -54,8 +54,8 @@ class Servers(Protocol):
     async def stop(self, index: int) -> None:
         """End one of them without warning."""
 
-    async def start(self, index: int) -> None:
-        """Start it again; returns when it is connected to all others that run."""
+    async def start(self, *indices: int) -> None:
+        """Start some again; returns when all that run are connected with each other."""
 
 
 def error(text: str) -> bytes:

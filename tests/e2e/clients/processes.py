@@ -90,13 +90,21 @@ class Server:
 
         self.ready = wait_for(announced, timeout_s=READY_S, doing=f"start of {self.config.name}")
 
-    def stop(self) -> int:
-        """Ask it to end; the exit status."""
+    def ask_to_end(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
+
+    def wait_end(self) -> int:
+        """The exit status."""
+        assert self._process is not None
         code = self._process.wait(4 * STOP_S)
         self._process = None
         return code
+
+    def stop(self) -> int:
+        """Ask it to end; the exit status."""
+        self.ask_to_end()
+        return self.wait_end()
 
     def kill(self) -> None:
         """End it without warning, if it runs."""
@@ -135,14 +143,20 @@ class Cluster:
     async def stop(self, index: int) -> None:
         await asyncio.to_thread(self.servers[index].kill)
 
-    async def start(self, index: int) -> None:
-        self.servers[index].launch()
+    async def start(self, *indices: int) -> None:
+        for index in indices:
+            self.servers[index].launch()
         await asyncio.to_thread(self._wait_connected)
 
     async def start_all(self) -> None:
-        for server in self.servers:
-            server.launch()
-        await asyncio.to_thread(self._wait_connected)
+        await self.start(*range(len(self.servers)))
+
+    def stop_all(self) -> None:
+        """Ask all that run to end, and see that they do so in good order."""
+        running = [server for server in self.servers if server.is_running]
+        for server in running:
+            server.ask_to_end()
+        assert [server.wait_end() for server in running] == [0] * len(running)
 
     def kill(self) -> None:
         for server in self.servers:

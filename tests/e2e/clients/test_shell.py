@@ -65,21 +65,22 @@ async def test_nodes_stop(three: Servers, rpc: Rpc) -> None:
     encrypted = await acting.publish(ALICE, key_id, b"mySecretDocument", 1)
     assert await acting.consume(BOB, key_id, encrypted) == b"mySecretDocument"
     first = Client(rpc, three.addresses[:1], CURL)
+    stopped = [1]
+    await three.stop(1)
     try:
-        await three.stop(1)
         assert await first.consume(BOB, key_id, encrypted) == b"mySecretDocument"
         down = await first.generate(ALICE, fresh_id(), 1)
         disconnected = "node required for this operation is currently disconnected"
         assert (down.status, down.body) == (500, error(disconnected))
         await three.stop(2)
+        stopped.append(2)
         answer = await first.shadow(BOB, key_id)
         assert (answer.status, answer.reason) == (403, "Forbidden")
         assert answer.text == '"\\"Consensus unreachable\\""'
         known = await first.http("GET", f"/server/{key_id}/{await first.sign(ALICE, key_id)}")
         assert (known.status, known.body) == (403, error("Consensus unreachable"))
     finally:
-        for stopped in (1, 2):
-            await three.start(stopped)
+        await three.start(*stopped)
     assert await first.consume(BOB, key_id, encrypted) == b"mySecretDocument"
     assert (await first.generate(ALICE, fresh_id(), 1)).status == 200
 

@@ -1,0 +1,112 @@
+"""A set of nodes that stands in their files and needs no chain, over restarts of processes."""
+
+import asyncio
+from collections.abc import Iterator
+from random import SystemRandom
+
+import pytest
+
+from keyserver.devnet.ports import free_ports, is_free
+from tests.e2e.clients.conftest import OLD
+from tests.e2e.clients.processes import Cluster, Server, copy_config, write_accounts
+from tests.support.raw_http import ask
+from tests.support.scenario_clients import (
+    ALICE,
+    BOB,
+    REQUESTS,
+    VECTORS,
+    Client,
+    error,
+    fresh_id,
+)
+
+pytestmark = pytest.mark.e2e
+
+SHIFTED = (8083, 8082, 8545)
+"""Ports of the first node before its `ports_shift`."""
+SHIFT_IN_FILE = 10_000
+LENIENT = "Running SecretStore with disabled ACL check: everyone has access to stored keys"
+
+
+def free_shift() -> int:
+    """A shift that makes all ports of the first node free ones."""
+    shifts = range(12_000, 22_000)
+    start = SystemRandom().randrange(len(shifts))
+    for offset in range(len(shifts)):
+        shift = shifts[(start + offset) % len(shifts)]
+        if all(is_free(port + shift) for port in SHIFTED):
+            return shift
+    raise AssertionError("no shift is free")
+
+
+@pytest.fixture(scope="module")
+def shift() -> int:
+    return free_shift()
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory, shift: int) -> Iterator[Cluster]:
+    """Three nodes that do not run yet; only the first serves clients."""
+    directory = tmp_path_factory.mktemp("static")
+    ports = dict(zip((8085, 8087), free_ports(2), strict=True))
+    ports |= {SHIFT_IN_FILE: shift, 8083 + SHIFT_IN_FILE: 8083 + shift}
+    names = [f"ss{number}.toml" for number in (1, 2, 3)]
+    servers = [Server(copy_config(OLD / name, directory, ports)) for name in names]
+    write_accounts(directory / "db.ss1" / "keys", [ALICE, BOB])
+    cluster = Cluster(servers)
+    try:
+        yield cluster
+    finally:
+        cluster.kill()
+
+
+def assert_said_at_start(servers: list[Server], starts: int) -> None:
+    """Every start tells the node's id in full, and that everybody has access; nothing failed."""
+    for server, node in zip(servers, VECTORS["nodes"], strict=False):
+        texts = [event.get("text") for event in server.events]
+        assert texts.count(f"Starting SecretStore node: {node['public']}") == starts
+        assert texts.count(LENIENT) == starts
+        assert not [event for event in server.events if event["level"] == "error"]
+
+
+async def test_documents_outlive_processes(three: Cluster, shift: int) -> None:
+    await three.start_all()
+    first, *others = three.servers
+    assert (first.http.port, first.rpc.address.port) == (8082 + shift, 8545 + shift)
+    assert first.ready["peer"] == f"127.0.0.1:{8083 + shift}"
+    assert not any("http" in other.ready or "json_rpc" in other.ready for other in others)
+    acting = Client(first.rpc, [first.http], REQUESTS)
+    documents = {fresh_id(): threshold for threshold in (0, 1, 2)}
+    encrypted = {
+        key_id: await acting.publish(ALICE, key_id, key_id.encode(), threshold)
+        for key_id, threshold in documents.items()
+    }
+
+    async def all_readable() -> None:
+        for key_id, document in encrypted.items():
+            assert await acting.consume(BOB, key_id, document) == key_id.encode()
+
+    await all_readable()
+    three.stop_all()
+    await three.start_all()
+    await all_readable()
+    three.kill()
+    await three.start_all()
+    await all_readable()
+    assert (await acting.generate(ALICE, fresh_id(), 2)).status == 200
+    assert_said_at_start(three.servers, 3)
+
+
+async def test_a_node_waits_for_the_others(three: Cluster) -> None:
+    """Alone it refuses what needs others; when they come it serves, without other action."""
+    three.kill()
+    first = three.servers[0]
+    first.launch()
+    await asyncio.to_thread(first.wait_ready)
+    acting, key_id = Client(first.rpc, [first.http], REQUESTS), fresh_id()
+    path = f"/shadow/{key_id}/{await acting.sign(ALICE, key_id)}/1"
+    alone = await ask(first.http, "POST", path)
+    disconnected = error("node required for this operation is currently disconnected")
+    assert (alone.status, alone.body) == (500, disconnected)
+    await three.start(1, 2)
+    assert (await ask(first.http, "POST", path)).status == 200
