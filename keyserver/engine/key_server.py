@@ -17,6 +17,7 @@ from keyserver.engine.driver import Driver
 from keyserver.engine.ports import RecordStore
 from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
+from keyserver.model.quorums import Quorums
 from keyserver.model.requests import (
     Credential,
     GenerateServerKey,
@@ -309,7 +310,23 @@ class KeyServer:
             raise DeniedError("no document key is stored", "DocumentKeyIsNotFound")
         holders = self._holders_in_order(record, state)
         target = RetrievalTarget(record, document, holders, exclude)
-        return await self._driver.execute(RETRIEVAL, operation, source_of(credential), target)
+        return await self._attempts(operation, source_of(credential), target)
+
+    async def _attempts(
+        self, operation: RetrieveDocumentKey, credential: CredentialSource, target: RetrievalTarget
+    ) -> object:
+        """At most f + 1 sessions, each without the nodes that failed in those before."""
+        record = target.record.record
+        faulty = Quorums.of(len(record.committee), self._driver.policy.max_faulty).faulty
+        for _ in range(faulty):
+            try:
+                return await self._driver.execute(RETRIEVAL, operation, credential, target)
+            except UnavailableError as error:
+                target = replace(target, excluded=target.excluded | error.failed)
+                left = set(target.holders) & self.connected - target.excluded
+                if not error.failed or len(left) < record.required_nodes:
+                    raise
+        return await self._driver.execute(RETRIEVAL, operation, credential, target)
 
     def _check_member(self) -> None:
         """A node outside its own node set is isolated: it serves nothing."""

@@ -119,9 +119,16 @@ class UnavailableError(SessionError):
 
     retriable = True
 
-    def __init__(self, message: str, code: str = "ConsensusTemporaryUnreachable") -> None:
+    def __init__(
+        self,
+        message: str,
+        code: str = "ConsensusTemporaryUnreachable",
+        failed: frozenset[NodeId] = frozenset(),
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.failed = failed
+        """Nodes without which another attempt may succeed at once."""
 
 
 class DeniedError(SessionError):

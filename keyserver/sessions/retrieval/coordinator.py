@@ -1,6 +1,7 @@
 """The coordinator's part of a retrieval: ask holders, select t + 1, combine."""
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from keyserver.crypto.elgamal import result_common_point
 from keyserver.crypto.errors import CryptoError
@@ -30,6 +31,7 @@ from keyserver.sessions.core import (
 from keyserver.sessions.identity import check_signature
 from keyserver.sessions.messages import Refuse
 from keyserver.sessions.outcomes import PlainResult, ShadowResult
+from keyserver.sessions.refusals import FOR_NOW, refusing_for_good
 from keyserver.sessions.retrieval.messages import (
     DecRequest,
     Done,
@@ -67,8 +69,6 @@ ASK_MORE_S = 2.0
 CHAIN_WAIT_S = 25.0
 """Added to the first round where holders may wait for their own view of the chain."""
 
-_FINAL = frozenset({Refusal.DENIED, Refusal.POLICY})
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -104,7 +104,8 @@ def start(ctx: Context, target: Target) -> Step[Phase]:
         Round.among(asked),
         more,
         holders=len(target.holders),
-        denied=frozenset(),
+        refusals=MappingProxyType({}),
+        late=frozenset(),
         selects=0,
     )
     return Step(phase, (*timers, *_asking(ctx, phase, asked)))
@@ -130,7 +131,7 @@ def step(ctx: Context, phase: CoordinatorPhase, event: Event) -> Step[Phase]:
         case AwaitingShadows(), Received(sender, Refuse()) | PeerLost(sender):
             return _select_again(ctx, phase, frozenset({sender}))
         case AwaitingShadows(), TimerFired("shadows"):
-            return _select_again(ctx, phase, phase.round.waiting)
+            return _select_again(ctx, _noting_late(phase), phase.round.waiting)
         case _:
             return Step(phase)
 
@@ -185,8 +186,8 @@ def _on_refuse(
 ) -> Step[Phase]:
     if not phase.round.expects(sender):
         return Step(phase)
-    denied = phase.denied | {sender} if refusal in _FINAL else phase.denied
-    return _without(ctx, replace(phase, denied=denied), sender)
+    refusals = MappingProxyType({**phase.refusals, sender: refusal})
+    return _without(ctx, replace(phase, refusals=refusals), sender)
 
 
 def _without(ctx: Context, phase: AwaitingPartials, node: NodeId) -> Step[Phase]:
@@ -207,10 +208,16 @@ def _ask_more(ctx: Context, phase: AwaitingPartials, count: int) -> Step[Phase]:
 def _unreachable(phase: AwaitingPartials) -> DeniedError | UnavailableError:
     """Final only if so many holders refuse for good that no t + 1 are left (section 17).
 
-    With at most f liars among the holders, at least one honest one has refused then.
+    With at most f liars among the holders, at least one honest one has refused then. Else it is a
+    matter of time if those who may still answer, now or at a repeat, would be enough.
     """
-    if phase.holders - len(phase.denied) < phase.subject.record.required_nodes:
+    required = phase.subject.record.required_nodes
+    if phase.holders - len(refusing_for_good(phase.refusals)) < required:
         return DeniedError("too many holders refuse", "ConsensusUnreachable")
+    in_doubt = {node for node, refusal in phase.refusals.items() if refusal in FOR_NOW}
+    hopeful = phase.round.answers.keys() | phase.round.waiting | in_doubt | phase.late
+    if len(hopeful) < required:
+        return UnavailableError("too few holders can be reached", "ConsensusUnreachable")
     return UnavailableError("too few holders answered", "ConsensusTemporaryUnreachable")
 
 
@@ -231,7 +238,8 @@ def _select(
     ctx: Context, phase: AwaitingPartials, partials: tuple[SelectedPartial, ...]
 ) -> Step[Phase]:
     if phase.selects >= MAX_SELECTS:
-        error = UnavailableError("selected nodes failed again and again")
+        gone = phase.round.gone
+        error = UnavailableError("selected nodes failed again and again", failed=gone)
         return Step(Failed(error))
     named = select_hash(ctx.sid, partials)
     select = Select(partials, Signature(ctx.signer.sign(named)))
@@ -301,6 +309,11 @@ def _select_again(ctx: Context, phase: AwaitingShadows, failed: frozenset[NodeId
     if isinstance(again.phase, AwaitingPartials):
         return Step(again.phase, (SetTimer("round", ROUND_S), *again.effects))
     return again
+
+
+def _noting_late(phase: AwaitingShadows) -> AwaitingShadows:
+    late = phase.before.late | phase.round.waiting
+    return replace(phase, before=replace(phase.before, late=late))
 
 
 def _dropping(phase: AwaitingPartials, nodes: frozenset[NodeId]) -> AwaitingPartials:

@@ -4,11 +4,13 @@ Coordinator:  AwaitingPartials → AwaitingShadows (shadow modes only)
 Participant:  AwaitingVerdict → AwaitingSelect ⇄ AwaitingDone (shadow modes only)
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, DocumentKey, KeyRecord
+from keyserver.sessions.core import Refusal
 from keyserver.sessions.retrieval.messages import Mode, Partial, Select, Shadow
 from keyserver.sessions.rounds import Round
 
@@ -33,8 +35,9 @@ class AwaitingPartials:
     more: tuple[NodeId, ...]
     holders: int
     """How many are known to have shares, connected or not."""
-    denied: frozenset[NodeId]
-    """Holders that refuse for good."""
+    refusals: Mapping[NodeId, Refusal]
+    late: frozenset[NodeId]
+    """Members of a selection whose time ran out."""
     selects: int
     """How many SELECTs were sent before."""
 

@@ -22,10 +22,13 @@ from keyserver.sessions.core import (
     SessionKind,
     UnavailableError,
 )
+from keyserver.sessions.outcomes import PlainResult
 from tests.support.fake_cluster import certified_document, certified_record, node_of, point_of
 from tests.support.key_life import AUTHOR, KEY_ID, ON_CHAIN
+from tests.support.keys import nodes_of
 
 ME = node_of(1)
+SEVEN = nodes_of(7)
 RECORD = certified_record(KEY_ID, AUTHOR, 0, (ME,))
 DOCUMENT = DocumentKey(point_of(2), point_of(3))
 OTHER_DOCUMENT = DocumentKey(point_of(4), point_of(5))
@@ -74,7 +77,7 @@ class World:
         return World.Found()
 
     def holders(self, _: KeyId) -> frozenset[NodeId]:
-        return frozenset()
+        return frozenset(SEVEN)
 
 
 def surface(
@@ -141,3 +144,58 @@ async def test_another_storing_is_under_way(busy: SessionKind | None, code: str)
     with pytest.raises(UnavailableError) as caught:
         await storing(KeyState(active=RECORD), busy=busy)
     assert caught.value.code == code
+
+
+# --- retrieval: further attempts -----------------------------------------------------------------
+
+HELD = certified_record(KEY_ID, AUTHOR, 2, SEVEN)
+STORED = KeyState(active=HELD, document=certified_document(DOCUMENT))
+PLAIN = PlainResult(point_of(6), point_of(7))
+
+
+@dataclass
+class FailingDriver:
+    """Retrieval sessions that name who failed, as long as there is somebody to name."""
+
+    failing: list[frozenset[NodeId]]
+    me: NodeId = SEVEN[0]
+    node_set: NodeSet = field(default_factory=lambda: NodeSet(1, Address(bytes(20)), SEVEN))
+    policy: Policy = field(default_factory=Policy)
+    connected: frozenset[NodeId] = frozenset(SEVEN)
+    excluded: list[frozenset[NodeId]] = field(default_factory=list)
+
+    async def execute(self, _type: Any, _operation: Any, _source: Any, target: Any) -> PlainResult:
+        self.excluded.append(target.excluded)
+        if self.failing:
+            raise UnavailableError("they failed", failed=self.failing.pop(0))
+        return PLAIN
+
+
+async def retrieved(driver: FailingDriver) -> bytes:
+    world = World(STORED, STORED)
+    store = cast(RecordStore, world)
+    api = KeyServer(cast(Driver, driver), store, world, SeededRandom(1))
+    return await api.retrieve_plain(KEY_ID, ON_CHAIN)
+
+
+async def test_each_attempt_goes_without_those_that_failed_before() -> None:
+    driver = FailingDriver([frozenset({SEVEN[1]}), frozenset({SEVEN[2]})])
+    assert len(await retrieved(driver)) == 177
+    assert driver.excluded == [frozenset(), {SEVEN[1]}, {SEVEN[1], SEVEN[2]}]
+
+
+@pytest.mark.parametrize(
+    ("failing", "attempts"),
+    [
+        ([frozenset({node}) for node in SEVEN[1:4]], 3),
+        ([frozenset()], 1),
+        ([frozenset({SEVEN[1]}), frozenset()], 2),
+        ([frozenset(SEVEN[:5])], 1),
+    ],
+    ids=["f + 1 attempts", "nobody to blame", "nobody new to blame", "too few left"],
+)
+async def test_attempts_come_to_an_end(failing: list[frozenset[NodeId]], attempts: int) -> None:
+    driver = FailingDriver(failing)
+    with pytest.raises(UnavailableError):
+        await retrieved(driver)
+    assert len(driver.excluded) == attempts

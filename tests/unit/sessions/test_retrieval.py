@@ -34,6 +34,7 @@ from keyserver.sessions.core import (
     Refused,
     Report,
     Send,
+    SessionError,
     SetTimer,
     Step,
     TimerFired,
@@ -68,6 +69,7 @@ from keyserver.sessions.retrieval.phases import (
     AwaitingShadows,
     AwaitingVerdict,
 )
+from keyserver.sessions.rounds import Round
 from keyserver.sessions.runner import Role
 from tests.support import liars
 from tests.support.credentials import legacy
@@ -188,15 +190,56 @@ def test_too_many_denials_are_final(seven: Stored) -> None:
     assert outcome.error.code == "ConsensusUnreachable"
 
 
+def _error(stored: Stored) -> SessionError:
+    outcome = try_retrieve(*stored)
+    assert isinstance(outcome, Failed)
+    return outcome.error
+
+
 def test_too_few_answers_are_not_final(seven: Stored) -> None:
-    net, record, document = seven
+    net, _, _ = seven
     for member in net.members[:4]:
         member.verdict = Verdict.DENIED
     net.members[5].verdict = Verdict.UNAVAILABLE
-    outcome = try_retrieve(net, record, document)
-    assert isinstance(outcome, Failed)
-    assert isinstance(outcome.error, UnavailableError)
-    assert outcome.error.code == "ConsensusTemporaryUnreachable"
+    error = _error(seven)
+    assert (error.code, error.retriable) == ("ConsensusTemporaryUnreachable", True)
+
+
+@pytest.mark.parametrize(
+    ("in_doubt", "code"), [(0, "ConsensusUnreachable"), (1, "ConsensusTemporaryUnreachable")]
+)
+def test_it_is_a_matter_of_time_only_if_those_in_doubt_would_do(
+    seven: Stored, in_doubt: int, code: str
+) -> None:
+    """Three holders are needed; two are fine, the others say BAD: they have lost their heads."""
+    net, _, _ = seven
+    for member in net.members[2 : 2 + in_doubt]:
+        member.verdict = Verdict.UNAVAILABLE
+    mad = {member.id for member in net.members[2 + in_doubt :]}
+    net.tamper = lambda sender, _to, message: (
+        Refuse(Refusal.BAD) if sender in mad and isinstance(message, Partial) else message
+    )
+    error = _error(seven)
+    assert (error.code, error.retriable) == (code, True)
+
+
+@pytest.mark.parametrize(
+    ("lost", "code"), [(4, "ConsensusTemporaryUnreachable"), (5, "ConsensusUnreachable")]
+)
+def test_holders_that_vanish_are_not_a_matter_of_time(seven: Stored, lost: int, code: str) -> None:
+    """They were asked and their connections broke; one of the others is slow."""
+    net, record, document = seven
+    retrieve(net, record, document)
+    moment = _moments(net, AwaitingPartials)[0]
+    assert isinstance(moment.before, AwaitingPartials)
+    everybody = Round[Partial].among(record.record.nodes)
+    phase: Any = replace(moment.before, round=everybody, more=())
+    for node in record.record.nodes[:lost]:
+        phase = RETRIEVAL.step(moment.ctx, phase, PeerLost(node)).phase
+    if isinstance(phase, AwaitingPartials):
+        phase = RETRIEVAL.step(moment.ctx, phase, TimerFired("round")).phase
+    assert isinstance(phase, Failed)
+    assert phase.error.code == code
 
 
 def test_too_few_connected_holders(seven: Stored) -> None:
@@ -209,14 +252,13 @@ def test_too_few_connected_holders(seven: Stored) -> None:
 
 
 def test_silent_holders_run_the_round_out(seven: Stored) -> None:
-    net, record, document = seven
+    net, _, _ = seven
     quiet = {member.id for member in net.members[:5]}
     net.tamper = lambda sender, _to, message: (
         None if sender in quiet and isinstance(message, Partial) else message
     )
-    outcome = try_retrieve(net, record, document)
-    assert isinstance(outcome, Failed)
-    assert isinstance(outcome.error, UnavailableError)
+    error = _error(seven)
+    assert (error.code, error.retriable) == ("ConsensusTemporaryUnreachable", True)
 
 
 def test_a_coordinator_without_record_or_share_serves_as_well(four: Stored) -> None:
@@ -324,11 +366,28 @@ def _ctx_of(net: Delivery, node: NodeId) -> Any:
 
 def test_selected_nodes_that_fail_one_by_one_end_it(seven: Stored) -> None:
     """At most three selections: a member answers no more, and the coordinator makes no more."""
-    net, record, document = seven
+    net, _, _ = seven
     net.tamper = lambda _s, _to, message: None if isinstance(message, Shadow) else message
-    outcome = try_retrieve(net, record, document)
-    assert isinstance(outcome, Failed)
-    assert isinstance(outcome.error, UnavailableError)
+    error = _error(seven)
+    assert (error.code, error.retriable) == ("ConsensusTemporaryUnreachable", True)
+    assert len(received(net, Select)) == 2 * 3, "two selections of three could be made of seven"
+
+
+def test_after_the_last_selection_it_is_said_who_failed(seven: Stored) -> None:
+    net, record, document = seven
+    retrieve(net, record, document)
+    ctx, phase = _selected(net)
+    others = {m.id for m in net.members} - phase.round.expected
+    partial = next(iter(phase.before.round.answers.values()))
+    answers = {**phase.before.round.answers, **dict.fromkeys(others, partial)}
+    everybody = frozenset(m.id for m in net.members)
+    asked = replace(phase.before.round, expected=everybody, answers=answers)
+    last = replace(phase, before=replace(phase.before, round=asked, selects=MAX_SELECTS))
+    failed = next(iter(phase.round.expected))
+    over = RETRIEVAL.step(ctx, last, PeerLost(failed)).phase
+    assert isinstance(over, Failed)
+    assert isinstance(over.error, UnavailableError)
+    assert over.error.failed == {failed}
 
 
 def test_when_a_member_fails_everybody_else_is_asked(seven: Stored) -> None:
