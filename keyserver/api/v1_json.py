@@ -28,11 +28,11 @@ def read_object(text: bytes) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise JsonError(f"the field {shown(twice)} stands there twice")
+    value: dict[str, Any] = {}
+    for name, item in pairs:
+        if name in value:
+            raise JsonError(f"the field {shown(name)} stands there twice")
+        value[name] = item
     return value
 
 

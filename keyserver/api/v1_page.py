@@ -14,6 +14,7 @@ Json = dict[str, Any]
 
 _METHODS: Final = ("get", "post")
 _CODE: Final = re.compile(r"`([^`]*)`")
+_TYPED_FIELD: Final = re.compile(r'\{\s+("name": "\w+"),\s+("type": "\w+")\s+\}')
 
 SNIPPET: Final = """\
 import secrets, time
@@ -104,7 +105,7 @@ def render_page(document: Json, style: str) -> str:
 
 def _credential() -> str:
     example = worked_example()
-    typed = json.dumps(example.typed_data, indent=2)
+    typed = _TYPED_FIELD.sub(r"{\1, \2}", json.dumps(example.typed_data, indent=2))
     command = (
         f"curl -X POST http://127.0.0.1:8082{example.path} \\\n"
         f"  -H '{example.header}' \\\n"
@@ -261,7 +262,7 @@ def _kind(schema: Json) -> str:
         prefix = "0x + " if pattern[1] == "0x" else ""
         return f"{prefix}{pattern[2]} hex digits{of_curve}"
     if "maximum" in schema:
-        return f"{schema['type']}, {schema['minimum']} to {schema['maximum']}"
+        return f"{schema['type']}, {int(schema['minimum'])} to {int(schema['maximum'])}"
     return "0x + hex digits" if "pattern" in schema else str(schema["type"])
 
 
