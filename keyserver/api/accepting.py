@@ -132,46 +132,70 @@ class OpenConnections:
             place.abort()
 
 
-@dataclass(frozen=True, slots=True)
 class Acceptor:
     """Takes the connections of a listening socket."""
 
-    listener: socket.socket
-    connections: OpenConnections
-    make_protocol: Callable[[Place], asyncio.Protocol]
-    """Makes the protocol of a connection, which takes the place over when it is open."""
-    tls: ssl.SSLContext | None = None
+    def __init__(
+        self,
+        listener: socket.socket,
+        connections: OpenConnections,
+        make_protocol: Callable[[Place], asyncio.Protocol],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`make_protocol` makes one that takes the place over when its connection is open."""
+        self._listener = listener
+        self._connections = connections
+        self._make_protocol = make_protocol
+        self._tls = tls
+        self._pause: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Take connections until cancelled."""
-        loop = asyncio.get_running_loop()
-        self.listener.setblocking(False)
-        while True:
-            try:
-                client, _ = await loop.sock_accept(self.listener)
-            except OSError as error:
-                log.warning("connection_not_taken", reason=error.strerror)
-                await asyncio.sleep(PAUSE_S)
-                continue
-            if self.connections.make_room():
-                self._welcome(client)
-            else:
-                log.warning("connection_refused", open=len(self.connections))
-                client.close()
+        self._listener.setblocking(False)
+        self._begin()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if self._pause is not None:
+                self._pause.cancel()
+            asyncio.get_running_loop().remove_reader(self._listener)
+
+    def _begin(self) -> None:
+        self._pause = None
+        asyncio.get_running_loop().add_reader(self._listener, self._take)
+
+    def _take(self) -> None:
+        """Take a connection: at once, so that none is lost when the task is cancelled."""
+        try:
+            client, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # the client has changed its mind
+        except OSError as error:
+            log.warning("connection_not_taken", reason=error.strerror)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._listener)
+            self._pause = loop.call_later(PAUSE_S, self._begin)
+            return
+        if self._connections.make_room():
+            self._welcome(client)
+        else:
+            log.warning("connection_refused", open=len(self._connections))
+            client.close()
 
     def _welcome(self, client: socket.socket) -> None:
+        client.setblocking(False)
         place = Place()
-        self.connections.add(place)
+        self._connections.add(place)
         place.opening = asyncio.create_task(self._open(client, place))
         place.opening.add_done_callback(lambda _: self._opened(client, place))
 
     async def _open(self, client: socket.socket, place: Place) -> None:
-        encrypted = self.tls is not None
+        encrypted = self._tls is not None
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self.make_protocol(place),
+                lambda: self._make_protocol(place),
                 client,
-                ssl=self.tls,
+                ssl=self._tls,
                 ssl_handshake_timeout=HANDSHAKE_S if encrypted else None,
                 ssl_shutdown_timeout=CLOSING_S if encrypted else None,
             )
@@ -180,5 +204,5 @@ class Acceptor:
 
     def _opened(self, client: socket.socket, place: Place) -> None:
         if place.connection is None:
-            self.connections.remove(place)
+            self._connections.remove(place)
             client.close()

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
+from keyserver.api import accepting, public_server
 from keyserver.api.cors import OriginPolicy
 from keyserver.api.listening import TlsFiles, tcp_socket
 from keyserver.api.original import ClientDependencies, client_app
@@ -18,7 +21,7 @@ from keyserver.api.rate_limit import BURST_S, RateLimiter
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.model.node_set import NodeAddress
 from tests.integration.node.network import write_certificate
-from tests.support.raw_http import Answer, ask
+from tests.support.raw_http import Answer, Connection, ask
 from tests.support.scripted_node import ScriptedNode
 
 
@@ -79,3 +82,163 @@ async def test_stopping_closes_everything() -> None:
     writer.close()
     with socket.socket() as probe:
         assert probe.connect_ex((address.host, address.port)) != 0
+
+
+# --- how it ends ------------------------------------------------------------------------------
+
+
+class Gate:
+    """An application whose answers wait until the test lets them go."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.open = asyncio.Event()
+        self.cut_off = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked.set()
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.cut_off += 1
+            raise
+        await PlainTextResponse("done")(scope, receive, send)
+
+
+@asynccontextmanager
+async def behind(gate: Gate) -> AsyncIterator[tuple[NodeAddress, asyncio.Future[None]]]:
+    listener = tcp_socket("http_port", "127.0.0.1", 0)
+    address = NodeAddress(*listener.getsockname()[:2])
+    server = asyncio.ensure_future(serve_public(gate, listener))
+    try:
+        yield address, server
+    finally:
+        server.cancel()
+        await asyncio.gather(server, return_exceptions=True)
+
+
+async def refused(address: NodeAddress) -> None:
+    """Wait until nobody listens there any more."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(address.host, address.port)
+        except ConnectionRefusedError:
+            return
+        writer.close()
+        await asyncio.sleep(0)
+
+
+async def test_stopping_lets_requests_under_way_finish() -> None:
+    gate = Gate()
+    async with behind(gate) as (address, server), await Connection.to(address) as connection:
+        asking = asyncio.ensure_future(connection.ask("GET", "/x"))
+        await gate.asked.wait()
+        server.cancel()
+        await refused(address)
+        assert not server.done()
+        gate.open.set()
+        answer = await asking
+        assert (answer.status, answer.body) == (200, b"done")
+        assert await connection.is_closed_by_peer()
+        with pytest.raises(asyncio.CancelledError):
+            await server
+    assert gate.cut_off == 0
+
+
+async def test_stopping_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(public_server, "FINISH_S", 0.05)
+    gate = Gate()
+    async with behind(gate) as (address, server), await Connection.to(address) as connection:
+        await connection.send(b"GET /x HTTP/1.1\r\nHost: n\r\n\r\n")
+        await gate.asked.wait()
+        server.cancel()
+        assert await connection.is_closed_by_peer()
+        with pytest.raises(asyncio.CancelledError):
+            await server
+    assert gate.cut_off == 1
+
+
+async def test_stopping_does_not_wait_for_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither for those that are idle, nor for those that are slow with a request."""
+    monkeypatch.setattr(public_server, "FINISH_S", 3600)
+    started = [
+        b"",
+        b"GET /x HTTP/1.1\r\nHo",
+        b"POST / HTTP/1.1\r\nHost: n\r\nContent-Length: 9\r\n\r\na",
+    ]
+    async with served() as address:
+        connections = [await Connection.to(address) for _ in started]
+        for connection, begun in zip(connections, started, strict=True):
+            await connection.send(b"GET /x HTTP/1.1\r\nHost: n\r\n\r\n" + begun)
+            assert (await connection.answer()).status == 400
+    for connection in connections:
+        assert await connection.is_closed_by_peer()
+        connection.close()
+
+
+# --- clients that do not read -----------------------------------------------------------------
+
+
+class Large:
+    """An application whose answers do not fit into any buffer."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await PlainTextResponse(b"x" * (64 << 20))(scope, receive, send)
+        finally:
+            self.ended.set()
+
+
+async def test_who_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(public_server, "READING_S", 0.05)
+    listener, app = tcp_socket("http_port", "127.0.0.1", 0), Large()
+    server = asyncio.ensure_future(serve_public(app, listener))
+    try:
+        with socket.create_connection(listener.getsockname()) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: n\r\n\r\n")
+            await app.ended.wait()
+            client.setblocking(False)
+            received = 0
+            while chunk := await asyncio.get_running_loop().sock_recv(client, 1 << 20):
+                received += len(chunk)
+            assert received < 64 << 20
+    finally:
+        server.cancel()
+        await asyncio.gather(server, return_exceptions=True)
+
+
+async def test_who_reads_slowly_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time runs only while nothing is read."""
+    monkeypatch.setattr(public_server, "READING_S", 30)
+    listener = tcp_socket("http_port", "127.0.0.1", 0)
+    server = asyncio.ensure_future(serve_public(Large(), listener))
+    try:
+        answer = await ask(NodeAddress(*listener.getsockname()[:2]), "GET", "/")
+        assert len(answer.body) == 64 << 20
+    finally:
+        server.cancel()
+        await asyncio.gather(server, return_exceptions=True)
+
+
+async def test_a_place_among_few() -> None:
+    """With one place, the connection that is there makes room for the next."""
+    async with served(most_connections=1) as address:
+        first = await Connection.to(address)
+        assert (await first.ask("GET", "/x")).status == 400
+        async with await Connection.to(address) as second:
+            assert (await second.ask("GET", "/x")).status == 400
+            assert await first.is_closed_by_peer()
+        first.close()
+
+
+async def test_a_client_that_never_agrees_on_encryption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accepting, "HANDSHAKE_S", 0.05)
+    tls = TlsFiles(tmp_path / "node.pem", tmp_path / "node.key")
+    write_certificate(tls.certificate, tls.key)
+    async with served(tls=tls) as address, await Connection.to(address) as connection:
+        assert await connection.is_closed_by_peer()
