@@ -86,7 +86,8 @@ def check_policy(operation: int, credential: Credential, policy: Policy) -> None
             if operation not in _ON_CHAIN_OPERATIONS:
                 raise Refused(Refusal.BAD, "the operation cannot be asked for on chain")
             if (credential.contract, operation) not in policy.service_contracts:
-                raise Refused(Refusal.BAD, "the contract is not one this node serves")
+                # The registry may name it without this node having seen that yet.
+                raise Refused(Refusal.TEMPORARY, "the contract is none that this node knows")
         case _:
             pass
 
@@ -129,13 +130,11 @@ def _check_bound(ctx: Context, credential: BoundCredential) -> None:
     )
     context = bound_context(**opening_fields(ctx), digest=bound)
     _check_possession(context, bound, credential)
-    match ctx.bound_uses.claim(credential, bound, ctx.coordinator, ctx.now):
-        case Claim.GRANTED:
-            pass
-        case Claim.USED:
-            raise Refused(Refusal.BAD, f"nonce: {Claim.USED.value}", error="ReplayProtection")
-        case Claim.FULL:
-            raise Refused(Refusal.BUSY, f"nonce: {Claim.FULL.value}")
+    claim = ctx.bound_uses.claim(credential, bound, ctx.coordinator, ctx.now)
+    if claim is Claim.USED:
+        raise Refused(Refusal.BAD, f"nonce: {claim.value}", error="ReplayProtection")
+    if claim is Claim.FULL:
+        raise Refused(Refusal.BUSY, f"nonce: {claim.value}")
 
 
 def _check_key_id(ctx: Context) -> None:

@@ -106,8 +106,9 @@ def join(ctx: Context, sender: NodeId, message: Propose) -> Step[Phase]:
     operation = authentic.operation
     if ctx.kind is not SessionKind.GENERATION or not isinstance(operation, GenerateServerKey):
         raise Refused(Refusal.BAD, "the request is not one for a generation")
-    if ctx.me not in ctx.node_set:
-        raise Refused(Refusal.BAD, "this node is not in its set")
+    if ctx.me not in ctx.node_set or message.params.set_id != ctx.node_set.id:
+        # One of the two may be behind in its view of the node set.
+        raise Refused(Refusal.TEMPORARY, "the node set is another one here")
     if ctx.key.active is not None:
         raise Refused(Refusal.EXISTS, "the key exists")
     expected = generation_params(ctx, authentic.requester, operation.threshold, message.skipped)

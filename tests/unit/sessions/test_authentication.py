@@ -15,6 +15,7 @@ from keyserver.model.requests import (
     RetrieveServerKey,
 )
 from keyserver.sessions.authentication import authenticate
+from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import Authorise, Context, Policy, Refusal, Refused
 from tests.support.credentials import bound, legacy
 from tests.support.delivery import CONTRACT, Delivery
@@ -45,11 +46,38 @@ def test_a_request_on_chain_is_checked_on_chain(ctx: Context) -> None:
 
 
 def test_only_the_contracts_that_this_node_serves(ctx: Context) -> None:
+    """An unknown one is no final answer: this node may be behind in what the registry says."""
     operation = GenerateServerKey(KEY_ID, 0)
-    assert _refusal(ctx, operation, OnChainAddress(OTHER_CONTRACT, AUTHOR)) is Refusal.BAD
+    assert _refusal(ctx, operation, OnChainAddress(OTHER_CONTRACT, AUTHOR)) is Refusal.TEMPORARY
     services = frozenset({(CONTRACT, 6)})
     served = replace(ctx, policy=Policy(service_contracts=services))  # type: ignore[arg-type]
-    assert _refusal(served, operation, ON_CHAIN) is Refusal.BAD
+    assert _refusal(served, operation, ON_CHAIN) is Refusal.TEMPORARY
+    unread = replace(ctx, policy=Policy())
+    assert _refusal(unread, operation, ON_CHAIN) is Refusal.TEMPORARY
+
+
+def test_a_nonce_belongs_to_one_coordinator() -> None:
+    net = Delivery(2)
+    generate(net, 0)
+    operation = GenerateServerKey(KEY_ID, 0)
+    opening = replace(net.openings[0][0], counter=net.counter + 1)
+    through = [
+        replace(opening, coordinator=net.members[i].id, request=Request.of(operation, credential))
+        for i in (0, 1)
+        for credential in [bound(net, operation, REQUESTER, coordinator=i)]
+    ]
+    assert authenticate(through[0]) == authenticate(through[0])
+    with pytest.raises(Refused) as refused:
+        authenticate(through[1])
+    assert (refused.value.code, refused.value.error) == (Refusal.BAD, "ReplayProtection")
+
+
+def test_a_coordinator_has_only_so_many_bound_credentials_in_use() -> None:
+    net = Delivery(1)
+    generate(net, 0)
+    operation = GenerateServerKey(KEY_ID, 0)
+    full = replace(net.openings[0][0], counter=net.counter + 1, bound_uses=BoundUses(limit=0))
+    assert _refusal(full, operation, bound(net, operation, REQUESTER)) is Refusal.BUSY
 
 
 def test_only_some_operations_exist_on_chain(ctx: Context) -> None:

@@ -9,6 +9,7 @@ import pytest
 from keyserver.crypto.curve import Point, Scalar, add, negate
 from keyserver.model.identifiers import Address, Hash32, NodeId, Signature
 from keyserver.model.keys import CertifiedRecord, NodeSignature
+from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import Credential, GenerateServerKey, Proof, Request, StoreDocumentKey
 from keyserver.sessions.core import (
     Authorised,
@@ -625,12 +626,14 @@ def test_what_a_participant_refuses_at_once() -> None:
     certified = generate(net, 1)
     ctx, sender, message = net.openings[1]
     outside = replace(ctx, me=NodeId.of(liars.OTHER_POINT))
+    elsewhere = NodeSet(1, Address(b"\x0c" * 20), ctx.node_set.nodes)
     known = replace(ctx, key=net.members[1].key)
     other_kind = replace(ctx, kind=SessionKind.REDISTRIBUTION)
     store = StoreDocumentKey(KEY_ID, document_for(certified.record.public))
     other_operation = replace(ctx, request=Request.of(store, ON_CHAIN))
     for changed, refusal in (
-        (outside, Refusal.BAD),
+        (outside, Refusal.TEMPORARY),
+        (replace(ctx, node_set=elsewhere), Refusal.TEMPORARY),
         (known, Refusal.EXISTS),
         (other_kind, Refusal.BAD),
         (other_operation, Refusal.BAD),
