@@ -71,12 +71,16 @@ class Persistence:
 class Attempts:
     """The attempts for one request."""
 
-    def __init__(self, title: str, nodes: Sequence[str], persistence: Persistence) -> None:
+    def __init__(
+        self, title: str, nodes: Sequence[str], persistence: Persistence, *, changes: bool
+    ) -> None:
+        """`changes`: whether the request leaves something behind when it is carried out."""
         self.may_have_worked = False
         """Whether an attempt that failed may have been carried out all the same."""
         self._title = title
         self._nodes = list(nodes)
         self._persistence = persistence
+        self._changes = changes
         self._made = 0
         self._bad: Counter[str] = Counter()
         self._errors: list[ClientError] = []
@@ -141,8 +145,10 @@ class Attempts:
 
     def _out_of_patience(self) -> NoAnswerError:
         why = f": {str(self._errors[-1]).partition(chr(10))[0]}" if self._errors else ""
-        done = "It may have been carried out: look at the key before you ask again."
+        advice = "Nothing was done."
+        if self.may_have_worked or not self._errors:
+            advice = "It may have been carried out: look at the key before you ask again."
         return NoAnswerError(
             f"{self._title}: not within {self._persistence.patience_s:.0f} s{why}",
-            advice=done if self.may_have_worked or not self._errors else "Nothing was done.",
+            advice=advice if self._changes else "",
         )

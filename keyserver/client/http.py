@@ -23,6 +23,7 @@ from keyserver.client.errors import (
     KeyNotConfirmedError,
     LyingNodesError,
     NoAnswerError,
+    NodeNotReadyError,
     NotAuthorError,
     RefusedByKeyServersError,
     RefusedOverHttpError,
@@ -90,7 +91,7 @@ class HttpKeyServers:
         reported as taken. Raises `KeyNotConfirmedError` too.
         """
         _check_threshold(threshold)
-        attempts = self._attempts("server key generation", self.nodes)
+        attempts = self._attempts("server key generation", self.nodes, changes=True)
         operation = GenerateServerKey(key_id, threshold)
 
         async def ask(node: str) -> ServerKey:
@@ -120,7 +121,7 @@ class HttpKeyServers:
 
         Raises `NoAnswerError` also when one is stored that may be this one, or another.
         """
-        attempts = self._attempts("document key storing", self.nodes)
+        attempts = self._attempts("document key storing", self.nodes, changes=True)
         document = DocumentKey(document_key.common, document_key.encrypted)
 
         async def ask(node: str) -> bool:
@@ -158,7 +159,7 @@ class HttpKeyServers:
         The node that is asked sees the document key, and most networks have this switched off.
         """
         _check_threshold(threshold)
-        attempts = self._attempts("generation of both keys", self.nodes)
+        attempts = self._attempts("generation of both keys", self.nodes, changes=True)
 
         async def ask(node: str) -> Point:
             try:
@@ -240,7 +241,7 @@ class HttpKeyServers:
                     break  # the node does not heed whom it was told to leave out
                 excluded = lie.nodes
                 self._persistence.watch(Retry("document key retrieval", found))
-            except RefusedOverHttpError as refusal:
+            except (RefusedOverHttpError, NodeNotReadyError) as refusal:
                 if lie is None:
                     raise
                 raise lie from refusal  # too few are left without them
@@ -323,8 +324,8 @@ class HttpKeyServers:
             found = found.with_confirmation(node)
         return found
 
-    def _attempts(self, title: str, nodes: Sequence[str]) -> Attempts:
-        return Attempts(title, nodes, self._persistence)
+    def _attempts(self, title: str, nodes: Sequence[str], *, changes: bool = False) -> Attempts:
+        return Attempts(title, nodes, self._persistence, changes=changes)
 
 
 @asynccontextmanager
@@ -338,19 +339,21 @@ async def connect_nodes(
     ca_file: Path | None = None,
     patience_s: float = PATIENCE_S,
     watch: Callable[[Retry], None] = lambda retry: None,
+    unix_time: Callable[[], float] = time.time,
 ) -> AsyncIterator[HttpKeyServers]:
     """Use the key servers through these nodes (`http(s)://HOST:PORT`).
 
     `confirm_with`: nodes that must tell the same server key, asked each time one is generated or
     retrieved. `domain`: the network, where it is known; else what the first node says counts, and
     nodes that say otherwise are refused. `ca_file`: certificates to trust instead of the machine's.
-    `watch` is called after each attempt that is followed by another. Raises `ConfigError`.
+    `watch` is called after each attempt that is followed by another. `unix_time`: the clock that
+    credentials expire by. Raises `ConfigError`.
     """
     rng = SystemRandom()
     places, others = ([node_url(text) for text in group] for group in (nodes, confirm_with))
     async with http_transport(ca_file) as transport:
         conversation = Conversation(
-            transport, wallet, door, domain=domain, rng=rng, unix_time=time.time
+            transport, wallet, door, domain=domain, rng=rng, unix_time=unix_time
         )
         persistence = Persistence(patience_s, rng, watch)
         yield HttpKeyServers(conversation, places, wallet, persistence, confirm_with=others)

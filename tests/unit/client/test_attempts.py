@@ -39,7 +39,7 @@ class Script:
         persistence = Persistence(
             patience_s, SeededRandom("attempts"), self.told.append, self.sleep
         )
-        self.attempts = Attempts("the request", nodes or (ONE, TWO), persistence)
+        self.attempts = Attempts("the request", nodes or (ONE, TWO), persistence, changes=True)
 
     async def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -164,7 +164,11 @@ async def test_patience_ends() -> None:
         await asyncio.get_running_loop().create_future()
 
     persistence = Persistence(0.01, SeededRandom("x"), sealed.told.append, sleep)
-    attempts = Attempts("the request", [ONE], persistence)
+    attempts = Attempts("the request", [ONE], persistence, changes=True)
     sealed.errors = [not_ready]
     with pytest.raises(NoAnswerError, match=r"words \(503 SEALED\)\nNothing was done"):
         await attempts.settle(sealed.ask)
+    reading = Attempts("the request", [ONE], persistence, changes=False)
+    with pytest.raises(NoAnswerError) as raised:
+        await reading.settle(never)
+    assert not raised.value.advice

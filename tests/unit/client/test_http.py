@@ -232,7 +232,8 @@ async def test_the_next_node_is_asked_without_prejudice_when_excluding_does_not_
 async def test_when_nothing_helps_the_liars_are_named() -> None:
     client = Client(BOB)
     lie = shadow(BOB, *MAKERS[:2], liars=(MAKERS[1],))
-    client.nodes.will(ONE, lie, DENIED, lie, DENIED)
+    busy = problem("CONSENSUS_UNREACHABLE", 503, retriable=True)
+    client.nodes.will(ONE, lie, DENIED, lie, busy)
     with pytest.raises(LyingNodesError) as raised:
         await client.servers().retrieve_document_key(KEY_ID)
     assert raised.value.nodes == {MAKERS[1]}
