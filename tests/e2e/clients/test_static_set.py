@@ -9,9 +9,9 @@ import pytest
 from keyserver.devnet.ports import free_ports, is_free
 from tests.e2e.clients.conftest import OLD
 from tests.e2e.clients.processes import Cluster, Server, copy_config, write_accounts
-from tests.support.raw_http import ask
 from tests.support.scenario_clients import (
     ALICE,
+    ALREADY_GENERATED,
     BOB,
     REQUESTS,
     VECTORS,
@@ -69,44 +69,41 @@ def assert_said_at_start(servers: list[Server], starts: int) -> None:
         assert not [event for event in server.events if event["level"] == "error"]
 
 
-async def test_documents_outlive_processes(three: Cluster, shift: int) -> None:
-    await three.start_all()
-    first, *others = three.servers
-    assert (first.http.port, first.rpc.address.port) == (8082 + shift, 8545 + shift)
-    assert first.ready["peer"] == f"127.0.0.1:{8083 + shift}"
-    assert not any("http" in other.ready or "json_rpc" in other.ready for other in others)
-    acting = Client(first.rpc, [first.http], REQUESTS)
-    documents = {fresh_id(): threshold for threshold in (0, 1, 2)}
-    encrypted = {
-        key_id: await acting.publish(ALICE, key_id, key_id.encode(), threshold)
-        for key_id, threshold in documents.items()
-    }
-
-    async def all_readable() -> None:
-        for key_id, document in encrypted.items():
-            assert await acting.consume(BOB, key_id, document) == key_id.encode()
-
-    await all_readable()
-    three.stop_all()
-    await three.start_all()
-    await all_readable()
-    three.kill()
-    await three.start_all()
-    await all_readable()
-    assert (await acting.generate(ALICE, fresh_id(), 2)).status == 200
-    assert_said_at_start(three.servers, 3)
-
-
-async def test_a_node_waits_for_the_others(three: Cluster) -> None:
-    """Alone it refuses what needs others; when they come it serves, without other action."""
-    three.kill()
+async def test_a_set_that_stands_in_files(three: Cluster, shift: int) -> None:
     first = three.servers[0]
     first.launch()
     await asyncio.to_thread(first.wait_ready)
-    acting, key_id = Client(first.rpc, [first.http], REQUESTS), fresh_id()
-    path = f"/shadow/{key_id}/{await acting.sign(ALICE, key_id)}/1"
-    alone = await ask(first.http, "POST", path)
+    assert (first.http.port, first.rpc.address.port) == (8082 + shift, 8545 + shift)
+    assert first.ready["peer"] == f"127.0.0.1:{8083 + shift}"
+    acting = Client(first.rpc, [first.http], REQUESTS)
+    await refuses_alone(acting)
+    await three.start(1, 2)
+    assert not any({"http", "json_rpc"} & other.ready.keys() for other in three.servers[1:])
+    await knows_nothing_yet(acting)
+    encrypted = {
+        (key_id := fresh_id()): await acting.publish(ALICE, key_id, b"kept", threshold)
+        for threshold in (0, 1, 2)
+    }
+    three.stop_all()
+    await three.start_all()
+    for key_id, document in encrypted.items():
+        assert await acting.consume(BOB, key_id, document) == b"kept"
+        again = await acting.generate(ALICE, key_id, 0)
+        assert (again.status, again.body) == (400, ALREADY_GENERATED)
+    assert (await acting.generate(ALICE, fresh_id(), 2)).status == 200
+    three.stop_all()
+    assert_said_at_start(three.servers, 2)
+
+
+async def refuses_alone(acting: Client) -> None:
+    """A node whose set is not there refuses at once; it needs no restart when the others come."""
+    alone = await acting.generate(ALICE, fresh_id(), 1)
     disconnected = error("node required for this operation is currently disconnected")
     assert (alone.status, alone.body) == (500, disconnected)
-    await three.start(1, 2)
-    assert (await ask(first.http, "POST", path)).status == 200
+
+
+async def knows_nothing_yet(acting: Client) -> None:
+    """C7.1 at a node that holds no share of anything."""
+    key_id = fresh_id()
+    answer = await acting.http("GET", f"/{key_id}/{await acting.sign(BOB, key_id)}")
+    assert (answer.status, answer.body) == (404, error("Server key with this ID is not found"))

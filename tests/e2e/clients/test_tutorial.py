@@ -248,12 +248,13 @@ async def deploy(url: str) -> tuple[str, str]:
 
 
 async def retrieve_with_permissions(reader: Reader, encrypted: str) -> None:
-    """Part 4: Alice and Bob still can, also without the third node; Charlie can no more."""
+    """Part 4: Alice and Bob still can, Charlie can no more, and two nodes are enough for both."""
     for who in (ALICE, BOB):
         assert reader.decrypt(who, json.loads(reader.retrieve(who)), encrypted) == HEXED
     assert_denied(reader)
     assert reader.nodes[2].stop() == 0
     assert reader.decrypt(BOB, json.loads(reader.retrieve(BOB)), encrypted) == HEXED
+    assert_denied(reader)
 
 
 def assert_denied(reader: Reader) -> None:
