@@ -82,7 +82,8 @@ def expired(not_after: int, now: int) -> Problem:
 NONCE_USED: Final = Problem(
     401,
     "NONCE_USED",
-    "a credential with this nonce was used at this node already; sign again with another nonce",
+    "a credential with this nonce was used already, here or at another node; sign again with "
+    "another nonce",
 )
 NOT_FOUND: Final = Problem(404, "NOT_FOUND", "there is nothing at this path; see /v1/docs")
 SLOW_BODY: Final = Problem(408, "REQUEST_TIMEOUT", "body: did not come in time", RETRY_S)
@@ -137,6 +138,8 @@ _STATUS: Final = {"NotEnoughNodesForThreshold": 400}
 def problem_of(error: KeyServerError) -> Problem:
     """What a client is told of an error below; details stay in the log."""
     refusal = refusal_of(error)
+    if refusal.code == "ReplayProtection":
+        return NONCE_USED
     if isinstance(error, ChainError) or (isinstance(error, SessionError) and error.retriable):
         text = _UNAVAILABLE.get(refusal.code, refusal.text)
         return Problem(503, _capitals(refusal.code), f"{text}; {_REPEAT}", RETRY_S)

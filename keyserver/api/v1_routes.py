@@ -97,8 +97,19 @@ _NO_DOCUMENT: Final = (
     "`SERVER_KEY_IS_NOT_FOUND`, `DOCUMENT_KEY_IS_NOT_FOUND`: no node has this key, or nothing is "
     "stored under it"
 )
+_NOT_AUTHOR: Final = (
+    "`ACCESS_DENIED`: the requester is not the author; `CONSENSUS_UNREACHABLE`: too many nodes "
+    "refuse"
+)
 _EXISTS: Final = "`SERVER_KEY_ALREADY_GENERATED`, `NOT_ENOUGH_NODES_FOR_THRESHOLD`"
+_NOT_LISTED: Final = (
+    "`ACCESS_DENIED`: the operator lists who may generate; `CONSENSUS_UNREACHABLE`: too many nodes "
+    "refuse"
+)
 _DISABLED: Final = "`OPERATION_DISABLED`: the operator forbids it; the message names key and way"
+_NO_PERMISSION: Final = (
+    "`CONSENSUS_UNREACHABLE`: the permissioning contract says no, or too many nodes refuse"
+)
 
 
 # Any: the form in which FastAPI takes responses.
@@ -135,7 +146,7 @@ router.add_api_route("/v1/node", node, methods=["HEAD"], include_in_schema=False
         {
             **_CREDENTIAL,
             400: _EXISTS,
-            403: "`ACCESS_DENIED`: the operator lists who may generate",
+            403: _NOT_LISTED,
             503: _UNAVAILABLE,
         }
     ),
@@ -178,7 +189,7 @@ async def retrieve_server_key(id: Id, asked: Asked) -> ServerKey:  # noqa: A002
         {
             **_CREDENTIAL,
             400: "`DOCUMENT_KEY_ALREADY_STORED`",
-            403: "`ACCESS_DENIED`: the requester is not the author",
+            403: _NOT_AUTHOR,
             404: _NOT_FOUND,
             503: _UNAVAILABLE,
         }
@@ -199,7 +210,9 @@ async def store_document_key(id: Id, body: Store, asked: Asked) -> Stored:  # no
 @router.post(
     f"{KEY}/document-key/generate",
     summary="Generate a server key and a document key",
-    responses=_errors({**_CREDENTIAL, 400: _EXISTS, 403: _DISABLED, 503: _UNAVAILABLE}),
+    responses=_errors(
+        {**_CREDENTIAL, 400: _EXISTS, 403: f"{_DISABLED}; {_NOT_LISTED}", 503: _UNAVAILABLE}
+    ),
 )
 async def generate_both(id: Id, body: Generate, asked: Asked) -> SealedDocumentKey:  # noqa: A002
     """Generate both; this node makes the document key and so has seen it.
@@ -216,7 +229,9 @@ async def generate_both(id: Id, body: Generate, asked: Asked) -> SealedDocumentK
 @router.post(
     f"{KEY}/document-key/plain",
     summary="Retrieve a document key through one node",
-    responses=_errors({**_CREDENTIAL, 403: _DISABLED, 404: _NO_DOCUMENT, 503: _UNAVAILABLE}),
+    responses=_errors(
+        {**_CREDENTIAL, 403: f"{_DISABLED}; {_NO_PERMISSION}", 404: _NO_DOCUMENT, 503: _UNAVAILABLE}
+    ),
 )
 async def retrieve_plain(
     id: Id,  # noqa: A002
@@ -239,7 +254,7 @@ async def retrieve_plain(
     responses=_errors(
         {
             **_CREDENTIAL,
-            403: "`CONSENSUS_UNREACHABLE`: the permissioning contract says no",
+            403: _NO_PERMISSION,
             404: _NO_DOCUMENT,
             503: _UNAVAILABLE,
         }

@@ -503,6 +503,7 @@ FAILURES: list[tuple[KeyServerError, int, str]] = [
     (UnavailableError("x", "ExclusiveSessionActive"), 503, "EXCLUSIVE_SESSION_ACTIVE"),
     (UnavailableError("x", "HasActiveSessions"), 503, "HAS_ACTIVE_SESSIONS"),
     (Misbehaviour("x", frozenset(), b""), 503, "CONSENSUS_TEMPORARY_UNREACHABLE"),
+    (DeniedError("x", "ReplayProtection"), 401, "NONCE_USED"),
     (DeniedError("x", "InvalidMessage"), 500, "INVALID_MESSAGE"),
     (DeniedError("x", "Unheard"), 500, "INTERNAL"),
     (ChainError("http://10.0.0.1"), 503, "INTERNAL"),
