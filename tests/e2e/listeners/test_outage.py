@@ -1,0 +1,122 @@
+"""The Ethereum node is gone while clients ask: they are told so, and served when it is back."""
+
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from keyserver.client.deployment_plan import Permission
+from keyserver.crypto.curve import Point, SecretScalar
+from keyserver.crypto.elgamal import encrypt_document_key
+from keyserver.crypto.hashing import keccak256
+from keyserver.crypto.randomness import SystemRandom
+from tests.e2e.listeners.wire import Answer, ask
+from tests.integration.node.network import Network, NodeProcess, free_port, wait_for
+from tests.support.client_node import sign_id
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+KEY_ID = keccak256(b"sample document")
+ALICE, STRANGER = SecretScalar.from_int(1), SecretScalar.from_int(3)
+"""The contract that is used here has them in its code: the one may read this document only."""
+
+TROUBLE = b'"\\"Internal error: '
+DENIED = b'"\\"Consensus unreachable\\""'
+IN_DOUBT = b'"\\"Consensus temporary unreachable\\""'
+
+
+@dataclass
+class Scene:
+    network: Network
+    node: NodeProcess
+    url: str
+
+    def ask(self, row: str, key: SecretScalar = ALICE, method: str = "GET") -> Answer:
+        start = f"{KEY_ID.hex()}/{sign_id(key, KEY_ID)}"
+        return ask(self.url, f"{method} {row.format(start)} HTTP/1.1\nHost: n")
+
+    def publish(self) -> None:
+        """Make the key, and store a document key."""
+        made = self.ask("/shadow/{}/0", method="POST")
+        assert made.status == 200, made
+        public = Point.from_raw64(bytes.fromhex(json.loads(made.body)[2:]))
+        random = SystemRandom()
+        sealed = encrypt_document_key(public, SecretScalar.random(random).public(), random)
+        points = f"{sealed.common.raw64.hex()}/{sealed.encrypted.raw64.hex()}"
+        assert self.ask(f"/shadow/{{}}/{points}", method="POST").status == 200
+
+    def retrievals(self, key: SecretScalar = ALICE) -> list[Answer]:
+        """Operations 6 and 5."""
+        return [self.ask(row, key) for row in ("/shadow/{}", "/{}")]
+
+    def is_served(self) -> bool | None:
+        return True if all(answer.status == 200 for answer in self.retrievals()) else None
+
+    def is_in_trouble(self) -> bool | None:
+        """Whether retrievals fail for want of a chain; nothing else may be said of a permission."""
+        answers = self.retrievals()
+        for answer in answers:
+            assert (
+                answer.body.startswith(TROUBLE) or answer.body == IN_DOUBT or answer.status == 200
+            )
+        return True if all(answer.status == 500 for answer in answers) else None
+
+    def others_are_served(self) -> None:
+        """What needs no permission needs no chain."""
+        assert self.ask("/server/{}").status == 200
+        again = self.ask("/shadow/{}/0", method="POST")
+        assert (again.status, b"already generated" in again.body) == (400, True)
+        assert self.node.operator("/health/live")[0] == 200
+        status, body = self.node.operator("/health/ready")
+        assert status == 503
+        assert "chain" in {reason["code"] for reason in body["reasons"]}
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """A cluster of one whose permissions are in a contract, and a key with a document key."""
+    network = Network.make(tmp_path, 1, permission=Permission.STATIC)
+    (node,) = network.nodes
+    node.set(
+        "secretstore",
+        disable_http=False,
+        http_port=free_port(),
+        server_set_contract="none",
+        service_contract="none",
+    )
+    node.set("keyserver", rpc_endpoints=[network.chain.rpc_url], poll_seconds=0.2)
+    try:
+        network.start()
+        made = Scene(network, node, node.ready["http"])
+        made.publish()
+        wait_for(made.is_served, timeout_s=30, doing="serving")
+        denied = made.retrievals(STRANGER)
+        assert [(answer.status, answer.body) for answer in denied] == [(403, DENIED)] * 2
+        yield made
+    finally:
+        network.close()
+
+
+def test_an_endpoint_that_hangs_and_comes_back(scene: Scene) -> None:
+    scene.network.chain.process.send_signal(signal.SIGSTOP)
+    wait_for(scene.is_in_trouble, timeout_s=60, doing="noticing")
+    scene.others_are_served()
+    assert all(answer.status == 500 for answer in scene.retrievals(STRANGER))
+    scene.network.chain.process.send_signal(signal.SIGCONT)
+    wait_for(scene.is_served, timeout_s=60, doing="serving again")
+    assert [answer.body for answer in scene.retrievals(STRANGER)] == [DENIED] * 2
+    assert scene.node.operator("/health/ready")[0] == 200
+
+
+def test_an_endpoint_that_is_gone(scene: Scene) -> None:
+    scene.network.chain.stop()
+    wait_for(scene.is_in_trouble, timeout_s=60, doing="noticing")
+    scene.others_are_served()
+    for answer in scene.retrievals():
+        assert answer.headers["content-type"] == "application/json; charset=utf-8"
+        assert answer.body.endswith(b'\\""')
+    broken = [event for event in scene.node.events() if event["level"] == "error"]
+    assert broken == []
