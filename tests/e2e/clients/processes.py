@@ -78,8 +78,12 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=os.environ | self.environment,
+                env=os.environ | self._own_home() | self.environment,
             )
+
+    def _own_home(self) -> dict[str, str]:
+        """So that nothing a user of this machine has is found."""
+        return dict.fromkeys(("HOME", "XDG_DATA_HOME"), str(self.config.parent))
 
     def wait_ready(self) -> None:
         def announced() -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from tests.support.scenario_clients import (
     fresh_id,
 )
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 SHIFTED = (8083, 8082, 8545)
 """Ports of the first node before its `ports_shift`."""

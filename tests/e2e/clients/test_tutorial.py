@@ -35,6 +35,7 @@ from tests.vectors.files import secret
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.timeout(240),
     pytest.mark.skipif(shutil.which("curl") is None, reason="the tutorial is written for curl"),
 ]
 
