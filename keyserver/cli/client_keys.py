@@ -21,6 +21,7 @@ from keyserver.cli.client_options import (
     KeyFileOption,
     KeyIdArgument,
     PasswordFileOption,
+    Place,
     RpcOption,
     hex_text,
     read_key_id,
@@ -44,7 +45,10 @@ if TYPE_CHECKING:
 
 
 def generate(
-    key_id: KeyIdArgument,
+    key_id: Annotated[
+        str | None,
+        typer.Argument(metavar="KEY_ID", help="With --node one is drawn that nobody can guess."),
+    ] = None,
     threshold: Annotated[
         int | None,
         typer.Option(help="One more than this many key servers are needed to use the key."),
@@ -64,7 +68,7 @@ def generate(
     """Have the key servers generate the key of an id."""
     choice = NodeChoice(node, door, confirm_with, ca_file)
     place = find_door(devnet, rpc, contracts, account, key_file, password_file, choice)
-    wanted = read_key_id(key_id)
+    wanted = _new_key_id(place) if key_id is None else read_key_id(key_id)
     chosen = place.threshold if threshold is None else threshold
     if chosen is None:
         raise CommandError(
@@ -81,6 +85,17 @@ def generate(
         }
 
     run_anywhere(place, work, as_json=as_json)
+
+
+def _new_key_id(place: Place | NodesPlace) -> "KeyId":
+    """An id for who needs no permission contract; with one, it must be reserved first."""
+    if isinstance(place, Place):
+        raise CommandError(
+            "KEY_ID is needed", hint="`keyserver client reserve` gives one.", exit_code=USAGE
+        )
+    from keyserver.crypto.randomness import SystemRandom
+
+    return place.wallet.new_key_id(SystemRandom())
 
 
 def show(

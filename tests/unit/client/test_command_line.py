@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
+from keyserver.cli.client_nodes import DoorName, NodesPlace
 from keyserver.cli.client_options import find_place
+from keyserver.cli.client_running import warn_if_exposed
 from keyserver.cli.main import main
+from keyserver.client.wallet import Wallet
+from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.hashing import keccak256
 from keyserver.errors import ConfigError
 
@@ -80,3 +84,41 @@ def test_arguments_are_checked(
     assert "not an address" in refused(capsys, "client", "permit", KEY_ID, "bob", *who)
     assert "--threshold" in refused(capsys, "client", "generate", KEY_ID, *who)
     assert "--output" in refused(capsys, "client", "decrypt", tmp_path / "plain", *who)
+
+
+def test_ways_that_do_not_go_together_are_refused(
+    capsys: pytest.CaptureFixture[str], contracts: Path, key_file: Path, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("pass\n")
+    who = ("--key-file", key_file, "--password-file", password)
+    show, node = ("client", "show", KEY_ID), ("--node", "http://127.0.0.1:1")
+    assert "--rpc" in refused(capsys, *show, *who, *node, "--rpc", "http://x")
+    assert "Which node?" in refused(capsys, *show, *who, "--door", "v1")
+    assert "only a devnet" in refused(capsys, *show, *node, "--account", "alice")
+    assert "Who are you?" in refused(capsys, *show, *node)
+    assert "is not http(s)" in refused(capsys, *show, *who, "--node", "127.0.0.1:1")
+    assert "ca-file" in refused(capsys, *show, *who, *node, "--ca-file", tmp_path / "none")
+    place = ("--rpc", "http://x", "--contracts", contracts, *who)
+    for option, value in (("--confirm-with", "http://y"), ("--ca-file", password)):
+        assert option in refused(capsys, *show, *place, option, value)
+    assert "--node" in refused(capsys, *show, *place, *node, "--door", "contracts")
+    assert "KEY_ID" in refused(capsys, "client", "generate", "--threshold", "1", *place)
+    assert "--threshold" in refused(capsys, "client", "generate", *node, *who)
+    assert "Which node?" in refused(capsys, "client", "node")
+
+
+def test_a_way_that_others_can_read_is_warned_about(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wallet = Wallet(SecretScalar(keccak256(b"alice")))
+    exposed, safe = "http://10.0.0.1:8082", "https://10.0.0.1:8082"
+
+    def warned(node: str, door: DoorName, *confirm_with: str) -> str:
+        warn_if_exposed(NodesPlace((node,), door, confirm_with, None, wallet, None, None))
+        return capsys.readouterr().err
+
+    assert "can be swapped" in warned(exposed, DoorName.V1)
+    assert warned(exposed, DoorName.V1, safe) == ""
+    assert "signature for ever" in warned(exposed, DoorName.ORIGINAL, safe)
+    assert warned(safe, DoorName.ORIGINAL) == ""

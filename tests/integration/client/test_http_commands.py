@@ -1,0 +1,154 @@
+"""`keyserver client` without contracts, against real nodes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+
+import keyserver.client.http
+from keyserver.cli.main import main
+from keyserver.crypto.hashing import keccak256
+from keyserver.simulation.clock import EPOCH
+from tests.integration.client.network import ALICE, BOB, fresh_id, urls
+from tests.integration.node.network import free_port
+from tests.support.client_node import ClientNetwork, client_network
+
+DOORS = pytest.mark.parametrize("door", ["v1", "original"])
+
+
+@pytest.fixture(scope="module")
+async def network() -> AsyncIterator[ClientNetwork]:
+    async with client_network(3, seed=79) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+async def simulated_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nodes' clock is that of the simulation, and it runs in another thread's loop."""
+    loop = asyncio.get_running_loop()
+    connect = partial(keyserver.client.http.connect_nodes, unix_time=lambda: _now(loop))
+    monkeypatch.setattr(keyserver.client.http, "connect_nodes", connect)
+
+
+def _now(loop: asyncio.AbstractEventLoop) -> float:
+    return EPOCH + loop.time()
+
+
+def who(directory: Path, name: str) -> list[str]:
+    """The options of an account."""
+    key, password = directory / f"{name}.json", directory / "password"
+    if not key.exists():
+        encrypted = Account.encrypt(keccak256(name.encode()), "pass", iterations=1)
+        key.write_text(json.dumps(encrypted))
+        password.write_text("pass\n")
+    return ["--key-file", str(key), "--password-file", str(password)]
+
+
+class Shell:
+    """Runs commands beside the nodes, whose loop goes on."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    async def run(self, *words: str | Path, code: int = 0) -> tuple[str, str]:
+        status = await asyncio.to_thread(main, ["client", *(str(word) for word in words)])
+        out, err = self._capsys.readouterr()
+        assert status == code, err
+        assert "Traceback" not in err
+        return out, err
+
+    async def facts(self, *words: str | Path) -> dict[str, Any]:
+        out, _ = await self.run(*words, "--json")
+        found: dict[str, Any] = json.loads(out)
+        return found
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+def asking(*nodes: str, door: str) -> list[str]:
+    return [word for node in nodes for word in ("--node", node)] + ["--door", door]
+
+
+@DOORS
+async def test_a_file_goes_from_alice_to_bob(
+    network: ClientNetwork, shell: Shell, tmp_path: Path, door: str
+) -> None:
+    nodes = urls(network)
+    source, copy = tmp_path / "plan", tmp_path / "copy"
+    source.write_bytes(b"attack at dawn")
+    alice = [*who(tmp_path, "alice"), *asking(nodes[0], door=door)]
+    made = await shell.facts("generate", "--threshold", "1", *alice, "--confirm-with", nodes[1])
+    assert made["confirmed_by"] == [nodes[1]]
+    assert made["node"] == nodes[0]
+    shown = await shell.facts("show", made["key_id"], *alice)
+    assert shown["public"] == made["public"]
+    if door == "v1":
+        assert shown["author"] == "0x" + ALICE.address.hex()
+        assert shown["threshold"] == 1
+    await shell.facts("encrypt", source, "--key-id", made["key_id"], *alice)
+    bob = [*who(tmp_path, "bob"), *asking(*nodes[1:], door=door)]
+    opened = await shell.facts("decrypt", f"{source}.encrypted", "-o", copy, *bob)
+    assert opened == {"decrypted": str(copy), "checked": True, "node": nodes[1]}
+    assert copy.read_bytes() == source.read_bytes()
+
+
+async def test_v1_is_what_is_asked_when_nothing_is_said(
+    network: ClientNetwork, shell: Shell, tmp_path: Path
+) -> None:
+    key_id, nodes = f"0x{fresh_id().hex()}", urls(network)
+    made = ["generate", key_id, "--threshold", "0", *who(tmp_path, "alice"), "--node", nodes[0]]
+    assert (await shell.facts(*made))["key_id"] == key_id
+    _, err = await shell.run(*made, code=1)
+    assert "SERVER_KEY_ALREADY_GENERATED" in err
+    shown = ["show", key_id, *who(tmp_path, "bob"), "--node", nodes[0]]
+    _, err = await shell.run(*shown, code=1)
+    assert "ACCESS_DENIED" in err
+    assert BOB.address.hex() not in err
+
+
+async def test_a_node_that_is_not_there(shell: Shell, tmp_path: Path) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    asked = ["show", f"0x{fresh_id().hex()}", *who(tmp_path, "alice"), "--node", nowhere]
+    _, err = await shell.run(*asked, code=3)
+    assert f"{nowhere}: cannot be connected to" in err
+    assert err.count("trying again") == 3
+    _, err = await shell.run("node", "--node", nowhere, code=3)
+    assert "Is it running" in err
+
+
+async def test_nodes_tell_who_they_are(network: ClientNetwork, shell: Shell) -> None:
+    nodes = urls(network)
+    out, _ = await shell.run("node", "--node", nodes[0], "--node", nodes[1], "--json")
+    told = json.loads(out)
+    assert [each["node"] for each in told] == nodes[:2]
+    assert [each["node_id"] for each in told] == [
+        f"0x{node.node.id.hex()}" for node in network.nodes[:2]
+    ]
+    out, _ = await shell.run("node", "--node", nodes[0])
+    assert "verifying contract" in out
+
+
+async def test_a_network_that_is_known_is_not_mixed_up(
+    network: ClientNetwork, shell: Shell, tmp_path: Path
+) -> None:
+    contracts = tmp_path / "contracts.json"
+    addresses = {"OwnedKeyServerSetWithMigration": "0x" + "42" * 20}
+    contracts.write_text(json.dumps({"contracts": addresses, "chain_id": 99}))
+    known: list[str | Path] = [
+        "--contracts",
+        contracts,
+        "--node",
+        urls(network)[0],
+        *who(tmp_path, "alice"),
+    ]
+    _, err = await shell.run("show", f"0x{fresh_id().hex()}", *known, code=1)
+    assert "is in another network" in err
+    assert "chain 99" in err
