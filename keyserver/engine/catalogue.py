@@ -170,6 +170,10 @@ class Catalogue:
         self._spawn(self._compare(peer))
         self._recovery.on_connected(peer)
 
+    def on_given_up(self, key_id: KeyId) -> None:
+        """Have decided what the generation has left behind."""
+        self._recovery.hasten(key_id)
+
     def on_link_message(self, peer: NodeId, message: bytes) -> bool:
         """Take a link message; false for one that no correct node sends."""
         try:

@@ -29,6 +29,7 @@ from keyserver.engine.ports import (
     Transport,
     VoteConflictError,
 )
+from keyserver.engine.session_log import log_session, outcome_name
 from keyserver.engine.session_table import (
     MAX_WAITING_EVENTS,
     Backlog,
@@ -52,6 +53,7 @@ from keyserver.sessions.core import (
     Effect,
     Event,
     Failed,
+    GivenUpError,
     KeyState,
     PeerLost,
     Persist,
@@ -195,7 +197,7 @@ class Driver:
         session.runner = Runner(session_type, ctx, Role.COORDINATOR)
         session.result = asyncio.get_running_loop().create_future()
         self._table.add(session)
-        self._log(session, "session_started")
+        log_session(session, "session_started")
         self._take(session, session.runner.start(argument))
         try:
             result = await session.result
@@ -318,7 +320,7 @@ class Driver:
         def joined(state: KeyState) -> None:
             ctx = self._context(sid, kind, sender, boot_nonce, counter, request, state)
             runner = session.runner = Runner(session_type, ctx, Role.PARTICIPANT)
-            self._log(session, "session_joined")
+            log_session(session, "session_joined")
             self._take(session, runner.join(sender, message))
             waiting, session.waiting = session.waiting, []
             for event in waiting:
@@ -446,12 +448,12 @@ class Driver:
         if session.runner is not None and isinstance(outcome, Completed):
             self._generated.note(session.runner)
         self._remove(session)
-        self._log(session, "session_ended", outcome=_name(outcome))
+        if isinstance(outcome, Failed) and isinstance(outcome.error, GivenUpError):
+            self._clear_up(session)
+        log_session(session, "session_ended", outcome=outcome_name(outcome))
         if isinstance(outcome, Failed) and session.result is not None:
-            key_id = session.runner.ctx.request.key_id if session.runner else None
-            log.info(
-                "session_failed", key_id=key_id, code=outcome.error.code, why=str(outcome.error)
-            )
+            error, key_id = outcome.error, session.subject[1]
+            log.info("session_failed", key_id=key_id, code=error.code, why=str(error))
         self._observe(session, outcome)
         if session.result is not None and not session.result.done():
             match outcome:
@@ -461,6 +463,12 @@ class Driver:
                     session.result.set_exception(error)
         elif isinstance(outcome, Completed) and isinstance(outcome.result, ShadowReady):
             self._ports.outcomes.on_outcome(outcome.result)
+
+    def _clear_up(self, session: LiveSession) -> None:
+        """What a generation has left behind is in the way of the next one."""
+        kind, key_id = session.subject
+        if kind is SessionKind.GENERATION and not self.takes_part(kind, key_id) and self._links:
+            self._links.on_given_up(key_id)
 
     def _remove(self, session: LiveSession) -> None:
         self._table.remove(session)
@@ -473,27 +481,10 @@ class Driver:
         assert session.runner is not None
         seconds = self._ports.clock.monotonic() - session.opened_at
         name = session.runner.session_type.name
-        self._ports.observer.on_session(name, session.key[1].value, _name(outcome), seconds)
-
-    def _log(self, session: LiveSession, event: str, **more: str) -> None:
-        runner = session.runner
-        assert runner is not None
-        log.debug(
-            event,
-            session=session.key[0],
-            role=session.key[1].value,
-            kind=runner.session_type.name,
-            key_id=runner.ctx.request.key_id,
-            coordinator=session.coordinator,
-            **more,
-        )
+        self._ports.observer.on_session(name, session.key[1].value, outcome_name(outcome), seconds)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._tasks is None:
             work.close()
             raise RuntimeError("the driver does not run")
         self._tasks.create_task(work)
-
-
-def _name(outcome: Completed | Failed) -> str:
-    return "completed" if isinstance(outcome, Completed) else outcome.error.code

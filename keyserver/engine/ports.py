@@ -168,6 +168,10 @@ class LinkService(Protocol):
         """A message of a link type has arrived; false asks to close the connection."""
         ...
 
+    def on_given_up(self, key_id: KeyId) -> None:
+        """The coordinator of a generation has given it up, and no other is under way here."""
+        ...
+
 
 class SessionObserver(Protocol):
     """Who counts sessions (metrics)."""

@@ -128,6 +128,10 @@ class Recovery:
         """A peer is there: it may have missed in which rounds this node is."""
         self._post(lambda: self._greet(peer))
 
+    def hasten(self, key_id: KeyId) -> None:
+        """Give the record of a key no more time: nobody is left who might complete it."""
+        self._post(lambda: self._hasten(key_id))
+
     def _post(self, work: Work) -> None:
         if not self._inbox.full():
             self._inbox.put_nowait(work)
@@ -145,6 +149,18 @@ class Recovery:
                     await self._open(subject, self._identity.me, begins, begins)
         for case in list(self._cases.values()):
             await self._do(lambda case=case: self._look_at(case))  # type: ignore[misc]
+
+    async def _hasten(self, key_id: KeyId) -> None:
+        now = self._now()
+        for subject in open_subjects(key_id, await self._ports.store.load(key_id)):
+            if subject.kind != SubjectKind.RECORD:
+                continue
+            case = self._cases.get(subject)
+            if case is None:
+                case = await self._open(subject, self._identity.me, now, now)
+            if case is not None and case.ballot.round == 0:
+                case.not_before = case.deadline = now
+                await self._look_at(case)
 
     async def _open(
         self, subject: Subject, started_by: NodeId, not_before: float, deadline: float

@@ -131,6 +131,10 @@ class UnavailableError(SessionError):
         """Nodes without which another attempt may succeed at once."""
 
 
+class GivenUpError(UnavailableError):
+    """The coordinator has said that nothing more will come."""
+
+
 class DeniedError(SessionError):
     """A final answer: the client is told, and on the contract path it is published."""
 

@@ -17,6 +17,7 @@ from keyserver.sessions.core import (
     Effect,
     Event,
     Failed,
+    GivenUpError,
     NotYet,
     PeerLost,
     Received,
@@ -92,7 +93,7 @@ class Runner:
             case PeerLost(peer) if peer == self.ctx.coordinator:
                 return UnavailableError("the coordinator is gone")
             case Received(_, Cancel()):
-                return UnavailableError("the coordinator gave the session up")
+                return GivenUpError("the coordinator gave the session up")
             case TimerFired("idle"):
                 return UnavailableError("nothing came from the coordinator")
         return None

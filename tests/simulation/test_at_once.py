@@ -60,3 +60,39 @@ def test_a_key_generated_at_three_nodes(seed: int) -> None:
             await nothing_is_left_over(cluster)
 
     run_virtual(scenario())
+
+
+def test_what_a_caller_abandons_is_soon_out_of_the_way(seed: int) -> None:
+    """At any moment of a generation: done by others, or undone at once."""
+    random = Random(seed)
+    nodes, threshold = SIZES[seed % len(SIZES)]
+
+    async def scenario() -> None:
+        async with Cluster(nodes, seed=seed) as cluster:
+            await asyncio.sleep(1)
+            story = Story(cluster, threshold)
+            credential = OnChainAddress(CONTRACT, story.author)
+
+            def generation() -> Coroutine[Any, Any, Any]:
+                node = random.choice(cluster.nodes)
+                return node.api.generate_server_key(story.key_id, threshold, credential)
+
+            abandoned = asyncio.ensure_future(generation())
+            await asyncio.sleep(random.uniform(0, 0.25))
+            abandoned.cancel()
+            await asyncio.gather(abandoned, return_exceptions=True)
+            begun = asyncio.get_running_loop().time()
+            code = "none yet"
+            while code not in {"done", "ServerKeyAlreadyGenerated"}:
+                assert asyncio.get_running_loop().time() - begun < 5, code
+                try:
+                    await generation()
+                    code = "done"
+                except SessionError as error:
+                    code = error.code
+                    await asyncio.sleep(0.5)
+            await asyncio.sleep(1)
+            await check_agreement(story)
+            await nothing_is_left_over(cluster)
+
+    run_virtual(scenario())

@@ -14,6 +14,7 @@ from keyserver.engine.driver import Driver, Identity, Ports
 from keyserver.engine.outcomes import DocumentInstalled, Outcome, RecordInstalled
 from keyserver.engine.ports import VoteConflictError
 from keyserver.engine.session_table import MAX_QUEUED_MESSAGES, MAX_SESSIONS_PER_PEER
+from keyserver.engine.turns import rank
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, KeyId, NodeId, Nonce32, SessionId
 from keyserver.model.keys import CertifiedRecord
@@ -134,9 +135,13 @@ class GatedAccess:
 class FakeLinks:
     messages: list[bytes] = field(default_factory=list)
     peers: list[NodeId] = field(default_factory=list)
+    given_up: list[KeyId] = field(default_factory=list)
 
     def on_connected(self, peer: NodeId) -> None:
         self.peers.append(peer)
+
+    def on_given_up(self, key_id: KeyId) -> None:
+        self.given_up.append(key_id)
 
     def on_link_message(self, peer: NodeId, message: bytes) -> bool:
         self.messages.append(message)
@@ -371,6 +376,40 @@ async def test_a_coordinator_lost_while_the_record_is_loaded() -> None:
         await world.settle()
         assert world.driver.open_sessions == 0
         assert world.sessions == [("generation", "participant", "ConsensusTemporaryUnreachable")]
+
+
+async def test_what_a_generation_leaves_behind_is_cleared_up_when_it_is_the_last() -> None:
+    async with running(2) as world:
+        links = FakeLinks()
+        world.driver.serve_links(links)
+        first, proposal = world.proposal()
+        world.receive(first, proposal)
+        await world.settle()
+        second, waiting = world.proposal()
+        world.receive(second, waiting)
+        world.receive(first, Cancel(5))
+        await world.settle()
+        assert links.given_up == []
+        assert len(world.sent(Accept)) == 2
+        world.receive(second, Cancel(5))
+        await world.settle()
+        assert links.given_up == [KEY_ID]
+
+
+async def test_a_worse_coordinator_is_turned_away_while_a_better_one_is_here() -> None:
+    async with running(2) as world:
+        better, worse = (rank(KEY_ID, node, world.nodes) for node in (world.me, world.peer))
+        assert better < worse
+        world.access.gate.clear()
+        own = asyncio.ensure_future(_generate(world))
+        await world.settle()
+        world.receive(*world.proposal())
+        await world.settle()
+        refusals = [refuse.refusal for refuse in world.sent(Refuse)]
+        assert refusals == [Refusal.EXCLUSIVE]
+        assert world.driver.takes_part(SessionKind.GENERATION, KEY_ID)
+        own.cancel()
+        await asyncio.gather(own, return_exceptions=True)
 
 
 async def test_a_slow_answer_of_the_chain_to_a_session_that_has_ended() -> None:
