@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from keyserver.crypto import ecies
-from keyserver.crypto.randomness import SystemRandom
 from tests.e2e.published.conftest import DevnetPlace, Place
-from tests.e2e.published.driver import ClientRaisedError, Driver, needs_package, needs_python
+from tests.e2e.published.driver import ClientRaisedError, needs_package, needs_python
+from tests.e2e.published.person import Person, new_id
 from tests.unit.app.samples import public, secret
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -24,24 +24,7 @@ DOCUMENT = b"Nur f\xc3\xbcr Bob".hex()
 in_python = needs_python("SECRETSTORE_PYTHON")
 in_javascript = needs_package("secretstore")
 TAKEN = "Server key with this ID is already generated"
-Open = Callable[[str], "Person"]
-
-
-class Person:
-    """Somebody with the Python client."""
-
-    def __init__(self, driver: Driver, account: str, password: str) -> None:
-        self.call = driver
-        self._account = (account, password)
-
-    def rpc(self, method: str, *arguments: object) -> Any:
-        """A method of the JSON-RPC module that needs an account."""
-        return self.call(f"rpc.{method}", *self._account, *arguments)
-
-    def session(self, method: str, key_id: str, *arguments: object) -> Any:
-        """An operation of the key servers with this person's signature of the id."""
-        signature = self.rpc("signRawHash", key_id)
-        return self.call(f"session.{method}", key_id, signature, *arguments)
+Open = Callable[[str], Person]
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +49,6 @@ def javascript(old_network: Place) -> Iterator[Open]:
             return Person(stack.enter_context(client), *old_network.accounts[who])
 
         yield open_for
-
-
-def new_id() -> str:
-    return SystemRandom().bytes(32).hex()
 
 
 def opened(sealed: str) -> bytes:

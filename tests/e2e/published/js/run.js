@@ -4,6 +4,8 @@
 
 const readline = require("node:readline");
 
+console.log = console.error; // the output is for answers; some clients report failures there
+
 /** Of Ocean and of Nevermined: methods of one object. */
 function publisher(name, settings) {
   const SecretStore = require(name).default;
@@ -30,6 +32,19 @@ function energyWeb(name, settings) {
   };
 }
 
+/** Energy Web's older one, which takes the provider of a web3 that its user brings. */
+function olderEnergyWeb(name, settings) {
+  const clients = require(name);
+  const HttpProvider = require("web3-providers-http");
+  const web3 = { currentProvider: new HttpProvider(settings.json_rpc) };
+  const rpc = new clients.SecretStore(web3, settings.http);
+  const targets = { rpc, session: rpc.session };
+  return (path, values) => {
+    const [target, method] = path.split(".");
+    return targets[target][method](...values);
+  };
+}
+
 /** The other implementation of ECIES; all values are hexadecimal. */
 function ecies(name) {
   const library = require(name);
@@ -43,8 +58,18 @@ const PACKAGES = {
   "@oceanprotocol/secret-store-client": publisher,
   "@nevermined-io/secret-store-client": publisher,
   secretstore: energyWeb,
+  "secretstore-0.1.0": olderEnergyWeb,
+  "secretstore-0.0.3": olderEnergyWeb,
   "ecies-parity": ecies,
 };
+
+/** What a client says went wrong; with the raw answer, if it passes that on. */
+function raised(error) {
+  const response = error.response;
+  return response === undefined
+    ? { text: error.message }
+    : { text: error.message, status: response.statusCode, body: response.body };
+}
 
 async function main() {
   const [name, settings] = process.argv.slice(2);
@@ -56,9 +81,9 @@ async function main() {
       const value = await call(method, values);
       answer = { value: value === undefined ? null : value };
     } catch (error) {
-      answer = { raised: { text: error.message } };
+      answer = { raised: raised(error) };
     }
-    console.log(JSON.stringify(answer));
+    process.stdout.write(JSON.stringify(answer) + "\n");
   }
 }
 
