@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope, Send
 
 from keyserver.api.bodies import BodyError, read_body
@@ -39,6 +39,8 @@ from keyserver.api.v1_json import read_object, shown
 from keyserver.api.v1_routes import router
 from keyserver.errors import KeyServerError
 
+PREFIX: Final = "/v1"
+
 METHODS: Final = ("GET", "HEAD", "POST")
 """What some path of this interface takes."""
 
@@ -49,8 +51,24 @@ log = structlog.get_logger()
 
 def v1_routes(needs: V1Dependencies) -> tuple[BaseRoute, ...]:
     """The routes that give this interface its paths on the client listener."""
-    door = Door(needs)
-    return (Route("/v1", door), Route("/v1/{rest:path}", door))
+    return (_Prefix(Door(needs)),)
+
+
+class _Prefix(BaseRoute):
+    """Everything under `/v1`, whatever characters follow."""
+
+    def __init__(self, door: "Door") -> None:
+        self._door = door
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether the first segment of the path is `v1`."""
+        is_http = scope["type"] == "http"
+        is_ours = is_http and (scope["path"] == PREFIX or scope["path"].startswith(f"{PREFIX}/"))
+        return (Match.FULL if is_ours else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on as it is."""
+        await self._door(scope, receive, send)
 
 
 class Door:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from keyserver.api.v1_values import AddressHex, HashHex, NodeIdHex, PointHex, SealedHex
 from keyserver.model.keys import KeyRecord
@@ -26,6 +26,12 @@ class Answer(BaseModel):
 
 # --- bodies -----------------------------------------------------------------------------------
 
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 1.0 is the integer 1, as JSON Schema says."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 ThresholdField = Annotated[
     int,
     Field(
@@ -34,6 +40,7 @@ ThresholdField = Annotated[
         description="t: t + 1 nodes are needed to use the key; less than the number of nodes",
         examples=[1],
     ),
+    BeforeValidator(_whole),
 ]
 
 

@@ -159,6 +159,14 @@ async def test_bodies_that_may_be_absent(body: bytes) -> None:
         assert (await ask(open_node(), request.again, body=body)).status == 200
 
 
+@pytest.mark.parametrize("threshold", [b"1", b"1.0", b"1e0", b"10e-1"])
+async def test_one_is_one(threshold: bytes) -> None:
+    body = b'{"threshold":' + threshold + b"}"
+    node = open_node()
+    assert (await ask(node, GENERATE, body=body)).status == 200
+    assert node.operations.calls == [("generate_server_key", KEY_ID, 1)]
+
+
 @pytest.mark.parametrize("form", ["0x{}", "{}"])
 async def test_ids_with_and_without_prefix(form: str) -> None:
     node = open_node()
@@ -216,7 +224,8 @@ MALFORMED = [
     (GENERATE, b"{}", "threshold"),
     (GENERATE, b'{"threshold":-1}', "threshold"),
     (GENERATE, b'{"threshold":65536}', "threshold"),
-    (GENERATE, b'{"threshold":1.0}', "threshold"),
+    (GENERATE, b'{"threshold":1.5}', "threshold"),
+    (GENERATE, b'{"threshold":1e300}', "threshold"),
     (GENERATE, b'{"threshold":true}', "threshold"),
     (GENERATE, b'{"threshold":"1"}', "threshold"),
     (GENERATE, b'{"threshold":null}', "threshold"),
@@ -270,7 +279,18 @@ async def test_a_body_that_is_too_large() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1", "/v1/", "/v1/nodes", "/v1/node/", "/v1//node", "/v1/server-keys", f"{KEY}/"]
+    "path",
+    [
+        "/v1",
+        "/v1/",
+        "/v1/nodes",
+        "/v1/node/",
+        "/v1//node",
+        "/v1/server-keys",
+        f"{KEY}/",
+        "/v1/\n",
+        "/v1/a\nb",
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "BREW"])
 async def test_paths_that_are_not_there(path: str, method: str) -> None:
