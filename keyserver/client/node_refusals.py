@@ -56,8 +56,8 @@ _KNOWN: Final = (
     _Known(
         "CONSENSUS_UNREACHABLE",
         "Consensus unreachable",
-        advice="This account may have no permission for the key, or not enough key servers that"
-        " hold it are running, or they refuse the operation.",
+        advice="Has this account permission for the key? The original's interface says the same when"
+        " too few of the key servers that hold it are running.",
     ),
     _Known(
         "CONSENSUS_TEMPORARY_UNREACHABLE",

@@ -147,7 +147,7 @@ async def test_refusals_say_why(network: ClientNetwork, door: DoorKind) -> None:
             await bob.key_to_encrypt_to(key_id)
     with denied(network, CHARLIE.address):
         async with connected(CHARLIE, urls(network), door) as charlie:
-            with pytest.raises(RefusedOverHttpError, match="no permission") as refused:
+            with pytest.raises(RefusedOverHttpError, match="permission for the key") as refused:
                 await charlie.retrieve_document_key(key_id)
     assert refused.value.error_code == "CONSENSUS_UNREACHABLE"
 

@@ -242,7 +242,7 @@ async def test_when_nothing_helps_the_liars_are_named() -> None:
 async def test_a_denied_reader_is_told_so() -> None:
     client = Client(BOB)
     client.nodes.will(ONE, DENIED)
-    with pytest.raises(RefusedOverHttpError, match="no permission"):
+    with pytest.raises(RefusedOverHttpError, match="permission for the key"):
         await client.servers().retrieve_document_key(KEY_ID)
 
 
