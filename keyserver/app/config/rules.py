@@ -178,8 +178,8 @@ def _own_key_warnings(config: Config, origins: Origins) -> Iterator[ConfigWarnin
         return
     text = (
         f"[secretstore] self_secret is a private key in clear ({origins['secretstore.self_secret']}"
-        "): whoever reads that can act as this node (use the address of an encrypted key file, "
-        "which `keyserver account new --keys-dir` makes)"
+        "): whoever reads that can act as this node (put it into an encrypted key file, and write "
+        "the address of that)"
     )
     yield ConfigWarning("private_key_in_clear", ("secretstore.self_secret",), text)
 
