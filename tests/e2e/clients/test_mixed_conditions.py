@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from keyserver.model.node_set import NodeAddress
 from tests.support.random_paths import random_request
 from tests.support.raw_http import Answer, Connection, ask, head
 from tests.support.rpc_listener import Rpc
@@ -21,9 +22,11 @@ from tests.support.scenario_clients import (
     REQUESTS,
     Client,
     Servers,
+    error,
     fresh_id,
 )
 
+ALREADY_STORED = error("Document key with this ID is already stored")
 GARBAGE = 10_000
 
 
@@ -67,21 +70,36 @@ async def test_m3_one_id_at_three_nodes_at_once(three: Servers, rpc: Rpc, attemp
         assert (late.status, late.body) == (400, ALREADY_GENERATED)
 
 
-async def test_m4_a_client_that_goes_away(three: Servers, rpc: Rpc) -> None:
-    node = three.addresses[0]
-    for _ in range(3):
-        key_id = fresh_id()
-        signature = await Client(rpc, three.addresses, []).sign(ALICE, key_id)
-        path = f"/shadow/{key_id}/{signature}/1"
-        connection = await Connection.to(node)
-        await connection.send(head("POST", path, [("Host", "node")]))
-        connection.close()
+async def gone_and_repeated(node: NodeAddress, path: str) -> Answer:
+    """A client sends a request and goes away; the answer to a repeat that was not in its way."""
+    connection = await Connection.to(node)
+    await connection.send(head("POST", path, [("Host", "node")]))
+    connection.close()
+    answer = await ask(node, "POST", path)
+    while answer.body == IN_PROGRESS:
         answer = await ask(node, "POST", path)
-        while answer.body == IN_PROGRESS:
-            answer = await ask(node, "POST", path)
-        assert answer.status == 200 or answer.body == ALREADY_GENERATED
-        for other in three.addresses:
-            assert (await ask(other, "GET", f"/server/{key_id}/{signature}")).status == 200
+    return answer
+
+
+@pytest.mark.parametrize("attempt", range(3))
+async def test_m4_a_client_that_goes_away(three: Servers, rpc: Rpc, attempt: int) -> None:
+    """Its work is finished or undone: a repeat succeeds, or finds it done."""
+    acting, key_id = Client(rpc, three.addresses, REQUESTS), fresh_id()
+    signature, node = await acting.sign(ALICE, key_id), three.addresses[attempt]
+    generated = await gone_and_repeated(node, f"/shadow/{key_id}/{signature}/1")
+    assert generated.status == 200 or generated.body == ALREADY_GENERATED
+    known = await acting.http("GET", f"/server/{key_id}/{signature}")
+    made = await rpc.result(
+        "secretstore_generateDocumentKey", ALICE.address, ALICE.password, json.loads(known.text)
+    )
+    points = f"{made['common_point'][2:]}/{made['encrypted_point'][2:]}"
+    stored = await gone_and_repeated(node, f"/shadow/{key_id}/{signature}/{points}")
+    assert stored.status == 200 or stored.body == ALREADY_STORED
+    encrypted = await rpc.result(
+        "secretstore_encrypt", ALICE.address, ALICE.password, made["encrypted_key"], "0x00"
+    )
+    for _ in three.addresses:
+        assert await acting.consume(BOB, key_id, encrypted) == b"\0"
 
 
 async def test_m5_a_restart_between_any_two_steps(three: Servers, rpc: Rpc) -> None:
