@@ -7,7 +7,14 @@ from html import escape
 from typing import Any, Final
 
 from keyserver.api.v1_credentials import FORM, HEADER
-from keyserver.api.v1_example import DOMAIN, KEY_ID, NOT_AFTER, SECRET_HEX, worked_example
+from keyserver.api.v1_example import (
+    DOMAIN,
+    KEY_ID,
+    NOT_AFTER,
+    SECRET_HEX,
+    Example,
+    worked_example,
+)
 
 # Any: an OpenAPI document is plain JSON.
 Json = dict[str, Any]
@@ -103,9 +110,13 @@ def render_page(document: Json, style: str) -> str:
 # --- the credential ---------------------------------------------------------------------------
 
 
+def typed_text(example: Example) -> str:
+    """The typed data as people read it: a field a line."""
+    return _TYPED_FIELD.sub(r"{\1, \2}", json.dumps(example.typed_data, indent=2))
+
+
 def _credential() -> str:
     example = worked_example()
-    typed = _TYPED_FIELD.sub(r"{\1, \2}", json.dumps(example.typed_data, indent=2))
     command = (
         f"curl -X POST http://127.0.0.1:8082{example.path} \\\n"
         f"  -H '{example.header}' \\\n"
@@ -157,7 +168,7 @@ def _credential() -> str:
             f"{DOMAIN.chain_id}, with expiry {NOT_AFTER}. To be signed:"
         )
     }</p>
-<pre>{escape(typed)}</pre>
+<pre>{escape(typed_text(example))}</pre>
 <table>
 <tr><th>payload</th><td><code>0x{example.payload.hex()}</code></td></tr>
 <tr><th>digest</th><td><code>0x{example.digest.hex()}</code></td></tr>

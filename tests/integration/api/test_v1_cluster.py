@@ -1,5 +1,6 @@
 """`/v1` on the nodes of a cluster, over sockets: whole round trips, and what does not work."""
 
+import ast
 import asyncio
 import json
 import secrets
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from keyserver.api import bodies
+from keyserver.api.v1_page import SNIPPET
 from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.ecies import decrypt
 from keyserver.crypto.elgamal import encrypt_document_key, recover_document_key
@@ -294,3 +296,17 @@ async def test_head_has_no_body(four: ClientNetwork) -> None:
             head += await connection.reader_line()
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         assert (await connection.ask("GET", "/v1/node")).status == 200
+
+
+async def test_the_program_of_the_documentation(
+    four: ClientNetwork, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it stands there, but for where the node is and what time it is there."""
+    program = SNIPPET.replace("127.0.0.1:8082", str(four[0].address))
+    program = program.replace("time.time()", str(VirtualClock().unix()))
+    assert program.count("import") == SNIPPET.count("import")
+    key = f"0x{11:064x}"
+    await asyncio.to_thread(exec, program, {"private_key": key})
+    printed = ast.literal_eval(capsys.readouterr().out.splitlines()[-1])
+    assert printed["author"] == hexed(address_of(ALICE.public().raw64))
+    assert printed["threshold"] == 1

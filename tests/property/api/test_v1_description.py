@@ -41,7 +41,7 @@ POINTS: Final = st.integers(1, 2**64).map(
 schemathesis.openapi.format(POINT_FORMAT, POINTS)
 
 FEW: Final = settings(
-    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None
+    max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
 
 app = v1_app_of(ScriptedNode(policy=POLICY))

@@ -49,7 +49,7 @@ def accepted(value: str) -> bool:
 
 
 @given(st.one_of(near_headers(), st.text(), st.just(RIGHT)))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_the_header_is_read_as_its_grammar_says(value: str) -> None:
     if not accepted(value):
         with pytest.raises(ProblemError) as refused:
@@ -63,7 +63,7 @@ def test_the_header_is_read_as_its_grammar_says(value: str) -> None:
 
 
 @given(near_headers())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 async def test_a_damaged_credential_is_refused_or_somebody_elses(value: str) -> None:
     node = ScriptedNode(policy=POLICY)
     try:
@@ -87,7 +87,7 @@ jsons = st.recursive(
 
 
 @given(st.one_of(st.binary(), jsons.map(lambda value: json.dumps(value).encode())))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_a_body_is_an_object_or_refused(body: bytes) -> None:
     try:
         value = read_object(body)
@@ -108,7 +108,7 @@ methods = st.sampled_from(["GET", "POST", "HEAD", "PUT", "OPTIONS", "TRACE", "ge
 
 
 @given(methods, paths, st.one_of(st.just(b""), st.binary(max_size=50)), st.lists(noise, max_size=2))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 async def test_everything_is_answered_in_one_form(
     method: str, path: str, body: bytes, values: list[str]
 ) -> None:

@@ -3,13 +3,15 @@
 import base64
 import hashlib
 import json
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from keyserver.api.v1_example import worked_example
-from keyserver.api.v1_page import SNIPPET
+from keyserver.api.v1_page import SNIPPET, typed_text
 from tests.support.asgi import call
 from tests.support.bound_requests import POLICY, v1_app_of
 from tests.support.raw_http import Answer
@@ -168,5 +170,24 @@ async def test_the_same_twice(path: str) -> None:
     assert (await call(app, "GET", path)).body == (await call(app, "GET", path)).body
 
 
-def test_the_pages_program_is_python() -> None:
-    compile(SNIPPET, "snippet", "exec")
+def test_the_documentation_shows_the_same() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "http-api.md").read_text()
+    example = worked_example()
+    shown = [
+        SNIPPET,
+        typed_text(example),
+        example.header,
+        f"curl -X POST http://127.0.0.1:8082{example.path}",
+        *(f"`0x{part.hex()}`" for part in (example.payload, example.digest, example.signature)),
+    ]
+    for part in shown:
+        assert part in text
+
+
+async def test_the_documentation_names_every_operation_and_code() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "http-api.md").read_text()
+    page = (await get("/v1/docs")).text
+    for method, path in OPERATIONS:
+        assert f"{method.upper()} `{path}`" in text
+    for code in set(re.findall(r"<code>([A-Z]+(?:_[A-Z]+)+)</code>", page)):
+        assert f"`{code}`" in text
