@@ -5,6 +5,7 @@ body, and never a text of the framework.
 """
 
 import asyncio
+import logging
 import socket
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,9 @@ MAX_SURPLUS: Final = 8 << 20
 
 Enough for whoever sends somewhat too much: many clients read the answer only when all is sent.
 """
+
+_FRAMEWORK_LOG: Final = logging.getLogger("uvicorn.public")
+_FRAMEWORK_LOG.setLevel(logging.ERROR)  # what clients do wrong is told by this module
 
 log = structlog.get_logger()
 
@@ -137,6 +141,7 @@ class PublicProtocol(H11Protocol):
     # Any: the arguments are uvicorn's own.
     def __init__(self, connections: OpenConnections, place: Place, **of_uvicorn: Any) -> None:
         super().__init__(app_state={}, **of_uvicorn)
+        self.logger = _FRAMEWORK_LOG
         self._open_connections = connections
         self._place = place
         self._head_timer: asyncio.TimerHandle | None = None
@@ -195,9 +200,6 @@ class PublicProtocol(H11Protocol):
         if self._reading_timer is not None:
             self._reading_timer.cancel()
             self._reading_timer = None
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Nobody has to be told that clients may ask for other protocols."""
 
     # --- as one of many ----------------------------------------------------------------------
 

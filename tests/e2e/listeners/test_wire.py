@@ -3,6 +3,7 @@
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from itertools import count
 
 import pytest
@@ -34,6 +35,12 @@ def test_http_1_0(http: str) -> None:
         assert answer.status == 200
         assert is_public_key(answer.body)
         assert wire.is_closed()
+
+
+def test_every_answer_says_when(http: str) -> None:
+    answer = ask(http, "GET /x HTTP/1.1\nHost: n")
+    assert parsedate_to_datetime(answer.headers["date"]).tzinfo is not None
+    assert "server" not in answer.headers
 
 
 def test_a_whole_url_as_target(http: str) -> None:
