@@ -22,6 +22,8 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("devnet") / "net"
     up = keyserver("devnet", "up", "--nodes", "3", *BLOCK_TIME, "--dir", directory)
     assert up.returncode == 0, up.stderr
+    assert "For client programs of the original:" in up.stdout
+    assert up.stdout.count(", password devnet\n") == 3
     yield directory
     facts("devnet", "down", "--dir", directory)
     assert processes_of(directory) == []
