@@ -5,6 +5,7 @@ network (`keyserver.model.bound_requests`): nobody can use it for anything else.
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -39,6 +40,11 @@ CREDENTIAL: Final = "Secretstore-Auth"
 LIFETIME_S: Final = 300
 """How long a credential of ours is good; nodes take up to 600 seconds."""
 _MOST_CHAIN_ID = 2**256
+_MOST_THRESHOLD = 2**16
+_MOST_VERSION = 100
+
+_CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+"""The name of an error; it is shown on terminals."""
 
 ABOUT: Final = HttpRequest("GET", "/v1/node")
 """Asks a node who it is; open to everybody."""
@@ -91,9 +97,12 @@ class V1Door:
     def server_key(self, answer: HttpAnswer) -> ServerKey:
         """See `Door`."""
         fields = read_object(answer)
+        threshold = read_number(answer, "threshold", fields.get("threshold"))
+        if threshold >= _MOST_THRESHOLD:
+            raise bad_answer(answer, "threshold: does not fit 2 bytes")
         return ServerKey(
             read_point(answer, "public", fields.get("public")),
-            read_number(answer, "threshold", fields.get("threshold")),
+            threshold,
             Address(read_bytes(answer, "author", fields.get("author"), Address.SIZE)),
         )
 
@@ -129,8 +138,8 @@ def read_facts(answer: HttpAnswer) -> NodeFacts:
         raise bad_answer(answer, "chain_id: does not fit 32 bytes")
     contract = fields.get("verifying_contract")
     version = fields.get("version")
-    if not isinstance(version, str):
-        raise bad_answer(answer, "version: is not a text")
+    if not isinstance(version, str) or not version.isprintable() or len(version) > _MOST_VERSION:
+        raise bad_answer(answer, "version: is not a line of text")
     domain = SigningDomain(
         chain_id, Address(read_bytes(answer, "verifying_contract", contract, Address.SIZE))
     )
@@ -150,7 +159,9 @@ def v1_refusal(answer: HttpAnswer) -> ClientError:
     if not isinstance(error, dict):
         return unknown_failure(answer)
     code, message, retriable = (error.get(name) for name in ("code", "message", "retriable"))
-    if not isinstance(code, str) or not isinstance(message, str) or type(retriable) is not bool:
+    if not isinstance(code, str) or not _CODE.fullmatch(code):
+        return unknown_failure(answer)
+    if not isinstance(message, str) or type(retriable) is not bool:
         return unknown_failure(answer)
     return refusal_by_code(answer, code, message, retriable=retriable)
 

@@ -150,6 +150,7 @@ def test_server_keys_are_read() -> None:
         ("threshold", "1"),
         ("threshold", -1),
         ("threshold", True),
+        ("threshold", 65_536),
         ("author", "0x00"),
     ):
         with pytest.raises(BadAnswerError, match=name):
@@ -217,6 +218,9 @@ def test_what_a_node_says_about_itself_is_checked() -> None:
         ("chain_id", "5"),
         ("verifying_contract", None),
         ("version", 1),
+        ("version", "1.0\x1b]0;title\x07"),
+        ("version", "1.0\x9b31m"),
+        ("version", "1" * 101),
     ):
         with pytest.raises(BadAnswerError):
             read_facts(answer({**fields, name: wrong}))
@@ -264,3 +268,13 @@ def test_what_is_no_error_of_a_key_server_is_a_bad_answer() -> None:
         assert isinstance(DOOR.refusal(answer(fields, 500)), BadAnswerError)
     assert isinstance(DOOR.refusal(HttpAnswer(NODE, 200 + 107, b"")), BadAnswerError)
     assert isinstance(DOOR.refusal(HttpAnswer(NODE, 504, b"")), NodeUnreachableError)
+
+
+@pytest.mark.parametrize(
+    "code", ["\x1b[2J", "A\nB", "A\x9b31m", "", "lower", "A" * 65], ids=lambda code: repr(code)[:8]
+)
+def test_a_node_writes_nothing_to_the_terminal_through_the_name_of_an_error(code: str) -> None:
+    for retriable in (True, False):
+        error = DOOR.refusal(problem(code, 403, retriable=retriable))
+        assert isinstance(error, BadAnswerError)
+        assert str(error).splitlines()[0].isprintable()
