@@ -161,14 +161,17 @@ class HttpKeyServers:
         _check_threshold(threshold)
         attempts = self._attempts("generation of both keys", self.nodes, changes=True)
 
+        operation = GenerateServerKey(key_id, threshold, with_document_key=True)
+
         async def ask(node: str) -> Point:
             try:
-                operation = GenerateServerKey(key_id, threshold, with_document_key=True)
                 door, answer = await self._conversation.ask(node, operation)
                 return self._unsealed(node, door.sealed_document_key(answer))
             except RefusedOverHttpError as refusal:
                 if refusal.error_code != ALREADY_GENERATED or not attempts.may_have_worked:
                     raise
+                # Whoever took the id meanwhile would know its document key.
+                await self._made_before_at(node, operation, refusal)
                 return await self._both_made_at(node, key_id)
 
         return await attempts.settle(ask)
@@ -307,7 +310,13 @@ class HttpKeyServers:
         self, found: NodeAnswer[ServerKey], key_id: KeyId
     ) -> NodeAnswer[ServerKey]:
         """The same answer after the other nodes told the same key."""
-        for node in self._confirm_with:
+        others = [node for node in self._confirm_with if node.lower() != found.node.lower()]
+        if self._confirm_with and not others:
+            raise KeyNotConfirmedError(
+                f"server key 0x{key_id.hex()} is not confirmed: only {found.node} has told it",
+                advice="A node does not confirm itself: name another one to confirm.",
+            )
+        for node in others:
             attempts = self._attempts("confirmation of the server key", [node])
             try:
                 other = await attempts.settle(lambda node: self._server_key_at(node, key_id))

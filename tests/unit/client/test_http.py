@@ -180,6 +180,20 @@ async def test_a_key_that_the_other_node_does_not_tell_is_not_confirmed() -> Non
         await client.servers(confirm_with=(TWO,)).retrieve_server_key(KEY_ID)
 
 
+async def test_a_node_does_not_confirm_itself() -> None:
+    """Who stops the first node and owns the second one could swap the key else."""
+    client = Client(ALICE)
+    client.nodes.will(ONE, never_sent())
+    client.nodes.will(TWO, key(OTHER))
+    servers = client.servers(ONE, TWO, confirm_with=(TWO,))
+    with pytest.raises(KeyNotConfirmedError, match=f"only {TWO} has told it"):
+        await servers.retrieve_server_key(KEY_ID)
+    client.nodes.will(TWO, key())
+    client.nodes.will(THREE, key())
+    servers = client.servers(TWO, confirm_with=("http://TWO", THREE))
+    assert (await servers.retrieve_server_key(KEY_ID)).confirmed_by == (THREE,)
+
+
 async def test_a_key_to_encrypt_to_is_one_of_this_account() -> None:
     client = Client(ALICE)
     client.nodes.will(ONE, key())
@@ -289,16 +303,34 @@ async def test_both_keys_at_once_and_the_plain_key() -> None:
 
 async def test_a_lost_answer_to_both_is_looked_up() -> None:
     client = Client(ALICE)
-    client.nodes.will(ONE, lost(), TAKEN, sealed(ALICE))
+    client.nodes.will(ONE, lost(), TAKEN, key(), sealed(ALICE))
     assert (await client.servers().generate_both(KEY_ID, 1)).value == DOCUMENT_KEY
-    client.nodes.will(ONE, lost(), TAKEN, problem("DOCUMENT_KEY_IS_NOT_FOUND", 404))
+    client.nodes.will(ONE, lost(), TAKEN, key(), problem("DOCUMENT_KEY_IS_NOT_FOUND", 404))
     with pytest.raises(ClientError, match="but no document key"):
         await client.servers().generate_both(KEY_ID, 1)
-    client.nodes.will(ONE, lost(), TAKEN, DENIED)
+    client.nodes.will(ONE, lost(), TAKEN, key(), DENIED)
     with pytest.raises(RefusedOverHttpError, match="CONSENSUS"):
         await client.servers().generate_both(KEY_ID, 1)
     client.nodes.will(ONE, TAKEN)
     with pytest.raises(RefusedOverHttpError, match="ALREADY"):
+        await client.servers().generate_both(KEY_ID, 1)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [key(author=BOB.address), key(threshold=2), problem("ACCESS_DENIED", 403)],
+    ids=["of another", "of another request", "not told"],
+)
+@pytest.mark.parametrize(
+    "before", [lost(), problem("DUPLICATE_SESSION_ID", 503, retriable=True)], ids=["lost", "busy"]
+)
+async def test_the_document_key_of_whoever_was_faster_is_not_taken_for_ones_own(
+    before: Said | ClientError, found: Said
+) -> None:
+    """Whoever sees the id first can generate both in their own name, and know the document key."""
+    client = Client(ALICE)
+    client.nodes.will(ONE, before, TAKEN, found)
+    with pytest.raises(RefusedOverHttpError, match="ALREADY_GENERATED"):
         await client.servers().generate_both(KEY_ID, 1)
 
 
