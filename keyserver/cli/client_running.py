@@ -95,8 +95,10 @@ def warn_if_exposed(place: NodesPlace) -> None:
         return
     if place.door is DoorName.ORIGINAL:
         _warn(f"{exposed[0]} is not encrypted: who listens can use your signature for ever")
-    if not place.confirm_with:
-        _warn(f"{exposed[0]} is not encrypted: server keys can be swapped; give --confirm-with URL")
+    # Who can alter what one node says in clear text can do so with the answers of all such nodes.
+    if all(is_exposed(node) for node in place.confirm_with):
+        advice = "give --confirm-with https://HOST:PORT"
+        _warn(f"{exposed[0]} is not encrypted: server keys can be swapped; {advice}")
 
 
 def _warn(text: str) -> None:

@@ -120,5 +120,8 @@ def test_a_way_that_others_can_read_is_warned_about(
 
     assert "can be swapped" in warned(exposed, DoorName.V1)
     assert warned(exposed, DoorName.V1, safe) == ""
+    also_exposed = "http://10.0.0.2:8082"
+    assert "can be swapped" in warned(exposed, DoorName.V1, also_exposed)
+    assert warned(exposed, DoorName.V1, also_exposed, safe) == ""
     assert "signature for ever" in warned(exposed, DoorName.ORIGINAL, safe)
     assert warned(safe, DoorName.ORIGINAL) == ""
