@@ -5,6 +5,7 @@ from typing import Protocol
 
 from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.engine.credentials import CredentialSource
+from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
 from keyserver.model.requests import Credential
@@ -88,6 +89,11 @@ class NodeState(Protocol):
     @property
     def policy(self) -> Policy:
         """What the operator allows now."""
+        ...
+
+    @property
+    def signing_domain(self) -> SigningDomain | None:
+        """What requests of `/v1` are signed under; `None` while the node set is not known."""
         ...
 
     @property

@@ -25,9 +25,10 @@ from keyserver.api.v1_credentials import (
     open_bound_credential,
     read_header,
 )
-from keyserver.api.v1_errors import NONCE_USED, ProblemError, problem_of_refusal
+from keyserver.api.v1_errors import NO_NODE_SET, NONCE_USED, ProblemError, problem_of_refusal
 from keyserver.api.v1_nonces import NonceMemoryFullError, UsedNonces
 from keyserver.crypto.randomness import RandomSource
+from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.identifiers import NodeId
 
 T = TypeVar("T")
@@ -67,10 +68,13 @@ class ClientRequest:
         """The engine."""
         return self._needs.node.operations
 
-    def check_open(self) -> NodeState:
-        """The node, if it serves; raises `ProblemError`."""
+    def signing_domain(self) -> SigningDomain:
+        """What the node has requests signed for, if it serves; raises `ProblemError`."""
         _refuse_if(CLOSED.get(self._needs.node.availability))
-        return self._needs.node
+        domain = self._needs.node.signing_domain
+        if domain is None:
+            raise ProblemError(NO_NODE_SET)
+        return domain
 
     @asynccontextmanager
     async def admitted(self, wanted: BoundRequest) -> AsyncIterator[BoundCredentialSource]:
@@ -80,20 +84,17 @@ class ClientRequest:
         fails before that may be repeated with the same credential.
         """
         self._note(operation=wanted.number.name.lower(), key_id=wanted.key_id)
-        node = self.check_open()
+        domain = self.signing_domain()
         header = read_header(self._request.headers.getlist(HEADER))
         now = self._needs.unix()
         check_expiry(header.not_after, now)
-        domain = node.policy.signing_domain
         credential = open_bound_credential(header, wanted, domain, self._needs.random)
         self._note(requester=credential.address)
         _refuse_if(self._too_many(credential))
         self._take_nonce(credential, now)
-        succeeded = False
+        succeeded, policy = False, self._needs.node.policy
         try:
-            _refuse_if(
-                refused_by_policy(wanted.number, credential.address, node.policy, is_bound=True)
-            )
+            _refuse_if(refused_by_policy(wanted.number, credential.address, policy, is_bound=True))
             yield credential
             succeeded = True
         finally:

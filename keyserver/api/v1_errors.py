@@ -85,6 +85,13 @@ NONCE_USED: Final = Problem(
     "a credential with this nonce was used already, here or at another node; sign again with "
     "another nonce",
 )
+NO_NODE_SET: Final = Problem(
+    503,
+    "NODE_DISCONNECTED",
+    "this node does not know the set of nodes yet, and so not what requests are signed for; "
+    "repeat later",
+    RETRY_S,
+)
 NOT_FOUND: Final = Problem(404, "NOT_FOUND", "there is nothing at this path; see /v1/docs")
 SLOW_BODY: Final = Problem(408, "REQUEST_TIMEOUT", "body: did not come in time", RETRY_S)
 LARGE_BODY: Final = Problem(413, "BODY_TOO_LARGE", "body: must be 64 KiB at most")

@@ -261,8 +261,6 @@ def _row(name: str, schema: Json, description: str, *, required: bool) -> str:
 
 def _kind(schema: Json) -> str:
     """A type in a few words."""
-    if "$ref" in schema:
-        return str(schema["$ref"]).rsplit("/", 1)[1]
     if "enum" in schema:
         return " | ".join(json.dumps(value) for value in schema["enum"])
     if schema["type"] == "array":
@@ -278,8 +276,6 @@ def _kind(schema: Json) -> str:
 
 
 def _resolved(document: Json, schema: Json) -> Json:
-    if "$ref" not in schema:
-        return schema
     name = schema["$ref"].rsplit("/", 1)[1]
     model: Json = document["components"]["schemas"][name]
     return model

@@ -3,6 +3,7 @@
 from keyserver.api.ports import Availability, ClientOperations
 from keyserver.app.compose import Node
 from keyserver.app.config import NoContract
+from keyserver.model.bound_requests import SigningDomain
 from keyserver.sessions.core import Policy
 
 
@@ -31,6 +32,12 @@ class ClientState:
     def policy(self) -> Policy:
         """What the operator allows now."""
         return self._node.driver.policy
+
+    @property
+    def signing_domain(self) -> SigningDomain | None:
+        """Known as soon as there is a node set: its contract is part of the domain."""
+        known = len(self._node.node_sets.snapshot.current) > 0
+        return self.policy.signing_domain if known else None
 
     @property
     def chain_is_silent(self) -> bool:

@@ -17,6 +17,7 @@ from keyserver.api.v1 import v1_routes
 from keyserver.api.v1_admission import NodeIdentity, V1Dependencies
 from keyserver.crypto.curve import SecretScalar, sign_digest
 from keyserver.crypto.randomness import SystemRandom
+from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.node_set import NodeAddress
 from keyserver.sessions.core import Policy
 from keyserver.simulation.clock import VirtualClock
@@ -41,6 +42,10 @@ class SimulatedState:
     @property
     def policy(self) -> Policy:
         return self.node.policy
+
+    @property
+    def signing_domain(self) -> SigningDomain:
+        return self.node.policy.signing_domain
 
 
 def app_of(state: SimulatedState, cors: Sequence[str] = ()) -> ASGIApp:

@@ -11,6 +11,7 @@ from keyserver.api.rate_limit import RateLimiter
 from keyserver.crypto.curve import Point
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.credentials import CredentialSource
+from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
 from keyserver.model.requests import Credential
@@ -92,6 +93,11 @@ class ScriptedNode:
     availability: Availability = Availability.OPEN
     policy: Policy = field(default_factory=Policy)
     chain_is_silent: bool = False
+    node_set_is_known: bool = True
+
+    @property
+    def signing_domain(self) -> SigningDomain | None:
+        return self.policy.signing_domain if self.node_set_is_known else None
 
 
 def app_of(

@@ -474,6 +474,14 @@ async def test_sealed_and_standby(availability: Availability) -> None:
         assert (await call(app, "GET", path)).status == 200
 
 
+async def test_a_node_that_does_not_know_its_network_yet() -> None:
+    """It could only name a wrong domain, and take a right signature for a stranger's."""
+    app = v1_app_of(open_node(node_set_is_known=False))
+    assert error(await call(app, "GET", "/v1/node")) == (503, "NODE_DISCONNECTED")
+    for request in ALL:
+        assert error(await send(app, request)) == (503, "NODE_DISCONNECTED")
+
+
 async def test_too_many_requests_of_an_address_or_of_a_requester() -> None:
     app = v1_app_of(open_node(), limiter=RateLimiter(1, lambda: 0.0))
     first, second, third = ("10.0.0.1", 1), ("10.0.0.2", 1), ("10.0.0.3", 1)

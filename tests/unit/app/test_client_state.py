@@ -11,8 +11,11 @@ from keyserver.app.client_state import ClientState
 from keyserver.app.compose import Node
 from keyserver.chain.client import BlockId, BlockRef
 from keyserver.chain.ports import ChainView
-from keyserver.model.identifiers import Hash32
+from keyserver.model.bound_requests import SigningDomain
+from keyserver.model.identifiers import Address, Hash32
+from keyserver.model.node_set import NodeSet
 from keyserver.sessions.core import Policy
+from tests.support.fake_cluster import node_of as node_of_number
 from tests.unit.app.samples import SECRETS, load_text
 
 BLOCK = BlockId(7, Hash32(bytes([7]) * 32))
@@ -73,3 +76,14 @@ def test_it_shows_the_parts_of_the_node(tmp_path: Path) -> None:
     assert state.availability is Availability.OPEN
     assert state.operations is node.key_server
     assert state.policy is node.driver.policy
+
+
+def test_the_signing_domain_is_known_with_the_node_set(tmp_path: Path) -> None:
+    node = node_of(tmp_path, "none", None)
+    contract, member = Address(b"\xc0" * 20), node_of_number(1)
+    for members, is_known in (((), False), ((member,), True)):
+        current = NodeSet.of(100, contract, set(members))
+        node.node_sets = SimpleNamespace(snapshot=SimpleNamespace(current=current))  # type: ignore[misc]
+        node.driver.policy = Policy(chain_id=100, verifying_contract=contract)  # type: ignore[misc]
+        expected = SigningDomain(100, contract) if is_known else None
+        assert ClientState(node).signing_domain == expected
