@@ -2,8 +2,12 @@
 
 Clients:
 
-- `original_paths`, `original`: the original's paths, parsed (pure) and answered
-- `credentials`, `policy`, `errors`: who asks, what is switched off, how a refusal looks
+- `original_paths`, `original_headers`, `original`: the original's paths, pure, and their answers
+- `credentials`: the signature in a path
+- `v1`, `v1_routes`, `v1_models`, `v1_values`, `v1_json`: the modern door, its operations and bodies
+- `v1_admission`, `v1_credentials`, `v1_nonces`, `v1_errors`: who may pass it, how a refusal looks
+- `v1_description`, `v1_page`, `v1_example`: what it says of itself
+- `policy`, `errors`, `serving`: for both doors: what is off, what can go wrong, time, log
 - `guard`, `cors`, `bodies`, `rate_limit`: what every request passes first
 - `json_rpc…`: the `secretstore` module on its own listener
 - `public_server`: the server under both

@@ -90,10 +90,12 @@ class Door:
         except ProblemError as refused:
             await refused.problem.response()(scope, receive, sending)
         except Exception:
-            # The application has answered already: it tells the error, and raises it again.
+            # The application answers what it did not foresee, and raises it again.
             log.exception("request_failed_unexpectedly")
+            if sending.status is None:
+                await problem_of_refusal(UNEXPECTED).response()(scope, receive, sending)
         seconds = time.monotonic() - started
-        log_access(scope["method"], status=sending.status, seconds=seconds, **access)
+        log_access(scope["method"], status=sending.status or 500, seconds=seconds, **access)
 
 
 def v1_app(needs: V1Dependencies) -> FastAPI:
@@ -160,7 +162,7 @@ class _Watched:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.status = 500
+        self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -125,6 +125,7 @@ def _errors(described: dict[int, str]) -> dict[int | str, dict[str, Any]]:
 async def node(request: Request) -> Node:
     """Tell who this node is and under which domain requests are signed. Open to everybody."""
     needs: V1Dependencies = request.app.state.needs
+    request.state.access.update(operation="node")
     domain = ClientRequest(needs, request).signing_domain()
     return Node(
         node_id=needs.identity.node_id,

@@ -532,6 +532,7 @@ FAILURES: list[tuple[KeyServerError, int, str]] = [
     (UnavailableError("x", "HasActiveSessions"), 503, "HAS_ACTIVE_SESSIONS"),
     (Misbehaviour("x", frozenset(), b""), 503, "CONSENSUS_TEMPORARY_UNREACHABLE"),
     (DeniedError("x", "ReplayProtection"), 401, "NONCE_USED"),
+    (DeniedError("x", "SignatureExpired"), 401, "SIGNATURE_EXPIRED"),
     (DeniedError("x", "InvalidMessage"), 500, "INVALID_MESSAGE"),
     (DeniedError("x", "Unheard"), 500, "INTERNAL"),
     (ChainError("http://10.0.0.1"), 503, "INTERNAL"),
@@ -558,6 +559,21 @@ async def test_an_error_nobody_foresaw(logged: LogCapture) -> None:
     failed = [entry for entry in logged.entries if entry["event"] == "request_failed_unexpectedly"]
     assert len(failed) == len(SERVED)
     assert all(entry["exc_info"] for entry in failed), "with the trace"
+
+
+async def test_an_error_before_the_routes(logged: LogCapture) -> None:
+    """Of the parts that every request passes first, not only of the operations."""
+
+    class Broken(RateLimiter):
+        def admits(self, client: object) -> bool:
+            raise ZeroDivisionError("broken")
+
+    app = v1_app_of(open_node(), limiter=Broken(1, lambda: 0.0))
+    assert error(await send(app, SERVER)) == (500, "INTERNAL")
+    assert [entry["event"] for entry in logged.entries] == [
+        "request_failed_unexpectedly",
+        "http_request",
+    ]
 
 
 @pytest.mark.parametrize("request_", [PLAIN, SHADOWED])
