@@ -1,7 +1,7 @@
 """What client programs do, call by call, with the headers they send."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol
@@ -68,6 +68,19 @@ def shown_by_axios(answer: Answer) -> str:
     text = json.loads(answer.text) if answer.body else ""
     assert isinstance(text, str)
     return f"{answer.reason} ({answer.status}): {text.removeprefix(chr(34)).removesuffix(chr(34))}"
+
+
+async def when_finished(request: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The answer of a node that is not busy with its own part of making this key any more.
+
+    A key is there as soon as enough nodes have it; one that is behind says that work is in
+    progress, and may be asked again.
+    """
+    answer = await request()
+    while answer.body == IN_PROGRESS:
+        assert answer.status == 500
+        answer = await request()
+    return answer
 
 
 NO_BODY = ("Content-Length", "0")

@@ -6,6 +6,7 @@ M1, steps at different nodes in turn, is in every test of this folder. M6 is in
 
 import asyncio
 import json
+from functools import partial
 from random import Random
 
 import pytest
@@ -24,6 +25,7 @@ from tests.support.scenario_clients import (
     Servers,
     error,
     fresh_id,
+    when_finished,
 )
 
 ALREADY_STORED = error("Document key with this ID is already stored")
@@ -66,7 +68,7 @@ async def test_m3_one_id_at_three_nodes_at_once(three: Servers, rpc: Rpc, attemp
     for node in three.addresses:
         told = await ask(node, "GET", known)
         assert (told.status, told.body) == (200, made[0])
-        late = await ask(node, "POST", path)
+        late = await when_finished(partial(ask, node, "POST", path))
         assert (late.status, late.body) == (400, ALREADY_GENERATED)
 
 
@@ -75,10 +77,7 @@ async def gone_and_repeated(node: NodeAddress, path: str) -> Answer:
     connection = await Connection.to(node)
     await connection.send(head("POST", path, [("Host", "node")]))
     connection.close()
-    answer = await ask(node, "POST", path)
-    while answer.body == IN_PROGRESS:
-        answer = await ask(node, "POST", path)
-    return answer
+    return await when_finished(partial(ask, node, "POST", path))
 
 
 @pytest.mark.parametrize("attempt", range(3))

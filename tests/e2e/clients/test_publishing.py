@@ -6,6 +6,7 @@ import hmac
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -37,6 +38,7 @@ from tests.support.scenario_clients import (
     error,
     fresh_id,
     shown_by_axios,
+    when_finished,
 )
 
 HEADERS = {"C1": REQUESTS, "C2": REQUESTS, "C3": AXIOS, "C4": REQUEST_JS, "C5": NODE_FETCH}
@@ -273,7 +275,8 @@ async def test_exchanges_of_the_vectors(three: Servers) -> None:
         request, expected = exchange["request"], exchange["response"]
         if request["path"].startswith(("/schnorr", "/ecdsa")):
             continue  # see test_not_available.py
-        answer = await ask(three.addresses[step % 3], request["method"], request["path"])
+        node = three.addresses[step % 3]
+        answer = await when_finished(partial(ask, node, request["method"], request["path"]))
         assert answer.status == expected["status"], exchange
         assert answer.header("content-type") == expected["content_type"]
         assert len(answer.body) == len(expected["body"])
