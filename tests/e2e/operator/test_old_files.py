@@ -91,6 +91,11 @@ class OldFile:
 
         return wait_for(logged, timeout_s=START_S, doing=f"{name}\n{self.tail()}")
 
+    def wait_alive(self) -> None:
+        """Wait until the node serves its operator: from then on it ends as it is asked to."""
+        url = self.event("operator_listening")["url"]
+        assert ask(url, "GET", "/health/live").status == 200
+
     def tail(self) -> str:
         return "\n".join(self._log.read_text().splitlines()[-15:])
 
@@ -132,6 +137,7 @@ def test_a_node_starts(
         text = f"Starting SecretStore node: {checked['node_id']}"
         assert text in json.dumps(old.event("node_starting"))
         urls = old.event("clients_listening")
+        old.wait_alive()
         assert ("http" in urls) == (http is not None)
         if http is not None:
             assert ask(old.url(http), "GET", "/nothing") == Answer(400, "Bad Request", None, b"")
@@ -165,7 +171,7 @@ def test_row_4_starts_with_a_line_more(place: Place, capsys: pytest.CaptureFixtu
     checked = old.check(capsys)
     assert checked["node_id"].startswith("0xa7cc7a8e")
     with old.running():
-        old.event("clients_listening")
+        old.wait_alive()
         texts = [warning["event"] for warning in checked["warnings"]]
         assert {"old_key", "auto_migrate_without_effect", "acl_check_disabled"} <= set(texts)
 

@@ -21,7 +21,7 @@ from tests.unit.app.samples import public, secret
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
 DOCUMENT = b"Nur f\xc3\xbcr Bob".hex()
-in_python = needs_python("SECRETSTORE_PYTHON")
+in_python = needs_python("ENERGY_WEB_PYTHON")
 in_javascript = needs_package("secretstore")
 TAKEN = "Server key with this ID is already generated"
 Open = Callable[[str], Person]
@@ -33,7 +33,7 @@ def python(old_network: Place) -> Iterator[Open]:
 
         @cache
         def open_for(who: str) -> Person:
-            client = old_network.python(who, "SECRETSTORE_PYTHON", "run_energy_web.py")
+            client = old_network.python(who, "ENERGY_WEB_PYTHON", "run_energy_web.py")
             return Person(stack.enter_context(client), *old_network.accounts[who])
 
         yield open_for
@@ -121,7 +121,7 @@ def test_python_asks_for_what_is_not_there_yet(python: Open) -> None:
 @in_python
 def test_python_is_told_what_a_devnet_refuses(devnet: DevnetPlace) -> None:
     key_id = devnet.reserve()
-    with devnet.python("alice", "SECRETSTORE_PYTHON", "run_energy_web.py") as client:
+    with devnet.python("alice", "ENERGY_WEB_PYTHON", "run_energy_web.py") as client:
         alice = Person(client, *devnet.accounts["alice"])
         with pytest.raises(ClientRaisedError) as caught:
             alice.session("generateServerAndDocumentKey", key_id, 1)
