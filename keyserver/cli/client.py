@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keyserver.cli.client_curl import curl
 from keyserver.cli.client_files import decrypt, encrypt
 from keyserver.cli.client_keys import generate, node, show
 from keyserver.cli.client_options import (
@@ -107,5 +108,5 @@ def permit(
     run_on_contracts(place, work, as_json=as_json)
 
 
-for command in (generate, encrypt, decrypt, show, node):
+for command in (generate, encrypt, decrypt, show, node, curl):
     app.command()(command)

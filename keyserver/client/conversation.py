@@ -43,7 +43,7 @@ class Conversation:
 
         Raises what is wrong with an answer of another status than 200.
         """
-        door = await self._door(node)
+        door = await self.door(node)
         answer = await self._transport.exchange(node, door.request(operation, exclude))
         if answer.status != 200:
             raise door.refusal(answer)
@@ -73,7 +73,8 @@ class Conversation:
         self._checked.add(node)
         return self._domain
 
-    async def _door(self, node: str) -> Door:
+    async def door(self, node: str) -> Door:
+        """What makes requests to a node and reads its answers; raises as `domain` does."""
         if self.kind is DoorKind.ORIGINAL:
             return OriginalDoor(self._wallet)
         return V1Door(self._wallet, await self.domain(node), self._rng, self._unix_time)

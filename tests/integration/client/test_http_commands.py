@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import shlex
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 
+import keyserver.cli.client_curl
 import keyserver.client.http
 from keyserver.cli.main import main
 from keyserver.crypto.hashing import keccak256
@@ -17,6 +20,7 @@ from keyserver.simulation.clock import EPOCH
 from tests.integration.client.network import ALICE, BOB, fresh_id, urls
 from tests.integration.node.network import free_port
 from tests.support.client_node import ClientNetwork, client_network
+from tests.support.raw_http import ask
 
 DOORS = pytest.mark.parametrize("door", ["v1", "original"])
 
@@ -33,6 +37,14 @@ async def simulated_time(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     connect = partial(keyserver.client.http.connect_nodes, unix_time=lambda: _now(loop))
     monkeypatch.setattr(keyserver.client.http, "connect_nodes", connect)
+    monkeypatch.setattr(keyserver.cli.client_curl, "time", Clock(lambda: _now(loop)))
+
+
+@dataclass
+class Clock:
+    """Stands for the module of that name."""
+
+    time: Callable[[], float]
 
 
 def _now(loop: asyncio.AbstractEventLoop) -> float:
@@ -152,3 +164,40 @@ async def test_a_network_that_is_known_is_not_mixed_up(
     _, err = await shell.run("show", f"0x{fresh_id().hex()}", *known, code=1)
     assert "is in another network" in err
     assert "chain 99" in err
+
+
+@DOORS
+async def test_a_request_can_be_sent_by_other_means(
+    network: ClientNetwork, shell: Shell, tmp_path: Path, door: str
+) -> None:
+    node, key_id = network[0].address, f"0x{fresh_id().hex()}"
+    options = [*who(tmp_path, "alice"), *asking(urls(network)[0], door=door)]
+    sent = []
+    for words in (["generate-server-key", key_id, "--threshold", "1"], ["retrieve-shadow", key_id]):
+        made = await shell.facts("curl", *words, *options)
+        path = made["url"].removeprefix(urls(network)[0])
+        body = (made["body"] or "").encode()
+        headers = [*made["headers"].items(), ("Content-Length", str(len(body)))]
+        sent.append(await ask(node, made["method"], path, headers, body))
+    assert [answer.status for answer in sent] == [200, 404]
+
+
+async def test_the_command_for_curl_is_whole(
+    network: ClientNetwork, shell: Shell, tmp_path: Path
+) -> None:
+    node, key_id = urls(network)[0], f"0x{fresh_id().hex()}"
+    options = [*who(tmp_path, "alice"), "--node", node]
+    out, _ = await shell.run("curl", "generate-both", key_id, "--threshold", "2", *options)
+    words = shlex.split(out)
+    assert words[:3] == ["curl", "-X", "POST"]
+    assert words[3] == "-H"
+    assert words[4].startswith("Secretstore-Auth: v1 ")
+    assert words[-3:-1] == ["--data", '{"threshold": 2}']
+    assert words[-1] == f"{node}/v1/server-keys/{key_id[2:]}/document-key/generate"
+    for wrong in (
+        ["generate-both", key_id],
+        ["retrieve-plain", key_id, "--threshold", "1"],
+        ["generate-server-key", key_id, "--threshold", "65536"],
+    ):
+        _, err = await shell.run("curl", *wrong, *options, code=2)
+        assert "--threshold" in err

@@ -1,19 +1,25 @@
 """Options of `keyserver client` that cannot be: each is refused in words, before any connection."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from eth_account import Account
 
-from keyserver.cli.client_nodes import DoorName, NodesPlace
+from keyserver.cli.client_nodes import DoorName, NodeChoice, NodesPlace, find_door
 from keyserver.cli.client_options import find_place
 from keyserver.cli.client_running import warn_if_exposed
 from keyserver.cli.main import main
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.hashing import keccak256
+from keyserver.devnet.devnet_file import FILE_NAME, DevnetAccount
+from keyserver.devnet.network_state import STATE_NAME, State
 from keyserver.errors import ConfigError
+from keyserver.model.bound_requests import SigningDomain
+from keyserver.model.identifiers import Address
+from tests.unit.devnet.test_devnet_file import DEVNET
 
 KEY_ID = "0x" + "11" * 32
 
@@ -125,3 +131,22 @@ def test_a_way_that_others_can_read_is_warned_about(
     assert warned(exposed, DoorName.V1, also_exposed, safe) == ""
     assert "signature for ever" in warned(exposed, DoorName.ORIGINAL, safe)
     assert warned(safe, DoorName.ORIGINAL) == ""
+
+
+def test_a_devnet_names_its_nodes_and_its_network(tmp_path: Path) -> None:
+    key_server_set = "0x" + "42" * 20
+    contracts = {"OwnedKeyServerSetWithMigration": key_server_set}
+    key = keccak256(b"alice").hex()
+    accounts = {"alice": DevnetAccount("0x" + "11" * 20, f"0x{key}")}
+    devnet = replace(DEVNET, contracts=contracts, chain_id=5, accounts=accounts)
+    (tmp_path / FILE_NAME).write_text(devnet.to_json())
+    state = State(None, None, "embedded", (None,), None, 2, 1, 1.0)
+    (tmp_path / STATE_NAME).write_text(state.to_json())
+    place = find_door(
+        tmp_path, None, None, "alice", None, None, NodeChoice(None, DoorName.V1, None, None)
+    )
+    assert isinstance(place, NodesPlace)
+    assert place.nodes == tuple(node.http for node in devnet.nodes)
+    assert place.domain == SigningDomain(5, Address(b"\x42" * 20))
+    assert place.threshold == 2
+    assert place.wallet.address == Wallet(SecretScalar(bytes.fromhex(key))).address
