@@ -85,6 +85,13 @@ NONCE_USED: Final = Problem(
     "a credential with this nonce was used already, here or at another node; sign again with "
     "another nonce",
 )
+EXPIRED_SINCE: Final = Problem(
+    401,
+    "SIGNATURE_EXPIRED",
+    "the credential expired while the nodes were at work; sign again, with a later not_after",
+)
+"""Some of an operation may be done by then: of two keys, the first."""
+
 NO_NODE_SET: Final = Problem(
     503,
     "NODE_DISCONNECTED",
@@ -147,6 +154,8 @@ def problem_of(error: KeyServerError) -> Problem:
     refusal = refusal_of(error)
     if refusal.code == "ReplayProtection":
         return NONCE_USED
+    if error.code == "SignatureExpired":
+        return EXPIRED_SINCE
     if isinstance(error, ChainError) or (isinstance(error, SessionError) and error.retriable):
         text = _UNAVAILABLE.get(refusal.code, refusal.text)
         return Problem(503, _capitals(refusal.code), f"{text}; {_REPEAT}", RETRY_S)

@@ -117,8 +117,10 @@ def _account_of(public: Point) -> Address:
 
 
 def _check_bound(ctx: Context, credential: BoundCredential) -> None:
-    if not ctx.now <= credential.not_after <= ctx.now + MAX_BOUND_LIFETIME_S:
-        raise Refused(Refusal.BAD, "the credential has expired or lives too long")
+    if credential.not_after < ctx.now:
+        raise Refused(Refusal.BAD, "the credential has expired", error="SignatureExpired")
+    if credential.not_after > ctx.now + MAX_BOUND_LIFETIME_S:
+        raise Refused(Refusal.BAD, "the credential lives too long")
     request = ctx.request
     bound = request_digest(
         ctx.policy.signing_domain,

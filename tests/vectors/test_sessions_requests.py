@@ -185,7 +185,7 @@ def test_a_bound_request_expires(vector: dict[str, Any]) -> None:
     for good in (end, end - 600):
         assert authenticate(replace(ctx, now=good)).requester
     for bad in (end + 1, end - 601):
-        with pytest.raises(Refused, match="expired or lives too long"):
+        with pytest.raises(Refused, match=r"expired|lives too long"):
             authenticate(replace(ctx, now=bad))
 
 

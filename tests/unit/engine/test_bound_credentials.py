@@ -1,5 +1,6 @@
 """Bound credentials over whole clusters: what counts again, and what is a replay."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -77,6 +78,18 @@ def test_both_keys_are_made_under_one_credential() -> None:
         api = cluster.nodes[0].api
         sealed = await api.generate_both(KEY_ID, 1, credential, credential.public)
         assert len(ecies.decrypt(AUTHOR, sealed)) == 64
+
+    on_cluster(scenario)
+
+
+def test_a_request_whose_time_is_over_is_told_so() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await prepared(cluster)
+        credential = signed(RETRIEVAL, 3, not_after=1)
+        await asyncio.sleep(3)
+        error = await refusal(cluster.nodes[0].api.retrieve_shadow(KEY_ID, credential))
+        assert isinstance(error, DeniedError)
+        assert error.code == "SignatureExpired"
 
     on_cluster(scenario)
 
