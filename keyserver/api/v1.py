@@ -86,6 +86,7 @@ class Door:
             body = await _read(scope, receive)
             if not self._limiter.admits(client_address(scope)):
                 raise ProblemError(problem_of_refusal(TOO_MANY_REQUESTS))
+            _check_object(body)
             await self._app(_inner_scope(scope, access), _replaying(body), sending)
         except ProblemError as refused:
             await refused.problem.response()(scope, receive, sending)
@@ -127,17 +128,21 @@ def v1_app(needs: V1Dependencies) -> FastAPI:
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes:
-    """The body: nothing, or an object in JSON; raises `ProblemError`."""
+    """The body, whatever it is; raises `ProblemError`."""
     declared = Headers(scope=scope).get("content-length")
     try:
-        body = await read_body(receive, MAX_BODY, declared=declared)
-        if body:
-            read_object(body)
+        return await read_body(receive, MAX_BODY, declared=declared)
     except BodyError as fault:
         raise ProblemError(_BODY_PROBLEMS.get(fault.status, BROKEN_BODY)) from fault
+
+
+def _check_object(body: bytes) -> None:
+    """Raise `ProblemError` unless a body is nothing, or an object in JSON."""
+    try:
+        if body:
+            read_object(body)
     except JsonError as fault:
         raise ProblemError(bad_request("body", f"must be an object in JSON: {fault}")) from fault
-    return body
 
 
 def _inner_scope(scope: Scope, access: dict[str, Any]) -> Scope:

@@ -1,8 +1,9 @@
 """What a request of `/v1` passes between its form and the engine.
 
 The order, where several things are wrong: origin and head (`guard`), body and client address
-(`v1`), form, sealed, credential, requester, nonce, what the operator has switched off; then the
-engine's own.
+(`v1`), form, sealed, credential, nonce, requester, what the operator has switched off; then the
+engine's own. The nonce comes before the requester is counted: who repeats somebody's credential
+uses up nothing of theirs.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -90,10 +91,10 @@ class ClientRequest:
         check_expiry(header.not_after, now)
         credential = open_bound_credential(header, wanted, domain, self._needs.random)
         self._note(requester=credential.address)
-        _refuse_if(self._too_many(credential))
         self._take_nonce(credential, now)
         succeeded, policy = False, self._needs.node.policy
         try:
+            _refuse_if(self._too_many(credential))
             _refuse_if(refused_by_policy(wanted.number, credential.address, policy, is_bound=True))
             yield credential
             succeeded = True

@@ -494,6 +494,28 @@ async def test_too_many_requests_of_an_address_or_of_a_requester() -> None:
     assert [answer.status for answer in unsigned] == [200] * 10 + [429]
 
 
+async def test_who_repeats_a_credential_uses_up_nothing_of_its_owner() -> None:
+    app = v1_app_of(open_node(), limiter=RateLimiter(1, lambda: 0.0))
+    assert (await send(app, SERVER, client=("10.0.0.1", 1))).status == 200
+    for number in range(20):
+        repeated = await send(app, SERVER, client=(f"10.0.1.{number}", 1))
+        assert error(repeated) == (401, "NONCE_USED")
+    assert (await send(app, SERVER.again, client=("10.0.0.1", 1))).status == 200
+
+
+async def test_what_is_too_much_costs_no_nonce_and_is_not_read() -> None:
+    now = [0.0]
+    app = v1_app_of(open_node(), limiter=RateLimiter(1, lambda: now[0]))
+    for number in range(10):
+        assert (await send(app, SERVER.again, client=(f"10.0.0.{number}", 1))).status == 200
+    refused, later = SERVER.again, ("10.0.1.1", 1)
+    assert error(await send(app, refused, client=later)) == (429, "RATE_LIMITED")
+    now[0] += 1
+    assert (await send(app, refused, client=later)).status == 200
+    garbage = [await call(app, "POST", KEY, [], b"{", client=("10.0.2.1", 1)) for _ in range(11)]
+    assert [answer.status for answer in garbage] == [400] * 10 + [429]
+
+
 async def test_what_the_operator_has_switched_off() -> None:
     strict = replace(POLICY, strict_credentials=frozenset(Operation), generators=frozenset({WHO}))
     for request in SERVED:
