@@ -60,8 +60,8 @@ def test_a_client_address(tmp_path: Path) -> None:
     with served(tmp_path) as client:
         answers = [client.ask(f"10.0.0.{number}") for number in range(40)]
         assert BURST_S <= served_of(answers) <= client.most(), "what is forwarded is not believed"
-        refused = answers[-1]
-        assert (refused.status, refused.body) == (429, REFUSED)
+        refused = next(answer for answer in answers if answer.status == 429)
+        assert refused.body == REFUSED
         assert refused.headers["retry-after"] == "1"
         assert refused.headers["content-type"] == "application/json; charset=utf-8"
         # Who is told to wait and waits is served.
@@ -87,4 +87,5 @@ def test_a_requester_behind_many_addresses(tmp_path: Path) -> None:
         answers = [client.ask(f"10.0.0.{number}") for number in range(40)]
         assert BURST_S <= served_of(answers) <= client.most()
         assert client.ask("10.0.1.1", OTHER).status == 404
-        assert client.ask("10.0.1.1", CLIENT).status == 429
+        more = [client.ask(f"10.0.2.{number}") for number in range(40)]
+        assert served_of([*answers, *more]) <= client.most()

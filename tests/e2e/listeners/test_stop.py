@@ -157,7 +157,8 @@ def test_an_idle_node_stops_at_once(tmp_path: Path) -> None:
         assert ask(urls[0], "GET /x HTTP/1.1\nHost: n").is_empty_400
         code, seconds = node.stop()
         assert code == 0
-        assert seconds < 3, "no drain time without requests"
+        assert seconds < STOP_S
+        assert "requests_cut_off" not in {event["event"] for event in node.events()}
         for each in idle:
             assert each.is_closed()
             each.socket.close()
