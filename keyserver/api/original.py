@@ -7,6 +7,7 @@ what the operator has switched off, and then the engine's own order.
 import json
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from starlette.applications import Starlette
@@ -96,18 +97,22 @@ class OriginalPaths:
             return
         started = time.monotonic()
         call = parse(scope["method"], scope["raw_path"])
-        response = await self._answer(call, scope, receive)
-        _log_access(scope["method"], call, response.status_code, time.monotonic() - started)
+        access = _what_is_asked(call)
+        response = await self._answer(call, scope, receive, access)
+        seconds = time.monotonic() - started
+        log_access(scope["method"], status=response.status_code, seconds=seconds, **access)
         await response(scope, receive, send)
 
-    async def _answer(self, call: Call | None, scope: Scope, receive: Receive) -> Response:
+    async def _answer(
+        self, call: Call | None, scope: Scope, receive: Receive, access: dict[str, Any]
+    ) -> Response:
         headers = Headers(scope=scope)
         try:
             # Under /admin it is looked at; elsewhere it is read and thrown away.
             body = await read_body(receive, MAX_BODY, declared=headers.get("content-length"))
             if not self._needs.limiter.admits(client_address(scope)):
                 return error_response(TOO_MANY_REQUESTS)
-            return await self._serve(call, headers, body)
+            return await self._serve(call, headers, body, access)
         except BodyError as fault:
             return Response(status_code=fault.status)
         except KeyServerError as error:
@@ -117,7 +122,9 @@ class OriginalPaths:
             log.exception("request_failed_unexpectedly")
             return error_response(UNEXPECTED)
 
-    async def _serve(self, call: Call | None, headers: Headers, body: bytes) -> Response:
+    async def _serve(
+        self, call: Call | None, headers: Headers, body: bytes, access: dict[str, Any]
+    ) -> Response:
         wishes = _wishes(call, headers)
         if call is None or wishes is None:
             return Response(status_code=400)
@@ -132,6 +139,7 @@ class OriginalPaths:
             credential = open_path_credential(call.key_id, call.signature, self._needs.random)
         except InvalidSignatureError:
             return error_response(BAD_SIGNATURE)
+        access["requester"] = credential.address
         refusal = self._refused(call, credential)
         if refusal is not None:
             return error_response(refusal)
@@ -234,13 +242,14 @@ def shadow_body(shadow: ShadowResult, *, checkable: bool = False) -> bytes:
 # --- the log ---------------------------------------------------------------------------------
 
 
-def _log_access(method: str, call: Call | None, status: int, seconds: float) -> None:
+# Any: the values of a log entry.
+def _what_is_asked(call: Call | None) -> dict[str, Any]:
+    """What the log tells of a request, never more than the beginning of its signature."""
     match call:
         case None:
-            log_access(method, "invalid", status, seconds)
+            return {"operation": "invalid"}
         case ChangeNodeSet():
-            log_access(method, "change_node_set", status, seconds)
-        case _:
-            name, signature = call.operation.name.lower(), f"{call.signature[:4].hex()}.."
-            what = {"key_id": call.key_id, "signature": signature}
-            log_access(method, name, status, seconds, **what)
+            return {"operation": "change_node_set"}
+    signature = f"{call.signature[:4].hex()}.."
+    name = call.operation.name.lower()
+    return {"operation": name, "key_id": call.key_id, "signature": signature}

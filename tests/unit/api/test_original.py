@@ -20,7 +20,7 @@ from keyserver.api.rate_limit import RateLimiter
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.errors import ChainError, StorageError
-from keyserver.model.identifiers import KeyId
+from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.requests import Operation
 from keyserver.sessions.core import DeniedError, Policy, UnavailableError
 from tests.support.asgi import call
@@ -269,3 +269,15 @@ async def test_no_signature_reaches_the_log(logged: LogCapture) -> None:
     assert SIG[:10] not in text
     assert SIG[20:40] not in text
     assert repr(parse("GET", PLAIN[1].encode())).find(SIG[:8]) == -1
+
+
+async def test_the_log_says_who_asked_for_what(logged: LogCapture) -> None:
+    for request in ROWS:
+        await ask(ScriptedNode(), request)
+    told = [entry for entry in logged.entries if entry["event"] == "http_request"]
+    assert len(told) == len(ROWS)
+    assert {entry["requester"] for entry in told} == {NodeId.of(WHO.public()).address}
+    assert {entry["key_id"] for entry in told} == {KEY_ID}
+    await ask(ScriptedNode(), ("GET", f"/nonsense/{SIG}"))
+    assert logged.entries[-1]["operation"] == "invalid"
+    assert "requester" not in logged.entries[-1]
