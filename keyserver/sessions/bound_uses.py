@@ -13,8 +13,12 @@ from typing import NamedTuple
 from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.requests import BoundCredential
 
-MAX_PER_COORDINATOR = 32_768
-"""Pairs remembered per coordinator, some 12 MB: 54 requests a second of the longest lifetime."""
+MAX_PER_COORDINATOR = 65_536
+"""Pairs remembered per coordinator, some 25 MB.
+
+More than one client address brings about through a node with the default `rate_limit`, so that it
+cannot use up the share of that node's other clients.
+"""
 
 
 class Claim(Enum):

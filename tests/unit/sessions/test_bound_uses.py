@@ -1,8 +1,11 @@
 """The memory of bound credentials: what is granted again, what is forgotten, what it costs."""
 
+from keyserver.api.rate_limit import BURST_S
+from keyserver.app.config.model import KeyServer
+from keyserver.model.bound_requests import MAX_BOUND_LIFETIME_S
 from keyserver.model.identifiers import Hash32, Nonce32
 from keyserver.model.requests import BoundCredential, Proof
-from keyserver.sessions.bound_uses import BoundUses, Claim
+from keyserver.sessions.bound_uses import MAX_PER_COORDINATOR, BoundUses, Claim
 from tests.support.fake_cluster import point_of
 from tests.support.keys import nodes_of
 
@@ -56,3 +59,9 @@ def test_each_coordinator_fills_its_own_share_of_the_memory() -> None:
     assert uses.claim(credential(3), DIGEST, THERE, NOW) is Claim.GRANTED
     later = NOW + 61
     assert uses.claim(credential(3, not_after=later), DIGEST, HERE, later) is Claim.GRANTED
+
+
+def test_one_client_address_cannot_use_up_a_coordinators_share() -> None:
+    a_second = KeyServer.model_fields["rate_limit"].default
+    most = a_second * BURST_S + a_second * MAX_BOUND_LIFETIME_S
+    assert 0 < most < MAX_PER_COORDINATOR
