@@ -149,6 +149,16 @@ def test_a_wrong_description_is_refused_by_name(
         Description.load(path)
 
 
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a":' * 100_000, f'{{"chain_id": {"9" * 5000}}}'], ids=len
+)
+def test_a_strangers_description_is_refused_whatever_it_is(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "d.json"
+    path.write_text(text)
+    with pytest.raises(DocumentError, match="is not JSON"):
+        Description.load(path)
+
+
 def test_a_description_must_be_json(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     with pytest.raises(DocumentError, match="No such file"):
