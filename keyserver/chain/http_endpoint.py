@@ -69,7 +69,7 @@ class HttpEndpoint:
             if error.status in HTTP_REFUSALS:
                 return RpcFailure(error.status, f"HTTP status {error.status}: too large a request?")
             raise self._unavailable(error) from error
-        except (ClientError, TimeoutError, OSError, ValueError) as error:
+        except (ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
             raise self._unavailable(error) from error
         return answer_of(response)
 
@@ -82,8 +82,10 @@ class HttpEndpoint:
             if error.status in HTTP_REFUSALS:
                 return None
             raise self._unavailable(error) from error
-        except (ClientError, TimeoutError, OSError, ValueError, AttributeError, TypeError) as error:
-            # The last two are web3's when the members of the answer are no objects with ids.
+        except (ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
+            raise self._unavailable(error) from error
+        except (AttributeError, TypeError) as error:
+            # web3's, when the members of the answer are no objects with ids.
             raise self._unavailable(error) from error
         if not isinstance(response, list) or len(response) != len(requests):
             return None
@@ -94,6 +96,8 @@ class HttpEndpoint:
     def _unavailable(self, error: Exception) -> ChainUnavailableError:
         # The text of a status error would repeat the URL, which may hold an access key.
         reason = str(error) or type(error).__name__
+        if isinstance(error, RecursionError):
+            reason = "the answer is nested too deep"
         if isinstance(error, ClientResponseError):
             reason = f"HTTP status {error.status}"
         return ChainUnavailableError(f"{self._label}: {reason}")

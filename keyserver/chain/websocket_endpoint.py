@@ -154,6 +154,9 @@ class _Link:
             async for message in self._socket:
                 self._dispatch(json.loads(message))
             self._end("the connection was closed")
+        except RecursionError:
+            self._end("an answer is nested too deep")
+            await self._socket.close()
         except (WebSocketException, OSError, ValueError) as error:
             self._end(f"the connection ended: {error}")
             await self._socket.close()

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,6 +14,10 @@ from keyserver.app.lifecycle import run_node
 from keyserver.app.logging import configure
 from keyserver.app.operator_listener import write_json_file
 from keyserver.cli.output import JsonOption
+
+RECURSION_LIMIT: Final = 1000
+"""Python's own. Libraries for other work raise it so far, when they are imported, that JSON nested
+deep enough ends the process instead of raising `RecursionError`."""
 
 
 def run(
@@ -36,6 +41,7 @@ def run(
     `--secretstore-port 8083`. Logs go to standard error; with `--json`, one line of JSON goes to
     standard output as soon as the node is ready.
     """
+    sys.setrecursionlimit(RECURSION_LIMIT)
     loaded = load(config, arguments=context.args, use_default_file=not no_config)
     configure(
         targets=loaded.config.misc.logging,

@@ -65,6 +65,11 @@ class Server:
     def rpc(self) -> Rpc:
         return Rpc(_address(self.ready["json_rpc"]))
 
+    def poll(self) -> int | None:
+        """The exit status, if it has ended."""
+        assert self._process is not None
+        return self._process.poll()
+
     def launch(self) -> None:
         """Start it; `wait_ready` tells when it serves."""
         assert self._process is None

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -254,3 +255,42 @@ async def test_websocket_servers_that_are_slow_or_away() -> None:
     with pytest.raises(ChainUnavailableError) as trouble:
         await away.exchange([ASK])
     assert "secret-key" not in str(trouble.value)
+
+
+@pytest.fixture
+def usual_recursion_limit() -> Iterator[None]:
+    """As in a node's process; other libraries of the tests have raised it."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+DEEP = "[" * 5000 + "]" * 5000
+
+
+@pytest.mark.parametrize("requests", [[ASK], [ASK, ASK]])
+async def test_http_answers_nested_too_deep_are_no_answers(
+    requests: list[RpcRequest], usual_recursion_limit: None
+) -> None:
+    async def deep(request: web.Request) -> web.Response:
+        return web.Response(text=DEEP, content_type="application/json")
+
+    async with http_server(deep) as endpoint:
+        with pytest.raises(ChainUnavailableError, match="nested too deep"):
+            await endpoint.exchange(requests)
+
+
+async def test_websocket_messages_nested_too_deep_end_the_connection(
+    usual_recursion_limit: None,
+) -> None:
+    async def deep(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send(DEEP)
+        await socket.wait_closed()
+
+    async with ws_server(deep) as endpoint:
+        with pytest.raises(ChainUnavailableError, match="nested too deep"):
+            await endpoint.exchange([ASK])
