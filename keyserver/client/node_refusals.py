@@ -56,8 +56,8 @@ _KNOWN: Final = (
     _Known(
         "CONSENSUS_UNREACHABLE",
         "Consensus unreachable",
-        advice="Has this account permission for the key? The original's interface says the same when"
-        " too few of the key servers that hold it are running.",
+        advice="Has this account permission for the key? The original's interface says the same"
+        " when too few of the key servers that hold it are running.",
     ),
     _Known(
         "CONSENSUS_TEMPORARY_UNREACHABLE",
