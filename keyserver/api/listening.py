@@ -5,18 +5,11 @@ import os
 import socket
 import ssl
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import uvicorn
+from typing import Final
 
 from keyserver.errors import ConfigError
-
-STOP_S: Final = 1
-"""Seconds that requests under way get when the listener closes."""
 
 BACKLOG: Final = 1024
 """Connections that may wait to be taken."""
@@ -116,37 +109,3 @@ def url_of(listener: socket.socket, *, is_encrypted: bool) -> str:
     host, port = listener.getsockname()[:2]
     scheme = "https" if is_encrypted else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-class QuietServer(uvicorn.Server):
-    """uvicorn without its own handling of signals: the node's lifecycle has that."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
-        yield
-
-
-# Any: an ASGI application is whatever its framework makes.
-async def serve(app: Any, listener: socket.socket, tls: TlsFiles | None) -> None:
-    """Serve an application on a listening socket until cancelled; closes the socket."""
-    config = uvicorn.Config(
-        app,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        http="h11",
-        loop="none",
-        timeout_graceful_shutdown=STOP_S,
-        ssl_certfile=None if tls is None else tls.certificate,
-        ssl_keyfile=None if tls is None else tls.key,
-    )
-    server = QuietServer(config)
-    try:
-        await server.serve(sockets=[listener])
-    finally:
-        for each in getattr(server, "servers", ()):
-            each.close()
-        listener.close()

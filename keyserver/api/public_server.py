@@ -1,4 +1,4 @@
-"""The server under the listeners that clients reach: uvicorn, with the limits of the interface.
+"""The server under all listeners that speak HTTP: uvicorn, with the limits of the interface.
 
 What is not even HTTP gets the answers of the HTTP interface, sections 2.1 and 3, too: an empty
 body, and never a text of the framework.
@@ -8,7 +8,8 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from uvicorn.server import ServerState
 
 from keyserver.api.accepting import Acceptor, OpenConnections, Place, connection_limit
 from keyserver.api.guard import MAX_HEADER_BYTES, MAX_REQUEST_LINE
-from keyserver.api.listening import QuietServer, TlsFiles
+from keyserver.api.listening import TlsFiles
 
 HEAD_S: Final = 20.0
 """How long a client may take from the first byte of a request's head to its last."""
@@ -57,12 +58,14 @@ async def serve_public(
     tls: TlsFiles | None = None,
     trusted_proxies: Sequence[str] = (),
     most_connections: int = MOST_CONNECTIONS,
+    finish_s: float | None = None,
 ) -> None:
     """Serve an application on a listening socket until cancelled; closes the socket.
 
     When cancelled it takes no more requests, and ends when those under way are answered, after
-    `FINISH_S` at the latest. The address of a client behind one of `trusted_proxies` is the one
-    they forward. Raises `OSError` or `ssl.SSLError` when the certificate cannot be used.
+    `finish_s` (absent: `FINISH_S`) at the latest. The address of a client behind one of
+    `trusted_proxies` is the one they forward. Raises `OSError` or `ssl.SSLError` when the
+    certificate cannot be used.
     """
     config = _config(app, tls, trusted_proxies)
     config.load()
@@ -80,7 +83,7 @@ async def serve_public(
             group.create_task(acceptor.run())
     finally:
         listener.close()
-        await connections.finish(FINISH_S)
+        await connections.finish(FINISH_S if finish_s is None else finish_s)
         await _cancel(server.server_state)
 
 
@@ -113,8 +116,13 @@ async def _cancel(state: ServerState) -> None:
         await asyncio.wait(tasks)
 
 
-class _Server(QuietServer):
-    """uvicorn's clock; connections are taken by an `Acceptor`."""
+class _Server(uvicorn.Server):
+    """uvicorn's clock; connections are taken by an `Acceptor`, signals by the node's lifecycle."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen nowhere."""

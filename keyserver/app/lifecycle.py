@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from keyserver.api.listening import Listener, serve
+from keyserver.api.listening import Listener
 from keyserver.api.operator import operator_app
 from keyserver.api.public_server import serve_public
 from keyserver.app.accounts import load_node_key
@@ -40,6 +40,11 @@ STOP_WITHIN_S: Final = 4.5
 
 MOST_JSON_RPC_CONNECTIONS: Final = 100
 """Fewer than for the HTTP interface: a request may be as large as `[rpc] max_payload`."""
+
+MOST_OPERATOR_CONNECTIONS: Final = 50
+
+OPERATOR_FINISH_S: Final = 0.5
+"""How long operators' requests may take when all else has stopped."""
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -177,7 +182,18 @@ def parts_of(node: Node) -> list[Part]:
 def operator_part(view: OperatorView, listener: Listener) -> Part:
     """The operator listener; the last to stop, so that a stop can be watched."""
     app = operator_app(view)
-    return Part("operator listener", lambda: serve(app, listener.socket, listener.tls))
+
+    def run() -> Coroutine[Any, Any, None]:
+        most = MOST_OPERATOR_CONNECTIONS
+        return serve_public(
+            app,
+            listener.socket,
+            tls=listener.tls,
+            most_connections=most,
+            finish_s=OPERATOR_FINISH_S,
+        )
+
+    return Part("operator listener", run)
 
 
 async def run_parts(

@@ -14,11 +14,11 @@ from keyserver.api.listening import (
     AddressTakenError,
     TlsFiles,
     check_tls,
-    serve,
     tcp_socket,
     unix_socket,
     url_of,
 )
+from keyserver.api.public_server import serve_public
 from keyserver.errors import ConfigError
 from tests.integration.node.network import http_get, write_certificate
 
@@ -82,10 +82,27 @@ async def test_an_application_is_served_until_cancelled() -> None:
     app = Starlette(routes=[Route("/hello", hello)])
     listener = tcp_socket("listen", "127.0.0.1", 0)
     url = url_of(listener, is_encrypted=False)
-    serving = asyncio.create_task(serve(app, listener, None))
+    serving = asyncio.create_task(serve_public(app, listener))
     assert await asyncio.to_thread(http_get, url, "/hello") == (200, b"hello")
     serving.cancel()
     await asyncio.wait([serving])
     assert listener.fileno() == -1
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
+
+
+async def test_an_application_is_served_on_a_unix_socket(tmp_path: Path) -> None:
+    async def hello(_: Request) -> Response:
+        return PlainTextResponse("hello")
+
+    app = Starlette(routes=[Route("/hello", hello)])
+    path = tmp_path / "op.sock"
+    serving = asyncio.create_task(serve_public(app, unix_socket("listen", path)))
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b"GET /hello HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\nhello")
+    writer.close()
+    serving.cancel()
+    await asyncio.wait([serving])
