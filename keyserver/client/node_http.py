@@ -66,7 +66,8 @@ def node_url(text: str) -> str:
         raise ConfigError("node: the URL must not contain a user name or password")
     try:
         parts = urlsplit(text)
-        is_place = bool(parts.hostname) and parts.port != 0
+        # Names with an empty or overlong part cannot be looked up: encoding tells.
+        is_place = bool((parts.hostname or "").encode("idna")) and parts.port != 0
     except ValueError:
         is_place = False
     if not is_place or not _URL.fullmatch(text):

@@ -157,6 +157,9 @@ def test_urls_of_nodes(given: str, expected: str) -> None:
         "http://[::1",
         "http://node/a b",
         "http://node/%zz",
+        "http://one..example",
+        "http://.",
+        f"http://{'a' * 64}.example",
         "file:///etc/passwd",
     ],
 )
