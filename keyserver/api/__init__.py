@@ -10,7 +10,6 @@ Clients:
 - `policy`, `errors`, `serving`: for both doors: what is off, what can go wrong, time, log
 - `guard`, `cors`, `bodies`, `rate_limit`: what every request passes first
 - `json_rpc…`: the `secretstore` module on its own listener
-- `public_server`: the server under both
 - `ports`: what they ask of the rest of the process
 
 Operators:
@@ -19,5 +18,6 @@ Operators:
 - `rendering`: values as JSON
 - `operator`: the routes of the operator listener
 
-`listening`: sockets, and the server that runs an application on one.
+`public_server`: the server under all listeners; `accepting`: room for connections;
+`listening`: sockets.
 """

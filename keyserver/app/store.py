@@ -60,8 +60,6 @@ async def opened_store(
         )
         if seal.created:
             log.info("store_sealed", database=database.name, source=type(source).__name__)
-        for warning in seal.warnings:
-            log.warning("seal_key_exposed", text=warning)
         yield Store(database, SqlRecordStore(database, SecretBoxes(seal.keyring, random)))
 
 

@@ -36,12 +36,11 @@ from keyserver.sealing.secret_key import SIZE, SecretKey
 
 @dataclass(frozen=True, slots=True)
 class OpenedSeal:
-    """The keys of a store, and what its operator should know about them."""
+    """The keys of a store."""
 
     keyring: Keyring
     created: bool
     """Whether the store was sealed just now."""
-    warnings: tuple[str, ...] = ()
 
 
 async def open_or_create(
@@ -58,7 +57,7 @@ async def open_or_create(
         keyring = await _create(store, node_id, source, random, now_ms)
     else:
         keyring = await _open(stored, node_id, source)
-    return OpenedSeal(keyring, stored is None, _warnings(source))
+    return OpenedSeal(keyring, stored is None)
 
 
 async def _create(
@@ -139,12 +138,3 @@ def _described(source: KeySource) -> str:
             return f"the key {source.key_id!r} in {source.name}"
         case Passphrase():
             return "the passphrase"
-
-
-def _warnings(source: KeySource) -> tuple[str, ...]:
-    if isinstance(source, KeyFile) and source.make_if_missing:
-        return (
-            f"the key that opens stored secrets is in {source.path}: whoever copies that file and "
-            "the database has both; keep it elsewhere (seal.key_file) or use a passphrase",
-        )
-    return ()

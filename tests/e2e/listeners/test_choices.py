@@ -146,7 +146,7 @@ class Initialised(NodeProcess):
 
 def test_a_new_node_is_strict_and_says_nothing(strict: NodeProcess) -> None:
     events = {event["event"] for event in strict.events() if event["level"] == "warning"}
-    assert events == {"acl_check_disabled", "seal_key_beside_data", "seal_key_exposed"}
+    assert events == {"acl_check_disabled", "seal_key_beside_data"}
 
 
 @pytest.mark.parametrize("request_", REFUSALS, ids=lambda each: each[1][:8])
