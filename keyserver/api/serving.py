@@ -4,6 +4,7 @@ The size of a body, the time the nodes may work, what a silent chain means, the 
 """
 
 import asyncio
+import ipaddress
 from collections.abc import Awaitable, Mapping
 from typing import Final, TypeVar
 
@@ -59,9 +60,22 @@ async def run_on_nodes(node: NodeState, operation: Operation, work: Awaitable[T]
 
 
 def client_address(scope: Scope) -> str:
-    """Whom to count a request for; behind a trusted proxy, whom the proxy names."""
+    """Whom to count a request for; behind a trusted proxy, whom the proxy names.
+
+    Of IPv6 only the network counts, the first 64 bits: who has one has all addresses in it.
+    """
     client = Request(scope).client
-    return client.host if client is not None else ""
+    if client is None:
+        return ""
+    try:
+        address = ipaddress.ip_address(client.host)
+    except ValueError:
+        return client.host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False))
 
 
 def log_access(method: str, operation: str, status: int, seconds: float, **what: object) -> None:
