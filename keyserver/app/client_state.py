@@ -41,7 +41,13 @@ class ClientState:
 
     @property
     def chain_is_silent(self) -> bool:
-        """Whether a contract has the permissions, and the chain is absent or not to be trusted."""
+        """Whether a contract has the permissions, and the chain is absent or not to be trusted.
+
+        A failed question counts until one is answered: the watcher may not have noticed yet.
+        """
         if not self._asks_chain:
             return False
-        return self._node.chain is None or not self._node.chain.work.watcher.view.synced
+        chain = self._node.chain
+        if chain is None:
+            return True
+        return not (chain.work.watcher.view.synced and chain.reading.permissions.reached)

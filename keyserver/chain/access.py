@@ -61,6 +61,9 @@ class AclDepth(Enum):
 class OpenAccess:
     """The permissions of `acl_contract = "none"`: everybody may use every key."""
 
+    reached = True
+    """There is nothing that could be out of reach."""
+
     async def check(self, requester: Address, key_id: KeyId) -> Verdict:
         """Always allowed."""
         return Verdict.ALLOWED
@@ -83,6 +86,12 @@ class PermissionContract:
         self._contracts = contracts
         self._node_sets = node_sets
         self._depth = depth
+        self._reached = True
+
+    @property
+    def reached(self) -> bool:
+        """Whether the contract could be asked when it was asked last."""
+        return self._reached
 
     async def check(self, requester: Address, key_id: KeyId) -> Verdict:
         """Whether the requester may use the key.
@@ -96,12 +105,18 @@ class PermissionContract:
             return Verdict.UNAVAILABLE
         call = ContractCall(contract, CHECK_PERMISSIONS.encode(requester, key_id))
         try:
-            if not await self._allows(call, HEAD):
-                return Verdict.DENIED
-            if self._depth is AclDepth.BOTH and not await self._allows(call, confirmed):
-                return Verdict.UNAVAILABLE
+            verdict = await self._ask(call, confirmed)
         except ChainError as error:
+            self._reached = False
             _log.warning("permission_unavailable", reason=str(error))
+            return Verdict.UNAVAILABLE
+        self._reached = True
+        return verdict
+
+    async def _ask(self, call: ContractCall, confirmed: BlockId) -> Verdict:
+        if not await self._allows(call, HEAD):
+            return Verdict.DENIED
+        if self._depth is AclDepth.BOTH and not await self._allows(call, confirmed):
             return Verdict.UNAVAILABLE
         return Verdict.ALLOWED
 

@@ -29,13 +29,26 @@ class Watcher:
         self.view = view
 
 
-def node_of(tmp_path: Path, acl_contract: str, watcher: Watcher | None) -> Node:
+class Permissions:
+    """Whether the contract could be asked."""
+
+    reached = True
+
+
+def node_of(
+    tmp_path: Path,
+    acl_contract: str,
+    watcher: Watcher | None,
+    permissions: Permissions | None = None,
+) -> Node:
     """The parts of a node that are looked at."""
     config = load_text(
         tmp_path,
         f'[secretstore]\nself_secret = "{SECRETS["a"]}"\nacl_contract = "{acl_contract}"\n',
     ).config
-    chain = None if watcher is None else SimpleNamespace(work=SimpleNamespace(watcher=watcher))
+    reading = SimpleNamespace(permissions=permissions or Permissions())
+    work = SimpleNamespace(watcher=watcher)
+    chain = None if watcher is None else SimpleNamespace(work=work, reading=reading)
     return cast(
         Node,
         SimpleNamespace(
@@ -58,6 +71,18 @@ def test_the_chain_is_silent_while_it_is_not_trusted(tmp_path: Path, acl_contrac
     assert found == [True, False, True, False]
     watcher.view = ChainView(None, None, None)
     assert state.chain_is_silent
+
+
+def test_the_chain_is_silent_when_a_question_failed_and_nobody_else_has_noticed(
+    tmp_path: Path,
+) -> None:
+    permissions = Permissions()
+    watcher = Watcher(ChainView(HEAD, BLOCK, None))
+    state = ClientState(node_of(tmp_path, "registry", watcher, permissions))
+    permissions.reached = False
+    assert state.chain_is_silent
+    permissions.reached = True
+    assert not state.chain_is_silent
 
 
 def test_the_chain_is_silent_where_there_is_none(tmp_path: Path) -> None:
