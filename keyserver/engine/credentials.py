@@ -6,8 +6,9 @@ session and the request (engine design, section 6.1).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
-from keyserver.model.identifiers import NodeId, Nonce32
+from keyserver.model.identifiers import Address, NodeId, Nonce32
 from keyserver.model.requests import AnyOperation, Credential
 
 
@@ -31,3 +32,18 @@ def source_of(credential: Credential | CredentialSource) -> CredentialSource:
     On-chain credentials are of the second kind.
     """
     return credential if callable(credential) else lambda _: credential
+
+
+@runtime_checkable
+class SignedSource(Protocol):
+    """A source that knows whose signature it proves."""
+
+    @property
+    def address(self) -> Address:
+        """The account."""
+        ...
+
+
+def signer_of(credential: object) -> Address | None:
+    """Who has signed what a source proves; `None` for other sources, and for credentials."""
+    return credential.address if isinstance(credential, SignedSource) else None

@@ -12,7 +12,7 @@ from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.ecies import encrypt
 from keyserver.crypto.elgamal import encrypt_document_key
 from keyserver.crypto.randomness import RandomSource
-from keyserver.engine.credentials import CredentialSource, source_of
+from keyserver.engine.credentials import CredentialSource, signer_of, source_of
 from keyserver.engine.driver import Driver
 from keyserver.engine.ports import RecordStore
 from keyserver.model.identifiers import Address, KeyId, NodeId
@@ -261,6 +261,7 @@ class KeyServer:
     ) -> CertifiedDocumentKey:
         key_id = operation.key_id
         self._check_connected()
+        await self._turn_strangers_away(key_id, credential)
         with _Exclusive(self._busy, SessionKind.STORING, key_id):
             await self._driver.settle(SessionKind.STORING, key_id)
             target = replace(await self._storing_target(key_id), made_here=made_here)
@@ -271,6 +272,17 @@ class KeyServer:
                 result = await self._stored_all_the_same(operation, made_here, error)
         assert isinstance(result, CertifiedDocumentKey)
         return result
+
+    async def _turn_strangers_away(
+        self, key_id: KeyId, credential: Credential | CredentialSource
+    ) -> None:
+        """Raise for whoever is not the author: strangers must not keep the author waiting."""
+        signer = signer_of(credential)
+        if signer is None:
+            return
+        known = (await self._store.load(key_id)).active
+        if known is None or known.record.author != signer:
+            await self.check_storing(key_id, signer)
 
     async def _stored_all_the_same(
         self,

@@ -13,6 +13,7 @@ from keyserver.model.identifiers import KeyId
 from keyserver.model.keys import DocumentKey
 from keyserver.model.node_set import NodeSet
 from keyserver.sessions.core import DeniedError, Policy, SessionError, UnavailableError
+from keyserver.sessions.wire import LINK_TYPES, message_type
 from keyserver.simulation.cluster import Cluster
 from keyserver.simulation.loop import run_virtual
 from tests.support.fake_cluster import point_of
@@ -115,6 +116,27 @@ def test_storing_refuses_in_the_published_order() -> None:
         assert await refusal(disconnected) == "NodeDisconnected"
         unchecked = api.check_storing(UNKNOWN, asking(OTHER).address)
         assert await refusal(unchecked) == "NodeDisconnected"
+
+    on_cluster(scenario)
+
+
+def test_strangers_do_not_keep_the_author_from_storing() -> None:
+    """Whoever knows the id can ask; a node that says nothing makes the answer take seconds."""
+
+    async def scenario(cluster: Cluster) -> None:
+        api = cluster.nodes[0].api
+        await api.generate_server_key(KEY_ID, 1, asking(AUTHOR))
+        silent = cluster.nodes[2].id
+        cluster.network.corrupt(
+            silent, lambda _from, _to, data: None if message_type(data) in LINK_TYPES else data
+        )
+        stranger = asyncio.ensure_future(
+            refusal(api.store_document_key(KEY_ID, DOCUMENT, asking(OTHER)))
+        )
+        await asyncio.sleep(0.5)
+        assert not stranger.done()
+        await api.store_document_key(KEY_ID, DOCUMENT, asking(AUTHOR))
+        assert await stranger in {"AccessDenied", "DocumentKeyAlreadyStored"}
 
     on_cluster(scenario)
 
