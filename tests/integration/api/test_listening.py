@@ -30,6 +30,14 @@ def test_a_free_port() -> None:
         assert url_of(listener, is_encrypted=True) == f"https://127.0.0.1:{port}"
 
 
+def test_what_is_written_leaves_at_once() -> None:
+    with tcp_socket("listen", "127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_port_that_is_taken() -> None:
     with tcp_socket("listen", "127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
