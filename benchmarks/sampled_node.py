@@ -26,7 +26,7 @@ COMPONENTS = {
     "proofs, hashes, boxes": ("keyserver/crypto/", "keyserver/sealing/", "/hashlib.py"),
     "codec": ("keyserver/model/codec.py", "keyserver/sessions/wire.py"),
     "transport": ("keyserver/net/", "/cryptography/"),
-    "database": ("keyserver/storage/", "/sqlalchemy/", "/aiosqlite/", "/sqlite3/"),
+    "database": ("keyserver/storage/", "/sqlalchemy/", "/sqlite3/"),
     "HTTP": ("keyserver/api/", "/uvicorn/", "/h11/", "/starlette/"),
     "logging": ("keyserver/app/logging.py", "/structlog/", "/logging/", "/json/"),
     "metrics": ("keyserver/app/", "/prometheus_client/"),

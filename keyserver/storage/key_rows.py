@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, assert_never
 
-from sqlalchemy import Row, Table, delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Row, Table, bindparam, delete, insert, select
 
 from keyserver.crypto.curve import Scalar, SecretScalar
 from keyserver.crypto.errors import CryptoError
@@ -42,6 +41,24 @@ from keyserver.storage.stored_key import OpenRecord, OwnShare, StoredKey
 
 _SHARE_SIZE = 96
 
+_TABLES = (
+    KEY_RECORDS,
+    OPEN_RECORDS,
+    KEY_SHARES,
+    SKIPPED_VERSIONS,
+    DOCUMENT_KEYS,
+    DOCUMENT_CANDIDATES,
+    SKIPPED_ATTEMPTS,
+)
+
+# Made once: SQLAlchemy takes several times as long to build a statement as to execute it.
+_SELECT = {table: select(table).where(table.c.key_id == bindparam("key_id")) for table in _TABLES}
+_INSERT = {table: insert(table) for table in _TABLES}
+_DELETE = {
+    table: delete(table).where(*(column == bindparam(column.name) for column in table.primary_key))
+    for table in _TABLES
+}
+
 
 @contextmanager
 def reading(table: Table, key: bytes) -> Iterator[None]:
@@ -55,20 +72,18 @@ def reading(table: Table, key: bytes) -> Iterator[None]:
 # --- loading ---------------------------------------------------------------------------------
 
 
-async def load_key(
-    connection: AsyncConnection, boxes: SecretBoxes | None, key_id: KeyId
-) -> StoredKey:
+def load_key(connection: Connection, boxes: SecretBoxes | None, key_id: KeyId) -> StoredKey:
     """All rows of a key, without `boxes` those that are not secret.
 
     Raises `StorageError` naming a row that does not open or parse.
     """
-    active = await _rows(connection, KEY_RECORDS, key_id)
-    open_rows = await _rows(connection, OPEN_RECORDS, key_id)
-    shares = await _rows(connection, KEY_SHARES, key_id)
-    skipped = await _rows(connection, SKIPPED_VERSIONS, key_id)
-    documents = await _rows(connection, DOCUMENT_KEYS, key_id)
-    candidates = await _rows(connection, DOCUMENT_CANDIDATES, key_id)
-    attempts = await _rows(connection, SKIPPED_ATTEMPTS, key_id)
+    active = _rows(connection, KEY_RECORDS, key_id)
+    open_rows = _rows(connection, OPEN_RECORDS, key_id)
+    shares = _rows(connection, KEY_SHARES, key_id)
+    skipped = _rows(connection, SKIPPED_VERSIONS, key_id)
+    documents = _rows(connection, DOCUMENT_KEYS, key_id)
+    candidates = _rows(connection, DOCUMENT_CANDIDATES, key_id)
+    attempts = _rows(connection, SKIPPED_ATTEMPTS, key_id)
     with reading(KEY_RECORDS, key_id):
         record = _active(key_id, active[0]) if active else None
     with reading(OPEN_RECORDS, key_id):
@@ -94,9 +109,8 @@ async def load_key(
     )
 
 
-async def _rows(connection: AsyncConnection, table: Table, key_id: KeyId) -> Sequence[Row[Any]]:
-    result = await connection.execute(select(table).where(table.c.key_id == bytes(key_id)))
-    return result.all()
+def _rows(connection: Connection, table: Table, key_id: KeyId) -> Sequence[Row[Any]]:
+    return connection.execute(_SELECT[table], {"key_id": key_id}).all()
 
 
 def _active(key_id: KeyId, row: Row[Any]) -> CertifiedRecord:
@@ -145,8 +159,8 @@ _RowName = tuple[Table, tuple[int | Hash32, ...]]
 """A row of one key: its table, and the values of its primary key after `key_id`."""
 
 
-async def save_key(
-    connection: AsyncConnection,
+def save_key(
+    connection: Connection,
     boxes: SecretBoxes,
     key_id: KeyId,
     before: StoredKey,
@@ -157,9 +171,9 @@ async def save_key(
     changed = [name for name, held in new.items() if old.get(name) != held]
     for name in old:
         if name not in new or name in changed:
-            await _delete(connection, key_id, name)
+            _delete(connection, key_id, name)
     for name in changed:
-        await _insert(connection, boxes, key_id, name, new[name])
+        _insert(connection, boxes, key_id, name, new[name])
     return bool(before.shares.keys() - after.shares.keys())
 
 
@@ -177,16 +191,13 @@ def _held(key: StoredKey) -> dict[_RowName, _Held]:
     return held | {(SKIPPED_ATTEMPTS, (n,)): one for n, one in key.skipped_attempts.items()}
 
 
-async def _delete(connection: AsyncConnection, key_id: KeyId, name: _RowName) -> None:
+def _delete(connection: Connection, key_id: KeyId, name: _RowName) -> None:
     table, values = name
-    chosen = delete(table)
-    for column, value in _primary_key(table, key_id, values).items():
-        chosen = chosen.where(table.c[column] == value)
-    await connection.execute(chosen)
+    connection.execute(_DELETE[table], _primary_key(table, key_id, values))
 
 
-async def _insert(
-    connection: AsyncConnection, boxes: SecretBoxes, key_id: KeyId, name: _RowName, held: _Held
+def _insert(
+    connection: Connection, boxes: SecretBoxes, key_id: KeyId, name: _RowName, held: _Held
 ) -> None:
     table, values = name
     primary_key = _primary_key(table, key_id, values)
@@ -195,7 +206,7 @@ async def _insert(
         if isinstance(held, OwnShare)
         else _columns(held)
     )
-    await connection.execute(insert(table).values(**primary_key, **columns))
+    connection.execute(_INSERT[table], {**primary_key, **columns})
 
 
 def _primary_key(

@@ -5,8 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, bindparam, insert, select
 
 from keyserver.engine.ports import CatalogueEntry, StoredVote
 from keyserver.model.identifiers import Hash32, KeyId
@@ -19,6 +18,9 @@ from keyserver.storage.schema import VOTES
 from keyserver.storage.stored_key import KeyWrite, StoredKey, applied, check_vote, grouped
 
 CACHED_KEYS: Final = 1024
+
+_SELECT_VOTES: Final = select(VOTES).where(VOTES.c.subject == bindparam("subject"))
+_INSERT_VOTE: Final = insert(VOTES)
 
 
 class SqlRecordStore:
@@ -33,14 +35,16 @@ class SqlRecordStore:
         self._database = database
         self._boxes = boxes
         self._cache = _KeyCache(cached_keys)
+        self._committing = asyncio.Lock()
 
     async def load(self, key_id: KeyId) -> KeyState:
         """All that is stored about a key; raises `StorageError` for a row that does not open."""
         known = self._cache.get(key_id)
         if known is None:
             generation = self._cache.generation
-            async with self._database.read() as connection:
-                known = await load_key(connection, self._boxes, key_id)
+            known = await self._database.read(
+                lambda connection: load_key(connection, self._boxes, key_id)
+            )
             self._cache.keep(key_id, known, generation)
         return known.state
 
@@ -69,8 +73,7 @@ class SqlRecordStore:
 
     async def votes(self, subject: Hash32) -> Sequence[StoredVote]:
         """This node's own votes on a subject, by round and kind."""
-        async with self._database.read() as connection:
-            cast = await _votes(connection, subject)
+        cast = await self._database.read(lambda connection: _votes(connection, subject))
         return [
             StoredVote(vote.round, vote.kind, vote.value, vote.evidence)
             for _, vote in sorted(cast.items())
@@ -78,37 +81,41 @@ class SqlRecordStore:
 
     async def _commit(self, writes: Sequence[Write]) -> None:
         votes, by_key = grouped(writes)
-        after: dict[KeyId, StoredKey] = {}
-        erased = False
-        try:
-            async with self._database.write() as connection:
+        async with self._committing:
+            # Taken here, as the cache belongs to the event loop; nobody else writes meanwhile.
+            known = {key_id: self._cache.get(key_id) for key_id in by_key}
+
+            def write(connection: Connection) -> tuple[dict[KeyId, StoredKey], bool]:
                 for vote in votes:
-                    await _cast(connection, vote)
-                for key_id, key_writes in by_key.items():
-                    after[key_id], lost = await self._change(connection, key_id, key_writes)
-                    erased = erased or lost
-        except BaseException:
-            self._cache.drop(by_key)  # with a lost connection nobody knows what was written
-            raise
-        self._cache.put(after)
+                    _cast(connection, vote)
+                return self._change(connection, known, by_key)
+
+            try:
+                after, erased = await self._database.write(write)
+            except BaseException:
+                self._cache.drop(by_key)  # with a lost connection nobody knows what was written
+                raise
+            self._cache.put(after)
         if erased or self._database.truncation_due:
             await self._database.forget_erased()
 
-    async def _change(
-        self, connection: AsyncConnection, key_id: KeyId, writes: Sequence[KeyWrite]
-    ) -> tuple[StoredKey, bool]:
-        before = self._cache.get(key_id)
-        if before is None:
-            before = await load_key(connection, self._boxes, key_id)
-        after = applied(before, writes)
-        erased = await save_key(connection, self._boxes, key_id, before, after)
-        return after, erased
+    def _change(
+        self,
+        connection: Connection,
+        known: Mapping[KeyId, StoredKey | None],
+        by_key: Mapping[KeyId, Sequence[KeyWrite]],
+    ) -> tuple[dict[KeyId, StoredKey], bool]:
+        """The keys after their writes, and whether a share was erased."""
+        changed, erased = {}, False
+        for key_id, writes in by_key.items():
+            before = known[key_id] or load_key(connection, self._boxes, key_id)
+            after = changed[key_id] = applied(before, writes)
+            erased = save_key(connection, self._boxes, key_id, before, after) or erased
+        return changed, erased
 
 
-async def _votes(
-    connection: AsyncConnection, subject: Hash32
-) -> Mapping[tuple[int, VoteKind], CastVote]:
-    rows = await connection.execute(select(VOTES).where(VOTES.c.subject == bytes(subject)))
+def _votes(connection: Connection, subject: Hash32) -> Mapping[tuple[int, VoteKind], CastVote]:
+    rows = connection.execute(_SELECT_VOTES, {"subject": subject})
     cast = {}
     for row in rows:
         with reading(VOTES, subject):
@@ -118,17 +125,18 @@ async def _votes(
     return cast
 
 
-async def _cast(connection: AsyncConnection, vote: CastVote) -> None:
-    if not check_vote(await _votes(connection, vote.subject), vote):
+def _cast(connection: Connection, vote: CastVote) -> None:
+    if not check_vote(_votes(connection, vote.subject), vote):
         return
-    await connection.execute(
-        insert(VOTES).values(
-            subject=vote.subject,
-            round=vote.round,
-            kind=int(vote.kind),
-            value=vote.value,
-            evidence=vote.evidence,
-        )
+    connection.execute(
+        _INSERT_VOTE,
+        {
+            "subject": vote.subject,
+            "round": vote.round,
+            "kind": int(vote.kind),
+            "value": vote.value,
+            "evidence": vote.evidence,
+        },
     )
 
 
