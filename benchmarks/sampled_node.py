@@ -2,10 +2,11 @@
 
     KEYSERVER_BENCHMARK_PROFILE=FILE python -m benchmarks.sampled_node run --config …
 
-A timer of the process's CPU time interrupts the main thread. The CPU time of that thread since the
-last interrupt goes to the component, and the function, in which it is found. What the process used
-beyond its main thread went into other threads: the database driver's. SIGUSR1 starts to count
-from nothing, SIGUSR2 writes the file.
+A timer of the process's CPU time interrupts the main thread, and the component, and the function,
+in which it is found is counted; the main thread's CPU time is then shared out by these counts. It
+is not counted where it waits for events: then another thread was running. What the process used
+beyond its main thread went into the threads of the database. SIGUSR1 starts to count from nothing,
+SIGUSR2 writes the file.
 """
 
 import json
@@ -38,20 +39,19 @@ COMPONENTS = {
 
 
 class Sampler:
-    """Adds up the CPU time of the main thread by component and by function."""
+    """Counts where the main thread is, by component and by function."""
 
     def __init__(self) -> None:
         self._by_component: Counter[str] = Counter()
         self._by_function: Counter[str] = Counter()
         self._component_of: dict[str, str | None] = {}
-        self._thread_s = self._began_thread_s = 0.0
-        self._began_process_s = 0.0
+        self._began_thread_s = self._began_process_s = 0.0
 
     def start(self, *_: object) -> None:
         """Begin to count (again)."""
         self._by_component.clear()
         self._by_function.clear()
-        self._thread_s = self._began_thread_s = time.thread_time()
+        self._began_thread_s = time.thread_time()
         self._began_process_s = time.process_time()
         signal.signal(signal.SIGPROF, self._sample)
         signal.setitimer(signal.ITIMER_PROF, INTERVAL_S, INTERVAL_S)
@@ -61,16 +61,18 @@ class Sampler:
         signal.setitimer(signal.ITIMER_PROF, 0)
         process_s = time.process_time() - self._began_process_s
         main_s = time.thread_time() - self._began_thread_s
-        components = dict(self._by_component)
+        each_s = main_s / max(1, self._by_component.total())
+        components = {name: count * each_s for name, count in self._by_component.items()}
         components["database threads"] = process_s - main_s
-        return {"components": components, "functions": dict(self._by_function)}
+        functions = {name: count * each_s for name, count in self._by_function.items()}
+        return {"components": components, "functions": functions}
 
     def _sample(self, _: int, frame: FrameType | None) -> None:
-        now = time.thread_time()
-        spent, self._thread_s = now - self._thread_s, now
+        if frame is not None and frame.f_code.co_filename.endswith("/selectors.py"):
+            return
         component, name = self._place(frame)
-        self._by_component[component] += spent
-        self._by_function[name] += spent
+        self._by_component[component] += 1
+        self._by_function[name] += 1
 
     def _place(self, frame: FrameType | None) -> tuple[str, str]:
         while frame is not None:

@@ -101,6 +101,7 @@ def _engine(url: URL, *, read_only: bool) -> Engine:
     engine = create_engine(
         url,
         pool_size=POOL_SIZE,
+        pool_use_lifo=True,  # a writer that stays on its connection finds its pages in memory
         hide_parameters=True,
         connect_args={"isolation_level": None},  # transactions begin where we say so
     )
