@@ -9,7 +9,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, assert_never
 
-from sqlalchemy import Connection, Row, Table, bindparam, delete, insert, select
+from sqlalchemy import (
+    Connection,
+    Executable,
+    Row,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    select,
+    union_all,
+)
 
 from keyserver.crypto.curve import Scalar, SecretScalar
 from keyserver.crypto.errors import CryptoError
@@ -52,6 +63,12 @@ _TABLES = (
 )
 
 # Made once: SQLAlchemy takes several times as long to build a statement as to execute it.
+_TABLES_WITH_ROWS: Executable = union_all(
+    *(
+        select(literal_column(f"'{table.name}'")).where(table.c.key_id == bindparam("key_id"))
+        for table in _TABLES
+    )
+)
 _SELECT = {table: select(table).where(table.c.key_id == bindparam("key_id")) for table in _TABLES}
 _INSERT = {table: insert(table) for table in _TABLES}
 _DELETE = {
@@ -77,13 +94,14 @@ def load_key(connection: Connection, boxes: SecretBoxes | None, key_id: KeyId) -
 
     Raises `StorageError` naming a row that does not open or parse.
     """
-    active = _rows(connection, KEY_RECORDS, key_id)
-    open_rows = _rows(connection, OPEN_RECORDS, key_id)
-    shares = _rows(connection, KEY_SHARES, key_id)
-    skipped = _rows(connection, SKIPPED_VERSIONS, key_id)
-    documents = _rows(connection, DOCUMENT_KEYS, key_id)
-    candidates = _rows(connection, DOCUMENT_CANDIDATES, key_id)
-    attempts = _rows(connection, SKIPPED_ATTEMPTS, key_id)
+    rows = _rows(connection, key_id)
+    active, documents, candidates = (
+        rows[KEY_RECORDS],
+        rows[DOCUMENT_KEYS],
+        rows[DOCUMENT_CANDIDATES],
+    )
+    open_rows, shares = rows[OPEN_RECORDS], rows[KEY_SHARES]
+    skipped, attempts = rows[SKIPPED_VERSIONS], rows[SKIPPED_ATTEMPTS]
     with reading(KEY_RECORDS, key_id):
         record = _active(key_id, active[0]) if active else None
     with reading(OPEN_RECORDS, key_id):
@@ -109,8 +127,14 @@ def load_key(connection: Connection, boxes: SecretBoxes | None, key_id: KeyId) -
     )
 
 
-def _rows(connection: Connection, table: Table, key_id: KeyId) -> Sequence[Row[Any]]:
-    return connection.execute(_SELECT[table], {"key_id": key_id}).all()
+def _rows(connection: Connection, key_id: KeyId) -> dict[Table, Sequence[Row[Any]]]:
+    """All rows of a key by table; most tables have none, and most keys that are new no row."""
+    key = {"key_id": key_id}
+    with_rows = set(connection.scalars(_TABLES_WITH_ROWS, key))
+    return {
+        table: connection.execute(_SELECT[table], key).all() if table.name in with_rows else ()
+        for table in _TABLES
+    }
 
 
 def _active(key_id: KeyId, row: Row[Any]) -> CertifiedRecord:
