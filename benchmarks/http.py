@@ -1,13 +1,15 @@
 """What clients get over HTTP from five nodes as processes on this machine.
 
-    python -m benchmarks.http [--sessions 100] [--clients 1 16] [--json] [--profile]
+    python -m benchmarks.http [--sessions 100] [--rounds 3] [--clients 1 16] [--json] [--profile]
 
 A static set, threshold 2, no chain, SQLite; everything on loopback and in a temporary directory.
 Each client asks the nodes in turn, over connections that stay open, and asks again as soon as it
 has its answer. All requests are signed beforehand. A key is generated, then a document key stored
 under it, then retrieved in shadow form: the three are measured one after the other, `--sessions`
-of each for every number of clients. CPU seconds are those of all five nodes. `--profile` runs the
-nodes under a sampling profiler, which costs some per cent, and says what they do meanwhile.
+of each for every number of clients, and all that `--rounds` times. Sessions per second and CPU
+time (of all five nodes) are those of the best round, latencies those of all rounds together.
+`--profile` runs the nodes under a sampling profiler, which costs some per cent, and says what they
+did in the last round.
 """
 
 import argparse
@@ -31,6 +33,7 @@ from keyserver.crypto.randomness import SystemRandom
 from keyserver.devnet.local_chain import LOOPBACK
 
 NODES, THRESHOLD = 5, 2
+RETRIEVAL = "shadow retrieval"
 WARM_UP = 10
 ANSWER_S = 60.0
 PLAIN = ("-m", "keyserver.cli")
@@ -48,6 +51,7 @@ class Row:
     operation: str
     clients: int
     sessions: int
+    """In all rounds together."""
     per_second: float
     cpu_ms: float
     """CPU time of all nodes for one session."""
@@ -183,6 +187,31 @@ class Profile:
         }
 
 
+@dataclass(frozen=True)
+class Round:
+    """Sessions that were run in one go; times in seconds."""
+
+    latencies: list[float]
+    elapsed: float
+    cpu: float
+    """Of all nodes."""
+
+
+def row_of(operation: str, clients: int, rounds: Sequence[Round]) -> Row:
+    """What comes out of several rounds."""
+    latencies = sorted(seconds for each in rounds for seconds in each.latencies)
+    return Row(
+        operation,
+        clients,
+        len(latencies),
+        max(len(each.latencies) / each.elapsed for each in rounds),
+        min(each.cpu / len(each.latencies) for each in rounds) * 1e3,
+        latencies[0] * 1e3,
+        statistics.median(latencies) * 1e3,
+        latencies[len(latencies) * 99 // 100] * 1e3,
+    )
+
+
 class Bench:
     """Runs operations against running nodes."""
 
@@ -190,32 +219,31 @@ class Bench:
         self._nodes = nodes
         self._profile = profile
 
-    async def run(self, clients: int, sessions: int) -> list[Row]:
+    async def run(self, clients: int, sessions: int) -> dict[str, Round]:
         """All three operations with so many clients."""
         lives = [new_life() for _ in range(sessions)]
-        rows = []
+        rounds = {}
         opened = [Client(self._nodes, first) for first in range(clients)]
         for client in opened:
             await client.connect()
         try:
-            row, answers = await self._measure("generation", opened, [e.generate for e in lives])
-            rows.append(row)
+            requests = [life.generate for life in lives]
+            rounds["generation"], answers = await self._measure("generation", opened, requests)
             lives = [with_document(*pair) for pair in zip(lives, answers, strict=True)]
-            row, _ = await self._measure("storing", opened, [life.store for life in lives])
-            rows.append(row)
-            retrievals = [life.retrieve for life in lives]
-            row, answers = await self._measure("shadow retrieval", opened, retrievals)
-            rows.append(row)
+            requests = [life.store for life in lives]
+            rounds["storing"], _ = await self._measure("storing", opened, requests)
+            requests = [life.retrieve for life in lives]
+            rounds[RETRIEVAL], answers = await self._measure(RETRIEVAL, opened, requests)
         finally:
             for client in opened:
                 client.close()
         for life, answer in zip(lives, answers, strict=True):
             check(life, answer)
-        return rows
+        return rounds
 
     async def _measure(
         self, operation: str, clients: Sequence[Client], requests: Sequence[bytes]
-    ) -> tuple[Row, list[bytes]]:
+    ) -> tuple[Round, list[bytes]]:
         answers: dict[int, bytes] = {}
         seconds: list[float] = []
         waiting = iter(enumerate(requests))
@@ -234,25 +262,10 @@ class Bench:
         elapsed, cpu = time.perf_counter() - started, self._cpu_s() - cpu
         if self._profile is not None:
             self._profile.end(f"{operation}, clients: {len(clients)}", len(requests))
-        row = Row(
-            operation,
-            len(clients),
-            len(requests),
-            len(requests) / elapsed,
-            cpu / len(requests) * 1e3,
-            min(seconds) * 1e3,
-            statistics.median(seconds) * 1e3,
-            _percentile(seconds, 99) * 1e3,
-        )
-        return row, [answers[number] for number in range(len(requests))]
+        return Round(seconds, elapsed, cpu), [answers[number] for number in range(len(requests))]
 
     def _cpu_s(self) -> float:
         return sum(node.cpu_s() for node in self._nodes)
-
-
-def _percentile(values: Sequence[float], per_cent: int) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, len(ordered) * per_cent // 100)]
 
 
 async def measure(options: argparse.Namespace, directory: Path) -> tuple[list[Row], Tables]:
@@ -263,8 +276,11 @@ async def measure(options: argparse.Namespace, directory: Path) -> tuple[list[Ro
         await Bench(nodes, None).run(clients=1, sessions=WARM_UP)
         bench, rows = Bench(nodes, profile), list[Row]()
         for clients in options.clients:
-            rows += await bench.run(clients, options.sessions)
-            print(f"{clients} clients: done", file=sys.stderr)
+            rounds = []
+            for number in range(options.rounds):
+                rounds.append(await bench.run(clients, options.sessions))
+                print(f"{clients} clients: round {number + 1} done", file=sys.stderr)
+            rows += [row_of(name, clients, [each[name] for each in rounds]) for name in rounds[0]]
         return rows, dict(profile.tables) if profile is not None else {}
 
 
@@ -289,6 +305,7 @@ def show(rows: Sequence[Row], profile: Tables) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--profile", action="store_true")
