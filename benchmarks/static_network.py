@@ -51,7 +51,8 @@ class RunningNode:
                 members = json.load(answer)["node_set"]["nodes"]
         except OSError:
             return False
-        return sum(member["state"] == "connected" for member in members) >= peers
+        connected = [member for member in members if member["state"] == "connected"]
+        return len(connected) >= peers
 
 
 @contextmanager
