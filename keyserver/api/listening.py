@@ -43,11 +43,15 @@ def tcp_socket(name: str, host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         text = f"{name}: cannot listen on {host}:{port}: {error.strerror}"
         wrong = AddressTakenError if error.errno == errno.EADDRINUSE else ConfigError
         raise wrong(text) from None
+    # Connections inherit it. Without, the second part of an answer may wait 40 ms for the client's
+    # delayed acknowledgement of the first.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def unix_socket(name: str, path: Path) -> socket.socket:

@@ -1,6 +1,7 @@
 """`keyserver run`: one node in this process."""
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import Mapping
@@ -51,6 +52,7 @@ def run(
     )
 
     def announce(facts: Mapping[str, object]) -> None:
+        gc.freeze()  # what is there now stays: the collector need not look at it again and again
         if ready_file is not None:
             write_json_file(ready_file, facts)
         if as_json:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from keyserver.storage.database import Database
 from keyserver.storage.schema import KEY_RECORDS, OUTBOX, TASKS
@@ -19,9 +19,8 @@ class WorkCounts:
 
 async def count_keys(database: Database) -> int:
     """How many keys have an active record."""
-    async with database.read() as connection:
-        found: int | None = await connection.scalar(select(func.count()).select_from(KEY_RECORDS))
-    return found or 0
+    wanted = select(func.count()).select_from(KEY_RECORDS)
+    return await database.read(lambda connection: connection.scalar(wanted)) or 0
 
 
 async def count_work(database: Database, chain_id: int) -> WorkCounts:
@@ -36,13 +35,15 @@ async def count_work(database: Database, chain_id: int) -> WorkCounts:
         .where(OUTBOX.c.chain_id == chain_id)
         .group_by(OUTBOX.c.state)
     )
-    async with database.read() as connection:
+
+    def count(connection: Connection) -> WorkCounts:
         by_kind = {
-            (_kind_name(kind), state): count
-            for kind, state, count in await connection.execute(tasks)
+            (_kind_name(kind), state): number for kind, state, number in connection.execute(tasks)
         }
-        by_state = {row.state: row.number for row in await connection.execute(answers)}
-    return WorkCounts(by_kind, by_state)
+        by_state = {row.state: row.number for row in connection.execute(answers)}
+        return WorkCounts(by_kind, by_state)
+
+    return await database.read(count)
 
 
 def _kind_name(kind: int) -> str:

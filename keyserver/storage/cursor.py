@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy import delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, insert, select
 
 from keyserver.model.identifiers import Hash32
 from keyserver.storage.schema import READ_BLOCKS
@@ -13,13 +12,13 @@ from keyserver.tasks.model import ReadBlock
 _log = structlog.get_logger(__name__)
 
 
-async def read_blocks(connection: AsyncConnection, chain_id: int) -> list[ReadBlock]:
+def read_blocks(connection: Connection, chain_id: int) -> list[ReadBlock]:
     """The blocks of a chain, ascending; one that does not parse is logged and left out."""
     wanted = (
         select(READ_BLOCKS).where(READ_BLOCKS.c.chain_id == chain_id).order_by(READ_BLOCKS.c.number)
     )
     blocks = []
-    for row in await connection.execute(wanted):
+    for row in connection.execute(wanted):
         try:
             blocks.append(ReadBlock(row.number, Hash32(row.hash)))
         except ValueError as problem:
@@ -27,12 +26,10 @@ async def read_blocks(connection: AsyncConnection, chain_id: int) -> list[ReadBl
     return blocks
 
 
-async def drop_blocks(
-    connection: AsyncConnection, chain_id: int, blocks: Sequence[ReadBlock]
-) -> None:
+def drop_blocks(connection: Connection, chain_id: int, blocks: Sequence[ReadBlock]) -> None:
     """Take blocks that left the chain out."""
     for block in blocks:
-        await connection.execute(
+        connection.execute(
             delete(READ_BLOCKS).where(
                 READ_BLOCKS.c.chain_id == chain_id,
                 READ_BLOCKS.c.number == block.number,
@@ -41,15 +38,15 @@ async def drop_blocks(
         )
 
 
-async def append_blocks(
-    connection: AsyncConnection, chain_id: int, blocks: Sequence[ReadBlock], keep: int
+def append_blocks(
+    connection: Connection, chain_id: int, blocks: Sequence[ReadBlock], keep: int
 ) -> None:
     """Add blocks and delete all but the newest `keep`."""
-    await drop_blocks(connection, chain_id, blocks)
+    drop_blocks(connection, chain_id, blocks)
     rows = [{"chain_id": chain_id, "number": block.number, "hash": block.hash} for block in blocks]
     if rows:
-        await connection.execute(insert(READ_BLOCKS), rows)
-    oldest = await connection.scalar(
+        connection.execute(insert(READ_BLOCKS), rows)
+    oldest = connection.scalar(
         select(READ_BLOCKS.c.number)
         .where(READ_BLOCKS.c.chain_id == chain_id)
         .order_by(READ_BLOCKS.c.number.desc())
@@ -57,7 +54,7 @@ async def append_blocks(
         .limit(1)
     )
     if oldest is not None:
-        await connection.execute(
+        connection.execute(
             delete(READ_BLOCKS).where(
                 READ_BLOCKS.c.chain_id == chain_id, READ_BLOCKS.c.number < oldest
             )

@@ -50,8 +50,7 @@ async def catalogue(
     )
     if after is not None:
         wanted = wanted.where(KEY_RECORDS.c.key_id > bytes(after))
-    async with database.read() as connection:
-        rows = (await connection.execute(wanted)).all()
+    rows = await database.read(lambda connection: connection.execute(wanted).all())
     entries = []
     for row in rows:
         with reading(KEY_RECORDS, row.key_id):
@@ -67,12 +66,10 @@ async def catalogue(
 async def undecided(database: Database) -> Sequence[KeyId]:
     """Keys with a prepared record or a document candidate, in ascending order."""
     wanted = union(select(OPEN_RECORDS.c.key_id), select(DOCUMENT_CANDIDATES.c.key_id))
-    async with database.read() as connection:
-        rows = (await connection.execute(wanted)).scalars().all()
+    rows = await database.read(lambda connection: connection.scalars(wanted).all())
     return sorted(KeyId(key_id) for key_id in rows)
 
 
 async def public_state(database: Database, key_id: KeyId) -> KeyState:
     """What is stored about a key, without its shares; raises `StorageError` for a bad row."""
-    async with database.read() as connection:
-        return (await load_key(connection, None, key_id)).state
+    return (await database.read(lambda connection: load_key(connection, None, key_id))).state

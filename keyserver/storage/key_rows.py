@@ -9,8 +9,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, assert_never
 
-from sqlalchemy import Row, Table, delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    Connection,
+    Executable,
+    Row,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    literal_column,
+    select,
+    union_all,
+)
 
 from keyserver.crypto.curve import Scalar, SecretScalar
 from keyserver.crypto.errors import CryptoError
@@ -42,6 +52,30 @@ from keyserver.storage.stored_key import OpenRecord, OwnShare, StoredKey
 
 _SHARE_SIZE = 96
 
+_TABLES = (
+    KEY_RECORDS,
+    OPEN_RECORDS,
+    KEY_SHARES,
+    SKIPPED_VERSIONS,
+    DOCUMENT_KEYS,
+    DOCUMENT_CANDIDATES,
+    SKIPPED_ATTEMPTS,
+)
+
+# Made once: SQLAlchemy takes several times as long to build a statement as to execute it.
+_TABLES_WITH_ROWS: Executable = union_all(
+    *(
+        select(literal_column(f"'{table.name}'")).where(table.c.key_id == bindparam("key_id"))
+        for table in _TABLES
+    )
+)
+_SELECT = {table: select(table).where(table.c.key_id == bindparam("key_id")) for table in _TABLES}
+_INSERT = {table: insert(table) for table in _TABLES}
+_DELETE = {
+    table: delete(table).where(*(column == bindparam(column.name) for column in table.primary_key))
+    for table in _TABLES
+}
+
 
 @contextmanager
 def reading(table: Table, key: bytes) -> Iterator[None]:
@@ -55,20 +89,19 @@ def reading(table: Table, key: bytes) -> Iterator[None]:
 # --- loading ---------------------------------------------------------------------------------
 
 
-async def load_key(
-    connection: AsyncConnection, boxes: SecretBoxes | None, key_id: KeyId
-) -> StoredKey:
+def load_key(connection: Connection, boxes: SecretBoxes | None, key_id: KeyId) -> StoredKey:
     """All rows of a key, without `boxes` those that are not secret.
 
     Raises `StorageError` naming a row that does not open or parse.
     """
-    active = await _rows(connection, KEY_RECORDS, key_id)
-    open_rows = await _rows(connection, OPEN_RECORDS, key_id)
-    shares = await _rows(connection, KEY_SHARES, key_id)
-    skipped = await _rows(connection, SKIPPED_VERSIONS, key_id)
-    documents = await _rows(connection, DOCUMENT_KEYS, key_id)
-    candidates = await _rows(connection, DOCUMENT_CANDIDATES, key_id)
-    attempts = await _rows(connection, SKIPPED_ATTEMPTS, key_id)
+    rows = _rows(connection, key_id)
+    active, documents, candidates = (
+        rows[KEY_RECORDS],
+        rows[DOCUMENT_KEYS],
+        rows[DOCUMENT_CANDIDATES],
+    )
+    open_rows, shares = rows[OPEN_RECORDS], rows[KEY_SHARES]
+    skipped, attempts = rows[SKIPPED_VERSIONS], rows[SKIPPED_ATTEMPTS]
     with reading(KEY_RECORDS, key_id):
         record = _active(key_id, active[0]) if active else None
     with reading(OPEN_RECORDS, key_id):
@@ -94,9 +127,14 @@ async def load_key(
     )
 
 
-async def _rows(connection: AsyncConnection, table: Table, key_id: KeyId) -> Sequence[Row[Any]]:
-    result = await connection.execute(select(table).where(table.c.key_id == bytes(key_id)))
-    return result.all()
+def _rows(connection: Connection, key_id: KeyId) -> dict[Table, Sequence[Row[Any]]]:
+    """All rows of a key by table; most tables have none, and most keys that are new no row."""
+    key = {"key_id": key_id}
+    with_rows = set(connection.scalars(_TABLES_WITH_ROWS, key))
+    return {
+        table: connection.execute(_SELECT[table], key).all() if table.name in with_rows else ()
+        for table in _TABLES
+    }
 
 
 def _active(key_id: KeyId, row: Row[Any]) -> CertifiedRecord:
@@ -145,8 +183,8 @@ _RowName = tuple[Table, tuple[int | Hash32, ...]]
 """A row of one key: its table, and the values of its primary key after `key_id`."""
 
 
-async def save_key(
-    connection: AsyncConnection,
+def save_key(
+    connection: Connection,
     boxes: SecretBoxes,
     key_id: KeyId,
     before: StoredKey,
@@ -157,9 +195,9 @@ async def save_key(
     changed = [name for name, held in new.items() if old.get(name) != held]
     for name in old:
         if name not in new or name in changed:
-            await _delete(connection, key_id, name)
+            _delete(connection, key_id, name)
     for name in changed:
-        await _insert(connection, boxes, key_id, name, new[name])
+        _insert(connection, boxes, key_id, name, new[name])
     return bool(before.shares.keys() - after.shares.keys())
 
 
@@ -177,16 +215,13 @@ def _held(key: StoredKey) -> dict[_RowName, _Held]:
     return held | {(SKIPPED_ATTEMPTS, (n,)): one for n, one in key.skipped_attempts.items()}
 
 
-async def _delete(connection: AsyncConnection, key_id: KeyId, name: _RowName) -> None:
+def _delete(connection: Connection, key_id: KeyId, name: _RowName) -> None:
     table, values = name
-    chosen = delete(table)
-    for column, value in _primary_key(table, key_id, values).items():
-        chosen = chosen.where(table.c[column] == value)
-    await connection.execute(chosen)
+    connection.execute(_DELETE[table], _primary_key(table, key_id, values))
 
 
-async def _insert(
-    connection: AsyncConnection, boxes: SecretBoxes, key_id: KeyId, name: _RowName, held: _Held
+def _insert(
+    connection: Connection, boxes: SecretBoxes, key_id: KeyId, name: _RowName, held: _Held
 ) -> None:
     table, values = name
     primary_key = _primary_key(table, key_id, values)
@@ -195,7 +230,7 @@ async def _insert(
         if isinstance(held, OwnShare)
         else _columns(held)
     )
-    await connection.execute(insert(table).values(**primary_key, **columns))
+    connection.execute(_INSERT[table], {**primary_key, **columns})
 
 
 def _primary_key(

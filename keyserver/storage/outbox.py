@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Row, and_, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
 from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError, decode, encode
@@ -56,13 +55,11 @@ def entry_of(row: Row[Any]) -> OutboxEntry:
         raise StorageError(f"outbox, row {row.id}: {problem}") from problem
 
 
-async def find_entries(
-    connection: AsyncConnection, *conditions: ColumnElement[bool]
-) -> list[OutboxEntry]:
+def find_entries(connection: Connection, *conditions: ColumnElement[bool]) -> list[OutboxEntry]:
     """The entries that meet the conditions, the oldest first; unreadable rows are logged."""
     wanted = select(OUTBOX).where(*conditions).order_by(OUTBOX.c.id)
     found = []
-    for row in await connection.execute(wanted):
+    for row in connection.execute(wanted):
         try:
             found.append(entry_of(row))
         except StorageError as problem:
@@ -70,9 +67,9 @@ async def find_entries(
     return found
 
 
-async def write_entry(connection: AsyncConnection, entry: OutboxEntry) -> None:
+def write_entry(connection: Connection, entry: OutboxEntry) -> None:
     """Replace the row of an entry; raises `StaleRowError` unless it has the entry's revision."""
-    changed = await connection.execute(
+    changed = connection.execute(
         update(OUTBOX)
         .where(OUTBOX.c.id == entry.id, OUTBOX.c.revision == entry.revision)
         .values(**_columns(entry), revision=entry.revision + 1)
@@ -81,26 +78,26 @@ async def write_entry(connection: AsyncConnection, entry: OutboxEntry) -> None:
         raise StaleRowError(f"answer {entry.id}: not at revision {entry.revision} any more")
 
 
-async def add_entry(connection: AsyncConnection, chain_id: int, entry: OutboxEntry) -> None:
+def add_entry(connection: Connection, chain_id: int, entry: OutboxEntry) -> None:
     """Insert an entry with an id of its own, unless its key is there already."""
-    known = await connection.scalar(select(OUTBOX.c.id).where(_is_of(entry.key)))
+    known = connection.scalar(select(OUTBOX.c.id).where(_is_of(entry.key)))
     if known is None:
-        await connection.execute(
+        connection.execute(
             insert(OUTBOX).values(chain_id=chain_id, **_columns(entry), revision=entry.revision)
         )
 
 
-async def delete_entries_of(connection: AsyncConnection, task_ids: Sequence[int]) -> None:
+def delete_entries_of(connection: Connection, task_ids: Sequence[int]) -> None:
     """Delete all entries of these tasks."""
-    await connection.execute(delete(OUTBOX).where(OUTBOX.c.task_id.in_(task_ids)))
+    connection.execute(delete(OUTBOX).where(OUTBOX.c.task_id.in_(task_ids)))
 
 
-async def tasks_with_open_entries(connection: AsyncConnection, chain_id: int) -> frozenset[int]:
+def tasks_with_open_entries(connection: Connection, chain_id: int) -> frozenset[int]:
     """The ids of tasks for which something may still be sent."""
     wanted = select(OUTBOX.c.task_id).where(
         OUTBOX.c.chain_id == chain_id, OUTBOX.c.state.in_(OPEN_STATES)
     )
-    return frozenset((await connection.execute(wanted)).scalars())
+    return frozenset((connection.execute(wanted)).scalars())
 
 
 def _is_of(key: OutboxKey) -> ColumnElement[bool]:

@@ -1,22 +1,18 @@
 """Keys and votes in the database (`keyserver.engine.ports.RecordStore`)."""
 
-import asyncio
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
-
-from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from keyserver.engine.ports import CatalogueEntry, StoredVote
 from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.sealing.secret_boxes import SecretBoxes
-from keyserver.sessions.core import CastVote, KeyState, VoteKind, Write
+from keyserver.sessions.core import KeyState, Write
+from keyserver.storage.commits import CommitQueue
 from keyserver.storage.database import Database
 from keyserver.storage.inspection import catalogue, undecided
-from keyserver.storage.key_rows import load_key, reading, save_key
-from keyserver.storage.schema import VOTES
-from keyserver.storage.stored_key import KeyWrite, StoredKey, applied, check_vote, grouped
+from keyserver.storage.key_cache import KeyCache
+from keyserver.storage.key_rows import load_key
+from keyserver.storage.vote_rows import load_votes
 
 CACHED_KEYS: Final = 1024
 
@@ -32,32 +28,26 @@ class SqlRecordStore:
     ) -> None:
         self._database = database
         self._boxes = boxes
-        self._cache = _KeyCache(cached_keys)
+        self._cache = KeyCache(cached_keys)
+        self._commits = CommitQueue(database, boxes, self._cache)
 
     async def load(self, key_id: KeyId) -> KeyState:
         """All that is stored about a key; raises `StorageError` for a row that does not open."""
         known = self._cache.get(key_id)
         if known is None:
-            generation = self._cache.generation
-            async with self._database.read() as connection:
-                known = await load_key(connection, self._boxes, key_id)
-            self._cache.keep(key_id, known, generation)
+            with self._cache.reading(key_id) as read:
+                known = await self._database.read(
+                    lambda connection: load_key(connection, self._boxes, key_id)
+                )
+                self._cache.keep(read, known)
         return known.state
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Write all or nothing, durably; raises `VoteConflictError` or `StorageError`.
 
-        A caller that is cancelled meanwhile waits for the end of the transaction, so that what is
-        in memory is always what is on disk.
+        A caller that is cancelled meanwhile waits for the end of the transaction.
         """
-        transaction = asyncio.ensure_future(self._commit(writes))
-        try:
-            await asyncio.shield(transaction)
-        except asyncio.CancelledError:
-            await asyncio.wait([transaction])
-            if not transaction.cancelled():
-                transaction.exception()  # the caller is gone: nobody else will look at it
-            raise
+        await self._commits.commit(writes)
 
     async def catalogue(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
         """Active records in ascending order of key id, those after `after`."""
@@ -69,103 +59,8 @@ class SqlRecordStore:
 
     async def votes(self, subject: Hash32) -> Sequence[StoredVote]:
         """This node's own votes on a subject, by round and kind."""
-        async with self._database.read() as connection:
-            cast = await _votes(connection, subject)
+        cast = await self._database.read(lambda connection: load_votes(connection, subject))
         return [
             StoredVote(vote.round, vote.kind, vote.value, vote.evidence)
             for _, vote in sorted(cast.items())
         ]
-
-    async def _commit(self, writes: Sequence[Write]) -> None:
-        votes, by_key = grouped(writes)
-        after: dict[KeyId, StoredKey] = {}
-        erased = False
-        try:
-            async with self._database.write() as connection:
-                for vote in votes:
-                    await _cast(connection, vote)
-                for key_id, key_writes in by_key.items():
-                    after[key_id], lost = await self._change(connection, key_id, key_writes)
-                    erased = erased or lost
-        except BaseException:
-            self._cache.drop(by_key)  # with a lost connection nobody knows what was written
-            raise
-        self._cache.put(after)
-        if erased or self._database.truncation_due:
-            await self._database.forget_erased()
-
-    async def _change(
-        self, connection: AsyncConnection, key_id: KeyId, writes: Sequence[KeyWrite]
-    ) -> tuple[StoredKey, bool]:
-        before = self._cache.get(key_id)
-        if before is None:
-            before = await load_key(connection, self._boxes, key_id)
-        after = applied(before, writes)
-        erased = await save_key(connection, self._boxes, key_id, before, after)
-        return after, erased
-
-
-async def _votes(
-    connection: AsyncConnection, subject: Hash32
-) -> Mapping[tuple[int, VoteKind], CastVote]:
-    rows = await connection.execute(select(VOTES).where(VOTES.c.subject == bytes(subject)))
-    cast = {}
-    for row in rows:
-        with reading(VOTES, subject):
-            kind = VoteKind(row.kind)
-            value = Hash32(row.value)
-        cast[row.round, kind] = CastVote(subject, row.round, kind, value, row.evidence)
-    return cast
-
-
-async def _cast(connection: AsyncConnection, vote: CastVote) -> None:
-    if not check_vote(await _votes(connection, vote.subject), vote):
-        return
-    await connection.execute(
-        insert(VOTES).values(
-            subject=vote.subject,
-            round=vote.round,
-            kind=int(vote.kind),
-            value=vote.value,
-            evidence=vote.evidence,
-        )
-    )
-
-
-class _KeyCache:
-    """The keys used last, as they are on disk."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._keys: OrderedDict[KeyId, StoredKey] = OrderedDict()
-        self.generation = 0
-        """Counted up by every change: what was read before it may be out of date."""
-
-    def get(self, key_id: KeyId) -> StoredKey | None:
-        known = self._keys.get(key_id)
-        if known is not None:
-            self._keys.move_to_end(key_id)
-        return known
-
-    def keep(self, key_id: KeyId, key: StoredKey, generation: int) -> None:
-        """Keep what was read in this generation, unless something was written since."""
-        if generation == self.generation:
-            self._put(key_id, key)
-
-    def put(self, keys: Mapping[KeyId, StoredKey]) -> None:
-        """Keep what was written."""
-        self.generation += 1
-        for key_id, key in keys.items():
-            self._put(key_id, key)
-
-    def drop(self, keys: Iterable[KeyId]) -> None:
-        """Forget keys, so that they are read again."""
-        self.generation += 1
-        for key_id in keys:
-            self._keys.pop(key_id, None)
-
-    def _put(self, key_id: KeyId, key: StoredKey) -> None:
-        self._keys[key_id] = key
-        self._keys.move_to_end(key_id)
-        if len(self._keys) > self._size:
-            self._keys.popitem(last=False)

@@ -1,6 +1,6 @@
 """The seal record and the keyring's box in the database (`keyserver.sealing.ports.SealStore`)."""
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 from keyserver.errors import StorageError
 from keyserver.sealing.ports import StoredSeal
@@ -16,40 +16,43 @@ class SqlSealStore:
 
     async def load(self) -> StoredSeal | None:
         """What is stored; `None` for a store that was never sealed."""
-        async with self._database.read() as connection:
-            record = (await connection.execute(select(SEAL))).one_or_none()
-            keyring = (await connection.execute(select(SEAL_KEYRING))).one_or_none()
-        if record is None and keyring is None:
-            return None
-        if record is None or keyring is None:
-            missing = "seal" if record is None else "seal_keyring"
-            raise StorageError(f"the row of table {missing} is missing; restore a backup")
-        return StoredSeal(
-            record=record.record,
-            epoch=record.epoch,
-            keyring_version=keyring.version,
-            keyring_epoch=keyring.epoch,
-            keyring_box=keyring.box,
-        )
+        return await self._database.read(_stored)
 
     async def create(self, seal: StoredSeal) -> None:
         """Store the first seal; raises `StorageError` if there is one or sealed rows exist."""
-        async with self._database.write() as connection:
-            if await connection.scalar(select(SEAL.c.id)) is not None:
-                raise StorageError("this store is sealed already")
-            if await connection.scalar(select(KEY_SHARES.c.key_id).limit(1)) is not None:
-                raise StorageError(
-                    "the seal is missing, but sealed rows are there that only it opens; "
-                    "restore a backup"
-                )
-            await connection.execute(
-                insert(SEAL).values(id=1, record=seal.record, epoch=seal.epoch)
-            )
-            await connection.execute(
-                insert(SEAL_KEYRING).values(
-                    id=1,
-                    version=seal.keyring_version,
-                    epoch=seal.keyring_epoch,
-                    box=seal.keyring_box,
-                )
-            )
+        await self._database.write(lambda connection: _create(connection, seal))
+
+
+def _stored(connection: Connection) -> StoredSeal | None:
+    record = connection.execute(select(SEAL)).one_or_none()
+    keyring = connection.execute(select(SEAL_KEYRING)).one_or_none()
+    if record is None and keyring is None:
+        return None
+    if record is None or keyring is None:
+        missing = "seal" if record is None else "seal_keyring"
+        raise StorageError(f"the row of table {missing} is missing; restore a backup")
+    return StoredSeal(
+        record=record.record,
+        epoch=record.epoch,
+        keyring_version=keyring.version,
+        keyring_epoch=keyring.epoch,
+        keyring_box=keyring.box,
+    )
+
+
+def _create(connection: Connection, seal: StoredSeal) -> None:
+    if connection.scalar(select(SEAL.c.id)) is not None:
+        raise StorageError("this store is sealed already")
+    if connection.scalar(select(KEY_SHARES.c.key_id).limit(1)) is not None:
+        raise StorageError(
+            "the seal is missing, but sealed rows are there that only it opens; restore a backup"
+        )
+    connection.execute(insert(SEAL).values(id=1, record=seal.record, epoch=seal.epoch))
+    connection.execute(
+        insert(SEAL_KEYRING).values(
+            id=1,
+            version=seal.keyring_version,
+            epoch=seal.keyring_epoch,
+            box=seal.keyring_box,
+        )
+    )

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Row, and_, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId
@@ -58,13 +57,13 @@ def task_of(row: Row[Any]) -> Task:
         raise StorageError(f"tasks, row {row.id}: {problem}") from problem
 
 
-async def find_tasks(
-    connection: AsyncConnection, *conditions: ColumnElement[bool], limit: int | None = None
+def find_tasks(
+    connection: Connection, *conditions: ColumnElement[bool], limit: int | None = None
 ) -> list[Task]:
     """The tasks that meet the conditions, the oldest first; rows that do not parse are logged."""
     wanted = select(TASKS).where(*conditions).order_by(TASKS.c.id).limit(limit)
     found = []
-    for row in await connection.execute(wanted):
+    for row in connection.execute(wanted):
         try:
             found.append(task_of(row))
         except StorageError as problem:
@@ -72,14 +71,14 @@ async def find_tasks(
     return found
 
 
-async def latest_task(connection: AsyncConnection, key: TaskKey) -> Task | None:
+def latest_task(connection: Connection, key: TaskKey) -> Task | None:
     """The newest task of a key; raises `StorageError` if it does not parse."""
     wanted = select(TASKS).where(_is_of(key)).order_by(TASKS.c.id.desc()).limit(1)
-    row = (await connection.execute(wanted)).one_or_none()
+    row = (connection.execute(wanted)).one_or_none()
     return None if row is None else task_of(row)
 
 
-async def admit_requests(connection: AsyncConnection, requests: Sequence[SeenRequest]) -> int:
+def admit_requests(connection: Connection, requests: Sequence[SeenRequest]) -> int:
     """Record sightings; returns how many tasks were opened.
 
     A request whose newest task does not parse is logged and left alone, so that one bad row does
@@ -88,7 +87,7 @@ async def admit_requests(connection: AsyncConnection, requests: Sequence[SeenReq
     opened = 0
     for request in requests:
         try:
-            latest = await latest_task(connection, request.key)
+            latest = latest_task(connection, request.key)
         except StorageError as problem:
             _log.error("row_unreadable", error=str(problem))
             continue
@@ -96,21 +95,21 @@ async def admit_requests(connection: AsyncConnection, requests: Sequence[SeenReq
             case Ignore():
                 continue
             case Confirm(task):
-                await write_task(connection, task)
+                write_task(connection, task)
                 continue
             case Replace(closed):
-                await write_task(connection, closed)
+                write_task(connection, closed)
             case Open():
                 pass
         values = _columns(new_task(0, request))
-        await connection.execute(insert(TASKS).values(**values, revision=0))
+        connection.execute(insert(TASKS).values(**values, revision=0))
         opened += 1
     return opened
 
 
-async def write_task(connection: AsyncConnection, task: Task) -> None:
+def write_task(connection: Connection, task: Task) -> None:
     """Replace the row of a task; raises `StaleRowError` unless it has the task's revision."""
-    changed = await connection.execute(
+    changed = connection.execute(
         update(TASKS)
         .where(TASKS.c.id == task.id, TASKS.c.revision == task.revision)
         .values(**_columns(task), revision=task.revision + 1)
@@ -119,9 +118,9 @@ async def write_task(connection: AsyncConnection, task: Task) -> None:
         raise StaleRowError(f"task {task.id}: not at revision {task.revision} any more")
 
 
-async def delete_tasks(connection: AsyncConnection, ids: Sequence[int]) -> None:
+def delete_tasks(connection: Connection, ids: Sequence[int]) -> None:
     """Delete rows that nothing refers to."""
-    await connection.execute(delete(TASKS).where(TASKS.c.id.in_(ids)))
+    connection.execute(delete(TASKS).where(TASKS.c.id.in_(ids)))
 
 
 def _is_of(key: TaskKey) -> ColumnElement[bool]:

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import and_, delete, func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, and_, delete, func, select
 
 from keyserver.model.identifiers import Address, Hash32, KeyId
 from keyserver.storage import outbox as answers
@@ -24,8 +23,9 @@ class SqlWorkStore:
 
     async def admit(self, requests: Sequence[SeenRequest]) -> int:
         """Record sightings; returns how many tasks were opened."""
-        async with self._database.write() as connection:
-            return await work.admit_requests(connection, requests)
+        return await self._database.write(
+            lambda connection: work.admit_requests(connection, requests)
+        )
 
     async def accept_blocks(
         self,
@@ -40,41 +40,42 @@ class SqlWorkStore:
         A task with an open answer stays even if its log is gone: a nonce may be in use, and the
         sender asks the contract before it goes on.
         """
-        async with self._database.write() as connection:
+
+        def accept(connection: Connection) -> int:
             if dropped:
-                await self._delete_vanished(connection, {block.hash for block in dropped})
-            await drop_blocks(connection, self._chain_id, dropped)
-            opened = await work.admit_requests(connection, requests)
-            await append_blocks(connection, self._chain_id, blocks, keep)
-        return opened
+                self._delete_vanished(connection, {block.hash for block in dropped})
+            drop_blocks(connection, self._chain_id, dropped)
+            opened = work.admit_requests(connection, requests)
+            append_blocks(connection, self._chain_id, blocks, keep)
+            return opened
+
+        return await self._database.write(accept)
 
     async def history(self) -> Sequence[ReadBlock]:
         """The newest blocks accepted, ascending; empty at first."""
-        async with self._database.read() as connection:
-            return await read_blocks(connection, self._chain_id)
+        return await self._database.read(lambda connection: read_blocks(connection, self._chain_id))
 
     async def task(self, task_id: int) -> Task | None:
         """One task; raises `StorageError` if its row does not parse."""
         wanted = select(TASKS).where(TASKS.c.id == task_id, TASKS.c.chain_id == self._chain_id)
-        async with self._database.read() as connection:
-            row = (await connection.execute(wanted)).one_or_none()
+        row = await self._database.read(lambda connection: connection.execute(wanted).one_or_none())
         return None if row is None else work.task_of(row)
 
     async def latest(self, key: TaskKey) -> Task | None:
         """The newest task of a key, open or not; raises `StorageError` if it does not parse."""
-        async with self._database.read() as connection:
-            return await work.latest_task(connection, key)
+        return await self._database.read(lambda connection: work.latest_task(connection, key))
 
     async def due(self, block: int, limit: int) -> Sequence[Task]:
         """Pending tasks with `next_attempt_block <= block`, the oldest first."""
-        async with self._database.read() as connection:
-            return await work.find_tasks(
+        return await self._database.read(
+            lambda connection: work.find_tasks(
                 connection,
                 TASKS.c.chain_id == self._chain_id,
                 TASKS.c.state == TaskState.PENDING.value,
                 TASKS.c.next_attempt_block <= block,
                 limit=limit,
             )
+        )
 
     async def open_tasks(self, key_id: KeyId | None = None) -> Sequence[Task]:
         """Tasks in a state that is not final, the oldest first."""
@@ -84,8 +85,9 @@ class SqlWorkStore:
         ]
         if key_id is not None:
             conditions.append(TASKS.c.key_id == bytes(key_id))
-        async with self._database.read() as connection:
-            return await work.find_tasks(connection, *conditions)
+        return await self._database.read(
+            lambda connection: work.find_tasks(connection, *conditions)
+        )
 
     async def prune(self, before_block: int) -> int:
         """Delete final tasks closed before a block, with their answers; returns how many."""
@@ -98,46 +100,47 @@ class SqlWorkStore:
             TASKS.c.closed_block < before_block,
             ~unsent.exists(),
         )
-        async with self._database.write() as connection:
-            their_answers = OUTBOX.c.task_id.in_(select(TASKS.c.id).where(gone))
-            await connection.execute(delete(OUTBOX).where(their_answers))
-            deleted = await connection.execute(delete(TASKS).where(gone))
-        return deleted.rowcount
+        their_answers = OUTBOX.c.task_id.in_(select(TASKS.c.id).where(gone))
+
+        def delete_gone(connection: Connection) -> int:
+            connection.execute(delete(OUTBOX).where(their_answers))
+            return connection.execute(delete(TASKS).where(gone)).rowcount
+
+        return await self._database.write(delete_gone)
 
     async def open_entries(self, sender: Address) -> Sequence[OutboxEntry]:
         """Entries in a state that is not final, the oldest first."""
-        async with self._database.read() as connection:
-            return await answers.find_entries(
+        return await self._database.read(
+            lambda connection: answers.find_entries(
                 connection,
                 OUTBOX.c.chain_id == self._chain_id,
                 OUTBOX.c.sender == bytes(sender),
                 OUTBOX.c.state.in_(answers.OPEN_STATES),
             )
+        )
 
     async def entry(self, entry_id: int) -> OutboxEntry | None:
         """One entry; raises `StorageError` if its row does not parse."""
         wanted = select(OUTBOX).where(OUTBOX.c.id == entry_id, OUTBOX.c.chain_id == self._chain_id)
-        async with self._database.read() as connection:
-            row = (await connection.execute(wanted)).one_or_none()
+        row = await self._database.read(lambda connection: connection.execute(wanted).one_or_none())
         return None if row is None else answers.entry_of(row)
 
     async def entries_of(self, task_id: int) -> Sequence[OutboxEntry]:
         """All entries of a task, the oldest first."""
-        async with self._database.read() as connection:
-            return await answers.find_entries(
+        return await self._database.read(
+            lambda connection: answers.find_entries(
                 connection,
                 OUTBOX.c.chain_id == self._chain_id,
                 OUTBOX.c.task_id == task_id,
             )
+        )
 
     async def highest_nonce(self, sender: Address) -> int | None:
         """The highest nonce in any row of this sender, `None` without one."""
         wanted = select(func.max(OUTBOX.c.nonce)).where(
             OUTBOX.c.chain_id == self._chain_id, OUTBOX.c.sender == bytes(sender)
         )
-        async with self._database.read() as connection:
-            highest: int | None = await connection.scalar(wanted)
-        return highest
+        return await self._database.read(lambda connection: connection.scalar(wanted))
 
     async def commit(
         self,
@@ -148,23 +151,26 @@ class SqlWorkStore:
         new_tasks: Sequence[SeenRequest] = (),
     ) -> None:
         """Write all or nothing, in this order; raises `StaleRowError` or `StorageError`."""
-        async with self._database.write() as connection:
-            for task in tasks:
-                await work.write_task(connection, task)
-            for entry in entries:
-                await answers.write_entry(connection, entry)
-            for entry in new_entries:
-                await answers.add_entry(connection, self._chain_id, entry)
-            await work.admit_requests(connection, new_tasks)
 
-    async def _delete_vanished(self, connection: AsyncConnection, dropped: set[Hash32]) -> None:
-        busy = await answers.tasks_with_open_entries(connection, self._chain_id)
-        candidates = await work.find_tasks(
+        def write(connection: Connection) -> None:
+            for task in tasks:
+                work.write_task(connection, task)
+            for entry in entries:
+                answers.write_entry(connection, entry)
+            for entry in new_entries:
+                answers.add_entry(connection, self._chain_id, entry)
+            work.admit_requests(connection, new_tasks)
+
+        await self._database.write(write)
+
+    def _delete_vanished(self, connection: Connection, dropped: set[Hash32]) -> None:
+        busy = answers.tasks_with_open_entries(connection, self._chain_id)
+        candidates = work.find_tasks(
             connection,
             TASKS.c.chain_id == self._chain_id,
             TASKS.c.state.in_(work.OPEN_STATES),
             TASKS.c.first_hash.in_([bytes(block_hash) for block_hash in dropped]),
         )
         gone = [task.id for task in candidates if vanished(task, dropped) and task.id not in busy]
-        await answers.delete_entries_of(connection, gone)
-        await work.delete_tasks(connection, gone)
+        answers.delete_entries_of(connection, gone)
+        work.delete_tasks(connection, gone)

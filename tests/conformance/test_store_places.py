@@ -1,11 +1,16 @@
 """Where a store can be opened, and what is said where it cannot."""
 
+import asyncio
+import threading
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import select
+from sqlalchemy import Connection, select, text
+from sqlalchemy.util import await_only
 
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.errors import StorageError
@@ -55,11 +60,12 @@ async def test_a_server_that_ends_connections_costs_one_write(postgres: Postgres
     async with opened(url) as database:
         store = SqlRecordStore(database, boxes())
         await store.commit([PutPrepared(record(), share(1), digest("t"))])
-        async with opened(url, read_only=True) as other, other.read() as connection:
-            await connection.exec_driver_sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+        end_all = text(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        async with opened(url, read_only=True) as other:
+            await other.read(lambda connection: connection.execute(end_all).all())
         with pytest.raises(StorageError):
             await store.commit([PutActive(certified(record()))])
         assert (await store.load(key_id(1))).prepared is not None
@@ -70,12 +76,28 @@ async def test_a_server_that_ends_connections_costs_one_write(postgres: Postgres
 
 
 async def test_a_reader_sees_one_state(sql_site: SqlSite) -> None:
-    async with sql_site.database.read() as connection:
-        before = (await connection.execute(select(OPEN_RECORDS))).all()
-        await sql_site.records.commit([PutPrepared(record(), share(1), digest("t"))])
-        assert (await connection.execute(select(OPEN_RECORDS))).all() == before
-    async with sql_site.database.read() as connection:
-        assert len((await connection.execute(select(OPEN_RECORDS))).all()) == 1
+    loop = asyncio.get_running_loop()
+
+    def look_before_and_after_a_commit(connection: Connection) -> tuple[int, int]:
+        before = open_records(connection)
+        writes = [PutPrepared(record(), share(1), digest("t"))]
+        run_meanwhile(loop, sql_site.records.commit(writes))
+        return before, open_records(connection)
+
+    assert await sql_site.database.read(look_before_and_after_a_commit) == (0, 0)
+    assert await sql_site.database.read(open_records) == 1
+
+
+def open_records(connection: Connection) -> int:
+    return len(connection.execute(select(OPEN_RECORDS)).all())
+
+
+def run_meanwhile(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
+    """Have the event loop do something while a transaction is open, in a thread or on the loop."""
+    if threading.current_thread() is threading.main_thread():
+        await_only(work)
+    else:
+        asyncio.run_coroutine_threadsafe(work, loop).result(timeout=10)
 
 
 async def test_one_process_uses_a_database(sql_site: SqlSite) -> None:
@@ -94,13 +116,11 @@ async def test_another_may_look_at_it(sql_site: SqlSite) -> None:
 
 
 async def test_the_steps_lead_to_the_schema(sql_site: SqlSite) -> None:
-    async with sql_site.database.read() as connection:
-        differences = await connection.run_sync(
-            lambda sync: compare_metadata(
-                MigrationContext.configure(sync, opts={"compare_type": True}), METADATA
-            )
-        )
-    assert differences == []
+    def differences(connection: Connection) -> object:
+        migrated = MigrationContext.configure(connection, opts={"compare_type": True})
+        return compare_metadata(migrated, METADATA)
+
+    assert await sql_site.database.read(differences) == []
 
 
 # --- the seal --------------------------------------------------------------------------------
@@ -126,8 +146,8 @@ async def test_sealed_rows_are_never_given_a_new_seal(sql_site: SqlSite) -> None
 async def test_half_a_seal_is_an_error(sql_site: SqlSite, table: str) -> None:
     store = SqlSealStore(sql_site.database)
     await store.create(SEAL)
-    async with sql_site.database.write() as connection:
-        await connection.exec_driver_sql(f"DELETE FROM {table}")
+    delete = text(f"DELETE FROM {table}")
+    await sql_site.database.write(lambda connection: connection.execute(delete))
     with pytest.raises(StorageError, match=f"the row of table {table} is missing"):
         await store.load()
 

@@ -30,6 +30,15 @@ def test_a_free_port() -> None:
         assert url_of(listener, is_encrypted=True) == f"https://127.0.0.1:{port}"
 
 
+def test_what_is_written_leaves_at_once() -> None:
+    with (
+        tcp_socket("listen", "127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_port_that_is_taken() -> None:
     with tcp_socket("listen", "127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]

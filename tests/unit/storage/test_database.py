@@ -2,16 +2,18 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 import structlog
-from sqlalchemy import event, insert, select, text
+from sqlalchemy import Connection, event, insert, select, text
 
 from keyserver.errors import StorageError
-from keyserver.storage import database as database_module
+from keyserver.storage import sqlite
 from keyserver.storage.database import Database, opened
 from keyserver.storage.schema import READ_BLOCKS
 
@@ -44,9 +46,25 @@ async def database(url: str) -> AsyncIterator[Database]:
 ROW = {"chain_id": 1, "number": 5, "hash": bytes(32)}
 
 
+def count(connection: Connection) -> int:
+    return len(connection.execute(select(READ_BLOCKS)).all())
+
+
 async def rows(database: Database) -> int:
-    async with database.read() as connection:
-        return len((await connection.execute(select(READ_BLOCKS))).all())
+    return await database.read(count)
+
+
+async def add(database: Database, row: Mapping[str, object] = ROW) -> None:
+    await database.write(lambda connection: connection.execute(insert(READ_BLOCKS).values(**row)))
+
+
+def during_a_read(
+    loop: asyncio.AbstractEventLoop, connection: Connection, work: Coroutine[Any, Any, None]
+) -> tuple[int, int]:
+    """How many rows a transaction sees before and after something else was done."""
+    before = count(connection)
+    asyncio.run_coroutine_threadsafe(work, loop).result(timeout=10)
+    return before, count(connection)
 
 
 async def test_every_connection_is_set_up(database: Database, path: Path) -> None:
@@ -57,55 +75,70 @@ async def test_every_connection_is_set_up(database: Database, path: Path) -> Non
         "foreign_keys": 1,
         "busy_timeout": 5000,
     }
-    async with database.read() as one, database.read() as two:
-        for connection in (one, two):
-            for pragma, value in wanted.items():
-                assert await connection.scalar(text(f"PRAGMA {pragma}")) == value
+    both_there = threading.Barrier(2, timeout=10)
+
+    def settings(connection: Connection) -> dict[str, object]:
+        both_there.wait()
+        return {name: connection.scalar(text(f"PRAGMA {name}")) for name in wanted}
+
+    for found in await asyncio.gather(database.read(settings), database.read(settings)):
+        assert found == wanted
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_write_is_undone_by_an_exception(database: Database) -> None:
-    async def fail() -> None:
-        async with database.write() as connection:
-            await connection.execute(insert(READ_BLOCKS).values(**ROW))
-            raise RuntimeError
+    def fail(connection: Connection) -> None:
+        connection.execute(insert(READ_BLOCKS).values(**ROW))
+        raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        await fail()
+        await database.write(fail)
     assert await rows(database) == 0
-    async with database.write() as connection:
-        await connection.execute(insert(READ_BLOCKS).values(**ROW))
+    await add(database)
     assert await rows(database) == 1
 
 
 async def test_a_read_sees_one_state(database: Database) -> None:
-    async with database.read() as connection:
-        before = (await connection.execute(select(READ_BLOCKS))).all()
-        async with database.write() as writing:
-            await writing.execute(insert(READ_BLOCKS).values(**ROW))
-        assert (await connection.execute(select(READ_BLOCKS))).all() == before
+    loop = asyncio.get_running_loop()
+    seen = await database.read(lambda connection: during_a_read(loop, connection, add(database)))
+    assert seen == (0, 0)
     assert await rows(database) == 1
 
 
 async def test_writers_follow_one_another(database: Database) -> None:
-    async def add(number: int) -> None:
-        async with database.write() as connection:
-            known = (await connection.execute(select(READ_BLOCKS))).all()
-            row = {**ROW, "number": len(known)}
-            await connection.execute(insert(READ_BLOCKS).values(**row))
+    def add_next(connection: Connection) -> None:
+        row = {**ROW, "number": count(connection)}
+        connection.execute(insert(READ_BLOCKS).values(**row))
 
-    await asyncio.gather(*(add(number) for number in range(20)))
+    await asyncio.gather(*(database.write(add_next) for _ in range(20)))
     assert await rows(database) == 20
 
 
+async def test_a_write_that_nobody_waits_for_is_finished(database: Database) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def add_slowly(connection: Connection) -> None:
+        connection.execute(insert(READ_BLOCKS).values(**ROW))
+        begun.set()
+        assert may_end.wait(10)
+
+    writing = asyncio.ensure_future(database.write(add_slowly))
+    await asyncio.to_thread(begun.wait, 10)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    may_end.set()
+    await add(database, {**ROW, "number": 6})
+    assert await rows(database) == 2
+
+
 async def test_a_violated_rule_is_a_storage_error_without_values(database: Database) -> None:
-    async def add_twice() -> None:
-        async with database.write() as connection:
-            for _ in range(2):
-                await connection.execute(insert(READ_BLOCKS).values({**ROW, "hash": b"Z" * 32}))
+    def add_twice(connection: Connection) -> None:
+        for _ in range(2):
+            connection.execute(insert(READ_BLOCKS).values({**ROW, "hash": b"Z" * 32}))
 
     with pytest.raises(StorageError, match="UNIQUE constraint failed") as caught:
-        await add_twice()
+        await database.write(add_twice)
     assert "ZZZZ" not in str(caught.value)
     assert await rows(database) == 0
 
@@ -182,13 +215,11 @@ async def test_a_failed_start_lets_go_of_the_lock(url: str, path: Path) -> None:
 
 
 async def test_a_reader_needs_no_lock_and_changes_nothing(database: Database, url: str) -> None:
-    async with database.write() as connection:
-        await connection.execute(insert(READ_BLOCKS).values(**ROW))
+    await add(database)
     async with opened(url, read_only=True) as reader:
         assert await rows(reader) == 1
         with pytest.raises(StorageError, match="opened read-only"):
-            async with reader.write() as connection:
-                await connection.execute(insert(READ_BLOCKS).values({**ROW, "number": 6}))
+            await add(reader, {**ROW, "number": 6})
     assert await rows(database) == 1
 
 
@@ -210,8 +241,7 @@ async def test_a_reader_does_not_migrate(url: str, path: Path) -> None:
 
 async def test_the_log_is_emptied_after_erasures(database: Database, path: Path) -> None:
     log = path.with_name(path.name + "-wal")
-    async with database.write() as connection:
-        await connection.execute(insert(READ_BLOCKS).values(**ROW))
+    await add(database)
     assert log.stat().st_size > 0
     await database.forget_erased()
     assert log.stat().st_size == 0
@@ -221,15 +251,17 @@ async def test_the_log_is_emptied_after_erasures(database: Database, path: Path)
 async def test_a_log_in_use_is_emptied_later(
     path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient = (*database_module._SQLITE_PRAGMAS, "PRAGMA busy_timeout = 0")
-    monkeypatch.setattr(database_module, "_SQLITE_PRAGMAS", impatient)
+    impatient = (*sqlite._PRAGMAS, "PRAGMA busy_timeout = 0")
+    monkeypatch.setattr(sqlite, "_PRAGMAS", impatient)
     database = await Database.open(url)
-    async with database.read() as reading:
-        await reading.execute(select(READ_BLOCKS))
-        async with database.write() as connection:
-            await connection.execute(insert(READ_BLOCKS).values(**ROW))
+    loop = asyncio.get_running_loop()
+
+    async def write_and_forget() -> None:
+        await add(database)
         await database.forget_erased()
-        due_with_a_reader = database.truncation_due
+
+    await database.read(lambda connection: during_a_read(loop, connection, write_and_forget()))
+    due_with_a_reader = database.truncation_due
     await database.forget_erased()
     assert (due_with_a_reader, database.truncation_due) == (True, False)
     assert path.with_name(path.name + "-wal").stat().st_size == 0
@@ -237,7 +269,7 @@ async def test_a_log_in_use_is_emptied_later(
 
 
 async def test_a_failing_truncation_is_logged_and_due_again(database: Database) -> None:
-    @event.listens_for(database._engine.sync_engine, "before_cursor_execute")
+    @event.listens_for(database._access.engine, "before_cursor_execute")
     def fail(_: object, __: object, statement: str, *___: object) -> None:
         if "wal_checkpoint" in statement:
             raise sqlite3.OperationalError("disk I/O error")

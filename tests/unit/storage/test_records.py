@@ -238,7 +238,7 @@ class Statements:
 
     def __init__(self, database: Database) -> None:
         self.count = 0
-        event.listen(database._engine.sync_engine, "before_cursor_execute", self._note)
+        event.listen(database._access.engine, "before_cursor_execute", self._note)
 
     def _note(self, *_: object) -> None:
         self.count += 1
@@ -291,10 +291,10 @@ async def test_a_failed_commit_forgets_what_was_remembered(
     def fail(connection: Any) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    event.listen(database._engine.sync_engine, "commit", fail)
+    event.listen(database._access.engine, "commit", fail)
     with pytest.raises((StorageError, sqlite3.OperationalError)):
         await store.commit([PutDocument(key_id(1), certified_document())])
-    event.remove(database._engine.sync_engine, "commit", fail)
+    event.remove(database._access.engine, "commit", fail)
     statements = Statements(database)
     assert await store.load(key_id(1)) == before
     assert statements.count > 0

@@ -10,7 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData
+from sqlalchemy import Connection, MetaData, text
 
 from keyserver.storage.database import opened
 from keyserver.storage.migrations import configuration
@@ -23,18 +23,20 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'node.sqlite'}"
 
 
+def differences(connection: Connection) -> object:
+    """Between what the steps have made and what the program expects."""
+    migrated = MigrationContext.configure(connection, opts={"compare_type": True})
+    return compare_metadata(migrated, METADATA)
+
+
 async def test_the_steps_lead_to_the_schema(url: str) -> None:
-    async with opened(url) as database, database.read() as connection:
-        differences = await connection.run_sync(
-            lambda sync: compare_metadata(
-                MigrationContext.configure(sync, opts={"compare_type": True}), METADATA
-            )
-        )
-        assert differences == []
-        statements = await connection.exec_driver_sql(
-            "SELECT sql FROM sqlite_master WHERE sql LIKE '%CHECK%' OR sql LIKE '%WHERE%' "
-            "OR sql LIKE '%AUTOINCREMENT%'"
-        )
+    wanted = (
+        "SELECT sql FROM sqlite_master WHERE sql LIKE '%CHECK%' OR sql LIKE '%WHERE%' "
+        "OR sql LIKE '%AUTOINCREMENT%'"
+    )
+    async with opened(url) as database:
+        assert await database.read(differences) == []
+        statements = await database.read(lambda connection: connection.execute(text(wanted)).all())
         written = " ".join(row.sql for row in statements)
     for rule in ("seal_is_one_row", "seal_keyring_is_one_row", OPEN_TASK):
         assert rule in written

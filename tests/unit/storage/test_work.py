@@ -38,8 +38,8 @@ async def work(database: Database) -> SqlWorkStore:
 
 
 async def change(database: Database, statement: str) -> None:
-    async with database.write() as connection:
-        assert (await connection.execute(text(statement))).rowcount == 1
+    changed = await database.write(lambda connection: connection.execute(text(statement)).rowcount)
+    assert changed == 1
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,8 @@ async def test_a_bad_answer_does_not_stop_the_others(
 async def test_a_bad_block_is_left_out(work: SqlWorkStore, database: Database) -> None:
     good = ReadBlock(8, digest("block 8"))
     await work.accept_blocks(dropped=[], requests=[], blocks=[good], keep=9)
-    async with database.write() as connection:
-        await connection.execute(
-            insert(READ_BLOCKS).values(chain_id=CHAIN, number=9, hash=b"short")
-        )
+    bad = insert(READ_BLOCKS).values(chain_id=CHAIN, number=9, hash=b"short")
+    await database.write(lambda connection: connection.execute(bad))
     assert await work.history() == [good]
 
 
