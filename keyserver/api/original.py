@@ -110,9 +110,11 @@ class OriginalPaths:
         try:
             # Under /admin it is looked at; elsewhere it is read and thrown away.
             body = await read_body(receive, MAX_BODY, declared=headers.get("content-length"))
-            if not self._needs.limiter.admits(client_address(scope)):
-                return error_response(TOO_MANY_REQUESTS)
-            return await self._serve(call, headers, body, access)
+            client, limiter = client_address(scope), self._needs.limiter
+            with limiter.working(client) as has_room:
+                if not (has_room and limiter.admits(client)):
+                    return error_response(TOO_MANY_REQUESTS)
+                return await self._serve(call, headers, body, access)
         except BodyError as fault:
             return Response(status_code=fault.status)
         except KeyServerError as error:

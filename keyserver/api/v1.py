@@ -84,10 +84,12 @@ class Door:
         access: dict[str, Any] = {"operation": "none"}
         try:
             body = await _read(scope, receive)
-            if not self._limiter.admits(client_address(scope)):
-                raise ProblemError(problem_of_refusal(TOO_MANY_REQUESTS))
-            _check_object(body)
-            await self._app(_inner_scope(scope, access), _replaying(body), sending)
+            client = client_address(scope)
+            with self._limiter.working(client) as has_room:
+                if not (has_room and self._limiter.admits(client)):
+                    raise ProblemError(problem_of_refusal(TOO_MANY_REQUESTS))
+                _check_object(body)
+                await self._app(_inner_scope(scope, access), _replaying(body), sending)
         except ProblemError as refused:
             await refused.problem.response()(scope, receive, sending)
         except Exception:

@@ -1,9 +1,11 @@
 """Permits for each client."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from keyserver.api import rate_limit
-from keyserver.api.rate_limit import BURST_S, RateLimiter
+from keyserver.api.rate_limit import BURST_S, MOST_AT_ONCE, RateLimiter
 from tests.support.leaping_clock import LeapingClock
 
 
@@ -38,3 +40,35 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for other in ("b", "c", "d"):
         limiter.admits(other)
     assert limiter.admits("a"), "who was forgotten is forgiven"
+
+
+def test_one_client_has_so_many_requests_worked_on_at_once() -> None:
+    limiter = RateLimiter(1, LeapingClock().monotonic)
+    with ExitStack() as under_way:
+        for _ in range(MOST_AT_ONCE):
+            assert under_way.enter_context(limiter.working("a"))
+        with limiter.working("a") as has_room:
+            assert not has_room
+        with limiter.working("b") as has_room:
+            assert has_room
+    with limiter.working("a") as has_room:
+        assert has_room
+
+
+def test_failed_work_is_over_too() -> None:
+    limiter = RateLimiter(1, LeapingClock().monotonic)
+
+    def fail() -> None:
+        with limiter.working("a") as has_room:
+            assert has_room
+            raise ZeroDivisionError
+
+    for _ in range(MOST_AT_ONCE + 1):
+        with pytest.raises(ZeroDivisionError):
+            fail()
+
+
+def test_no_limit_is_none_for_work_either() -> None:
+    limiter = RateLimiter(0, LeapingClock().monotonic)
+    with ExitStack() as under_way:
+        assert all(under_way.enter_context(limiter.working("a")) for _ in range(2 * MOST_AT_ONCE))

@@ -13,7 +13,7 @@ from structlog.testing import LogCapture
 
 from keyserver.api import serving
 from keyserver.api.ports import Availability
-from keyserver.api.rate_limit import RateLimiter
+from keyserver.api.rate_limit import MOST_AT_ONCE, RateLimiter
 from keyserver.api.v1_nonces import UsedNonces
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.hashing import address_of
@@ -36,6 +36,7 @@ from tests.support.bound_requests import (
     signed,
     v1_app_of,
 )
+from tests.support.client_node import sign_id
 from tests.support.fake_cluster import point_of
 from tests.support.raw_http import Answer
 from tests.support.scripted_node import AUTHOR, NODES, SHADOW, ScriptedNode, ScriptedOperations
@@ -514,6 +515,28 @@ async def test_what_is_too_much_costs_no_nonce_and_is_not_read() -> None:
     assert (await send(app, refused, client=later)).status == 200
     garbage = [await call(app, "POST", KEY, [], b"{", client=("10.0.2.1", 1)) for _ in range(11)]
     assert [answer.status for answer in garbage] == [400] * 10 + [429]
+
+
+async def test_one_client_does_not_keep_the_node_from_others() -> None:
+    go_on, mallory, bob = asyncio.Event(), ("10.0.0.1", 1), ("10.0.0.2", 1)
+
+    class Slow(ScriptedOperations):
+        async def retrieve_server_key(self, key_id: KeyId, requester: Address) -> CertifiedRecord:
+            await go_on.wait()
+            return await super().retrieve_server_key(key_id, requester)
+
+    node = open_node(operations=Slow())
+    app = v1_app_of(node, limiter=RateLimiter(1000, lambda: 0.0))
+    many = [asyncio.ensure_future(send(app, SERVER.again, client=mallory)) for _ in range(200)]
+    refused, _ = await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
+    assert {error(each.result()) for each in refused} == {(429, "RATE_LIMITED")}
+    original = ("GET", f"/shadow/{KEY_ID.hex()}/{sign_id(ALICE, KEY_ID)}")
+    assert (await call(app, *original, client=mallory)).status == 429, "through either door"
+    assert (await call(app, *original, client=bob)).status == 200
+    go_on.set()
+    statuses = [answer.status for answer in await asyncio.gather(*many)]
+    assert statuses.count(200) == MOST_AT_ONCE
+    assert (await call(app, *original, client=mallory)).status == 200
 
 
 async def test_what_the_operator_has_switched_off() -> None:
