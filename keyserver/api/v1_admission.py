@@ -100,7 +100,7 @@ class ClientRequest:
             succeeded = True
         finally:
             if not (succeeded or credential.was_shown):
-                self._needs.nonces.give_back(credential.address, credential.nonce)
+                self._give_nonce_back(credential)
 
     async def run(self, wanted: BoundRequest, work: Awaitable[T]) -> T:
         """The result of the nodes' work, in bounded time."""
@@ -118,6 +118,10 @@ class ClientRequest:
             raise ProblemError(problem_of_refusal(TOO_MANY_REQUESTS)) from full
         if not is_new:
             raise ProblemError(NONCE_USED)
+
+    def _give_nonce_back(self, credential: BoundCredentialSource) -> None:
+        address, nonce, not_after = credential.address, credential.nonce, credential.not_after
+        self._needs.nonces.give_back(address, nonce, not_after=not_after)
 
     def _note(self, **what: object) -> None:
         self._request.state.access.update(what)

@@ -40,11 +40,14 @@ class UsedNonces:
         self._by_expiry[not_after].add(name)
         return True
 
-    def give_back(self, requester: Address, nonce: Nonce32) -> None:
-        """Make a nonce as good as new: nothing was done with its credential."""
+    def give_back(self, requester: Address, nonce: Nonce32, *, not_after: int) -> None:
+        """Make a nonce as good as new: nothing was done with its credential.
+
+        Unless that has expired, and another one with this nonce was used since.
+        """
         name = requester + nonce
-        not_after = self._expiries.pop(name, None)
-        if not_after is not None:
+        if self._expiries.get(name) == not_after:
+            del self._expiries[name]
             self._by_expiry[not_after].discard(name)
 
     def _forget(self, now: int) -> None:

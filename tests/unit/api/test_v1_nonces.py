@@ -31,12 +31,20 @@ def test_remembered_to_the_last_second_it_counts() -> None:
 def test_what_is_given_back_is_new() -> None:
     used = UsedNonces()
     used.take(ALICE, ONE, not_after=100, now=50)
-    used.give_back(ALICE, ONE)
+    used.give_back(ALICE, ONE, not_after=100)
     assert len(used) == 0
     assert used.take(ALICE, ONE, not_after=100, now=50)
     used.take(BOB, TWO, not_after=200, now=150)
-    used.give_back(ALICE, ONE)
+    used.give_back(ALICE, ONE, not_after=100)
     assert len(used) == 1, "forgotten already: nothing to give back"
+
+
+def test_what_failed_late_gives_nothing_back_of_a_later_request() -> None:
+    used = UsedNonces()
+    used.take(ALICE, ONE, not_after=100, now=50)
+    assert used.take(ALICE, ONE, not_after=700, now=101), "the first has expired"
+    used.give_back(ALICE, ONE, not_after=100)
+    assert not used.take(ALICE, ONE, not_after=700, now=101)
 
 
 def test_a_full_memory_forgets_nothing_that_counts() -> None:
@@ -58,8 +66,7 @@ def test_against_a_plain_list() -> None:
         alive = {nonce: expiry for nonce, expiry in alive.items() if expiry >= now}
         nonce = Nonce32(random.randrange(200).to_bytes(32, "big"))
         if random.random() < 0.2:
-            used.give_back(ALICE, nonce)
-            alive.pop(nonce, None)
+            used.give_back(ALICE, nonce, not_after=alive.pop(nonce, 0))
             continue
         not_after = now + random.randrange(60)
         assert used.take(ALICE, nonce, not_after=not_after, now=now) == (nonce not in alive)
