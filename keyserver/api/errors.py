@@ -72,7 +72,9 @@ UNSIGNABLE_ID: Final = Refusal(
     "InsufficientRequesterData",
 )
 ACCESS_DENIED: Final = _TABLE["AccessDenied"]
-CHAIN_TROUBLE: Final = Refusal(500, "Internal error: the Ethereum node cannot be asked now")
+CHAIN_TROUBLE: Final = Refusal(
+    500, "Internal error: the Ethereum node, or the permission contract there, cannot be asked now"
+)
 DATABASE_TROUBLE: Final = Refusal(
     500, "Database error: stored data cannot be read or written", "Database"
 )

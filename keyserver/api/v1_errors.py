@@ -141,7 +141,7 @@ _UNAVAILABLE: Final = {
     "ExclusiveSessionActive": "the set of nodes is being changed",
     "HasActiveSessions": "other work is in progress",
     "ServerKeyAlreadyGenerated": "this id was generated at another node at the same moment",
-    "Internal": "the Ethereum node that knows the permissions cannot be asked now",
+    "Internal": "the Ethereum node, or the permission contract there, cannot be asked now",
 }
 """What to make of an error that passes."""
 

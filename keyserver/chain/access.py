@@ -90,8 +90,8 @@ class PermissionContract:
 
     @property
     def reached(self) -> bool:
-        """Whether the contract could be asked when it was asked last."""
-        return self._reached
+        """Whether there is a contract, and it could be asked when it was asked last."""
+        return self._reached and self._contracts.address(ACL_OPTION) is not None
 
     async def check(self, requester: Address, key_id: KeyId) -> Verdict:
         """Whether the requester may use the key.

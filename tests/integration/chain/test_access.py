@@ -252,7 +252,9 @@ async def test_trouble_with_the_chain_is_never_a_denial(bench: Bench) -> None:
 async def test_without_a_permission_contract_nobody_can_be_allowed() -> None:
     bench = Bench(acl_code=b"")
     await bench.mine()
+    assert bench.watcher.view.synced
     assert await bench.permissions.check(bench.inner.account(0), KEY) is Verdict.UNAVAILABLE
+    assert not bench.permissions.reached
 
 
 async def test_before_the_first_block_nothing_is_allowed() -> None:
