@@ -131,6 +131,16 @@ def load_node_key(config: Config) -> NodeKey:
     return NodeKey(secret, NodeId.of(secret.public()), warnings)
 
 
+def check_accounts(config: Config) -> tuple[ConfigWarning, ...]:
+    """Check what `[account]` asks for where there is no key server; tells files that were skipped.
+
+    Raises `ConfigError` for a password file or an account to unlock that does not open.
+    """
+    keystore, warnings = open_keystore(config)
+    check_unlock(config, keystore)
+    return warnings
+
+
 def _own_account(own: AccountKey, keystore: Keystore) -> SecretScalar:
     shown = f"0x{own.address.hex()}"
     if not keystore.has(own.address):

@@ -12,11 +12,12 @@ import structlog
 from starlette.types import ASGIApp
 
 from keyserver.api.cors import OriginPolicy
-from keyserver.api.listening import Listener, TlsFiles, check_tls, tcp_socket, url_of
+from keyserver.api.listening import Listener, TlsFiles, tcp_socket, url_of
 from keyserver.api.original import ClientDependencies, client_app
 from keyserver.api.rate_limit import RateLimiter
 from keyserver.api.v1 import v1_routes
 from keyserver.api.v1_admission import NodeIdentity, V1Dependencies
+from keyserver.app.certificate import check_certificate, tls_files
 from keyserver.app.client_state import ClientState
 from keyserver.app.compose import Node
 from keyserver.app.config import Config, HostPort, http_address, rpc_address
@@ -48,8 +49,9 @@ def client_listeners(config: Config) -> Iterator[ClientListeners]:
 
     Raises `ConfigError` for an address that is taken or a certificate that cannot be used.
     """
+    check_certificate(config)
     with ExitStack() as opened:
-        http = _open(opened, HTTP_OPTION, http_address(config), _tls(config))
+        http = _open(opened, HTTP_OPTION, http_address(config), tls_files(config))
         json_rpc = _open(opened, RPC_OPTION, rpc_address(config), None)
         listeners = ClientListeners(http, json_rpc)
         log.info("clients_listening", **listeners.urls)
@@ -61,15 +63,8 @@ def _open(
 ) -> Listener | None:
     if address is None:
         return None
-    if tls is not None:
-        check_tls("[keyserver] tls_cert, tls_key", tls)
     listener = opened.enter_context(tcp_socket(option, address.host, address.port))
     return Listener(listener, tls, url_of(listener, is_encrypted=tls is not None))
-
-
-def _tls(config: Config) -> TlsFiles | None:
-    certificate, key = config.keyserver.tls_cert, config.keyserver.tls_key
-    return None if certificate is None or key is None else TlsFiles(certificate, key)
 
 
 def compose_client_app(node: Node, random: RandomSource) -> ASGIApp:

@@ -16,7 +16,7 @@ import structlog
 from keyserver.api.listening import Listener
 from keyserver.api.operator import operator_app
 from keyserver.api.public_server import serve_public
-from keyserver.app.accounts import load_node_key
+from keyserver.app.accounts import check_accounts, load_node_key
 from keyserver.app.client_listeners import (
     ClientListeners,
     client_listeners,
@@ -99,7 +99,7 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> None:
 
 
 async def _run_without_key_server(loaded: Loaded, announce: Announce) -> None:
-    log_config_warnings(loaded.warnings)
+    log_config_warnings((*loaded.warnings, *check_accounts(loaded.config)))
     with client_listeners(loaded.config) as clients:
         parts = client_parts(json_rpc_servers(loaded.config, clients, SystemRandom()))
         if not parts:

@@ -19,6 +19,7 @@ from keyserver.api.listening import (
     unix_socket,
     url_of,
 )
+from keyserver.app.certificate import OPTIONS, tls_files
 from keyserver.app.config import Config, HostPort, UnixSocket, operator_address
 from keyserver.errors import ConfigError
 from keyserver.model.identifiers import NodeId
@@ -77,14 +78,13 @@ def _loopback(config: Config, address: HostPort) -> socket.socket:
 
 
 def _tls(config: Config, address: HostPort) -> TlsFiles:
-    certificate, key = config.keyserver.tls_cert, config.keyserver.tls_key
-    if certificate is None or key is None:
+    tls = tls_files(config)
+    if tls is None:
         raise ConfigError(
             f"{OPTION}: {address} can be reached from other machines without encryption (use a "
             "loopback address, unix:PATH, or tls_cert and tls_key)"
         )
-    tls = TlsFiles(certificate, key)
-    check_tls("[keyserver] tls_cert, tls_key", tls)
+    check_tls(OPTIONS, tls)
     return tls
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 
 import typer
 
-from keyserver.app.accounts import load_node_key
+from keyserver.app.accounts import check_accounts, load_node_key
+from keyserver.app.certificate import check_certificate
 from keyserver.app.config import ConfigWarning, Loaded, load
 from keyserver.app.config.reference import reference_page
 from keyserver.app.config.report import EffectiveValue, effective_values, listeners
@@ -92,12 +93,13 @@ def reference() -> None:
 
 
 def _facts(loaded: Loaded) -> tuple[dict[str, object], tuple[ConfigWarning, ...]]:
-    """Who the node is, and all warnings; raises `ConfigError` when its key does not open."""
+    """Who the node is, and all warnings; raises `ConfigError` when its keys do not open."""
     facts: dict[str, object] = {"ok": True, "file": str(loaded.file)}
     facts["listeners"] = listeners(loaded.config)
     if loaded.config.secretstore.disable:
         facts["key_server"] = "disabled"
-        return facts, loaded.warnings
+        return facts, (*loaded.warnings, *check_accounts(loaded.config))
+    check_certificate(loaded.config)
     key = load_node_key(loaded.config)
     facts["node_id"] = f"0x{key.node_id.hex()}"
     facts["address"] = f"0x{key.node_id.address.hex()}"

@@ -108,3 +108,11 @@ def test_a_process_that_only_serves_json_rpc(alone: NodeProcess) -> None:
     assert set_hash == f"0x{keccak256(CLIENT.public().raw64).hex()}"
     assert not alone.data.exists()
     assert alone.stop()[0] == 0
+
+
+def test_accounts_of_a_process_that_only_serves_json_rpc(alone: NodeProcess) -> None:
+    alone.set("secretstore", disable=True)
+    alone.set("account", unlock=["00" * 20])
+    code, printed = alone.fails_to_start()
+    assert code == USAGE, printed
+    assert f"Account 0x{'00' * 20} not found for the current chain." in printed

@@ -94,6 +94,48 @@ def test_check_of_a_client_without_a_key(
     assert json.loads(capsys.readouterr().out)["key_server"] == "disabled"
 
 
+@pytest.mark.parametrize(
+    ("account", "expected"),
+    [
+        ('password = ["{}/no"]', "{}/no Unable to read password file."),
+        (f'unlock = ["{address("b")}"]', "not found for the current chain."),
+        (f'unlock = ["{address("a")}"]', "No password found to unlock account"),
+        (f'unlock = ["{address("a")}"]\npassword = ["{{}}/pw"]', "No valid password to unlock"),
+    ],
+)
+def test_check_of_a_client_opens_its_accounts(
+    tmp_path: Path, account: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are the JSON-RPC module's, which needs no key server."""
+    write_account(tmp_path / "keys", "a", "other")
+    (tmp_path / "pw").write_text("pw\n")
+    text = f'[secretstore]\ndisable = true\n[parity]\nkeys_path = "{tmp_path}/keys"\n[account]\n'
+    file = written(tmp_path, text + account.format(tmp_path))
+    assert main(["config", "check", file]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected.format(tmp_path) in line
+
+
+def test_check_of_a_client_names_files_that_are_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "notes").write_text("no key")
+    text = f'[secretstore]\ndisable = true\n[parity]\nkeys_path = "{tmp_path}/keys"\n'
+    assert main(["config", "check", written(tmp_path, text)]) == 0
+    assert f"warning: {tmp_path}/keys/notes is skipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("more", "status"), [("", 2), ("disable_http = true", 0)])
+def test_check_loads_the_certificate(
+    tmp_path: Path, more: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where clients are served; elsewhere nobody would see it."""
+    tls = f'tls_cert = "{tmp_path}/none.pem"\ntls_key = "{tmp_path}/none.key"'
+    assert main(["config", "check", written(tmp_path, node_text(more, keyserver=tls))]) == status
+    assert ("[keyserver] tls_cert, tls_key: " in capsys.readouterr().err) is (status == 2)
+
+
 def account_file(tmp_path: Path, who: str, password: str | None) -> str:
     write_account(tmp_path / "keys", "a", "pw")
     (tmp_path / "pw").write_text("wrong\n" if password == "wrong" else "pw\n")
