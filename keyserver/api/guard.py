@@ -25,11 +25,12 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/]*)(.*)", re.IGNORECASE | re.DOTAL
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 
-_ALWAYS: Final = (
+ALWAYS: Final = (
     (b"cache-control", b"no-store"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
+"""Headers of every answer."""
 
 
 class Guard:
@@ -96,7 +97,7 @@ def _preflight(headers: Headers) -> Response:
 
 def _sending(send: Send, allowed: Allowed | None) -> Send:
     """Let every response carry what all have in common."""
-    more = list(_ALWAYS)
+    more = list(ALWAYS)
     if allowed is not None and allowed.header is not None:
         more.append((b"access-control-allow-origin", allowed.header.encode("latin-1")))
 

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from keyserver.api.accepting import Acceptor, OpenConnections, Place, connection_limit
-from keyserver.api.guard import MAX_HEADER_BYTES, MAX_REQUEST_LINE
+from keyserver.api.guard import ALWAYS, MAX_HEADER_BYTES, MAX_REQUEST_LINE
 from keyserver.api.listening import TlsFiles
 
 HEAD_S: Final = 20.0
@@ -255,7 +255,7 @@ class PublicProtocol(H11Protocol):
         if self.cycle is not None:
             self.cycle.disconnected = True
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-            headers = [(b"content-length", b"0"), (b"connection", b"close")]
+            headers = [(b"content-length", b"0"), (b"connection", b"close"), *ALWAYS]
             reason = HTTPStatus(status).phrase.encode()
             response = h11.Response(status_code=status, headers=headers, reason=reason)
             self.transport.write(self.conn.send(response) or b"")

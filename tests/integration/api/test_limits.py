@@ -34,7 +34,10 @@ async def assert_refused(network: ClientNetwork, data: bytes, status: int) -> No
     """The answer is empty, and the connection ends."""
     async with await Connection.to(network[0].address) as connection:
         await connection.send(data)
-        assert_empty(await connection.answer(), status)
+        answer = await connection.answer()
+        assert_empty(answer, status)
+        assert answer.header("cache-control") == "no-store"
+        assert answer.header("x-content-type-options") == "nosniff"
         assert await connection.is_closed_by_peer()
 
 
