@@ -88,6 +88,14 @@ async def test_a_password_that_is_no_text() -> None:
     )
 
 
+@pytest.mark.parametrize("password", [" pwd", "pwd ", "pwd\n", "PWD", ""])
+async def test_a_password_is_used_as_it_stands(password: str) -> None:
+    """Not trimmed; and what a call before has opened is not open for the next."""
+    assert await MODULE.methods["secretstore_signRawHash"]([ADDRESS, "pwd", HASH])
+    error = await error_of("signRawHash", ADDRESS, password, HASH)
+    assert (error.code, error.data) == (-32023, "SStore(InvalidPassword)")
+
+
 async def test_errors_do_not_repeat_what_was_sent() -> None:
     error = await error_of("signRawHash", "my password", "pwd", HASH)
     assert "my password" not in f"{error} {error.message} {error.data}"

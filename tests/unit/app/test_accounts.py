@@ -123,6 +123,38 @@ def test_other_files_are_skipped(tmp_path: Path) -> None:
     assert {item.event for item in warnings} == {"key_file_skipped"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "thumbs.db",
+        "address_book.json",
+        "dapps_policy.json",
+        "dapps_accounts.json",
+        "dapps_history.json",
+        "vault.json",
+        ".hidden",
+    ],
+)
+def test_files_that_are_no_key_files_by_their_names(tmp_path: Path, name: str) -> None:
+    """Not even where they look like one; and nobody is warned about them."""
+    put_key(tmp_path / "keys", PBKDF2, name)
+    config = load_text(tmp_path, account_text(POA1_ADDRESS, passwords="")).config
+    keystore, warnings = open_keystore(config)
+    assert not keystore.has(Address(bytes.fromhex(POA1_ADDRESS)))
+    assert warnings == ()
+    put_key(tmp_path / "keys", PBKDF2, f"x{name}")
+    assert open_keystore(config)[0].has(Address(bytes.fromhex(POA1_ADDRESS)))
+
+
+def test_a_directory_is_no_key_file(tmp_path: Path) -> None:
+    write_account(tmp_path / "keys", "a", "pw")
+    (tmp_path / "keys" / "node.json").mkdir()
+    config = load_text(tmp_path, account_text(address("a"), passwords="")).config
+    keystore, warnings = open_keystore(config)
+    assert keystore.has(node_id("a").address)
+    assert warnings == ()
+
+
 def test_all_passwords_are_tried(tmp_path: Path) -> None:
     write_account(tmp_path / "keys", "a", "third")
     (tmp_path / "one").write_text("first\r\n\nsecond\n")
