@@ -321,7 +321,9 @@ class KeyServer(Section):
         "`true`.",
     )
     generators: Annotated[tuple[Address, ...], strings("addresses", parse_address)] = Field(
-        (), description="Accounts that may generate keys; empty = anybody."
+        (),
+        description="Accounts that may generate keys, by `/v1` only: a signature in the path proves "
+        "too little for that; empty = anybody.",
     )
     strict_admin: Switch = Field(
         False,
