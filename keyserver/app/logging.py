@@ -23,6 +23,7 @@ TRACE = 5
 """The level below debug."""
 
 _LEVELS = {
+    "off": logging.CRITICAL + 1,
     "error": logging.ERROR,
     "warn": logging.WARNING,
     "info": logging.INFO,

@@ -322,8 +322,8 @@ class KeyServer(Section):
     )
     generators: Annotated[tuple[Address, ...], strings("addresses", parse_address)] = Field(
         (),
-        description="Accounts that may generate keys, by `/v1` only: a signature in the path proves "
-        "too little for that; empty = anybody.",
+        description="Accounts that may generate keys, by `/v1` only: a signature in the path "
+        "proves too little for that; empty = anybody.",
     )
     strict_admin: Switch = Field(
         False,
@@ -423,7 +423,7 @@ class Misc(Section):
     logging: Annotated[tuple[LogTarget, ...], string('"TARGET=LEVEL,…"', parse_log_targets)] = (
         Field(
             (),
-            description="Levels error, warn, info, debug, trace; unknown targets are ignored. "
+            description="Levels off, error, warn, info, debug, trace; unknown targets are ignored. "
             "Absent = info.",
         )
     )

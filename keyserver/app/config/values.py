@@ -301,8 +301,8 @@ class LogTarget:
         return f"{self.target}={self.level}" if self.target else self.level
 
 
-LOG_LEVELS = ("error", "warn", "info", "debug", "trace")
-"""The levels of `[misc] logging`, the most important first."""
+LOG_LEVELS = ("off", "error", "warn", "info", "debug", "trace")
+"""The levels of `[misc] logging`, the most important first; `off` lets nothing through."""
 
 
 def parse_log_target(text: str) -> LogTarget:

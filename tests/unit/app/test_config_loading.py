@@ -224,12 +224,17 @@ def test_the_old_acl_key_yields_to_the_new_one(tmp_path: Path) -> None:
 
 
 def test_log_targets(tmp_path: Path) -> None:
-    text = node_text() + '[misc]\nlogging = "warn, secretstore=debug,secretstore_net=TRACE,rpc"\n'
+    text = (
+        node_text()
+        + '[misc]\nlogging = "warn, secretstore=debug,secretstore_net=TRACE,rpc,miner=off,OFF"\n'
+    )
     assert load_text(tmp_path, text).config.misc.logging == (
         LogTarget("", "warn"),
         LogTarget("secretstore", "debug"),
         LogTarget("secretstore_net", "trace"),
         LogTarget("rpc", "trace"),
+        LogTarget("miner", "off"),
+        LogTarget("", "off"),
     )
 
 

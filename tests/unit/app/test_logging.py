@@ -89,6 +89,14 @@ def test_levels_by_target() -> None:
     assert logging.getLogger("keyserver.net.mesh").isEnabledFor(logging.INFO)
 
 
+def test_a_target_that_is_off() -> None:
+    stream = io.StringIO()
+    node_logging.configure(stream=stream, targets=[LogTarget("secretstore_net", "off")])
+    for name in ("keyserver.net.mesh", "keyserver.engine"):
+        structlog.stdlib.get_logger(name).critical("seen")
+    assert [line["logger"] for line in lines(stream)] == ["keyserver.engine"]
+
+
 def test_libraries_come_out_of_the_same_handler_once() -> None:
     stream = io.StringIO()
     node_logging.configure(stream=io.StringIO())
