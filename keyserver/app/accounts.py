@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from keyserver.api.json_text import JsonError, read_json
 from keyserver.app.config import AccountKey, Config, ConfigWarning, PrivateKey
 from keyserver.app.config.values import parse_address
 from keyserver.crypto.curve import SecretScalar
@@ -210,8 +211,8 @@ def _directories(keys_path: Path, chain: str) -> list[Path]:
 def _directory_of_chain(specification: Path) -> str | None:
     """The keys subdirectory a chain specification names, where `chain` is a readable file."""
     try:
-        content = json.loads(specification.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(specification.read_bytes())
+    except (OSError, JsonError):
         return None
     if not isinstance(content, dict):
         return None
@@ -234,10 +235,10 @@ def _key_files(directory: Path, warnings: list[ConfigWarning]) -> Iterator[KeyFi
 def _parse_key_file(path: Path) -> KeyFile:
     """Read one file; raises `ValueError` when it is no key file of version 3."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path.read_bytes())
     except OSError as error:
         raise ValueError(error.strerror) from None
-    except ValueError:
+    except JsonError:
         raise ValueError("not JSON") from None
     if not isinstance(content, dict) or content.get("version") != 3:
         raise ValueError("not version 3")

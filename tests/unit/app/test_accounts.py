@@ -96,7 +96,7 @@ def test_the_directory_of_the_chain_comes_first(tmp_path: Path, field: str) -> N
         load_node_key(load_text(tmp_path, account_text(address("a"))).config)
 
 
-@pytest.mark.parametrize("content", ["[1]", "no json", "{}"])
+@pytest.mark.parametrize("content", ["[1]", "no json", "{}", "[" * 100_000, '{"name": 1}'])
 def test_a_chain_file_without_a_name_is_no_help(tmp_path: Path, content: str) -> None:
     write_account(tmp_path / "keys/ethereum", "a", "pw")
     (tmp_path / "pw").write_text("pw")
@@ -109,6 +109,7 @@ def test_other_files_are_skipped(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     write_account(keys, "a", "pw")
     put_key(keys, "not json", "strange")
+    put_key(keys, '{"version": 3, "address": ' + "[" * 100_000, "deep")
     put_key(keys, '{"version": 1}', "old")
     put_key(keys, '{"version": 3}', "nobody")
     put_key(keys, '{"version": 3, "address": "xyz"}', "unreadable")
@@ -119,7 +120,7 @@ def test_other_files_are_skipped(tmp_path: Path) -> None:
     assert keystore.has(node_id("a").address)
     assert repr(keystore) == "Keystore(1 key files)"
     skipped = sorted(item.text.partition(" ")[0].rpartition("/")[2] for item in warnings)
-    assert skipped == ["nobody", "old", "strange", "unreadable"]
+    assert skipped == ["deep", "nobody", "old", "strange", "unreadable"]
     assert {item.event for item in warnings} == {"key_file_skipped"}
 
 
