@@ -1,8 +1,11 @@
-"""HTTP as bytes on a socket: sends exactly what it is told, returns exactly what comes."""
+"""HTTP as bytes on a socket: sends exactly what it is told, returns exactly what comes.
+
+This is the client for nodes in this process; `wire` is the one for nodes as processes.
+"""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keyserver.model.node_set import NodeAddress
 
@@ -29,10 +32,34 @@ class Answer:
     def text(self) -> str:
         return self.body.decode()
 
+    @property
+    def is_empty_400(self) -> bool:
+        """What the interface says to all that is not in its grammar."""
+        return self.status == 400 and not self.body and self.header("content-type") is None
+
+    def body_length(self, method: str = "GET") -> int:
+        """How many bytes follow this head as the answer to a request with this method."""
+        if method == "HEAD" or self.status < 200 or self.status == 204:
+            return 0
+        length = self.header("content-length")
+        assert length is not None, "an answer without a length"
+        return int(length)
+
 
 def head(method: str, path: str, headers: Sequence[tuple[str, str]]) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def parse_head(text: bytes) -> Answer:
+    """An answer whose body is still to come."""
+    first, *lines = text.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    version, status, reason = first.split(" ", 2)
+    assert version == "HTTP/1.1", first
+    pairs = [line.split(": ", 1) for line in lines]
+    names = [name.lower() for name, _ in pairs]
+    assert len(set(names)) == len(names), f"a header stands there twice: {names}"
+    return Answer(int(status), reason, tuple((name, value) for name, value in pairs), b"")
 
 
 class Connection:
@@ -71,25 +98,14 @@ class Connection:
         body: bytes = b"",
     ) -> Answer:
         await self.send(head(method, path, [("Host", HOST), *headers]) + body)
-        return await self.answer()
+        return await self.answer(method)
 
-    async def answer(self) -> Answer:
+    async def answer(self, method: str = "GET") -> Answer:
+        """The next response to a request with this method."""
         async with asyncio.timeout(ANSWER_S):
-            return await self._answer()
-
-    async def _answer(self) -> Answer:
-        text = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        first, *lines = text.rstrip("\r\n").split("\r\n")
-        version, status, reason = first.split(" ", 2)
-        assert version == "HTTP/1.1"
-        headers = tuple((line.split(": ", 1)[0], line.split(": ", 1)[1]) for line in lines)
-        answer = Answer(int(status), reason, headers, b"")
-        length = answer.header("content-length")
-        if length is None:
-            assert answer.status == 204, "an answer without a length"
-            return answer
-        body = await self._reader.readexactly(int(length))
-        return Answer(answer.status, reason, headers, body)
+            answer = parse_head(await self._reader.readuntil(b"\r\n\r\n"))
+            body = await self._reader.readexactly(answer.body_length(method))
+            return replace(answer, body=body)
 
     async def reader_line(self) -> bytes:
         async with asyncio.timeout(ANSWER_S):

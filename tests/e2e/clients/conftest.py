@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from keyserver.api.json_rpc_accounts import DevelopmentKey
-from keyserver.devnet.ports import free_ports
 from tests.e2e.clients.guarded import ANNA, BEN, Guarded, GuardedByContract, GuardedInProcess
-from tests.e2e.clients.processes import Cluster, Server, copy_config, write_accounts
+from tests.e2e.clients.processes import Cluster, copy_config, rpc_of, write_accounts
 from tests.support.client_node import client_network
+from tests.support.node_processes import NodeProcess
+from tests.support.ports import free_ports
 from tests.support.rpc_listener import Rpc, known_accounts, rpc_listener
 from tests.support.scenario_clients import ALICE, BOB, CHARLIE, PEOPLE, VECTORS, Servers
 
@@ -86,7 +87,7 @@ async def three_processes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
     for who in (ALICE, BOB, CHARLIE):
         write_accounts(directory / f"db.{who.name}" / "keys", [who])
         (directory / f"{who.name}.pwd").write_text(who.password)
-        servers.append(Server(copy_config(OLD / f"{who.name}.toml", directory, ports)))
+        servers.append(NodeProcess(copy_config(OLD / f"{who.name}.toml", directory, ports)))
     cluster = Cluster(servers)
     try:
         await cluster.start_all()
@@ -101,7 +102,7 @@ async def lone_processes(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
     config = copy_config(
         OLD / "lone.toml", tmp_path_factory.mktemp("lone"), {12000: peers, 12001: clients}
     )
-    cluster = Cluster([Server(config, {"KEYSERVER_RATE_LIMIT": "0"})])
+    cluster = Cluster([NodeProcess(config, {"KEYSERVER_RATE_LIMIT": "0"})])
     try:
         await cluster.start_all()
         yield cluster
@@ -116,11 +117,11 @@ async def rpc_processes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterat
     people = [who for who in (*PEOPLE.values(), ANNA, BEN) if who.name != "dev"]
     write_accounts(directory / "db.user" / "keys", people)
     (port,) = free_ports(1)
-    server = Server(copy_config(OLD / "user.toml", directory, {8545: port}))
+    server = NodeProcess(copy_config(OLD / "user.toml", directory, {8545: port}))
     try:
-        server.launch()
+        server.start()
         server.wait_ready()
-        yield server.rpc
+        yield rpc_of(server)
     finally:
         server.kill()
 

@@ -8,19 +8,20 @@ from typing import Any, Protocol
 
 from keyserver.client.deployment_plan import Permission
 from keyserver.devnet.local_chain import DEVELOPMENT_PRIVATE_KEYS
-from keyserver.devnet.ports import free_ports
 from keyserver.evm.abi import Function
 from keyserver.model.identifiers import Address, NodeId
 from keyserver.model.node_set import NodeAddress
 from keyserver.model.requests import Request
 from keyserver.sessions.core import Verdict
-from tests.integration.node.network import Network, wait_for
+from tests.e2e.clients.processes import http_of
+from tests.support.chain_network import Network
 from tests.support.client_node import ClientNetwork
 from tests.support.scenario_clients import Person
+from tests.support.waiting import wait_for
 from tests.vectors.files import secret
 
 PERMIT = Function.parse("permission(bytes32,address[])", "bool")
-SEEN_S = 30.0
+SEEN_S = 60.0
 
 
 def _with_money(number: int, name: str) -> Person:
@@ -72,8 +73,8 @@ class GuardedByContract:
     def start(cls, directory: Path) -> "GuardedByContract":
         network = Network.make(directory, 3, permission=Permission.REGISTRY, block_time_s=0.5)
         try:
-            for node, port in zip(network.nodes, free_ports(3), strict=True):
-                node.set("secretstore", disable_http=False, http_port=port)
+            for node in network.nodes:
+                node.set("secretstore", disable_http=False, http_port=0)
                 node.set("keyserver", acl_depth="head")
             network.start()
         except BaseException:
@@ -86,8 +87,7 @@ class GuardedByContract:
 
     @property
     def addresses(self) -> Sequence[NodeAddress]:
-        ports = [int(str(node.values["secretstore"]["http_port"])) for node in self.network.nodes]
-        return [NodeAddress("127.0.0.1", port) for port in ports]
+        return [http_of(node) for node in self.network.nodes]
 
     async def permit(self, key_id: str, people: Iterable[Person]) -> None:
         data = PERMIT.encode(bytes.fromhex(key_id), [who.address for who in people])

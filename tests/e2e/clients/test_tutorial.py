@@ -20,16 +20,16 @@ import pytest
 from web3 import AsyncHTTPProvider, AsyncWeb3, Web3
 
 from keyserver.devnet.local_chain import LocalChain, start_embedded
-from keyserver.devnet.ports import free_ports
 from tests.e2e.clients.processes import (
     Cluster,
-    Server,
     copy_config,
     with_ports,
     write_accounts,
 )
 from tests.e2e.node.foreign import NAME_PRICE, SIMPLE_REGISTRY, Deployer, published
-from tests.integration.node.network import CHAIN_ID
+from tests.support.chain_network import CHAIN_ID
+from tests.support.node_processes import NodeProcess
+from tests.support.ports import free_ports
 from tests.support.scenario_clients import ALICE, BOB, CHARLIE, VECTORS, Person
 from tests.vectors.files import secret
 
@@ -75,10 +75,12 @@ class Reader:
             node = Person(name, "", f"{name}pwd", secret(described["private_key"]))
             write_accounts(directory / f"db.{name}" / "keys", [node])
             (directory / f"{name}.pwd").write_text(f"{node.password}\n")
-            self.nodes.append(Server(copy_config(FILES / f"{name}.toml", directory, self.ports)))
+            self.nodes.append(
+                NodeProcess(copy_config(FILES / f"{name}.toml", directory, self.ports))
+            )
         self.cluster = Cluster(self.nodes)
         write_accounts(directory / "db.users" / "keys", [ALICE, BOB, CHARLIE])
-        self.users = Server(copy_config(FILES / "users.toml", directory, self.ports))
+        self.users = NodeProcess(copy_config(FILES / "users.toml", directory, self.ports))
 
     def close(self) -> None:
         for server in (*self.nodes, self.users):
@@ -112,7 +114,7 @@ class Reader:
         self.cluster.stop_all()
         await self.cluster.start_all()
 
-    def edit(self, line: str, instead: str, *nodes: Server, added: str = "") -> None:
+    def edit(self, line: str, instead: str, *nodes: NodeProcess, added: str = "") -> None:
         """Replace a line in the files of these nodes, and add something at their ends."""
         for node in nodes:
             text = node.config.read_text()
@@ -151,14 +153,14 @@ async def test_tutorial(reader: Reader, local_chain: LocalChain) -> None:
 async def set_up(reader: Reader) -> None:
     """Part 1: every node tells its id when it starts alone; the ids go into all files."""
     for node in reader.nodes:
-        node.launch()
+        node.start()
     entries = []
     for node, port in zip(reader.nodes, PEER_PORTS, strict=True):
         node.wait_ready()
         (node_id,) = STARTING.findall(node.log)
         entries.append(f"{node_id}@127.0.0.1:{reader.ports[port]}")
     reader.edit("nodes = []", f"nodes = {json.dumps(entries)}", *reader.nodes)
-    reader.users.launch()
+    reader.users.start()
     await reader.restart()
     reader.users.wait_ready()
     assert set(reader.users.ready) == {"json_rpc", "pid"}
@@ -195,9 +197,9 @@ def retrieve_by_bob(reader: Reader, encrypted: str) -> None:
 
 async def retrieve_with_nodes_away(reader: Reader, encrypted: str) -> None:
     """Part 3: it works without the second node, and not without the second and the third."""
-    assert reader.nodes[1].stop() == 0
+    assert reader.nodes[1].stop()[0] == 0
     assert reader.decrypt(BOB, json.loads(reader.retrieve(BOB)), encrypted) == HEXED
-    assert reader.nodes[2].stop() == 0
+    assert reader.nodes[2].stop()[0] == 0
     assert reader.retrieve(BOB) == UNREACHABLE
     assert reader.retrieve(BOB, RETRIEVE_WITH_HEADERS).startswith("HTTP/1.1 403 Forbidden\r\n")
     await reader.cluster.start(1, 2)
@@ -253,7 +255,7 @@ async def retrieve_with_permissions(reader: Reader, encrypted: str) -> None:
     for who in (ALICE, BOB):
         assert reader.decrypt(who, json.loads(reader.retrieve(who)), encrypted) == HEXED
     assert_denied(reader)
-    assert reader.nodes[2].stop() == 0
+    assert reader.nodes[2].stop()[0] == 0
     assert reader.decrypt(BOB, json.loads(reader.retrieve(BOB)), encrypted) == HEXED
     assert_denied(reader)
 

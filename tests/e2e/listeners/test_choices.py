@@ -12,9 +12,9 @@ import pytest
 
 from keyserver.app.config.rules import LENIENT_KEYS
 from tests.e2e.listeners.nodes import CLIENT, lone_node
-from tests.e2e.listeners.wire import ask
-from tests.integration.node.network import NodeProcess, free_port
 from tests.support.client_node import sign_id
+from tests.support.node_processes import NodeProcess
+from tests.support.wire import ask
 
 pytestmark = pytest.mark.e2e
 
@@ -102,7 +102,7 @@ def test_a_start_says_what_the_check_says(tmp_path: Path) -> None:
         assert f"0x{node.id.hex()}" == checked["node_id"]
         starting = node.wait_event("node_starting")
         assert starting["text"] == f"Starting SecretStore node: 0x{node.id.hex()}"
-        log = node.log_file.read_text()
+        log = node.log
         assert node.secret.expose().hex() not in log
     finally:
         node.kill()
@@ -114,8 +114,8 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     directory = tmp_path_factory.mktemp("strict")
     (directory / "password").write_text("pw\n")
     settings = {
-        "secretstore.port": free_port(),
-        "secretstore.http_port": free_port(),
+        "secretstore.port": 0,
+        "secretstore.http_port": 0,
         "keyserver.operator_listen": "127.0.0.1:0",
         "keyserver.log_format": "json",
         "account.keys_iterations": 1024,
@@ -128,20 +128,13 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
         "--acl-contract=none",
         *(f"--set={name}={value}" for name, value in settings.items()),
     )
-    node = Initialised(Path(made["config"]).parent, CLIENT, 0, {})
+    node = NodeProcess(Path(made["config"]))
     try:
         node.start()
         node.wait_ready()
         yield node
     finally:
         node.kill()
-
-
-class Initialised(NodeProcess):
-    """A node whose file is there already."""
-
-    def write_config(self) -> None:
-        assert self.config.exists()
 
 
 def test_a_new_node_is_strict_and_says_nothing(strict: NodeProcess) -> None:

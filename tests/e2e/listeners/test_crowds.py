@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.listeners.nodes import lone_node
-from tests.e2e.listeners.wire import Wire, ask
-from tests.integration.node.network import NodeProcess
+from tests.support.node_processes import ConfiguredNode
+from tests.support.wire import Wire, ask
 
 pytestmark = pytest.mark.e2e
 
@@ -21,12 +21,11 @@ CROWD = 600
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[NodeProcess]:
+def small(tmp_path: Path) -> Iterator[ConfiguredNode]:
     """A node that may open few files."""
     node = lone_node(tmp_path, accounts=True)
     try:
         node.start()
-        assert node.process is not None
         resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE, (FILES, FILES))
         node.wait_ready()
         yield node
@@ -41,12 +40,11 @@ def crowd(url: str, count: int) -> list[socket.socket]:
     return [socket.create_connection((parts.hostname, parts.port), 20) for _ in range(count)]
 
 
-def open_files(node: NodeProcess) -> int:
-    assert node.process is not None
+def open_files(node: ConfiguredNode) -> int:
     return len(list(Path(f"/proc/{node.process.pid}/fd").iterdir()))
 
 
-def test_idle_connections_make_room(small: NodeProcess) -> None:
+def test_idle_connections_make_room(small: ConfiguredNode) -> None:
     urls = [small.ready["http"], small.ready["json_rpc"]]
     idle = [each for url in urls for each in crowd(url, CROWD)]
     try:
@@ -62,11 +60,10 @@ def test_idle_connections_make_room(small: NodeProcess) -> None:
     finally:
         for each in idle:
             each.close()
-    assert small.process is not None
     assert small.process.poll() is None
 
 
-def test_who_asks_stays(small: NodeProcess) -> None:
+def test_who_asks_stays(small: ConfiguredNode) -> None:
     """A connection in use is not silent."""
     url = small.ready["http"]
     idle: list[socket.socket] = []
@@ -80,7 +77,7 @@ def test_who_asks_stays(small: NodeProcess) -> None:
                 each.close()
 
 
-def test_half_sent_requests_make_room_too(small: NodeProcess) -> None:
+def test_half_sent_requests_make_room_too(small: ConfiguredNode) -> None:
     url = small.ready["http"]
     slow = []
     try:

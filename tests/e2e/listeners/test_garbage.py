@@ -9,9 +9,10 @@ from random import Random
 
 import pytest
 
-from tests.e2e.listeners.wire import Answer, Wire, answers_of
 from tests.property.api.test_paths import accepted
 from tests.support.random_paths import random_path
+from tests.support.raw_http import Answer
+from tests.support.wire import Wire, answers_of
 
 pytestmark = pytest.mark.e2e
 
@@ -109,7 +110,7 @@ def test_paths_out_of_the_grammar(http: str, run: int) -> None:
                 known += accepted(method, target.partition(b"?")[0])
             else:
                 assert answer.is_empty_400, (method, target, answer)
-            if answer.headers.get("connection") == "close":
+            if answer.header("connection") == "close":
                 wire.socket.close()
                 wire = Wire(http)
     finally:

@@ -12,8 +12,9 @@ from keyserver.app.accounts import write_key_file
 from keyserver.crypto.curve import SecretScalar
 from keyserver.model.identifiers import NodeId
 from tests.e2e.listeners.nodes import ADDRESS, PASSWORD
-from tests.e2e.listeners.wire import Answer, Wire, answers_of, ask
-from tests.integration.node.network import NodeProcess
+from tests.support.node_processes import ConfiguredNode
+from tests.support.raw_http import Answer
+from tests.support.wire import Wire, answers_of, ask
 
 pytestmark = pytest.mark.e2e
 
@@ -32,7 +33,7 @@ def post(url: str, body: bytes, *headers: str) -> Answer:
 def reply(url: str, body: bytes) -> Any:
     answer = post(url, body)
     assert answer.status == 200
-    assert answer.headers["content-type"] == "application/json; charset=utf-8"
+    assert answer.header("content-type") == "application/json; charset=utf-8"
     assert answer.body.endswith(b"\n")
     return json.loads(answer.body)
 
@@ -161,14 +162,14 @@ def test_noise_around_a_request(rpc: str) -> None:
         assert all(answer.status == 400 for answer in answers_of(rpc, data))
 
 
-def account(node: NodeProcess, number: int, **options: Any) -> str:
+def account(node: ConfiguredNode, number: int, **options: Any) -> str:
     """One more account, whose password is `right`; the process sees it at once."""
     key = SecretScalar.from_int(number)
     write_key_file(node.directory / "keys", key, "right", **options)
     return f"0x{NodeId.of(key.public()).address.hex()}"
 
 
-def test_wrong_passwords_make_an_account_slow_and_no_other(node: NodeProcess, rpc: str) -> None:
+def test_wrong_passwords_make_an_account_slow_and_no_other(node: ConfiguredNode, rpc: str) -> None:
     slow, other = (account(node, number, iterations=2) for number in (21, 22))
     began = time.monotonic()
     for _ in range(6):
@@ -187,7 +188,7 @@ def test_wrong_passwords_make_an_account_slow_and_no_other(node: NodeProcess, rp
     assert time.monotonic() - began < 1.5, "the right password has ended the wait"
 
 
-def test_key_derivation_does_not_stop_the_node(node: NodeProcess, http: str, rpc: str) -> None:
+def test_key_derivation_does_not_stop_the_node(node: ConfiguredNode, http: str, rpc: str) -> None:
     """Long derivations, more of them than run at once: all others are answered meanwhile."""
     costly = account(node, 23, iterations=400_000)
     with ThreadPoolExecutor(6) as threads:
@@ -202,7 +203,7 @@ def test_key_derivation_does_not_stop_the_node(node: NodeProcess, http: str, rpc
         assert all("result" in each.result() for each in waiting)
 
 
-def test_a_client_that_goes_away_during_a_derivation(node: NodeProcess, rpc: str) -> None:
+def test_a_client_that_goes_away_during_a_derivation(node: ConfiguredNode, rpc: str) -> None:
     costly = account(node, 24, iterations=100_000)
     body = json.dumps(
         {"id": 1, "method": "secretstore_signRawHash", "params": [costly, "right", HASH]}

@@ -17,10 +17,12 @@ from keyserver.crypto.documents import decrypt_document, encrypt_document
 from keyserver.crypto.ecies import decrypt
 from keyserver.crypto.elgamal import encrypt_document_key, recover_document_key
 from keyserver.crypto.randomness import SystemRandom
-from tests.e2e.listeners.nodes import kill_all, lone_node
-from tests.e2e.listeners.wire import ask
-from tests.integration.node.network import NodeProcess, free_port
+from tests.e2e.listeners.nodes import lone_node
+from tests.support.certificates import write_certificate
 from tests.support.client_node import sign_id
+from tests.support.node_processes import ConfiguredNode, kill_all, start_all
+from tests.support.ports import free_ports
+from tests.support.wire import ask
 from tests.unit.app.samples import SECRETS, address, public, secret
 
 pytestmark = pytest.mark.e2e
@@ -97,6 +99,7 @@ def test_each_piece_of_a_file_is_one(tmp_path: Path, containing: str) -> None:
         text = re.sub(rf'{key} = ".*"', f'{key} = "{tmp_path}/{key}"', text)
     text = text.replace("/var/lib/openethereum", str(tmp_path))
     (tmp_path / "node.pwd").write_text("x\n")
+    write_certificate(tmp_path / "tls_cert", tmp_path / "tls_key")
     tables = tomllib.loads(text)
     if "secretstore" not in tables:
         text += f'\n[secretstore]\nself_secret = "{SECRETS["a"]}"\n'
@@ -128,7 +131,7 @@ def test_step_4_all_ports_move(tmp_path: Path) -> None:
     assert command[-2] == "--ports-shift"
     node = lone_node(tmp_path, accounts=True)
     node.write_config()
-    ports = [free_port() for _ in range(3)]
+    ports = free_ports(3)
     low = min(ports) - 1
     node.set("secretstore", port=ports[0] - low, http_port=ports[1] - low)
     node.set("rpc", port=ports[2] - low)
@@ -182,21 +185,18 @@ class Published:
 
 
 @pytest.fixture
-def both(tmp_path: Path) -> Iterator[list[NodeProcess]]:
+def both(tmp_path: Path) -> Iterator[list[ConfiguredNode]]:
     """Two networks of one node each, the one in the place of the old one."""
     nodes = [lone_node(tmp_path / name) for name in ("old", "new")]
     try:
-        for node in nodes:
-            node.start()
-        for node in nodes:
-            node.wait_ready()
+        start_all(nodes)
         yield nodes
     finally:
         kill_all(nodes)
 
 
 def test_step_6_documents_are_read_from_the_new_network(
-    both: list[NodeProcess], tmp_path: Path
+    both: list[ConfiguredNode], tmp_path: Path
 ) -> None:
     old, new = (node.ready["http"] for node in both)
     documents = [Published(old, key_id) for key_id in KEY_IDS]

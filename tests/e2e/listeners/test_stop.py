@@ -15,13 +15,13 @@ from tests.e2e.listeners.nodes import (
     ADDRESS,
     CLIENT,
     PASSWORD,
-    kill_all,
     lone_node,
     static_nodes,
 )
-from tests.e2e.listeners.wire import Wire, ask
-from tests.integration.node.network import STOP_S, NodeProcess, wait_for
 from tests.support.client_node import sign_id
+from tests.support.node_processes import READY_S, STOP_S, ConfiguredNode, kill_all, start_all
+from tests.support.waiting import wait_for
+from tests.support.wire import Wire, ask
 
 pytestmark = pytest.mark.e2e
 
@@ -35,37 +35,28 @@ def generation() -> bytes:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[list[NodeProcess]]:
+def pair(tmp_path: Path) -> Iterator[list[ConfiguredNode]]:
     """Two nodes that need each other."""
     nodes = static_nodes(tmp_path, 2)
     try:
-        for node in nodes:
-            node.start()
-        for node in nodes:
-            node.wait_ready()
-        wait_for(lambda: connected(nodes[0]), timeout_s=30, doing="connecting")
+        start_all(nodes)
+        wait_for(lambda: connected(nodes[0]), timeout_s=READY_S, doing="connecting")
         yield nodes
     finally:
         kill_all(nodes)
 
 
-def connected(node: NodeProcess) -> bool | None:
+def connected(node: ConfiguredNode) -> bool | None:
     return True if node.operator("/health/ready")[0] == 200 else None
 
 
-def under_way(node: NodeProcess) -> bool | None:
+def under_way(node: ConfiguredNode) -> bool | None:
     """Whether the node works with another on something."""
     return True if node.operator("/v1/status")[1]["sessions"] else None
 
 
-def freeze(node: NodeProcess, *, frozen: bool) -> None:
-    assert node.process is not None
+def freeze(node: ConfiguredNode, *, frozen: bool) -> None:
     node.process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
-
-
-def ask_to_stop(node: NodeProcess) -> None:
-    assert node.process is not None
-    node.process.send_signal(signal.SIGTERM)
 
 
 def refuses(url: str) -> bool | None:
@@ -79,36 +70,34 @@ def refuses(url: str) -> bool | None:
     return None
 
 
-def test_a_request_under_way_is_answered(pair: list[NodeProcess]) -> None:
+def test_a_request_under_way_is_answered(pair: list[ConfiguredNode]) -> None:
     node, peer = pair
     url = node.ready["http"]
     with Wire(url) as asking, Wire(url) as idle:
         assert idle.ask("GET /x HTTP/1.1\nHost: n").is_empty_400
         freeze(peer, frozen=True)
         asking.send(generation())
-        wait_for(lambda: under_way(node), timeout_s=10, doing="beginning")
-        ask_to_stop(node)
+        wait_for(lambda: under_way(node), timeout_s=30, doing="beginning")
+        node.ask_to_stop()
         wait_for(lambda: refuses(url), timeout_s=3, doing="refusing")
         assert idle.is_closed(), "a connection without a request is closed at once"
         freeze(peer, frozen=False)
         answer = asking.answer()
         assert (answer.status, len(answer.body)) == (200, 132)
         assert asking.is_closed()
-    assert node.process is not None
-    assert node.process.wait(STOP_S) == 0
+    assert node.wait_stopped() == 0
 
 
-def test_a_request_that_takes_too_long_is_cut_off(pair: list[NodeProcess]) -> None:
+def test_a_request_that_takes_too_long_is_cut_off(pair: list[ConfiguredNode]) -> None:
     node, peer = pair
     with Wire(node.ready["http"]) as asking:
         freeze(peer, frozen=True)
         asking.send(generation())
-        wait_for(lambda: under_way(node), timeout_s=10, doing="beginning")
+        wait_for(lambda: under_way(node), timeout_s=30, doing="beginning")
         began = time.monotonic()
-        ask_to_stop(node)
+        node.ask_to_stop()
         assert asking.rest() == b""
-        assert node.process is not None
-        assert node.process.wait(STOP_S) == 0
+        assert node.wait_stopped() == 0
         assert time.monotonic() - began < STOP_S
     freeze(peer, frozen=False)
     events = {event["event"] for event in node.events()}
@@ -117,7 +106,7 @@ def test_a_request_that_takes_too_long_is_cut_off(pair: list[NodeProcess]) -> No
     # Nothing is left of it: the pair makes keys as before.
     node.start()
     node.wait_ready()
-    wait_for(lambda: connected(node), timeout_s=30, doing="connecting")
+    wait_for(lambda: connected(node), timeout_s=READY_S, doing="connecting")
     with Wire(node.ready["http"]) as again:
         again.send(generation())
         assert again.answer().status == 200
@@ -139,11 +128,10 @@ def test_a_call_under_way_is_answered(tmp_path: Path) -> None:
             assert asking.line() == b"\r\n"
             asking.send(batch)
             node.wait_event("rpc_call")
-            ask_to_stop(node)
+            node.ask_to_stop()
             answers = json.loads(asking.answer().body)
         assert [len(answer["result"]) for answer in answers] == [132] * 100
-        assert node.process is not None
-        assert node.process.wait(STOP_S) == 0
+        assert node.wait_stopped() == 0
     finally:
         node.kill()
 

@@ -3,82 +3,21 @@
 import socket
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from http.client import HTTPSConnection
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from tests.e2e.listeners.nodes import CLIENT, lone_node
-from tests.e2e.listeners.wire import Wire, ask
-from tests.integration.node.network import STOP_S, NodeProcess
+from tests.support.certificates import make_authority
 from tests.support.client_node import sign_id
+from tests.support.node_processes import STOP_S, ConfiguredNode
+from tests.support.wire import Wire, ask
 
 pytestmark = pytest.mark.e2e
 
 KEY_ID = b"\x01" * 32
-
-
-def named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-def builder(subject: str, issuer: str) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(named(subject))
-        .issuer_name(named(issuer))
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-    )
-
-
-def make_authority(directory: Path) -> tuple[Path, Path, Path]:
-    """An authority, and a certificate by it for 127.0.0.1: authority, certificate, key."""
-    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    usage = x509.KeyUsage(
-        digital_signature=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
-        encipher_only=False,
-        decipher_only=False,
-    )
-    identifier = x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key())
-    authority = (
-        builder("authority", "authority")
-        .public_key(authority_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(identifier, critical=False)
-        .sign(authority_key, SHA256())
-    )
-    by = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
-    places = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    certificate = (
-        builder("node", "authority")
-        .public_key(key.public_key())
-        .add_extension(places, critical=False)
-        .add_extension(by, critical=False)
-        .sign(authority_key, SHA256())
-    )
-    files = directory / "ca.pem", directory / "node.pem", directory / "node.key"
-    files[0].write_bytes(authority.public_bytes(Encoding.PEM))
-    files[1].write_bytes(certificate.public_bytes(Encoding.PEM))
-    files[2].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return files
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +28,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Pat
 @pytest.fixture(scope="module")
 def encrypted(
     tmp_path_factory: pytest.TempPathFactory, authority: tuple[Path, Path, Path]
-) -> Iterator[NodeProcess]:
+) -> Iterator[ConfiguredNode]:
     node = lone_node(tmp_path_factory.mktemp("encrypted"))
     _, certificate, key = authority
     node.set("secretstore", http_interface="all")
@@ -102,18 +41,18 @@ def encrypted(
         node.kill()
 
 
-def port_of(node: NodeProcess) -> int:
+def port_of(node: ConfiguredNode) -> int:
     port = urlsplit(str(node.ready["http"])).port
     assert port is not None
     return port
 
 
-def connection(node: NodeProcess, context: ssl.SSLContext, host: str) -> HTTPSConnection:
+def connection(node: ConfiguredNode, context: ssl.SSLContext, host: str) -> HTTPSConnection:
     return HTTPSConnection(host, port_of(node), context=context, timeout=20)
 
 
 def test_a_client_that_knows_the_authority(
-    encrypted: NodeProcess, authority: tuple[Path, Path, Path]
+    encrypted: ConfiguredNode, authority: tuple[Path, Path, Path]
 ) -> None:
     assert encrypted.ready["http"].startswith("https://0.0.0.0:")
     client = connection(encrypted, ssl.create_default_context(cafile=authority[0]), "127.0.0.1")
@@ -128,14 +67,14 @@ def test_a_client_that_knows_the_authority(
     assert bodies[0] == bodies[1]
 
 
-def test_nothing_is_warned_about(encrypted: NodeProcess) -> None:
+def test_nothing_is_warned_about(encrypted: ConfiguredNode) -> None:
     warned = {event["event"] for event in encrypted.events() if event["level"] == "warning"}
     assert "http_without_tls" not in warned
     assert "private_key_in_clear" in warned
 
 
 def test_who_does_not_know_it_does_not_talk(
-    encrypted: NodeProcess, authority: tuple[Path, Path, Path]
+    encrypted: ConfiguredNode, authority: tuple[Path, Path, Path]
 ) -> None:
     for context, host in (
         (ssl.create_default_context(), "127.0.0.1"),
@@ -148,7 +87,7 @@ def test_who_does_not_know_it_does_not_talk(
 
 
 def test_old_versions_and_no_encryption(
-    encrypted: NodeProcess, authority: tuple[Path, Path, Path]
+    encrypted: ConfiguredNode, authority: tuple[Path, Path, Path]
 ) -> None:
     url = f"http://127.0.0.1:{port_of(encrypted)}"
     with Wire(url) as wire:
@@ -167,7 +106,7 @@ def test_old_versions_and_no_encryption(
 
 
 def test_many_that_never_agree_on_encryption(
-    encrypted: NodeProcess, authority: tuple[Path, Path, Path]
+    encrypted: ConfiguredNode, authority: tuple[Path, Path, Path]
 ) -> None:
     silent = [socket.create_connection(("127.0.0.1", port_of(encrypted))) for _ in range(200)]
     try:

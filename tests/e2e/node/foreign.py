@@ -15,8 +15,10 @@ from web3 import AsyncHTTPProvider, AsyncWeb3, Web3
 from keyserver.crypto.curve import SecretScalar
 from keyserver.devnet.local_chain import DEVELOPMENT_PRIVATE_KEYS, LocalChain, start_embedded
 from keyserver.model.identifiers import Address
-from tests.e2e.node.test_story import wait_until_settled
-from tests.integration.node.network import CHAIN_ID, GWEI, STOP_S, NodeProcess, free_port
+from tests.e2e.node.settling import stop_settled
+from tests.support.chain_network import CHAIN_ID, GWEI
+from tests.support.node_processes import ConfiguredNode, kill_all, start_all
+from tests.support.ports import free_port
 
 ABI_FOLDER = Path(__file__).parents[3] / "abi"
 CREATION_GAS = 8_000_000
@@ -85,7 +87,7 @@ class Deployer:
 
 async def deploy(
     url: str,
-    nodes: Sequence[NodeProcess],
+    nodes: Sequence[ConfiguredNode],
     services: Mapping[str, Mapping[str, Any]],
     names: Mapping[str, str],
 ) -> dict[str, str]:
@@ -123,7 +125,7 @@ class ForeignNetwork(AbstractContextManager["ForeignNetwork"]):
     """A chain with such contracts, and three nodes that have not been configured yet."""
 
     chain: LocalChain
-    nodes: list[NodeProcess]
+    nodes: list[ConfiguredNode]
     contracts: dict[str, str]
 
     @classmethod
@@ -135,7 +137,7 @@ class ForeignNetwork(AbstractContextManager["ForeignNetwork"]):
     ) -> Self:
         secrets = [SecretScalar(bytes([0x51 + number]) * 32) for number in range(3)]
         nodes = [
-            NodeProcess(directory / f"node{number}", secret, free_port(), {})
+            ConfiguredNode(directory / f"node{number}", secret, free_port())
             for number, secret in enumerate(secrets)
         ]
         chain = start_embedded(
@@ -177,19 +179,11 @@ class ForeignNetwork(AbstractContextManager["ForeignNetwork"]):
             )
             if registry is not None:
                 node.set("keyserver", registry_address=registry)
-            node.start()
-        for node in self.nodes:
-            node.wait_ready()
+        start_all(self.nodes)
 
     def stop(self) -> None:
         """See that every node has answered for good, logged no error, and ends when told to."""
-        for node in self.nodes:
-            wait_until_settled(node)
-        for node in self.nodes:
-            code, took = node.stop()
-            assert code == 0
-            assert took < STOP_S
-            assert not [event for event in node.events() if event["level"] == "error"]
+        stop_settled(self.nodes)
 
     def members(self) -> set[Address]:
         return {node.id.address for node in self.nodes}
@@ -200,6 +194,5 @@ class ForeignNetwork(AbstractContextManager["ForeignNetwork"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for node in self.nodes:
-            node.kill()
+        kill_all(self.nodes)
         self.chain.stop()

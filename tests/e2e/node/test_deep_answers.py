@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.clients.processes import Server
-from tests.integration.node.network import http_get, wait_for
+from tests.support.node_processes import READY_S, NodeProcess
+from tests.support.waiting import wait_for
 
 DEPTH = 90_000
 """Below the limit that libraries of the node set for the interpreter, and deep enough to end it."""
@@ -63,19 +63,17 @@ chain_id = 1337
 operator_listen = "127.0.0.1:0"
 """
     )
-    server = Server(config)
+    server = NodeProcess(config)
     try:
-        server.launch()
+        server.start()
 
         def named() -> str | None:
-            assert server.poll() is None, server.log[-2000:]
-            texts = (json.dumps(each) for each in server.events)
+            assert server.process.poll() is None, server.log_tail()
+            texts = (json.dumps(each) for each in server.events())
             return next((text for text in texts if "nested" in text), None)
 
-        wait_for(named, timeout_s=30, doing="log of the answer that cannot be read")
-        operator = next(e["url"] for e in server.events if e["event"] == "operator_listening")
-        status, _ = http_get(operator, "/health/live")
-        assert status == 200
-        assert server.stop() == 0
+        wait_for(named, timeout_s=READY_S, doing="log of the answer that cannot be read")
+        assert server.operator("/health/live")[0] == 200
+        assert server.stop()[0] == 0
     finally:
         server.kill()

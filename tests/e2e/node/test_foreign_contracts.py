@@ -26,7 +26,7 @@ from tests.e2e.node.foreign import (
     published,
     read_artifact,
 )
-from tests.integration.node.network import CHAIN_ID
+from tests.support.chain_network import CHAIN_ID
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -18,7 +18,8 @@ from keyserver.crypto.randomness import SystemRandom
 from keyserver.devnet.local_chain import DEVELOPMENT_PRIVATE_KEYS
 from keyserver.errors import KeyServerError
 from keyserver.model.identifiers import Address, KeyId
-from tests.integration.node.network import CHAIN_ID, STOP_S, Network, NodeProcess, wait_for
+from tests.e2e.node.settling import stop_settled
+from tests.support.chain_network import CHAIN_ID, Network
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -52,18 +53,6 @@ def contracts_of(network: Network) -> Contracts:
         name: Address(bytes.fromhex(text[2:])) for name, text in network.deployed.contracts.items()
     }
     return Contracts(addresses, CHAIN_ID)
-
-
-def wait_until_settled(node: NodeProcess) -> None:
-    """Every answer of a node is final on chain, and it owes nothing."""
-
-    def settled() -> bool | None:
-        _, facts = node.operator("/v1/status")
-        open_answers = {"queued", "signed", "broadcast", "mined"} & facts["answers"].keys()
-        open_tasks = {"pending", "running", "answered"} & facts["tasks"].keys()
-        return True if not open_answers and not open_tasks else None
-
-    wait_for(settled, timeout_s=60, doing=f"settling\n{node.log_tail()}")
 
 
 async def story(network: Network, ethereum: Ethereum, directory: Path, confirmations: int) -> None:
@@ -104,11 +93,4 @@ def test_a_document_is_shared(network: Network, tmp_path: Path, confirmations: i
             await story(network, ethereum, tmp_path, confirmations)
 
     asyncio.run(run())
-    for node in network.nodes:
-        wait_until_settled(node)
-    for node in network.nodes:
-        code, took = node.stop()
-        assert code == 0
-        assert took < STOP_S
-        errors = [event for event in node.events() if event["level"] == "error"]
-        assert not errors
+    stop_settled(network.nodes)

@@ -7,8 +7,9 @@ from keyserver.crypto import ecies
 from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.elgamal import encrypt_document_key, recover_document_key
 from keyserver.crypto.randomness import SystemRandom
-from tests.e2e.operator.static_network import Answer, StaticNetwork
+from tests.e2e.operator.static_network import StaticNetwork
 from tests.support.client_node import sign_id
+from tests.support.raw_http import Answer
 
 AUTHOR = SecretScalar.from_int(77)
 

@@ -7,9 +7,6 @@ those of the original's own tests; accounts, whose keys were not published, are 
 
 import json
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,14 +17,16 @@ import pytest
 
 from keyserver.cli.main import main
 from tests.e2e.operator.keys import path_of
-from tests.e2e.operator.static_network import Answer, ask, call
-from tests.integration.node.network import free_port, wait_for
+from tests.e2e.operator.static_network import ask
+from tests.support.node_processes import NodeProcess
+from tests.support.ports import free_port
+from tests.support.raw_http import Answer
+from tests.support.wire import json_rpc
 from tests.unit.app.samples import public, write_account
 
 pytestmark = pytest.mark.e2e
 
 USAGE = 2
-START_S = 30.0
 FILES = Path(__file__).with_name("old_files")
 PORTS = re.compile(r"\b(80[0-9]{2}|8545|1200[01])\b")
 ID = bytes([7]) * 32
@@ -37,19 +36,11 @@ Place = Callable[..., "OldFile"]
 
 @dataclass
 class OldFile:
-    """A file in a directory of its own, which is also the home directory."""
+    """A file in a directory of its own, which is also the home directory, and its node."""
 
-    directory: Path
+    node: NodeProcess
     ports: dict[str, int]
     """Those in use now, by what stands in the original."""
-
-    @property
-    def path(self) -> Path:
-        return self.directory / "config.toml"
-
-    @property
-    def _log(self) -> Path:
-        return self.directory / "log.jsonl"
 
     @classmethod
     def place(cls, directory: Path, row: str, more: str) -> "OldFile":
@@ -60,47 +51,32 @@ class OldFile:
             write_account(directory / "keys" / "DevelopmentChain", name, password)
         (directory / "alice.pwd").write_text("alicepwd")  # no newline, as in the original
         (directory / "password.file").write_text("password\n")
-        placed = cls(directory, ports)
-        placed.path.write_text(text + more)
-        return placed
+        config = directory / "config.toml"
+        config.write_text(text + more)
+        return cls(NodeProcess(config), ports)
 
     def check(self, capsys: pytest.CaptureFixture[str]) -> Any:
         """What `keyserver config check` says."""
-        assert main(["config", "check", str(self.path), "--json"]) == 0
+        assert main(["config", "check", str(self.node.config), "--json"]) == 0
         return json.loads(capsys.readouterr().out)
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> Iterator[NodeProcess]:
         """Run the program with it until the end of the block; it must end well."""
-        command = [sys.executable, "-m", "keyserver.cli", "run", "--config", str(self.path)]
-        with self._log.open("wb") as log, subprocess.Popen(command, stderr=log) as process:
-            try:
-                yield
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(START_S) == 0, self.tail()
-            finally:
-                process.kill()
-
-    def event(self, name: str) -> dict[str, Any]:
-        """The first line of the log of this kind, as soon as it is there."""
-
-        def logged() -> dict[str, Any] | None:
-            whole, _, _ = self._log.read_text().rpartition("\n")
-            lines = (json.loads(line) for line in whole.splitlines())
-            return next((line for line in lines if line["event"] == name), None)
-
-        return wait_for(logged, timeout_s=START_S, doing=f"{name}\n{self.tail()}")
-
-    def wait_alive(self) -> None:
-        """Wait until the node serves its operator: from then on it ends as it is asked to."""
-        url = self.event("operator_listening")["url"]
-        assert ask(url, "GET", "/health/live").status == 200
-
-    def tail(self) -> str:
-        return "\n".join(self._log.read_text().splitlines()[-15:])
+        try:
+            self.node.start()
+            yield self.node
+            assert self.node.stop()[0] == 0, self.node.log_tail()
+        finally:
+            self.node.kill()
 
     def url(self, port: int) -> str:
         return f"http://127.0.0.1:{self.ports[str(port)]}"
+
+
+def wait_alive(node: NodeProcess) -> None:
+    """Wait until the node serves its operator: from then on it ends as it is asked to."""
+    assert node.operator("/health/live")[0] == 200
 
 
 @pytest.fixture
@@ -133,14 +109,14 @@ def test_a_node_starts(
     old = place(row)
     checked = old.check(capsys)
     assert checked["node_id"].startswith(f"0x{node}")
-    with old.running():
+    with old.running() as running:
         text = f"Starting SecretStore node: {checked['node_id']}"
-        assert text in json.dumps(old.event("node_starting"))
-        urls = old.event("clients_listening")
-        old.wait_alive()
+        assert text in json.dumps(running.wait_event("node_starting"))
+        urls = running.wait_event("clients_listening")
+        wait_alive(running)
         assert ("http" in urls) == (http is not None)
         if http is not None:
-            assert ask(old.url(http), "GET", "/nothing") == Answer(400, "Bad Request", None, b"")
+            assert ask(old.url(http), "GET", "/nothing") == Answer(400, "Bad Request", (), b"")
         assert checked["listeners"]["other_nodes"].endswith(f":{old.ports[str(peer)]}")
 
 
@@ -149,18 +125,18 @@ def test_a_node_starts(
 )
 def test_a_cluster_of_one_serves(place: Place, row: str, node: str, http: int) -> None:
     old = place(row)
-    with old.running():
-        assert node in json.dumps(old.event("node_starting"))
-        old.event("node_ready")
+    with old.running() as running:
+        assert node in json.dumps(running.wait_event("node_starting"))
+        running.wait_event("node_ready")
         made = ask(old.url(http), "POST", f"/shadow/{path_of(ID)}/0")
         assert made.status == 200
         assert ask(old.url(http), "GET", f"/server/{path_of(ID)}") == made
-        assert (old.directory / "data").is_dir()
+        assert (old.node.config.parent / "data").is_dir()
 
 
 def test_row_4_is_refused_as_it_stands(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     old = place("row_04")
-    assert main(["run", "--config", str(old.path)]) == USAGE
+    assert main(["run", "--config", str(old.node.config)]) == USAGE
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "secret store admininstrator public key is specified with auto-migration" in lines[0]
@@ -170,17 +146,17 @@ def test_row_4_starts_with_a_line_more(place: Place, capsys: pytest.CaptureFixtu
     old = place("row_04", more='server_set_contract = "none"\n')
     checked = old.check(capsys)
     assert checked["node_id"].startswith("0xa7cc7a8e")
-    with old.running():
-        old.wait_alive()
+    with old.running() as running:
+        wait_alive(running)
         texts = [warning["event"] for warning in checked["warnings"]]
         assert {"old_key", "auto_migrate_without_effect", "acl_check_disabled"} <= set(texts)
 
 
 def test_row_10_serves_json_rpc_alone(place: Place) -> None:
     old = place("row_10")
-    with old.running():
-        ready = old.event("node_ready")
+    with old.running() as running:
+        ready = running.wait_event("node_ready")
         assert ready["json_rpc"] == old.url(8545)
         assert "http" not in ready
-        empty_set = call(old.url(8545), "serversSetHash", [])
+        empty_set = json_rpc(old.url(8545), "secretstore_serversSetHash", [])
         assert empty_set == "0xc5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"

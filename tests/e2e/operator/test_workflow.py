@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from tests.e2e.operator.keys import Key, is_readable, path_of, publish, read
-from tests.e2e.operator.static_network import Answer, StaticNetwork, call, json_rpc_process
-from tests.integration.node.network import wait_for
+from tests.e2e.operator.static_network import StaticNetwork, json_rpc_process
+from tests.support.raw_http import Answer
+from tests.support.waiting import wait_for
+from tests.support.wire import json_rpc
 from tests.unit.app.samples import address, public
 from tests.vectors.files import load
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
-JSON = "application/json; charset=utf-8"
+JSON = (("content-type", "application/json; charset=utf-8"),)
 UNREACHABLE = Answer(403, "Forbidden", JSON, rb'"\"Consensus unreachable\""')
 DISCONNECTED = Answer(
     500,
@@ -31,7 +33,7 @@ DISCONNECTED = Answer(
 ACCESS_DENIED = Answer(403, "Forbidden", JSON, rb'"\"Access denied\""')
 NOT_AVAILABLE = ACCESS_DENIED
 """What a change of the node set is answered until there is one."""
-INVALID = Answer(400, "Bad Request", None, b"")
+INVALID = Answer(400, "Bad Request", (), b"")
 READABLE_AGAIN_S = 30.0
 PASSWORD = "admin's"
 CHANGES: dict[str, Any] = {case["name"]: case for case in load("http-api")["servers_set_change"]}
@@ -84,7 +86,11 @@ def test_o1_a_node_that_is_stopped_and_comes_back(bed: StaticNetwork) -> None:
 
     bed.stop("b")
     gone = f"0x{public('b')}"
-    wait_for(lambda: bed.missing_at("a") == [gone] or None, timeout_s=10, doing="a sees b gone")
+    wait_for(
+        lambda: bed.nodes["a"].others("disconnected") == [gone] or None,
+        timeout_s=30,
+        doing="a sees b gone",
+    )
     assert read(bed, "a", key) == (UNREACHABLE, UNREACHABLE)
     assert bed.ask("a", "POST", f"/shadow/{path_of(bytes([9]) * 32)}/0") == DISCONNECTED
 
@@ -167,9 +173,9 @@ def test_step_1_hashes_and_signatures(administrator: str, name: str) -> None:
     change = CHANGES[name]
     account = ("0x" + address("admin"), PASSWORD)
     for which in ("old_set", "new_set"):
-        found = call(administrator, "serversSetHash", change[which])
+        found = json_rpc(administrator, "secretstore_serversSetHash", change[which])
         assert found == change[f"{which}_hash"]
         shuffled = [*reversed(change[which]), change[which][0]]
-        assert call(administrator, "serversSetHash", shuffled) == found
-        signature = call(administrator, "signRawHash", *account, found)
+        assert json_rpc(administrator, "secretstore_serversSetHash", shuffled) == found
+        signature = json_rpc(administrator, "secretstore_signRawHash", *account, found)
         assert signature == f"0x{change[f'{which}_signature']}"

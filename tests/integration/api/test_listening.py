@@ -20,7 +20,8 @@ from keyserver.api.listening import (
 )
 from keyserver.api.public_server import serve_public
 from keyserver.errors import ConfigError
-from tests.integration.node.network import http_get, write_certificate
+from tests.support.certificates import write_certificate
+from tests.support.wire import request
 
 
 def test_a_free_port() -> None:
@@ -92,7 +93,8 @@ async def test_an_application_is_served_until_cancelled() -> None:
     listener = tcp_socket("listen", "127.0.0.1", 0)
     url = url_of(listener, is_encrypted=False)
     serving = asyncio.create_task(serve_public(app, listener))
-    assert await asyncio.to_thread(http_get, url, "/hello") == (200, b"hello")
+    answer = await asyncio.to_thread(request, url, "GET", "/hello")
+    assert (answer.status, answer.body) == (200, b"hello")
     serving.cancel()
     await asyncio.wait([serving])
     assert listener.fileno() == -1

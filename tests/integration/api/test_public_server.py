@@ -20,7 +20,7 @@ from keyserver.api.public_server import serve_public
 from keyserver.api.rate_limit import BURST_S, RateLimiter
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.model.node_set import NodeAddress
-from tests.integration.node.network import write_certificate
+from tests.support.certificates import write_certificate
 from tests.support.raw_http import Answer, Connection, ask
 from tests.support.scripted_node import ScriptedNode
 

@@ -18,8 +18,8 @@ from keyserver.cli.main import main
 from keyserver.crypto.hashing import keccak256
 from keyserver.simulation.clock import EPOCH
 from tests.integration.client.network import ALICE, BOB, fresh_id, urls
-from tests.integration.node.network import free_port
 from tests.support.client_node import ClientNetwork, client_network
+from tests.support.ports import free_port
 from tests.support.raw_http import ask
 
 DOORS = pytest.mark.parametrize("door", ["v1", "original"])

@@ -17,7 +17,7 @@ from keyserver.client.node_http import (
 )
 from keyserver.errors import ConfigError
 from tests.integration.client.raw_server import answer, own_certificate, raw_server
-from tests.integration.node.network import free_port
+from tests.support.ports import free_port
 
 ASK = HttpRequest("GET", "/path", {"X-Credential": "secret"})
 

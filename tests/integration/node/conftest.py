@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.node.network import Network, NodeProcess
+from tests.support.chain_network import Network
+from tests.support.node_processes import ConfiguredNode
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
 
 
 @pytest.fixture
-def node(network: Network, tmp_path: Path) -> Iterator[NodeProcess]:
+def node(network: Network, tmp_path: Path) -> Iterator[ConfiguredNode]:
     """The first of them with a directory of its own; ended after the test."""
     one = network.fresh_node(0, tmp_path)
     try:

@@ -4,7 +4,7 @@ import socket
 from pathlib import Path
 
 from keyserver.crypto.curve import SecretScalar
-from tests.integration.node.network import NodeProcess
+from tests.support.node_processes import ConfiguredNode
 
 USAGE = 2
 FAILED = 1
@@ -25,36 +25,36 @@ def check(outcome: tuple[int, str], code: int, *words: str) -> None:
         assert word in printed, printed
 
 
-def test_an_unknown_key_with_the_nearest_name(node: NodeProcess) -> None:
+def test_an_unknown_key_with_the_nearest_name(node: ConfiguredNode) -> None:
     node.set("secretstore", prot=8083)
     check(node.fails_to_start(), USAGE, "config.toml", "prot", "port")
 
 
-def test_a_key_server_that_is_disabled(node: NodeProcess) -> None:
+def test_a_key_server_that_is_disabled(node: ConfiguredNode) -> None:
     node.set("secretstore", disable=True)
     check(node.fails_to_start(), USAGE, "[secretstore] disable")
 
 
-def test_a_busy_peer_port(node: NodeProcess) -> None:
+def test_a_busy_peer_port(node: ConfiguredNode) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         node.set("secretstore", port=port)
         check(node.fails_to_start(), USAGE, f"127.0.0.1:{port}", "cannot listen for peers")
 
 
-def test_a_busy_operator_port_that_was_asked_for(node: NodeProcess) -> None:
+def test_a_busy_operator_port_that_was_asked_for(node: ConfiguredNode) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         node.set("keyserver", operator_listen=f"127.0.0.1:{port}")
         check(node.fails_to_start(), USAGE, "operator_listen", f"127.0.0.1:{port}")
 
 
-def test_an_operator_listener_that_others_reach(node: NodeProcess) -> None:
+def test_an_operator_listener_that_others_reach(node: ConfiguredNode) -> None:
     node.set("keyserver", operator_listen="0.0.0.0:0")
     check(node.fails_to_start(), USAGE, "operator_listen", "0.0.0.0", "without encryption")
 
 
-def test_certificates_that_cannot_be_used(node: NodeProcess) -> None:
+def test_certificates_that_cannot_be_used(node: ConfiguredNode) -> None:
     node.set("keyserver", operator_listen="0.0.0.0:0")
     node.set("keyserver", tls_cert="/nowhere/cert.pem", tls_key="/nowhere/key.pem")
     check(node.fails_to_start(), USAGE, "tls_cert", "/nowhere/cert.pem", "No such file")
@@ -63,14 +63,14 @@ def test_certificates_that_cannot_be_used(node: NodeProcess) -> None:
     check(node.fails_to_start(), USAGE, "tls_cert", str(broken))
 
 
-def test_an_operator_socket_that_is_a_file(node: NodeProcess) -> None:
+def test_an_operator_socket_that_is_a_file(node: ConfiguredNode) -> None:
     path = private(node.directory / "file", "precious")
     node.set("keyserver", operator_listen=f"unix:{path}")
     check(node.fails_to_start(), USAGE, str(path), "is no socket")
     assert path.read_text() == "precious"
 
 
-def test_another_passphrase_than_the_first(node: NodeProcess) -> None:
+def test_another_passphrase_than_the_first(node: ConfiguredNode) -> None:
     words = private(node.directory / "words", "correct horse")
     node.set("keyserver.seal", passphrase_file=str(words))
     node.start()
@@ -83,7 +83,7 @@ def test_another_passphrase_than_the_first(node: NodeProcess) -> None:
     node.wait_ready()
 
 
-def test_a_sealing_key_that_is_gone(node: NodeProcess) -> None:
+def test_a_sealing_key_that_is_gone(node: ConfiguredNode) -> None:
     node.start()
     node.wait_ready()
     assert node.stop()[0] == 0
@@ -97,7 +97,7 @@ def test_a_sealing_key_that_is_gone(node: NodeProcess) -> None:
     node.wait_ready()
 
 
-def test_a_sealing_key_in_a_variable(node: NodeProcess) -> None:
+def test_a_sealing_key_in_a_variable(node: ConfiguredNode) -> None:
     node.set("keyserver.seal", key_env="MY_SEALING_KEY")
     check(node.fails_to_start(), USAGE, "MY_SEALING_KEY is not set")
     node.environment["MY_SEALING_KEY"] = "5a" * 32
@@ -109,7 +109,7 @@ def test_a_sealing_key_in_a_variable(node: NodeProcess) -> None:
     check(node.fails_to_start(), FAILED, "MY_SEALING_KEY")
 
 
-def test_the_database_of_another_node(node: NodeProcess) -> None:
+def test_the_database_of_another_node(node: ConfiguredNode) -> None:
     node.start()
     node.wait_ready()
     assert node.stop()[0] == 0
@@ -117,14 +117,15 @@ def test_the_database_of_another_node(node: NodeProcess) -> None:
     check(node.fails_to_start(), FAILED, "belongs to node", "self_secret")
 
 
-def test_a_file_that_is_no_database(node: NodeProcess) -> None:
+def test_a_file_that_is_no_database(node: ConfiguredNode) -> None:
     private(node.data / "keyserver.sqlite", "this is not a database" * 100)
     check(node.fails_to_start(), FAILED, "keyserver.sqlite")
 
 
-def test_two_nodes_on_one_database(node: NodeProcess, tmp_path: Path) -> None:
+def test_two_nodes_on_one_database(node: ConfiguredNode, tmp_path: Path) -> None:
     node.start()
     node.wait_ready()
-    second = NodeProcess(tmp_path / "second", node.secret, node.port, dict(node.values))
+    second = ConfiguredNode(tmp_path / "second", node.secret, node.port)
+    second.values = dict(node.values)
     check(second.fails_to_start(), FAILED, "in use by another process")
     assert node.operator("/health/live")[0] == 200

@@ -3,16 +3,16 @@
 import json
 import socket
 from collections.abc import Iterator
-from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.hashing import keccak256
-from tests.integration.node.network import STOP_S, NodeProcess, free_port, http_get
 from tests.support.client_node import sign_id
+from tests.support.node_processes import STOP_S, ConfiguredNode, static_node
+from tests.support.ports import free_port
+from tests.support.wire import json_rpc, request
 
 USAGE = 2
 CLIENT = SecretScalar.from_int(7)
@@ -20,19 +20,10 @@ NODE_IDS = [f"0x{CLIENT.public().raw64.hex()}"]
 
 
 @pytest.fixture
-def alone(tmp_path: Path) -> Iterator[NodeProcess]:
+def alone(tmp_path: Path) -> Iterator[ConfiguredNode]:
     """A cluster of one that needs no chain."""
-    secret = SecretScalar.from_int(5)
-    node = NodeProcess(tmp_path / "alone", secret, free_port(), {})
-    node.set(
-        "secretstore",
-        self_secret=secret.expose().hex(),
-        path=str(node.data),
-        port=node.port,
-        http_port=free_port(),
-        server_set_contract="none",
-        acl_contract="none",
-    )
+    node = static_node(tmp_path / "alone", SecretScalar.from_int(5))
+    node.set("secretstore", http_port=free_port())
     node.set("keyserver", operator_listen="127.0.0.1:0", log_format="json")
     node.set("rpc", port=free_port(), apis=["secretstore"])
     try:
@@ -41,19 +32,12 @@ def alone(tmp_path: Path) -> Iterator[NodeProcess]:
         node.kill()
 
 
-def json_rpc(url: str, method: str, *params: object) -> object:
-    connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
-    try:
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-        connection.request("POST", "/", body, {"Content-Type": "application/json"})
-        answer: dict[str, object] = json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
-    assert "error" not in answer, answer
-    return answer["result"]
+def ask(url: str, method: str, path: str) -> tuple[int, bytes]:
+    answer = request(url, method, path)
+    return answer.status, answer.body
 
 
-def test_a_node_serves_its_clients(alone: NodeProcess) -> None:
+def test_a_node_serves_its_clients(alone: ConfiguredNode) -> None:
     alone.start()
     urls = alone.wait_ready()
     assert urls["http"] == f"http://127.0.0.1:{alone.values['secretstore']['http_port']}"
@@ -61,14 +45,14 @@ def test_a_node_serves_its_clients(alone: NodeProcess) -> None:
 
     path = f"/server/{unknown.hex()}/{sign_id(CLIENT, unknown)}"
     missing = b'"\\"Server key with this ID is not found\\""'
-    assert http_get(urls["http"], path) == (404, missing)
+    assert ask(urls["http"], "GET", path) == (404, missing)
 
     path = f"/{known.hex()}/{sign_id(CLIENT, known)}"
-    status, made = http_get(urls["http"], f"/shadow{path}/0", "POST")
+    status, made = ask(urls["http"], "POST", f"/shadow{path}/0")
     assert status == 200, made
     assert len(made) == len('"0x"') + 128 == 132
     Point.from_raw64(bytes.fromhex(json.loads(made)[2:]))
-    assert http_get(urls["http"], f"/server{path}") == (200, made)
+    assert ask(urls["http"], "GET", f"/server{path}") == (200, made)
 
     set_hash = json_rpc(urls["json_rpc"], "secretstore_serversSetHash", NODE_IDS)
     assert set_hash == f"0x{keccak256(CLIENT.public().raw64).hex()}"
@@ -78,7 +62,7 @@ def test_a_node_serves_its_clients(alone: NodeProcess) -> None:
     assert seconds < STOP_S
 
 
-def test_no_listeners_where_none_are_wanted(alone: NodeProcess) -> None:
+def test_no_listeners_where_none_are_wanted(alone: ConfiguredNode) -> None:
     alone.set("secretstore", disable_http=True)
     alone.set("rpc", disable=True)
     alone.start()
@@ -88,7 +72,7 @@ def test_no_listeners_where_none_are_wanted(alone: NodeProcess) -> None:
 
 
 @pytest.mark.parametrize(("section", "option"), [("secretstore", "http_port"), ("rpc", "port")])
-def test_a_busy_port_stops_the_start(alone: NodeProcess, section: str, option: str) -> None:
+def test_a_busy_port_stops_the_start(alone: ConfiguredNode, section: str, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         alone.set(section, **{option: port})
@@ -99,7 +83,7 @@ def test_a_busy_port_stops_the_start(alone: NodeProcess, section: str, option: s
     assert "Traceback" not in printed
 
 
-def test_a_process_that_only_serves_json_rpc(alone: NodeProcess) -> None:
+def test_a_process_that_only_serves_json_rpc(alone: ConfiguredNode) -> None:
     alone.set("secretstore", disable=True)
     alone.start()
     ready = alone.wait_ready()
@@ -110,7 +94,7 @@ def test_a_process_that_only_serves_json_rpc(alone: NodeProcess) -> None:
     assert alone.stop()[0] == 0
 
 
-def test_accounts_of_a_process_that_only_serves_json_rpc(alone: NodeProcess) -> None:
+def test_accounts_of_a_process_that_only_serves_json_rpc(alone: ConfiguredNode) -> None:
     alone.set("secretstore", disable=True)
     alone.set("account", unlock=["00" * 20])
     code, printed = alone.fails_to_start()

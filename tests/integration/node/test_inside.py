@@ -14,7 +14,9 @@ import pytest
 from keyserver.app.config import load
 from keyserver.app.lifecycle import run_node
 from keyserver.model.identifiers import Address
-from tests.integration.node.network import Network, NodeProcess, http_get
+from tests.support.chain_network import Network
+from tests.support.node_processes import ConfiguredNode
+from tests.support.wire import request
 
 KEY = bytes([9]) * 32
 
@@ -36,11 +38,11 @@ class Operator:
         self._url = url
 
     async def ask(self, path: str, method: str = "GET") -> tuple[int, Any]:
-        status, body = await asyncio.to_thread(http_get, self._url, path, method)
-        return status, json.loads(body)
+        answer = await asyncio.to_thread(request, self._url, method, path)
+        return answer.status, json.loads(answer.body)
 
     async def text(self, path: str) -> str:
-        return (await asyncio.to_thread(http_get, self._url, path))[1].decode()
+        return (await asyncio.to_thread(request, self._url, "GET", path)).text
 
     async def until(self, path: str, holds: Any) -> Any:
         async with asyncio.timeout(30):
@@ -52,7 +54,7 @@ class Operator:
 
 
 @asynccontextmanager
-async def running(node: NodeProcess) -> AsyncIterator[Operator]:
+async def running(node: ConfiguredNode) -> AsyncIterator[Operator]:
     """Run the node until the block ends, then ask this process to end, as a supervisor would."""
     node.write_config()
     loaded = load(node.config, environ={"HOME": str(node.directory)})
@@ -111,7 +113,7 @@ async def test_a_key_its_fees_and_what_is_seen_of_them(network: Network, tmp_pat
         await fees_are_collected(network, node, operator)
 
 
-async def fees_are_collected(network: Network, node: NodeProcess, operator: Operator) -> None:
+async def fees_are_collected(network: Network, node: ConfiguredNode, operator: Operator) -> None:
     _, before = await operator.ask("/v1/drain")
     (fee,) = before["fees"]
     assert int(fee["balance_wei"]) > 0

@@ -5,21 +5,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from typing import Any
 
 from keyserver.devnet.local_chain import start_embedded
 from keyserver.model.identifiers import NodeId
-from tests.integration.node.network import (
-    CHAIN_ID,
-    STOP_S,
-    Network,
-    NodeProcess,
-    free_port,
-    http_get,
-    wait_for,
-    write_certificate,
-)
+from tests.support.certificates import write_certificate
+from tests.support.chain_network import CHAIN_ID, Network
+from tests.support.node_processes import STOP_S, ConfiguredNode, kill_all, start_all
+from tests.support.ports import free_port
+from tests.support.waiting import wait_for
+from tests.support.wire import request
 
 
 def cli(*arguments: str) -> tuple[int, str, str]:
@@ -32,7 +27,7 @@ def codes(troubles: list[dict[str, str]]) -> set[str]:
     return {trouble["code"] for trouble in troubles}
 
 
-def test_ready_status_stop_and_start_again(network: Network, node: NodeProcess) -> None:
+def test_ready_status_stop_and_start_again(network: Network, node: ConfiguredNode) -> None:
     node.start()
     ready = node.wait_ready()
     assert ready["node_id"] == f"0x{node.id.hex()}"
@@ -63,28 +58,26 @@ def test_ready_status_stop_and_start_again(network: Network, node: NodeProcess) 
     assert node.stop()[0] == 0
 
 
-def test_interrupt_stops_it_as_well(node: NodeProcess) -> None:
+def test_interrupt_stops_it_as_well(node: ConfiguredNode) -> None:
     node.start()
     node.wait_ready()
-    assert node.process is not None
     node.process.send_signal(signal.SIGINT)
-    assert node.process.wait(STOP_S) == 0
-    node.process = None
+    assert node.wait_stopped() == 0
 
 
-def test_metrics_tell_of_the_chain(node: NodeProcess) -> None:
+def test_metrics_tell_of_the_chain(node: ConfiguredNode) -> None:
     node.start()
     url = node.wait_ready()["operator"]
-    status, body = http_get(url, "/metrics")
-    assert status == 200
-    lines = dict(line.rsplit(" ", 1) for line in body.decode().splitlines() if line[0] != "#")
+    answer = request(url, "GET", "/metrics")
+    assert answer.status == 200
+    lines = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if line[0] != "#")
     assert float(lines["keyserver_head_block"]) > 0
     assert float(lines["keyserver_balance_wei"]) > 0
     assert float(lines['keyserver_peers{state="disconnected"}']) == 2
     assert float(lines['keyserver_chain_calls_total{method="eth_chainId"}']) >= 1
 
 
-def test_one_line_of_json_when_it_is_ready(node: NodeProcess) -> None:
+def test_one_line_of_json_when_it_is_ready(node: ConfiguredNode) -> None:
     node.write_config()
     command = [sys.executable, "-m", "keyserver.cli", "run", "--json", "-c", str(node.config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
@@ -99,7 +92,7 @@ def test_one_line_of_json_when_it_is_ready(node: NodeProcess) -> None:
         assert running.stdout.read() == b""
 
 
-def test_operator_on_a_unix_socket(node: NodeProcess) -> None:
+def test_operator_on_a_unix_socket(node: ConfiguredNode) -> None:
     path = node.directory / "op.sock"
     node.set("keyserver", operator_listen=f"unix:{path}")
     node.start()
@@ -120,7 +113,7 @@ def test_operator_on_a_unix_socket(node: NodeProcess) -> None:
     assert "operator.json is not there: no node runs" in err
 
 
-def test_a_killed_node_is_told_from_one_that_never_was(node: NodeProcess) -> None:
+def test_a_killed_node_is_told_from_one_that_never_was(node: ConfiguredNode) -> None:
     node.start()
     node.wait_ready()
     node.kill()
@@ -130,7 +123,7 @@ def test_a_killed_node_is_told_from_one_that_never_was(node: NodeProcess) -> Non
     assert "Traceback" not in err
 
 
-def test_operator_listener_with_a_certificate(node: NodeProcess) -> None:
+def test_operator_listener_with_a_certificate(node: ConfiguredNode) -> None:
     certificate, key = node.directory / "cert.pem", node.directory / "key.pem"
     node.directory.mkdir()
     write_certificate(certificate, key)
@@ -147,7 +140,7 @@ def test_operator_listener_with_a_certificate(node: NodeProcess) -> None:
     assert "certificate" in err
 
 
-def test_operator_takes_a_free_port_when_the_usual_one_is_taken(node: NodeProcess) -> None:
+def test_operator_takes_a_free_port_when_the_usual_one_is_taken(node: ConfiguredNode) -> None:
     node.values["keyserver"].pop("operator_listen")
     # The usual port is wanted by the node's own peer listener, which the configuration sees.
     node.set("secretstore", port=8090, interface="127.0.0.9")
@@ -155,7 +148,7 @@ def test_operator_takes_a_free_port_when_the_usual_one_is_taken(node: NodeProces
     assert not node.wait_ready()["operator"].endswith(":8090")
 
 
-def test_a_chain_that_comes_later(network: Network, node: NodeProcess) -> None:
+def test_a_chain_that_comes_later(network: Network, node: ConfiguredNode) -> None:
     """An unreachable chain does not stop the start; the node waits until it is there."""
     port = free_port()
     node.set("keyserver", rpc_endpoints=[f"http://127.0.0.1:{port}"])
@@ -173,7 +166,7 @@ def test_a_chain_that_comes_later(network: Network, node: NodeProcess) -> None:
         chain.stop()
 
 
-def test_a_chain_with_another_id(node: NodeProcess) -> None:
+def test_a_chain_with_another_id(node: ConfiguredNode) -> None:
     node.set("keyserver", chain_id=CHAIN_ID + 1)
     node.start()
     trouble = node.wait_event("chain_trouble")
@@ -188,7 +181,7 @@ def test_a_chain_with_another_id(node: NodeProcess) -> None:
     assert took < STOP_S
 
 
-def test_without_an_endpoint_it_starts_and_says_so_once(node: NodeProcess) -> None:
+def test_without_an_endpoint_it_starts_and_says_so_once(node: ConfiguredNode) -> None:
     for name in ("rpc_endpoints", "chain_id"):
         node.values["keyserver"].pop(name)
     node.start()
@@ -203,7 +196,7 @@ def test_without_an_endpoint_it_starts_and_says_so_once(node: NodeProcess) -> No
     assert node.operator("/v1/requests") == (200, {"requests": []})
 
 
-def test_a_cluster_of_one_without_a_chain_is_ready(node: NodeProcess) -> None:
+def test_a_cluster_of_one_without_a_chain_is_ready(node: ConfiguredNode) -> None:
     node.set(
         "secretstore", server_set_contract="none", acl_contract="none", service_contract="none"
     )
@@ -214,17 +207,14 @@ def test_a_cluster_of_one_without_a_chain_is_ready(node: NodeProcess) -> None:
     assert facts["chain"] is None
 
 
-def test_a_corrupt_share_costs_one_key_only(network: Network, node: NodeProcess) -> None:
+def test_a_corrupt_share_costs_one_key_only(network: Network, node: ConfiguredNode) -> None:
     """A row that does not open is named; the node goes on with the others."""
     alone = NodeId.of(node.secret.public())
     assert alone == node.id
     good, bad = bytes([1]) * 32, bytes([2]) * 32
     members = [node, *(network.fresh_node(n, node.directory / str(n)) for n in (1, 2))]
     try:
-        for member in members:
-            member.start()
-        for member in members:
-            member.wait_ready()
+        start_all(members)
         for key_id in (good, bad):
             network.request("generateServerKey", key_id, 1)
 
@@ -248,16 +238,14 @@ def test_a_corrupt_share_costs_one_key_only(network: Network, node: NodeProcess)
         network.wait_log("ServerKeyRetrieved(bytes32,bytes,uint256)")
         wait_until_answered(node)
     finally:
-        for member in members:
-            member.kill()
+        kill_all(members)
 
 
-def wait_until_answered(node: NodeProcess) -> None:
+def wait_until_answered(node: ConfiguredNode) -> None:
     """Its own answer is in the chain: also the node with the bad row serves the good key."""
-    deadline = time.monotonic() + 30
-    while True:
+
+    def answered() -> bool | None:
         _, facts = node.operator("/v1/status")
-        if facts["answers"].get("confirmed", 0) >= 3:
-            return
-        assert time.monotonic() < deadline, facts
-        time.sleep(0.1)
+        return facts["answers"].get("confirmed", 0) >= 3 or None
+
+    wait_for(answered, timeout_s=60, doing="its third answer")

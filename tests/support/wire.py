@@ -1,25 +1,18 @@
-"""Bytes to a node's process and back: what a client does that is not a browser's or a library's."""
+"""HTTP as bytes on a socket for nodes as processes: what no browser and no library would send.
 
+It blocks, which a test that runs a node itself must not: that one uses `raw_http`.
+"""
+
+import json
 import socket
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
-ANSWER_S = 20.0
+from tests.support.raw_http import Answer, parse_head
+
+ANSWER_S = 60.0
 """Longer than anything here takes; who runs into it has found a hang."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One response."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def is_empty_400(self) -> bool:
-        """What the interface says to all that is not in its grammar."""
-        return self.status == 400 and not self.body and "content-type" not in self.headers
 
 
 class Wire:
@@ -58,19 +51,8 @@ class Wire:
 
     def answer(self, method: str = "GET") -> Answer:
         """The next response to a request with this method."""
-        first, *lines = (
-            self._until(b"\r\n\r\n").decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-        )
-        version, status, _ = first.split(" ", 2)
-        assert version == "HTTP/1.1"
-        pairs = [line.split(": ", 1) for line in lines]
-        headers = {name.lower(): value for name, value in pairs}
-        assert len(headers) == len(pairs), lines
-        code = int(status)
-        has_body = method != "HEAD" and code >= 200 and code != 204
-        return Answer(
-            code, headers, self._exactly(int(headers["content-length"]) if has_body else 0)
-        )
+        answer = parse_head(self._until(b"\r\n\r\n"))
+        return replace(answer, body=self._exactly(answer.body_length(method)))
 
     def ask(self, head: str, body: bytes = b"") -> Answer:
         """Lines of a head, and the answer."""
@@ -113,6 +95,23 @@ def ask(url: str, head: str, body: bytes = b"") -> Answer:
         return wire.ask(head, body)
 
 
+def request(url: str, method: str, path: str, body: str | None = None) -> Answer:
+    """An ordinary request on a connection of its own."""
+    sent = (body or "").encode()
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {urlsplit(url).netloc}", "Connection: close"]
+    if body is not None or method == "POST":
+        lines.append(f"Content-Length: {len(sent)}")
+    return ask(url, "\n".join(lines), sent)
+
+
+def json_rpc(url: str, method: str, *params: object) -> Any:
+    """The result of a call, which must have one."""
+    call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    envelope = json.loads(request(url, "POST", "/", json.dumps(call)).body)
+    assert "error" not in envelope, envelope
+    return envelope["result"]
+
+
 def answers_of(url: str, data: bytes) -> list[Answer]:
     """Send all this and nothing else: every answer until the node closes."""
     with Wire(url) as wire:
@@ -130,14 +129,11 @@ def parsed(data: bytes) -> list[Answer]:
     while data:
         head, separator, data = data.partition(b"\r\n\r\n")
         assert separator, head
-        first, *lines = head.decode("latin-1").split("\r\n")
-        version, status, _ = first.split(" ", 2)
-        assert version == "HTTP/1.1", first
-        if status == "100":
+        answer = parse_head(head)
+        if answer.status == 100:
             continue
-        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-        size = int(headers.get("content-length", "0"))
+        size = int(answer.header("content-length") or "0")
         assert len(data) >= size, "an answer that ends too early"
-        found.append(Answer(int(status), headers, data[:size]))
+        found.append(replace(answer, body=data[:size]))
         data = data[size:]
     return found
