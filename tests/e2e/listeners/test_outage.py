@@ -127,3 +127,21 @@ def test_an_endpoint_that_is_gone(scene: Scene) -> None:
         assert answer.body.endswith(b'\\""')
     broken = [event for event in scene.node.events() if event["level"] == "error"]
     assert broken == []
+
+
+@pytest.mark.parametrize("contract", ["registry", "11" * 20])
+def test_a_permission_contract_that_is_not_there_yet(scene: Scene, contract: str) -> None:
+    """The chain is well, and nobody has permission: neither that of all nor a denial."""
+    scene.node.stop()
+    scene.node.set("secretstore", acl_contract=contract)
+    scene.node.set("keyserver", registry_address="22" * 20)
+    scene.node.start()
+    scene.url = scene.node.wait_ready()["http"]
+    assert scene.node.operator("/health/ready")[0] == 200
+    for key in (ALICE, STRANGER):
+        answers = scene.retrievals(key)
+        assert [answer.status for answer in answers] == [500, 500]
+        assert all(answer.body.startswith(TROUBLE) for answer in answers)
+    assert scene.ask("/server/{}").status == 200
+    missing = scene.node.wait_event("chain_contract_missing")
+    assert missing["option"] == "acl_contract"
