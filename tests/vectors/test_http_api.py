@@ -20,7 +20,16 @@ from keyserver.api.original_paths import (
     parse,
 )
 from keyserver.crypto import ecies
-from keyserver.crypto.curve import SecretScalar, recover, sign_digest
+from keyserver.crypto.curve import (
+    ORDER,
+    Scalar,
+    SecretScalar,
+    add,
+    lincomb,
+    mul_secret,
+    recover,
+    sign_digest,
+)
 from keyserver.crypto.elgamal import recover_document_key, result_common_point
 from keyserver.crypto.errors import InvalidSignatureError
 from keyserver.crypto.hashing import keccak256
@@ -178,6 +187,51 @@ def test_bodies_of_the_worked_example() -> None:
     scalars = [SecretScalar(ecies.decrypt(bob, sealed)) for sealed in result.shadows]
     found = recover_document_key(result.decrypted_secret, result.common_point, scalars)
     assert found.raw64 == raw(_WORKED["document_key"])
+
+
+def _answered(row: str) -> bytes:
+    """What Bob finds in the answer to the worked example's request of this row."""
+    (body,) = (
+        exchange["response"]["body"]
+        for exchange in _WORKED["exchanges"]
+        if exchange["request"]["path"].startswith(f"/{row}/")
+    )
+    return ecies.decrypt(_KEYS["bob"], raw(json.loads(body)))
+
+
+def test_keys_of_the_worked_example() -> None:
+    server_key, document_key = point64(_WORKED["server_key_public"]), raw(_WORKED["document_key"])
+    assert secret(_WORKED["server_key_secret"]).public() == server_key
+    assert _answered(_WORKED["server_key_id"][2:]) == document_key
+    hidden = mul_secret(
+        point64(_WORKED["common_point"]), secret(_WORKED["server_key_secret"]).negate()
+    )
+    opened = add(point64(_WORKED["encrypted_point"]), hidden)
+    assert opened is not None
+    assert opened.raw64 == document_key
+
+
+def test_schnorr_signature_of_the_worked_example() -> None:
+    """Section 5.3, with what this version has: c, then s; R is s·G + c·Y."""
+    case = _WORKED["schnorr"]
+    plaintext = _answered("schnorr")
+    assert plaintext == raw(case["plaintext"])
+    c, s = Scalar.from_bytes(plaintext[:32]), Scalar.from_bytes(plaintext[32:])
+    nonce_point = lincomb(s, c, point64(_WORKED["server_key_public"]))
+    assert nonce_point is not None
+    assert nonce_point.raw64 == raw(case["nonce_point"])
+    assert secret(case["nonce"]).public() == nonce_point
+    digest = keccak256(raw(case["message_hash"]) + nonce_point.raw64[:32])
+    assert int.from_bytes(digest, "big") % ORDER == int.from_bytes(plaintext[:32], "big")
+
+
+def test_ecdsa_signature_of_the_worked_example() -> None:
+    case = _WORKED["ecdsa"]
+    signature = _answered("ecdsa")
+    assert signature == raw(case["plaintext"])
+    assert recover(raw(case["message_hash"]), signature) == point64(_WORKED["server_key_public"])
+    assert int.from_bytes(signature[32:64], "big") <= ORDER // 2
+    assert signature[64] in range(4)
 
 
 def test_paths_of_the_worked_example() -> None:
