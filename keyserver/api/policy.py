@@ -7,12 +7,15 @@ from keyserver.model.identifiers import Address
 from keyserver.model.requests import Operation
 from keyserver.sessions.core import Policy
 
+_TWO_STEPS: Final = (
+    "POST /shadow/{id}/{sig}/{threshold} and "
+    "POST /shadow/{id}/{sig}/{common_point}/{encrypted_point}"
+)
 _BOUND_WAY: Final = {
     Operation.GENERATE_SERVER_KEY: "POST /v1/server-keys/{id}",
     Operation.STORE_DOCUMENT_KEY: "POST /v1/server-keys/{id}/document-key",
     Operation.GENERATE_BOTH: (
-        "POST /shadow/{id}/{sig}/{threshold} and "
-        "POST /shadow/{id}/{sig}/{common_point}/{encrypted_point}"
+        f"{_TWO_STEPS}, or POST /v1/server-keys/{{id}}/document-key/generate"
     ),
     Operation.RETRIEVE_SERVER_KEY: "GET /v1/server-keys/{id}",
     Operation.RETRIEVE_PLAIN: "POST /v1/server-keys/{id}/document-key/plain",
@@ -22,7 +25,7 @@ _BOUND_WAY: Final = {
     Operation.SIGN_ECDSA: "POST /v1/server-keys/{id}/signature",
 }
 _SHADOW_WAY: Final = {
-    Operation.GENERATE_BOTH: _BOUND_WAY[Operation.GENERATE_BOTH],
+    Operation.GENERATE_BOTH: _TWO_STEPS,
     Operation.RETRIEVE_PLAIN: _BOUND_WAY[Operation.RETRIEVE_SHADOW],
 }
 _BOUND_SHADOW_WAY: Final = {

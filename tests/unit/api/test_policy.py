@@ -57,6 +57,15 @@ def test_signing_has_its_own_way(operation: Operation) -> None:
     assert refusal(operation, policy).text.endswith("use POST /v1/server-keys/{id}/signature")
 
 
+@pytest.mark.parametrize("operation", CLIENT_OPERATIONS)
+def test_who_needs_another_credential_is_told_where_v1_takes_it(operation: Operation) -> None:
+    """And where the original's paths have a way round, that as well."""
+    text = refusal(operation, Policy(strict_credentials=frozenset({operation}))).text
+    assert " /v1/server-keys/{id}" in text
+    two_steps = "use POST /shadow/{id}/{sig}/{threshold} and POST /shadow/{id}/{sig}/{common_point}"
+    assert (two_steps in text) is (operation is Operation.GENERATE_BOTH)
+
+
 @pytest.mark.parametrize("operation", [Operation.GENERATE_SERVER_KEY, Operation.GENERATE_BOTH])
 def test_generators(operation: Operation) -> None:
     policy = Policy(generators=frozenset({ALICE}), forbid_plain_modes=True)
