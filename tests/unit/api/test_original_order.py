@@ -85,6 +85,15 @@ async def test_no_permit_is_left_for_garbage_either() -> None:
     assert answers[0].body == b""
 
 
+async def test_an_account_is_counted_before_what_is_switched_off() -> None:
+    node = ScriptedNode(policy=Policy(strict_credentials=frozenset(Operation)))
+    limited = app_of(node, limiter=RateLimiter(1, lambda: 0.0))
+    answers = [await call(limited, *PLAIN, client=(f"10.0.0.{host}", 1)) for host in range(11)]
+    assert [answer.status for answer in answers] == [403] * 10 + [429]
+    unsigned = await call(limited, *UNSIGNED, client=("10.0.1.1", 1))
+    assert unsigned.status == 400
+
+
 HEADERS_OF_NO_CONSEQUENCE: list[list[tuple[str, str]]] = [
     [],
     [("Accept", "text/html")],
