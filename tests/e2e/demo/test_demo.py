@@ -36,9 +36,7 @@ README = Path(__file__).parents[3] / "README.md"
     ("chain", "nodes", "confirmations"),
     [
         ("embedded", 5, 0),
-        ("embedded", 3, 3),
-        pytest.param("anvil", 3, 0, marks=pytest.mark.anvil),
-        pytest.param("anvil", 5, 3, marks=pytest.mark.anvil),
+        pytest.param("anvil", 3, 3, marks=pytest.mark.anvil),
     ],
 )
 def test_the_story_holds(chain: str, nodes: int, confirmations: int, tmp_path: Path) -> None:

@@ -157,9 +157,14 @@ class ForeignNetwork(AbstractContextManager["ForeignNetwork"]):
     def addresses(self) -> dict[str, Address]:
         return {name: Address(bytes.fromhex(text[2:])) for name, text in self.contracts.items()}
 
-    def start(self, sources: Mapping[str, str], registry: str | None = None) -> None:
-        """Start the nodes; `sources` says for each contract option where it is to be found."""
-        for node in self.nodes:
+    def configure(
+        self,
+        nodes: Sequence[ConfiguredNode],
+        sources: Mapping[str, str],
+        registry: str | None = None,
+    ) -> None:
+        """Tell nodes for each contract option where the contract is to be found."""
+        for node in nodes:
             node.set(
                 "secretstore",
                 self_secret=node.secret.expose().hex(),
@@ -179,6 +184,8 @@ class ForeignNetwork(AbstractContextManager["ForeignNetwork"]):
             )
             if registry is not None:
                 node.set("keyserver", registry_address=registry)
+
+    def start(self) -> None:
         start_all(self.nodes)
 
     def stop(self) -> None:

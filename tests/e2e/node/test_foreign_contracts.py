@@ -89,29 +89,33 @@ async def served(network: ForeignNetwork, *, threshold_told: bool) -> None:
         await all_four_services(ethereum, network.addresses, threshold_told=threshold_told)
 
 
-@pytest.mark.parametrize("by", ["address", "registry"])
-def test_separate_services_deployed_by_abi(tmp_path: Path, by: str) -> None:
+def test_separate_services_deployed_by_abi(tmp_path: Path) -> None:
+    """One node is told where the contracts stand, the others find them in a registry."""
     services = {name: published(name) for name in SEPARATE.values()}
-    names = NAMES if by == "registry" else {}
-    with ForeignNetwork.make(tmp_path, services, names) as network:
-        if by == "address":
-            network.start({option: network.contracts[name] for option, name in OPTIONS.items()})
-        else:
-            registry = network.contracts[SIMPLE_REGISTRY]
-            network.start(dict.fromkeys(OPTIONS, "registry"), registry)
+    with ForeignNetwork.make(tmp_path, services, NAMES) as network:
+        addresses = {option: network.contracts[name].lower() for option, name in OPTIONS.items()}
+        registry = network.contracts[SIMPLE_REGISTRY]
+        network.configure(network.nodes[:1], addresses)
+        network.configure(network.nodes[1:], dict.fromkeys(OPTIONS, "registry"), registry)
+        network.start()
+        for node in network.nodes:
+            used = node.operator("/v1/status")[1]["chain"]["contracts"]
+            assert {option: used[option] for option in OPTIONS} == addresses
         asyncio.run(served(network, threshold_told=True))
         network.stop()
 
 
 def test_a_service_with_the_events_of_the_original(tmp_path: Path) -> None:
     with ForeignNetwork.make(tmp_path, {COMBINED: read_artifact(ORIGINAL)}, {}) as network:
-        network.start(
+        network.configure(
+            network.nodes,
             {
                 "server_set_contract": network.contracts[KEY_SERVER_SET],
                 "acl_contract": network.contracts[PERMISSION],
                 "service_contract": network.contracts[COMBINED],
-            }
+            },
         )
+        network.start()
         asyncio.run(served(network, threshold_told=False))
         seen = logs_in_receipts(network)
         with_threshold, without = (event.topic0 for event in RETRIEVAL.results)

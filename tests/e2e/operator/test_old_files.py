@@ -98,7 +98,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         ("row_12", "62d53d5d", 8082, 8083),
     ],
 )
-def test_a_node_starts(
+def test_a_node_is_what_its_file_says(
     place: Place,
     capsys: pytest.CaptureFixture[str],
     row: str,
@@ -109,15 +109,32 @@ def test_a_node_starts(
     old = place(row)
     checked = old.check(capsys)
     assert checked["node_id"].startswith(f"0x{node}")
+    listeners = checked["listeners"]
+    assert listeners["other_nodes"].endswith(f":{old.ports[str(peer)]}")
+    assert ("clients" in listeners) == (http is not None)
+    if http is not None:
+        assert listeners["clients"].endswith(f":{old.ports[str(http)]}")
+
+
+@pytest.mark.parametrize(
+    ("row", "node", "http"),
+    [
+        ("row_01", "d01355a9", 8082),  # a key in the file, other nodes
+        ("row_06", public("alice")[:8], 8090),  # a key in the keystore, all sections
+        ("row_09", public("alice")[:8], None),  # no listener for clients
+    ],
+)
+def test_a_node_starts(place: Place, row: str, node: str, http: int | None) -> None:
+    """One process for each kind of file; the other rows differ in values only."""
+    old = place(row)
     with old.running() as running:
-        text = f"Starting SecretStore node: {checked['node_id']}"
+        text = f"Starting SecretStore node: 0x{node}"
         assert text in json.dumps(running.wait_event("node_starting"))
         urls = running.wait_event("clients_listening")
         wait_alive(running)
         assert ("http" in urls) == (http is not None)
         if http is not None:
             assert ask(old.url(http), "GET", "/nothing") == Answer(400, "Bad Request", (), b"")
-        assert checked["listeners"]["other_nodes"].endswith(f":{old.ports[str(peer)]}")
 
 
 @pytest.mark.parametrize(
