@@ -97,8 +97,14 @@ def _remove_dead(name: str, path: Path) -> None:
 
 def check_tls(name: str, tls: TlsFiles) -> None:
     """Load certificate and key once; raises `ConfigError` naming the options `name`."""
+
+    def no_passphrase() -> str:
+        # Without this, OpenSSL would ask for it at the terminal, at every start.
+        raise ConfigError(f"{name}: {tls.key}: is encrypted; a key without passphrase is needed")
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
+        context.load_cert_chain(tls.certificate, tls.key, password=no_passphrase)
     except ssl.SSLError as error:
         reason = (error.reason or str(error)).lower().replace("_", " ")
         raise ConfigError(f"{name}: {tls.certificate} and {tls.key}: {reason}") from None

@@ -5,6 +5,12 @@ import socket
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -82,6 +88,11 @@ def test_certificates(tmp_path: Path) -> None:
     check_tls("tls", tls)
     write_certificate(tmp_path / "other.pem", tls.key)
     with pytest.raises(ConfigError, match="key values mismatch"):
+        check_tls("tls", tls)
+    secret = load_pem_private_key(tls.key.read_bytes(), None)
+    encrypted = BestAvailableEncryption(b"passphrase")
+    tls.key.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encrypted))
+    with pytest.raises(ConfigError, match=r"key.pem: is encrypted"):
         check_tls("tls", tls)
 
 
