@@ -17,7 +17,7 @@ from keyserver.evm.abi import ContractAbi
 from keyserver.evm.artifacts import load_artifact
 from keyserver.evm.transaction import DynamicFee, TransactionSigner, UnsignedTransaction
 from keyserver.model.identifiers import Address, Hash32, NodeId
-from tests.support.node_processes import ConfiguredNode, kill_all, start_all
+from tests.support.node_processes import LOOPBACK, ConfiguredNode, kill_all, start_all
 from tests.support.ports import free_ports
 from tests.support.waiting import wait_for
 
@@ -69,26 +69,10 @@ class Network:
         return network
 
     def configure(self, node: ConfiguredNode, confirmations: int) -> None:
-        node.set(
-            "secretstore",
-            self_secret=node.secret.expose().hex(),
-            path=str(node.data),
-            port=node.port,
-            disable_http=True,
-            acl_contract="registry",
-            service_contract="registry",
-        )
-        node.set(
-            "keyserver",
-            rpc_endpoints=[self.chain.ws_url],
-            chain_id=CHAIN_ID,
-            registry_address=self.deployed.contracts["SimpleRegistry"],
-            confirmations=confirmations,
-            acl_depth="both",
-            max_head_age_seconds=0,
-            operator_listen="127.0.0.1:0",
-            log_format="json",
-        )
+        follow_chain(node, self.chain)
+        node.set("secretstore", acl_contract="registry", service_contract="registry")
+        registry = self.deployed.contracts["SimpleRegistry"]
+        node.set("keyserver", registry_address=registry, confirmations=confirmations)
         node.set("misc", logging="keyserver=debug")
 
     def fresh_node(self, number: int, directory: Path) -> ConfiguredNode:
@@ -170,6 +154,26 @@ class Network:
             return found[-1] if found else None
 
         return wait_for(there, timeout_s=timeout_s, doing=event_name)
+
+
+def follow_chain(node: ConfiguredNode, chain: LocalChain) -> None:
+    """Let a node follow a chain, and serve nobody but its operator and other nodes."""
+    node.set(
+        "secretstore",
+        self_secret=node.secret.expose().hex(),
+        path=str(node.data),
+        port=node.port,
+        disable_http=True,
+    )
+    node.set(
+        "keyserver",
+        rpc_endpoints=[chain.ws_url],
+        chain_id=CHAIN_ID,
+        acl_depth="both",
+        max_head_age_seconds=0,
+        operator_listen=f"{LOOPBACK}:0",
+        log_format="json",
+    )
 
 
 async def _deploy(

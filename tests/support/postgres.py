@@ -2,13 +2,14 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]
+
+from tests.support.ports import free_port
 
 _USER = "ks"
 
@@ -35,7 +36,7 @@ class PostgresServer:
             raise PostgresUnavailableError("initdb is not installed")
         programs = found[-1].parent if found else Path(str(on_path)).parent
         folder = Path(tempfile.mkdtemp(prefix="keyserver-pg-"))
-        server = cls(programs, folder, _free_port())
+        server = cls(programs, folder, free_port())
         try:
             server._hand_over()
             server._run(
@@ -85,10 +86,3 @@ class PostgresServer:
             stderr=subprocess.DEVNULL,
             timeout=60,
         )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

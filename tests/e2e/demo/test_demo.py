@@ -66,7 +66,8 @@ def test_the_story_holds(chain: str, nodes: int, confirmations: int, tmp_path: P
     assert [step["name"] for step in result["steps"]] == STEPS
     assert all(step["ok"] for step in result["steps"])
     gas = {step["name"]: step["gas"] for step in result["steps"]}
-    assert gas["kill"] == gas["restart"] == 0
+    # Nobody asks anything while a node ends or starts; a slow one's last answer may come then.
+    assert max(gas["kill"], gas["restart"]) < gas["generate"]
     assert min(gas[name] for name in ("reserve", "permit", "generate", "encrypt")) > 21_000
     assert processes_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,7 @@ from keyserver.crypto.curve import SecretScalar
 from keyserver.devnet.local_chain import DEVELOPMENT_PRIVATE_KEYS, LocalChain, start_embedded
 from keyserver.model.identifiers import Address
 from tests.e2e.node.settling import stop_settled
-from tests.support.chain_network import CHAIN_ID, GWEI
+from tests.support.chain_network import CHAIN_ID, GWEI, follow_chain
 from tests.support.node_processes import ConfiguredNode, kill_all, start_all
 from tests.support.ports import free_port
 
@@ -165,23 +165,8 @@ class ForeignNetwork(AbstractContextManager["ForeignNetwork"]):
     ) -> None:
         """Tell nodes for each contract option where the contract is to be found."""
         for node in nodes:
-            node.set(
-                "secretstore",
-                self_secret=node.secret.expose().hex(),
-                path=str(node.data),
-                port=node.port,
-                disable_http=True,
-                **sources,
-            )
-            node.set(
-                "keyserver",
-                rpc_endpoints=[self.chain.ws_url],
-                chain_id=CHAIN_ID,
-                acl_depth="both",
-                max_head_age_seconds=0,
-                operator_listen="127.0.0.1:0",
-                log_format="json",
-            )
+            follow_chain(node, self.chain)
+            node.set("secretstore", **sources)
             if registry is not None:
                 node.set("keyserver", registry_address=registry)
 
