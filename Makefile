@@ -41,7 +41,7 @@ unit: $(STAMP)
 	$(BIN)/coverage report --omit='$(PURE)' --skip-covered --sort=cover --fail-under=90
 
 e2e: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadgroup -m e2e
+	$(BIN)/pytest -n 2 --dist loadfile -m e2e
 
 check: lint types unit
 
