@@ -1,9 +1,9 @@
 """What a node says about requests while it has no chain to ask."""
 
+from keyserver.model.blocks import BlockId
 from keyserver.model.identifiers import Address, KeyId
 from keyserver.model.node_set import NodeSet, NodeSetSnapshot
-from keyserver.model.requests import Request
-from keyserver.sessions.core import Verdict
+from keyserver.sessions.core import Authorise, Verdict
 
 
 class AccessWithoutChain:
@@ -17,11 +17,14 @@ class AccessWithoutChain:
         """`open_to_all`: `acl_contract = "none"`."""
         self._open_to_all = open_to_all
 
-    async def authorise(
-        self, request: Request, requester: Address, *, needs_permission: bool
-    ) -> Verdict:
+    @property
+    def newest_block(self) -> BlockId | None:
+        """There is none."""
+        return None
+
+    async def authorise(self, check: Authorise) -> Verdict:
         """Allowed without permission, or with everybody's; else nobody can say."""
-        if self._open_to_all or not needs_permission:
+        if self._open_to_all or not check.needs_permission:
             return Verdict.ALLOWED
         return Verdict.UNAVAILABLE
 

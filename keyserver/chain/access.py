@@ -7,15 +7,15 @@ chain is never a denial: it is `Verdict.UNAVAILABLE`, and the request may come a
 import asyncio
 from collections.abc import Sequence
 from enum import Enum
+from typing import Final
 
 import structlog
 
 from keyserver.chain.client import (
-    HEAD,
-    At,
     BlockId,
     CallResult,
     ChainClient,
+    ChainUnavailableError,
     ContractCall,
     Returned,
 )
@@ -39,13 +39,19 @@ from keyserver.services.base import Asked, ServiceContract
 from keyserver.services.document_key_store.bindings import StoreRequest
 from keyserver.services.server_key_generation.bindings import GenerationRequest
 from keyserver.services.standing import MAX_PENDING
-from keyserver.sessions.core import Verdict
+from keyserver.sessions.core import Authorise, Verdict
 from keyserver.tasks.model import TaskKind
 
 CHECK_PERMISSIONS = Function.parse("checkPermissions(address,bytes32)", "bool")
 
 PENDING_WAIT_S = 20.0
 """How long a participant waits until its own view shows the request (engine design, section 6)."""
+
+RECENT_BLOCKS: Final = 2
+"""How far below this node's confirmed block the one may be that a session agreed on.
+
+Where blocks count as confirmed at once, nodes that are a moment apart must understand each other.
+"""
 
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +74,12 @@ class OpenAccess:
         """Always allowed."""
         return Verdict.ALLOWED
 
+    async def check_in_session(
+        self, requester: Address, key_id: KeyId, agreed: BlockId | None
+    ) -> Verdict:
+        """Always allowed."""
+        return Verdict.ALLOWED
+
 
 class PermissionContract:
     """What the permission contract says now; the tasks' `PermissionReader`."""
@@ -80,12 +92,14 @@ class PermissionContract:
         contracts: ContractDirectory,
         node_sets: NodeSets,
         depth: AclDepth,
+        wait_s: float = PENDING_WAIT_S,
     ) -> None:
         self._client = client
         self._tip = tip
         self._contracts = contracts
         self._node_sets = node_sets
         self._depth = depth
+        self._wait_s = wait_s
         self._reached = True
 
     @property
@@ -93,19 +107,55 @@ class PermissionContract:
         """Whether there is a contract, and it could be asked when it was asked last."""
         return self._reached and self._contracts.address(ACL_OPTION) is not None
 
-    async def check(self, requester: Address, key_id: KeyId) -> Verdict:
-        """Whether the requester may use the key.
+    async def check_in_session(
+        self, requester: Address, key_id: KeyId, agreed: BlockId | None
+    ) -> Verdict:
+        """Whether the requester may use the key, now and at the block that the session agreed on.
 
-        Denied: the contract says no at the head, refuses the call, or answers nonsense.
-        Unavailable: it cannot be asked, or (with depth `BOTH`) says yes only at the head as yet.
+        Waits until this node has that block, not for ever. Unavailable also if it is none of this
+        node's chain, or too old.
         """
-        contract = self._contracts.address(ACL_OPTION)
+        if agreed is None:
+            _log.warning("permission_block_missing")
+            return Verdict.UNAVAILABLE
+        if not await self._has_reached(agreed.number):
+            _log.warning("chain_behind_peers", block=agreed.number)
+            return Verdict.UNAVAILABLE
         confirmed = self._tip.view.confirmed
-        if contract is None or confirmed is None or not is_trusted(self._tip, self._node_sets):
+        if confirmed is None or agreed.number < confirmed.number - RECENT_BLOCKS:
+            _log.warning("permission_block_too_old", block=agreed.number)
+            return Verdict.UNAVAILABLE
+        return await self.check(requester, key_id, agreed)
+
+    async def _has_reached(self, number: int) -> bool:
+        """Wait until this node has processed a block of this height; false if that takes long."""
+        try:
+            async with asyncio.timeout(self._wait_s):
+                while (head := self._tip.view.head) is None or head.number < number:
+                    await self._tip.next_evaluation()
+        except TimeoutError:
+            return False
+        return True
+
+    async def check(
+        self, requester: Address, key_id: KeyId, agreed: BlockId | None = None
+    ) -> Verdict:
+        """Whether the requester may use the key at this node's newest block, and at `agreed`.
+
+        Denied: the contract says no, refuses the call, or answers nonsense. Unavailable: it cannot
+        be asked, endpoints answer differently, or it does not say yes as yet at the confirmed block
+        (with depth `BOTH`) or at the agreed one.
+        """
+        contract, view = self._contracts.address(ACL_OPTION), self._tip.view
+        trusted = is_trusted(self._tip, self._node_sets)
+        if contract is None or view.head is None or view.confirmed is None or not trusted:
             return Verdict.UNAVAILABLE
         call = ContractCall(contract, CHECK_PERMISSIONS.encode(requester, key_id))
+        earlier = {agreed} if agreed is not None else set()
+        if self._depth is AclDepth.BOTH:
+            earlier.add(view.confirmed)
         try:
-            verdict = await self._ask(call, confirmed)
+            verdict = await self._ask(call, view.head.id, earlier - {view.head.id})
         except ChainError as error:
             self._reached = False
             _log.warning("permission_unavailable", reason=str(error))
@@ -113,15 +163,19 @@ class PermissionContract:
         self._reached = True
         return verdict
 
-    async def _ask(self, call: ContractCall, confirmed: BlockId) -> Verdict:
-        if not await self._allows(call, HEAD):
+    async def _ask(self, call: ContractCall, head: BlockId, earlier: set[BlockId]) -> Verdict:
+        if not await self._allows(call, head):
             return Verdict.DENIED
-        if self._depth is AclDepth.BOTH and not await self._allows(call, confirmed):
-            return Verdict.UNAVAILABLE
+        for block in sorted(earlier, key=lambda each: each.number):
+            if not await self._allows(call, block):
+                return Verdict.UNAVAILABLE
         return Verdict.ALLOWED
 
-    async def _allows(self, call: ContractCall, at: At) -> bool:
-        result = await self._client.call(call, at)
+    async def _allows(self, call: ContractCall, at: BlockId) -> bool:
+        results = await self._client.call_everywhere(call, at)
+        if len(results) > 1:
+            raise ChainUnavailableError(f"endpoints disagree about a permission at {at.number}")
+        (result,) = results
         allowed = permission_in(result)
         if allowed is None:
             _log.warning(
@@ -229,14 +283,19 @@ class ChainAccess:
         self._permissions = permissions
         self._wait_s = wait_s
 
-    async def authorise(
-        self, request: Request, requester: Address, *, needs_permission: bool
-    ) -> Verdict:
+    @property
+    def newest_block(self) -> BlockId | None:
+        """What this node proposes to agree on when it opens a session."""
+        head = self._tip.view.head
+        return None if head is None else head.id
+
+    async def authorise(self, check: Authorise) -> Verdict:
         """Whether the request is authentic on chain and permitted; never raises for the chain.
 
         A request by credential kind 3 waits for this node's own view, block by block, until it and
         its permission are confirmed or the time is up.
         """
+        request = check.request
         try:
             credential = request.credential()
             request.operation()
@@ -244,16 +303,14 @@ class ChainAccess:
             _log.warning("request_malformed", reason=str(error))
             return Verdict.DENIED
         if not isinstance(credential, OnChainPublic | OnChainAddress):
-            return await self._permitted(request, requester, needs_permission)
-        if _account(credential) != requester:
+            return await self._permitted(check)
+        if _account(credential) != check.requester:
             return Verdict.DENIED
         try:
             async with asyncio.timeout(self._wait_s):
                 while True:
                     seen = self._tip.view.head
-                    verdict = await self._pending_and_permitted(
-                        credential.contract, request, requester, needs_permission
-                    )
+                    verdict = await self._pending_and_permitted(credential.contract, check)
                     if verdict is not Verdict.UNAVAILABLE:
                         return verdict
                     if self._tip.view.head == seen:  # else a block came while we were asking
@@ -261,13 +318,8 @@ class ChainAccess:
         except TimeoutError:
             return Verdict.UNAVAILABLE
 
-    async def _pending_and_permitted(
-        self,
-        contract: Address,
-        request: Request,
-        requester: Address,
-        needs_permission: bool,
-    ) -> Verdict:
+    async def _pending_and_permitted(self, contract: Address, check: Authorise) -> Verdict:
+        request, requester = check.request, check.requester
         confirmed = self._tip.view.confirmed
         services = self._pending.services_at(contract)
         if confirmed is None or not services or not is_trusted(self._tip, self._node_sets):
@@ -281,14 +333,13 @@ class ChainAccess:
         except ChainError as error:
             _log.warning("pending_requests_unavailable", reason=str(error))
             return Verdict.UNAVAILABLE
-        return await self._permitted(request, requester, needs_permission)
+        return await self._permitted(check)
 
-    async def _permitted(
-        self, request: Request, requester: Address, needs_permission: bool
-    ) -> Verdict:
-        if not needs_permission:
+    async def _permitted(self, check: Authorise) -> Verdict:
+        if not check.needs_permission:
             return Verdict.ALLOWED
-        return await self._permissions.check(requester, request.key_id)
+        key_id, agreed = check.request.key_id, check.permission_block
+        return await self._permissions.check_in_session(check.requester, key_id, agreed)
 
 
 def _account(credential: OnChainPublic | OnChainAddress) -> Address:

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Literal, Protocol
 
 from keyserver.errors import ChainError
+from keyserver.model.blocks import BlockId as BlockId
 from keyserver.model.identifiers import Address, Hash32
 
 # --- errors ----------------------------------------------------------------------------------
@@ -65,14 +66,6 @@ class SendRefusedError(ChainError):
 
 
 # --- values ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class BlockId:
-    """A block by number and hash."""
-
-    number: int
-    hash: Hash32
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +220,13 @@ class ChainClient(Protocol):
         """Run several calls in one batch, all at the same block if `at` pins one.
 
         Raises `BlockReplacedError` when pinned to a block that is gone.
+        """
+        ...
+
+    async def call_everywhere(self, call: ContractCall, at: BlockId) -> frozenset[CallResult]:
+        """Run one call at every endpoint that has the block; all the answers there are.
+
+        More than one answer: somebody lies. Raises as `call` does if nobody answers.
         """
         ...
 

@@ -85,6 +85,27 @@ class EndpointPool:
                 return result
         raise failed or self._all_resting()
 
+    async def read_everywhere(self, read: Callable[[Slot], Awaitable[T]]) -> frozenset[T]:
+        """Read from every endpoint that can be used; all the different results.
+
+        One that has not the block of a pinned read has nothing to say. Raises an endpoint's error
+        if none has anything to say.
+        """
+        found: set[T] = set()
+        failed: ChainError | None = None
+        for slot in self._candidates():
+            try:
+                await self.verify(slot)
+                found.add(await read(slot))
+            except BlockReplacedError as error:
+                failed = failed or error
+            except (ChainUnavailableError, WrongChainError) as error:
+                self.note_failure(slot, error)
+                failed = failed or error
+        if not found:
+            raise failed or self._all_resting()
+        return frozenset(found)
+
     async def send(self, slot: Slot, requests: Sequence[RpcRequest]) -> list[RpcAnswer]:
         """Ask one endpoint, in batches of at most `MAX_BATCH`; answers in the same order."""
         answers: list[RpcAnswer] = []

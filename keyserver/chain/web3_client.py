@@ -183,6 +183,18 @@ class Web3Client:
 
         return await self._pool.read(read)
 
+    async def call_everywhere(self, call: ContractCall, at: BlockId) -> frozenset[CallResult]:
+        """`eth_call` at each endpoint that can be used."""
+
+        def requests(block: Json) -> list[RpcRequest]:
+            return [RpcRequest("eth_call", (codec.call_object(call), block))]
+
+        async def read(slot: Slot) -> CallResult:
+            (answer,) = await self._read_at(slot, requests, at)
+            return _call_result(answer)
+
+        return await self._pool.read_everywhere(read)
+
     async def code(self, address: Address, at: At = HEAD) -> bytes:
         """`eth_getCode`."""
 

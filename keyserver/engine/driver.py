@@ -235,6 +235,7 @@ class Driver:
             policy=identity.policy(),
             now=self._ports.clock.unix(),
             bound_uses=self._bound_uses,
+            newest_block=self._ports.access.newest_block,
             generated_by=self._generated.by(request.key_id),
         )
 
@@ -416,9 +417,7 @@ class Driver:
             self._feed(session, TimerFired(name))
 
     async def _authorise(self, session: LiveSession, effect: Authorise) -> None:
-        verdict = await self._ports.access.authorise(
-            effect.request, effect.requester, needs_permission=effect.needs_permission
-        )
+        verdict = await self._ports.access.authorise(effect)
         self._post(lambda: self._feed(session, Authorised(verdict)))
 
     async def _persist(self, session: LiveSession, effect: Persist) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
+from keyserver.model.blocks import BlockId
+from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.node_set import NodeSetSnapshot
-from keyserver.model.requests import Request
-from keyserver.sessions.core import KeyState, Verdict, Write
+from keyserver.sessions.core import Authorise, KeyState, Verdict, Write
 
 
 class VoteConflictError(Exception):
@@ -105,10 +105,15 @@ class StoredVote:
 class AccessPolicy(Protocol):
     """What the chain says about a request (`keyserver.chain.access`)."""
 
-    async def authorise(
-        self, request: Request, requester: Address, *, needs_permission: bool
-    ) -> Verdict:
+    @property
+    def newest_block(self) -> BlockId | None:
+        """The head of the chain as this node has processed it; `None` without a chain."""
+        ...
+
+    async def authorise(self, check: Authorise) -> Verdict:
         """Whether the request is authentic on chain and permitted.
+
+        A permission is read at the session's block and at this node's own newest block.
 
         For credential kind 3 it waits, up to 20 s, until this node's own view shows the request
         pending. It never raises for trouble with the chain: that is `Verdict.UNAVAILABLE`.

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from keyserver.crypto.randomness import RandomSource
 from keyserver.errors import KeyServerError
+from keyserver.model.blocks import BlockId
 from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.codec import encode
 from keyserver.model.identifiers import (
@@ -228,6 +229,8 @@ class Authorise:
     request: Request
     requester: Address
     needs_permission: bool
+    permission_block: BlockId | None = None
+    """Where all nodes of the session read the permission; `None` where none is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,6 +454,8 @@ class Context:
     """Unix seconds at the opening."""
     bound_uses: BoundUses
     """Which bound credentials were used; one memory for all sessions of this node."""
+    newest_block: BlockId | None = None
+    """The head of the chain at the opening as this node sees it; `None` where it follows none."""
     generated_by: NodeId | None = None
     """Who coordinated the generation of this key under a request for both keys (op 3), as far as
     this node took part in it since its start."""

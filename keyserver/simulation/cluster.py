@@ -15,13 +15,16 @@ from keyserver.engine.catalogue import Catalogue
 from keyserver.engine.driver import Driver, Identity, Ports
 from keyserver.engine.key_server import KeyServer
 from keyserver.engine.outcomes import Outcome
+from keyserver.model.blocks import BlockId
 from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32, Signature
 from keyserver.model.node_set import NodeAddress, NodeSet, NodeSetSnapshot
 from keyserver.model.requests import Operation, Request
-from keyserver.sessions.core import Policy, Verdict
+from keyserver.sessions.core import Authorise, Policy, Verdict
 from keyserver.simulation.clock import VirtualClock
+from keyserver.simulation.disk import FaultyDisk, SimulatedRecordStore
 from keyserver.simulation.network import Faults, Network, SimulatedTransport
-from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
+from keyserver.simulation.process import Process, never
+from keyserver.storage.memory import MemoryRecordStore
 
 T = TypeVar("T")
 
@@ -51,12 +54,12 @@ class ScriptedAccess:
         self.verdict: Callable[[Request, Address], Verdict] = lambda _request, _who: Verdict.ALLOWED
         self.delay_s = 0.0
 
-    async def authorise(
-        self, request: Request, requester: Address, *, needs_permission: bool
-    ) -> Verdict:
+    newest_block: BlockId | None = None
+
+    async def authorise(self, check: Authorise) -> Verdict:
         """Answer after the scripted delay."""
         await asyncio.sleep(self.delay_s)
-        return self.verdict(request, requester)
+        return self.verdict(check.request, check.requester)
 
 
 @dataclass

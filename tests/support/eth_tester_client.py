@@ -191,6 +191,9 @@ class EthTesterClient:
     ) -> tuple[CallResult, ...]:
         return tuple([await self.call(call, at) for call in calls])
 
+    async def call_everywhere(self, call: ContractCall, at: BlockId) -> frozenset[CallResult]:
+        return frozenset({await self.call(call, at)})
+
     async def code(self, address: Address, at: At = HEAD) -> bytes:
         state = self.node.evm.state_at(self._at(at).header)
         return self._count("code", bytes(state.get_code(EthAddress(address))))

@@ -36,6 +36,8 @@ class FaultyClient:
         """What `syncing` answers."""
         self.agrees = True
         """False: another endpoint has another block."""
+        self.second_answer: frozenset[CallResult] = frozenset()
+        """What another endpoint answers to a call at every endpoint."""
         self.max_log_blocks: int | None = None
         """Log queries over more blocks are refused."""
         self.frozen_head: BlockRef | None = None
@@ -98,6 +100,10 @@ class FaultyClient:
     ) -> tuple[CallResult, ...]:
         await self._gate("call_many")
         return await self._inner.call_many(calls, at)
+
+    async def call_everywhere(self, call: ContractCall, at: BlockId) -> frozenset[CallResult]:
+        await self._gate("call")
+        return await self._inner.call_everywhere(call, at) | self.second_answer
 
     async def code(self, address: Address, at: At = HEAD) -> bytes:
         await self._gate("code")

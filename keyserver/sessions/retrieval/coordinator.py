@@ -139,7 +139,12 @@ def step(ctx: Context, phase: CoordinatorPhase, event: Event) -> Step[Phase]:
 def _asking(ctx: Context, phase: AwaitingPartials, nodes: tuple[NodeId, ...]) -> tuple[Effect, ...]:
     subject = phase.subject
     message = DecRequest(
-        ctx.counter, ctx.request, subject.record.hash, subject.mode, phase.document
+        ctx.counter,
+        ctx.request,
+        subject.record.hash,
+        subject.mode,
+        phase.document,
+        ctx.newest_block,
     )
     return tuple(Send(node, message) for node in nodes)
 

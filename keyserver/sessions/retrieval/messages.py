@@ -5,6 +5,7 @@ from enum import IntEnum
 from typing import Annotated
 
 from keyserver.crypto.curve import Point
+from keyserver.model.blocks import BlockId
 from keyserver.model.codec import U8, U64, Limit
 from keyserver.model.identifiers import FixedBytes, Hash32, NodeId, Signature
 from keyserver.model.keys import CertifiedDocumentKey
@@ -56,6 +57,8 @@ class DecRequest(Message):
     mode: U8
     document: CertifiedDocumentKey | None
     """For holders that may have missed it."""
+    permission_block: BlockId | None
+    """The coordinator's newest block: every holder reads the permission there, too."""
 
 
 @dataclass(frozen=True)

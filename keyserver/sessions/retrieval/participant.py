@@ -1,5 +1,7 @@
 """A holder's part of a retrieval (engine design, sections 9 and 10)."""
 
+from dataclasses import replace
+
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.ecies import encrypt
 from keyserver.crypto.elgamal import (
@@ -87,7 +89,9 @@ def join(ctx: Context, sender: NodeId, message: DecRequest) -> Step[Phase]:
     document, effects = _document(ctx, message)
     subject = Subject(Mode(message.mode), active.record, document.document, authentic.recipient)
     check = authentic.chain_check
-    asks: tuple[Effect, ...] = () if check is None else (check,)
+    asks: tuple[Effect, ...] = ()
+    if check is not None:
+        asks = (replace(check, permission_block=message.permission_block),)
     return Step(AwaitingVerdict(subject), (SetTimer("idle", 85), *effects, *asks))
 
 

@@ -14,6 +14,7 @@ from keyserver.chain.access import (
     permission_in,
 )
 from keyserver.chain.client import (
+    BlockId,
     BlockTag,
     CallResult,
     ChainUnavailableError,
@@ -35,7 +36,7 @@ from keyserver.crypto.hashing import keccak256
 from keyserver.errors import ChainError
 from keyserver.evm.abi import ContractAbi
 from keyserver.evm.artifacts import load_artifact
-from keyserver.model.identifiers import Address, KeyId
+from keyserver.model.identifiers import Address, Hash32, KeyId
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
     AnyOperation,
@@ -49,7 +50,7 @@ from keyserver.model.requests import (
     StoreDocumentKey,
 )
 from keyserver.services.registry import CONTRACTS
-from keyserver.sessions.core import Verdict
+from keyserver.sessions.core import Authorise, Verdict
 from tests.support import echo_contract as echo
 from tests.support.chain_stack import CHAIN_ID, KEY_SERVER_SET, Deployment
 from tests.support.fake_cluster import node_of
@@ -112,6 +113,7 @@ class Bench:
             contracts=self.directory,
             node_sets=self.sets,
             depth=depth,
+            wait_s=wait_s,
         )
         self.wait_s = wait_s
 
@@ -156,9 +158,8 @@ class Bench:
             if permission
             else OnChainAddress(where, account)
         )
-        return await self.access().authorise(
-            Request.of(operation, credential), account, needs_permission=permission
-        )
+        request, access = Request.of(operation, credential), self.access()
+        return await access.authorise(Authorise(request, account, permission, access.newest_block))
 
 
 def public_of(account: int) -> Point:
@@ -318,6 +319,118 @@ async def test_an_endpoint_that_has_stopped_never_changes_the_node_set(bench: Be
     assert bench.sets.snapshot == before
 
 
+# --- one agreed, recent block --------------------------------------------------------------------
+
+
+class Asking:
+    """A retrieval by account 0, whose permission is read at a block that a coordinator names."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.request = Request.of(RetrieveDocumentKey(KEY), NodeCredential())
+
+    async def at(self, block: BlockId | None) -> Verdict:
+        access = self.bench.access()
+        check = Authorise(self.request, self.bench.inner.account(0), True, block)
+        return await access.authorise(check)
+
+    async def block(self, number: int) -> BlockId:
+        found = await self.bench.inner.block(number)
+        assert found is not None
+        return found.id
+
+    @property
+    def head(self) -> int:
+        head = self.bench.watcher.view.head
+        assert head is not None
+        return head.number
+
+
+@pytest.fixture
+async def asking(bench: Bench) -> Asking:
+    await bench.grant(0)
+    await bench.mine(2 * CONFIRMATIONS)
+    return Asking(bench)
+
+
+async def test_the_block_must_be_recent(asking: Asking) -> None:
+    confirmed = asking.head - CONFIRMATIONS
+    verdicts = {
+        back: await asking.at(await asking.block(confirmed - back)) for back in (0, 2, 3, 5)
+    }
+    assert verdicts == {
+        0: Verdict.ALLOWED,
+        2: Verdict.ALLOWED,
+        3: Verdict.UNAVAILABLE,
+        5: Verdict.UNAVAILABLE,
+    }
+
+
+async def test_a_coordinator_must_name_a_block(asking: Asking) -> None:
+    assert await asking.at(None) is Verdict.UNAVAILABLE
+
+
+async def test_the_block_must_be_one_of_this_chain(asking: Asking) -> None:
+    wrong = BlockId(asking.head, Hash32(b"\x66" * 32))
+    assert await asking.at(wrong) is Verdict.UNAVAILABLE
+
+
+async def test_a_grant_counts_from_the_agreed_block_on() -> None:
+    """Nodes that are a block apart come to one verdict: that of the block they agreed on."""
+    bench = Bench(depth=AclDepth.HEAD)
+    await bench.mine(CONFIRMATIONS)
+    asking = Asking(bench)
+    before = await asking.block(asking.head)
+    await bench.grant(0)
+    assert await asking.at(before) is Verdict.UNAVAILABLE
+    assert await asking.at(await asking.block(asking.head)) is Verdict.ALLOWED
+
+
+@pytest.mark.parametrize("depth", [0, 1, CONFIRMATIONS, CONFIRMATIONS + 4])
+async def test_no_revocation_is_overtaken(asking: Asking, depth: int) -> None:
+    """Whatever block a coordinator names, however deep the revocation is by now."""
+    await asking.bench.hand_over(0, 1)
+    revoked = asking.head
+    await asking.bench.mine(depth)
+    for number in range(revoked - 4, asking.head + 1):
+        verdict = await asking.at(await asking.block(number))
+        assert verdict is not Verdict.ALLOWED, f"block {number}, revoked in {revoked}"
+    assert await asking.at(await asking.block(asking.head)) is Verdict.DENIED
+
+
+async def test_a_node_behind_waits_for_the_block_and_then_sees_the_revocation() -> None:
+    bench = Bench(wait_s=20)
+    await bench.grant(0)
+    await bench.mine(CONFIRMATIONS)
+    asking = Asking(bench)
+    data = PERMISSION.function("transferPermission").encode(KEY, bench.inner.account(1))
+    bench.inner.transact(bench.acl, data, sender=0)
+    bench.inner.mine()  # this node has not looked yet
+    newest = await asking.block(asking.head + 1)
+    asked = asyncio.create_task(asking.at(newest))
+    await settle()
+    assert not asked.done()
+    await bench.look()
+    assert await asyncio.wait_for(asked, 5) is Verdict.DENIED
+
+
+async def test_a_node_that_stays_behind_refuses(asking: Asking) -> None:
+    asking.bench.inner.mine(2)
+    assert await asking.at(await asking.block(asking.head + 2)) is Verdict.UNAVAILABLE
+
+
+async def test_endpoints_that_disagree_about_the_permission_are_believed_neither(
+    asking: Asking,
+) -> None:
+    newest = await asking.block(asking.head)
+    assert await asking.at(newest) is Verdict.ALLOWED
+    asking.bench.client.second_answer = frozenset({Returned(bytes(32))})
+    assert await asking.at(newest) is Verdict.UNAVAILABLE
+    await asking.bench.hand_over(0, 1)
+    asking.bench.client.second_answer = frozenset({Returned(bytes(31) + b"\x01")})
+    assert await asking.at(await asking.block(asking.head)) is Verdict.UNAVAILABLE
+
+
 # --- requests on chain ---------------------------------------------------------------------------
 
 
@@ -370,17 +483,13 @@ async def test_a_requester_that_is_not_the_one_named_is_denied(bench: Bench) -> 
     request = Request.of(
         GenerateServerKey(KEY, 1), OnChainAddress(bench.service, bench.inner.account(0))
     )
-    verdict = await bench.access().authorise(
-        request, bench.inner.account(1), needs_permission=False
-    )
+    verdict = await bench.access().authorise(Authorise(request, bench.inner.account(1), False))
     assert verdict is Verdict.DENIED
 
 
 async def test_a_request_that_does_not_parse_is_denied(bench: Bench) -> None:
     request = Request(200, KEY, b"", b"\x09")
-    verdict = await bench.access().authorise(
-        request, bench.inner.account(0), needs_permission=False
-    )
+    verdict = await bench.access().authorise(Authorise(request, bench.inner.account(0), False))
     assert verdict is Verdict.DENIED
 
 
@@ -388,13 +497,13 @@ async def test_other_credentials_only_need_the_permission(bench: Bench) -> None:
     await bench.grant(0)
     await bench.mine(CONFIRMATIONS)
     request = Request.of(RetrieveDocumentKey(KEY), NodeCredential())
-    access = bench.access()
+    access, everybody = bench.access(), bench.access(open_to_all=True)
     alice, bob = bench.inner.account(0), bench.inner.account(1)
-    assert await access.authorise(request, alice, needs_permission=True) is Verdict.ALLOWED
-    assert await access.authorise(request, bob, needs_permission=True) is Verdict.DENIED
-    assert await access.authorise(request, bob, needs_permission=False) is Verdict.ALLOWED
-    everybody = bench.access(open_to_all=True)
-    assert await everybody.authorise(request, bob, needs_permission=True) is Verdict.ALLOWED
+    at = access.newest_block
+    assert await access.authorise(Authorise(request, alice, True, at)) is Verdict.ALLOWED
+    assert await access.authorise(Authorise(request, bob, True, at)) is Verdict.DENIED
+    assert await access.authorise(Authorise(request, bob, False)) is Verdict.ALLOWED
+    assert await everybody.authorise(Authorise(request, bob, True)) is Verdict.ALLOWED
 
 
 async def test_a_participant_waits_for_its_own_view() -> None:

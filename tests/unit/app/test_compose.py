@@ -15,7 +15,7 @@ from keyserver.engine.outcomes import DocumentInstalled, Outcome
 from keyserver.model.identifiers import Address, KeyId
 from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import GenerateServerKey, OnChainAddress, Operation, Request
-from keyserver.sessions.core import Verdict
+from keyserver.sessions.core import Authorise, Verdict
 from tests.unit.app.samples import SECRETS, load_text
 
 ADDRESS = "ab" * 20
@@ -98,8 +98,8 @@ async def test_without_a_chain_nobody_has_permission_unless_everybody_has() -> N
         (closed, False, Verdict.ALLOWED),
         (open_, True, Verdict.ALLOWED),
     ):
-        found = await access.authorise(request, requester, needs_permission=needs)
-        assert found is expected
+        assert await access.authorise(Authorise(request, requester, needs)) is expected
+        assert access.newest_block is None
 
 
 def test_without_a_chain_the_set_of_a_contract_is_empty_and_stale() -> None:

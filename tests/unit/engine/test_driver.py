@@ -16,6 +16,7 @@ from keyserver.engine.ports import VoteConflictError
 from keyserver.engine.session_table import MAX_QUEUED_MESSAGES, MAX_SESSIONS_PER_PEER
 from keyserver.engine.turns import rank
 from keyserver.errors import StorageError
+from keyserver.model.blocks import BlockId
 from keyserver.model.identifiers import Address, KeyId, NodeId, Nonce32, SessionId
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.node_set import NodeAddress, NodeSet, NodeSetSnapshot
@@ -28,6 +29,7 @@ from keyserver.model.requests import (
 )
 from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import (
+    Authorise,
     Completed,
     Context,
     Event,
@@ -124,9 +126,9 @@ class GatedAccess:
         self.gate.set()
         self.verdict = Verdict.ALLOWED
 
-    async def authorise(
-        self, request: Request, requester: Address, *, needs_permission: bool
-    ) -> Verdict:
+    newest_block: BlockId | None = None
+
+    async def authorise(self, check: Authorise) -> Verdict:
         await self.gate.wait()
         return self.verdict
 
