@@ -1,6 +1,7 @@
 """Connections between simulated nodes, with every fault a network has."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf, nextafter
@@ -8,6 +9,7 @@ from random import Random
 
 from keyserver.engine.ports import TransportListener
 from keyserver.model.identifiers import NodeId, Nonce32
+from keyserver.simulation.process import Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,9 @@ class Faults:
 Tamper = Callable[[NodeId, NodeId, bytes], bytes | None]
 """Alters what a liar sends: (sender, receiver, message) → what arrives; `None`: nothing."""
 
+Witness = Callable[[NodeId, NodeId, bytes], None]
+"""Sees what a node sends before anybody alters it: (sender, receiver, message)."""
+
 
 class Network:
     """All connections of a cluster; full mesh between the nodes that are up."""
@@ -39,9 +44,10 @@ class Network:
         self._listeners: dict[NodeId, TransportListener] = {}
         self._boot_nonces: dict[NodeId, Nonce32] = {}
         self._links: set[frozenset[NodeId]] = set()
-        self._cut: set[frozenset[NodeId]] = set()
+        self._cut: Counter[frozenset[NodeId]] = Counter()
         self._last_delivery: dict[tuple[NodeId, NodeId], float] = {}
         self._tampers: dict[NodeId, Tamper] = {}
+        self._witnesses: list[Witness] = []
         self.delivered = 0
 
     def heal(self) -> None:
@@ -54,6 +60,23 @@ class Network:
     def corrupt(self, node: NodeId, tamper: Tamper) -> None:
         """Make a node a liar: all it sends passes `tamper`."""
         self._tampers[node] = tamper
+
+    def redeem(self, node: NodeId) -> None:
+        """Take back `corrupt`."""
+        self._tampers.pop(node, None)
+
+    def is_corrupt(self, node: NodeId) -> bool:
+        """Whether what a node sends is altered."""
+        return node in self._tampers
+
+    def watch(self, witness: Witness) -> None:
+        """Show somebody everything that nodes send, in order."""
+        self._witnesses.append(witness)
+
+    def inject(self, sender: NodeId, to: NodeId, message: bytes) -> None:
+        """Put a message of a liar's making on its way, if it has a connection."""
+        if frozenset({sender, to}) in self._links:
+            self._schedule(sender, to, message)
 
     def attach(self, node: NodeId, boot_nonce: Nonce32, listener: TransportListener) -> None:
         """A node comes up."""
@@ -68,10 +91,16 @@ class Network:
             self._break(link)
 
     def cut(self, a: NodeId, b: NodeId) -> None:
-        """Separate two nodes until `heal`."""
+        """Separate two nodes until `mend`, called as often, or `heal`."""
         link = frozenset({a, b})
-        self._cut.add(link)
+        self._cut[link] += 1
         self._break(link)
+
+    def mend(self, a: NodeId, b: NodeId) -> None:
+        """Take back one `cut`."""
+        link = frozenset({a, b})
+        self._cut -= Counter([link])
+        self._connect(link)
 
     def is_linked(self, a: NodeId, b: NodeId) -> bool:
         """Whether two nodes have a connection."""
@@ -90,6 +119,8 @@ class Network:
         link = frozenset({sender, to})
         if link not in self._links:
             return False
+        for witness in self._witnesses:
+            witness(sender, to, message)
         tamper = self._tampers.get(sender)
         altered = message if tamper is None else tamper(sender, to, message)
         if altered is None:
@@ -155,9 +186,10 @@ class Network:
 class SimulatedTransport:
     """One node's view of the network."""
 
-    def __init__(self, network: Network, me: NodeId) -> None:
+    def __init__(self, network: Network, me: NodeId, process: Process | None = None) -> None:
         self._network = network
         self._me = me
+        self._process = process
 
     @property
     def connected(self) -> frozenset[NodeId]:
@@ -165,7 +197,9 @@ class SimulatedTransport:
         return self._network.peers(self._me)
 
     def send(self, to: NodeId, message: bytes) -> bool:
-        """Put a message on its way."""
+        """Put a message on its way; one of a process that has ended vanishes."""
+        if self._process is not None and not self._process.acts():
+            return True
         return self._network.send(self._me, to, message)
 
     def boot_nonce(self, peer: NodeId) -> bytes | None:
