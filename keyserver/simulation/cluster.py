@@ -15,6 +15,7 @@ from keyserver.engine.catalogue import Catalogue
 from keyserver.engine.driver import Driver, Identity, Ports
 from keyserver.engine.key_server import KeyServer
 from keyserver.engine.outcomes import Outcome
+from keyserver.engine.ports import TimerCallback, TimerHandle
 from keyserver.model.blocks import BlockId
 from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32, Signature
 from keyserver.model.node_set import NodeAddress, NodeSet, NodeSetSnapshot
@@ -62,6 +63,45 @@ class ScriptedAccess:
         return self.verdict(check.request, check.requester)
 
 
+class ProcessAccess:
+    """The chain as a process asks it; one that has ended gets no answer."""
+
+    def __init__(self, access: ScriptedAccess, process: Process) -> None:
+        self._access = access
+        self._process = process
+
+    @property
+    def newest_block(self) -> BlockId | None:
+        """The head of the scripted chain."""
+        return self._access.newest_block
+
+    async def authorise(self, check: Authorise) -> Verdict:
+        """Pass the question on."""
+        if not self._process.acts():
+            await never()
+        return await self._access.authorise(check)
+
+
+class ProcessClock:
+    """The clock as a process uses it: to set a timer is something it does."""
+
+    def __init__(self, clock: VirtualClock, process: Process) -> None:
+        self._clock = clock
+        self._process = process
+        self.monotonic = clock.monotonic
+        self.unix = clock.unix
+
+    def call_later(self, seconds: float, callback: TimerCallback) -> TimerHandle:
+        """Run `callback` once, later, if the process still runs."""
+        self._process.acts()
+
+        def fire() -> None:
+            if self._process.alive:
+                callback()
+
+        return self._clock.call_later(seconds, fire)
+
+
 @dataclass
 class FixedSets:
     """A node set that never changes."""
@@ -95,9 +135,14 @@ class SimulatedNode:
 
     def __init__(self, world: "Cluster", secret: SecretScalar) -> None:
         self.id = NodeId.of(secret.public())
-        self.disk = MemoryDisk()
+        self.disk = FaultyDisk()
         self.store = MemoryRecordStore(self.disk)
+        """What is on disk, whether the process runs or not."""
+        self.clock = VirtualClock()
         self.access = ScriptedAccess()
+        self.process = Process(self._died)
+        self.down = asyncio.Event()
+        """Set while no process runs."""
         self.recorder = Recorder()
         self.policy = world.policy
         self._world = world
@@ -105,6 +150,7 @@ class SimulatedNode:
         self._boots = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._callers: set[asyncio.Future[Any]] = set()
+        self._ending: asyncio.Future[None] | None = None
         self.key_server: KeyServer | None = None
 
     @property
@@ -128,30 +174,42 @@ class SimulatedNode:
             raise CrashedError
         task = asyncio.ensure_future(work(self.key_server))
         self._callers.add(task)
+        process = self.process
         try:
-            return await task
+            result = await task
         except asyncio.CancelledError:
             if task in self._callers:
                 raise
             raise CrashedError from None
         finally:
             self._callers.discard(task)
+        if not process.alive:
+            raise CrashedError
+        return result
 
     def boot(self) -> None:
         """Start the process: a new boot nonce, nothing in memory."""
         self._boots += 1
-        world, clock = self._world, VirtualClock()
+        world, process = self._world, Process(self._died)
+        self.process = process
+        self.down.clear()
         random = SeededRandom(world.seed + self.id + self._boots.to_bytes(4, "big"))
         nonce = Nonce32(random.bytes(32))
-        transport = SimulatedTransport(world.network, self.id)
+        store = SimulatedRecordStore(self.disk, process, world.random)
         ports = Ports(
-            transport, self.store, self.access, world.sets, clock, self.recorder, self.recorder
+            SimulatedTransport(world.network, self.id, process),
+            store,
+            ProcessAccess(self.access, process),
+            world.sets,
+            ProcessClock(self.clock, process),
+            self.recorder,
+            self.recorder,
         )
         identity = Identity(self.id, self._signer, nonce, random, lambda: self.policy)
         driver = Driver(identity, ports)
         catalogue = Catalogue(identity, ports)
         driver.serve_links(catalogue)
-        self.key_server = KeyServer(driver, self.store, catalogue, random)
+        self.key_server = KeyServer(driver, store, catalogue, random)
         self._tasks = [
             asyncio.ensure_future(driver.run()),
             asyncio.ensure_future(catalogue.run()),
@@ -160,13 +218,24 @@ class SimulatedNode:
 
     async def crash(self) -> None:
         """Stop at once: what is not on disk is gone."""
+        self.process.alive = False
         self._world.network.detach(self.id)
         self.key_server = None
+        self.down.set()
         callers, self._callers = self._callers, set()
         for task in (*self._tasks, *callers):
             task.cancel()
-        await asyncio.gather(*self._tasks, *callers, return_exceptions=True)
-        self._tasks = []
+        ended, self._tasks = self._tasks, []
+        await asyncio.gather(*ended, *callers, return_exceptions=True)
+
+    def _died(self) -> None:
+        """The process ended by itself, in the middle of something: clear up what it leaves."""
+        self._ending = asyncio.ensure_future(self.crash())
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether every part of the process still runs."""
+        return self.is_up and not any(task.done() for task in self._tasks)
 
 
 class Cluster:
