@@ -18,7 +18,7 @@ class AccessWithoutChain:
         self._open_to_all = open_to_all
 
     @property
-    def newest_block(self) -> BlockId | None:
+    def permission_block(self) -> BlockId | None:
         """There is none."""
         return None
 

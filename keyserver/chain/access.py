@@ -70,6 +70,9 @@ class OpenAccess:
     reached = True
     """There is nothing that could be out of reach."""
 
+    permission_block = None
+    """Nothing is read."""
+
     async def check(self, requester: Address, key_id: KeyId) -> Verdict:
         """Always allowed."""
         return Verdict.ALLOWED
@@ -103,6 +106,14 @@ class PermissionContract:
         self._reached = True
 
     @property
+    def permission_block(self) -> BlockId | None:
+        """The confirmed block, or the head where permissions count from there on."""
+        view = self._tip.view
+        if self._depth is AclDepth.BOTH:
+            return view.confirmed
+        return None if view.head is None else view.head.id
+
+    @property
     def reached(self) -> bool:
         """Whether there is a contract, and it could be asked when it was asked last."""
         return self._reached and self._contracts.address(ACL_OPTION) is not None
@@ -118,8 +129,8 @@ class PermissionContract:
         if agreed is None:
             _log.warning("permission_block_missing")
             return Verdict.UNAVAILABLE
-        if not await self._has_reached(agreed.number):
-            _log.warning("chain_behind_peers", block=agreed.number)
+        if not await self._has(agreed):
+            _log.warning("permission_block_unknown", block=agreed.number)
             return Verdict.UNAVAILABLE
         confirmed = self._tip.view.confirmed
         if confirmed is None or agreed.number < confirmed.number - RECENT_BLOCKS:
@@ -127,20 +138,30 @@ class PermissionContract:
             return Verdict.UNAVAILABLE
         return await self.check(requester, key_id, agreed)
 
-    async def _has_reached(self, number: int) -> bool:
-        """Wait until this node has processed a block of this height; false if that takes long."""
+    async def _has(self, block: BlockId) -> bool:
+        """Whether a block is one of this node's chain; one that is still to come is waited for.
+
+        Height and hash are compared: reads are pinned by the hash only.
+        """
         try:
             async with asyncio.timeout(self._wait_s):
-                while (head := self._tip.view.head) is None or head.number < number:
+                while True:
+                    view = self._tip.view
+                    if block == view.confirmed or (view.head and block == view.head.id):
+                        return True
+                    if found := await self._client.block(block.number):
+                        return found.id == block
                     await self._tip.next_evaluation()
         except TimeoutError:
             return False
-        return True
+        except ChainError as error:
+            _log.warning("permission_block_unavailable", reason=str(error))
+            return False
 
     async def check(
         self, requester: Address, key_id: KeyId, agreed: BlockId | None = None
     ) -> Verdict:
-        """Whether the requester may use the key at this node's newest block, and at `agreed`.
+        """Whether the requester may use the key at the newest block known, and at `agreed`.
 
         Denied: the contract says no, refuses the call, or answers nonsense. Unavailable: it cannot
         be asked, endpoints answer differently, or it does not say yes as yet at the confirmed block
@@ -151,11 +172,12 @@ class PermissionContract:
         if contract is None or view.head is None or view.confirmed is None or not trusted:
             return Verdict.UNAVAILABLE
         call = ContractCall(contract, CHECK_PERMISSIONS.encode(requester, key_id))
+        newest = agreed if agreed and agreed.number > view.head.number else view.head.id
         earlier = {agreed} if agreed is not None else set()
         if self._depth is AclDepth.BOTH:
             earlier.add(view.confirmed)
         try:
-            verdict = await self._ask(call, view.head.id, earlier - {view.head.id})
+            verdict = await self._ask(call, newest, earlier - {newest})
         except ChainError as error:
             self._reached = False
             _log.warning("permission_unavailable", reason=str(error))
@@ -163,8 +185,8 @@ class PermissionContract:
         self._reached = True
         return verdict
 
-    async def _ask(self, call: ContractCall, head: BlockId, earlier: set[BlockId]) -> Verdict:
-        if not await self._allows(call, head):
+    async def _ask(self, call: ContractCall, newest: BlockId, earlier: set[BlockId]) -> Verdict:
+        if not await self._allows(call, newest):
             return Verdict.DENIED
         for block in sorted(earlier, key=lambda each: each.number):
             if not await self._allows(call, block):
@@ -284,10 +306,9 @@ class ChainAccess:
         self._wait_s = wait_s
 
     @property
-    def newest_block(self) -> BlockId | None:
+    def permission_block(self) -> BlockId | None:
         """What this node proposes to agree on when it opens a session."""
-        head = self._tip.view.head
-        return None if head is None else head.id
+        return self._permissions.permission_block
 
     async def authorise(self, check: Authorise) -> Verdict:
         """Whether the request is authentic on chain and permitted; never raises for the chain.

@@ -235,7 +235,7 @@ class Driver:
             policy=identity.policy(),
             now=self._ports.clock.unix(),
             bound_uses=self._bound_uses,
-            newest_block=self._ports.access.newest_block,
+            permission_block=self._ports.access.permission_block,
             generated_by=self._generated.by(request.key_id),
         )
 

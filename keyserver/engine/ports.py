@@ -106,14 +106,14 @@ class AccessPolicy(Protocol):
     """What the chain says about a request (`keyserver.chain.access`)."""
 
     @property
-    def newest_block(self) -> BlockId | None:
-        """The head of the chain as this node has processed it; `None` without a chain."""
+    def permission_block(self) -> BlockId | None:
+        """Where this node would have the permissions of a session read; `None` without a chain."""
         ...
 
     async def authorise(self, check: Authorise) -> Verdict:
         """Whether the request is authentic on chain and permitted.
 
-        A permission is read at the session's block and at this node's own newest block.
+        A permission is read at the session's block and at the newest block this node knows.
 
         For credential kind 3 it waits, up to 20 s, until this node's own view shows the request
         pending. It never raises for trouble with the chain: that is `Verdict.UNAVAILABLE`.

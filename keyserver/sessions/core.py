@@ -454,8 +454,8 @@ class Context:
     """Unix seconds at the opening."""
     bound_uses: BoundUses
     """Which bound credentials were used; one memory for all sessions of this node."""
-    newest_block: BlockId | None = None
-    """The head of the chain at the opening as this node sees it; `None` where it follows none."""
+    permission_block: BlockId | None = None
+    """Where this node would have permissions read; `None` where it follows no chain."""
     generated_by: NodeId | None = None
     """Who coordinated the generation of this key under a request for both keys (op 3), as far as
     this node took part in it since its start."""

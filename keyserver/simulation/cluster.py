@@ -55,7 +55,7 @@ class ScriptedAccess:
         self.verdict: Callable[[Request, Address], Verdict] = lambda _request, _who: Verdict.ALLOWED
         self.delay_s = 0.0
 
-    newest_block: BlockId | None = None
+    permission_block: BlockId | None = None
 
     async def authorise(self, check: Authorise) -> Verdict:
         """Answer after the scripted delay."""
@@ -71,9 +71,9 @@ class ProcessAccess:
         self._process = process
 
     @property
-    def newest_block(self) -> BlockId | None:
+    def permission_block(self) -> BlockId | None:
         """The head of the scripted chain."""
-        return self._access.newest_block
+        return self._access.permission_block
 
     async def authorise(self, check: Authorise) -> Verdict:
         """Pass the question on."""

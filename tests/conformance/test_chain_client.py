@@ -199,6 +199,14 @@ async def test_a_call_returns_or_reverts(bench: Bench) -> None:
     assert await bench.client.call(ContractCall(contract, echo.reverting(b""))) == Reverted(b"")
 
 
+async def test_a_call_at_every_endpoint(bench: Bench) -> None:
+    contract = await bench.deploy_echo()
+    call, head = ContractCall(contract, echo.returning(b"answer")), (await bench.head()).id
+    assert await bench.client.call_everywhere(call, head) == {Returned(b"answer")}
+    with pytest.raises(BlockReplacedError):
+        await bench.client.call_everywhere(call, BlockId(head.number, Hash32(b"\x66" * 32)))
+
+
 async def test_an_account_without_code_returns_nothing(bench: Bench) -> None:
     nobody = Address(b"\x01" * 20)
     assert await bench.client.call(ContractCall(nobody, b"\x01\x02\x03\x04")) == Returned(b"")

@@ -144,7 +144,7 @@ def _asking(ctx: Context, phase: AwaitingPartials, nodes: tuple[NodeId, ...]) ->
         subject.record.hash,
         subject.mode,
         phase.document,
-        ctx.newest_block,
+        ctx.permission_block,
     )
     return tuple(Send(node, message) for node in nodes)
 

@@ -58,7 +58,7 @@ class DecRequest(Message):
     document: CertifiedDocumentKey | None
     """For holders that may have missed it."""
     permission_block: BlockId | None
-    """The coordinator's newest block: every holder reads the permission there, too."""
+    """A recent block that the coordinator names: every holder reads the permission there, too."""
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,9 @@ class Bench:
             else OnChainAddress(where, account)
         )
         request, access = Request.of(operation, credential), self.access()
-        return await access.authorise(Authorise(request, account, permission, access.newest_block))
+        return await access.authorise(
+            Authorise(request, account, permission, access.permission_block)
+        )
 
 
 def public_of(account: int) -> Point:
@@ -398,25 +400,40 @@ async def test_no_revocation_is_overtaken(asking: Asking, depth: int) -> None:
     assert await asking.at(await asking.block(asking.head)) is Verdict.DENIED
 
 
-async def test_a_node_behind_waits_for_the_block_and_then_sees_the_revocation() -> None:
-    bench = Bench(wait_s=20)
-    await bench.grant(0)
-    await bench.mine(CONFIRMATIONS)
-    asking = Asking(bench)
+async def test_a_node_whose_endpoint_has_the_block_sees_the_revocation_at_once(
+    asking: Asking,
+) -> None:
+    """It has not processed the block yet, but hears of it."""
+    bench = asking.bench
     data = PERMISSION.function("transferPermission").encode(KEY, bench.inner.account(1))
     bench.inner.transact(bench.acl, data, sender=0)
-    bench.inner.mine()  # this node has not looked yet
-    newest = await asking.block(asking.head + 1)
-    asked = asyncio.create_task(asking.at(newest))
+    bench.inner.mine()
+    assert await asking.at(await asking.block(asking.head + 1)) is Verdict.DENIED
+
+
+async def test_a_node_behind_waits_for_the_block() -> None:
+    bench = Bench(wait_s=20)
+    await bench.grant(0)
+    await bench.mine(2 * CONFIRMATIONS)
+    asking = Asking(bench)
+    asked = asyncio.create_task(asking.at(BlockId(asking.head + 1, Hash32(b"\x66" * 32))))
     await settle()
     assert not asked.done()
-    await bench.look()
-    assert await asyncio.wait_for(asked, 5) is Verdict.DENIED
+    await bench.mine()
+    assert await asyncio.wait_for(asked, 5) is Verdict.UNAVAILABLE, "its hash is another one here"
 
 
 async def test_a_node_that_stays_behind_refuses(asking: Asking) -> None:
-    asking.bench.inner.mine(2)
-    assert await asking.at(await asking.block(asking.head + 2)) is Verdict.UNAVAILABLE
+    unknown = BlockId(asking.head + 2, Hash32(b"\x66" * 32))
+    assert await asking.at(unknown) is Verdict.UNAVAILABLE
+
+
+async def test_an_old_block_under_a_new_number_is_noticed(asking: Asking) -> None:
+    """A read is pinned by the hash: the height that a coordinator claims is compared."""
+    granted = await asking.block(asking.head - CONFIRMATIONS)
+    await asking.bench.hand_over(0, 1)
+    for number in (asking.head, asking.head - 1, asking.head + 1):
+        assert await asking.at(BlockId(number, granted.hash)) is Verdict.UNAVAILABLE
 
 
 async def test_endpoints_that_disagree_about_the_permission_are_believed_neither(
@@ -499,7 +516,7 @@ async def test_other_credentials_only_need_the_permission(bench: Bench) -> None:
     request = Request.of(RetrieveDocumentKey(KEY), NodeCredential())
     access, everybody = bench.access(), bench.access(open_to_all=True)
     alice, bob = bench.inner.account(0), bench.inner.account(1)
-    at = access.newest_block
+    at = access.permission_block
     assert await access.authorise(Authorise(request, alice, True, at)) is Verdict.ALLOWED
     assert await access.authorise(Authorise(request, bob, True, at)) is Verdict.DENIED
     assert await access.authorise(Authorise(request, bob, False)) is Verdict.ALLOWED

@@ -99,7 +99,7 @@ async def test_without_a_chain_nobody_has_permission_unless_everybody_has() -> N
         (open_, True, Verdict.ALLOWED),
     ):
         assert await access.authorise(Authorise(request, requester, needs)) is expected
-        assert access.newest_block is None
+        assert access.permission_block is None
 
 
 def test_without_a_chain_the_set_of_a_contract_is_empty_and_stale() -> None:

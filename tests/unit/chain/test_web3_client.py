@@ -197,6 +197,29 @@ async def test_a_block_that_is_gone_does_not_condemn_the_endpoint() -> None:
     assert await chain.code(WHO) == b"\xaa"
 
 
+async def test_every_endpoint_that_has_the_block_is_asked() -> None:
+    clock = ManualClock()
+    first = ScriptedEndpoint("http://first", eth_call="0xaa")
+    second = ScriptedEndpoint("http://second", eth_call="0xaa")
+    chain, at = client(first, second, clock=clock), BlockId(5, ONE)
+    assert await chain.call_everywhere(CALL, at) == {Returned(b"\xaa")}
+    second.answers["eth_call"] = "0xbb"
+    assert await chain.call_everywhere(CALL, at) == {Returned(b"\xaa"), Returned(b"\xbb")}
+    second.answers["eth_call"] = RpcFailure(-32000, "header not found")
+    assert await chain.call_everywhere(CALL, at) == {Returned(b"\xaa")}, "it lags"
+    second.down = True
+    assert await chain.call_everywhere(CALL, at) == {Returned(b"\xaa")}, "it is away"
+    asked = len(second.methods)
+    await chain.call_everywhere(CALL, at)
+    assert len(second.methods) == asked, "it rests"
+    first.answers["eth_call"] = RpcFailure(-32000, "header not found")
+    with pytest.raises(BlockReplacedError):
+        await chain.call_everywhere(CALL, at)
+    first.down = True
+    with pytest.raises(ChainUnavailableError):
+        await chain.call_everywhere(CALL, at)
+
+
 async def test_large_batches_are_split() -> None:
     endpoint = ScriptedEndpoint(eth_call="0x01", eth_getBlockByNumber=header(1))
     chain = client(endpoint)

@@ -126,7 +126,7 @@ class GatedAccess:
         self.gate.set()
         self.verdict = Verdict.ALLOWED
 
-    newest_block: BlockId | None = None
+    permission_block: BlockId | None = None
 
     async def authorise(self, check: Authorise) -> Verdict:
         await self.gate.wait()
