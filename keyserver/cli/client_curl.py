@@ -31,7 +31,7 @@ from keyserver.cli.output import USAGE, CommandError, JsonOption, print_json
 if TYPE_CHECKING:
     from keyserver.client.node_http import HttpRequest
     from keyserver.model.identifiers import KeyId
-    from keyserver.model.requests import AnyOperation
+    from keyserver.model.requests import ClientOperation
 
 
 class Asked(StrEnum):
@@ -80,7 +80,7 @@ def curl(
     print(shlex.join(["curl", "-X", request.method, *trusted, *headed, *data, url]))
 
 
-def _operation(asked: Asked, key_id: "KeyId", threshold: int | None) -> "AnyOperation":
+def _operation(asked: Asked, key_id: "KeyId", threshold: int | None) -> "ClientOperation":
     from keyserver.model.requests import GenerateServerKey, RetrieveDocumentKey, RetrieveServerKey
 
     generates = asked in (Asked.GENERATE, Asked.GENERATE_BOTH)
@@ -96,7 +96,7 @@ def _operation(asked: Asked, key_id: "KeyId", threshold: int | None) -> "AnyOper
     return RetrieveDocumentKey(key_id, shadow=asked is Asked.RETRIEVE_SHADOW)
 
 
-def _signed(place: NodesPlace, operation: "AnyOperation") -> tuple[str, "HttpRequest"]:
+def _signed(place: NodesPlace, operation: "ClientOperation") -> tuple[str, "HttpRequest"]:
     """The URL and the request; asks the node for its network, nothing else."""
     from keyserver.client.conversation import Conversation
     from keyserver.client.doors import DoorKind

@@ -11,7 +11,7 @@ from keyserver.client.wallet import Wallet
 from keyserver.crypto.randomness import RandomSource
 from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.identifiers import NodeId
-from keyserver.model.requests import AnyOperation
+from keyserver.model.requests import ClientOperation
 
 
 class Conversation:
@@ -37,7 +37,7 @@ class Conversation:
         self._checked: set[str] = set()
 
     async def ask(
-        self, node: str, operation: AnyOperation, exclude: frozenset[NodeId] = frozenset()
+        self, node: str, operation: ClientOperation, exclude: frozenset[NodeId] = frozenset()
     ) -> tuple[Door, HttpAnswer]:
         """Send an operation with a new credential; returns the answer and what reads it.
 

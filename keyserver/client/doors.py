@@ -7,7 +7,7 @@ from keyserver.client.errors import ClientError
 from keyserver.client.node_http import HttpAnswer, HttpRequest
 from keyserver.client.results import ServerKey, ShadowAnswer
 from keyserver.model.identifiers import NodeId
-from keyserver.model.requests import AnyOperation
+from keyserver.model.requests import ClientOperation
 
 
 class DoorKind(StrEnum):
@@ -26,7 +26,7 @@ class Door(Protocol):
     """
 
     def request(
-        self, operation: AnyOperation, exclude: frozenset[NodeId] = frozenset()
+        self, operation: ClientOperation, exclude: frozenset[NodeId] = frozenset()
     ) -> HttpRequest:
         """A request with a new credential.
 

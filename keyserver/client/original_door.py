@@ -22,7 +22,7 @@ from keyserver.client.shadow_fields import read_commitments, read_shadow
 from keyserver.client.wallet import Wallet
 from keyserver.model.identifiers import NodeId
 from keyserver.model.requests import (
-    AnyOperation,
+    ClientOperation,
     GenerateServerKey,
     RetrieveDocumentKey,
     RetrieveServerKey,
@@ -42,7 +42,7 @@ class OriginalDoor:
         self._wallet = wallet
 
     def request(
-        self, operation: AnyOperation, exclude: frozenset[NodeId] = frozenset()
+        self, operation: ClientOperation, exclude: frozenset[NodeId] = frozenset()
     ) -> HttpRequest:
         """See `Door`."""
         who = f"{operation.key_id.hex()}/{self._wallet.sign_digest(operation.key_id).hex()}"

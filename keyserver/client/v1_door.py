@@ -29,7 +29,7 @@ from keyserver.crypto.randomness import RandomSource
 from keyserver.model.bound_requests import SigningDomain, bound_digest
 from keyserver.model.identifiers import Address, NodeId, Nonce32
 from keyserver.model.requests import (
-    AnyOperation,
+    ClientOperation,
     GenerateServerKey,
     RetrieveDocumentKey,
     RetrieveServerKey,
@@ -60,7 +60,11 @@ class NodeFacts:
 
 
 def credential(
-    wallet: Wallet, domain: SigningDomain, operation: AnyOperation, not_after: int, nonce: Nonce32
+    wallet: Wallet,
+    domain: SigningDomain,
+    operation: ClientOperation,
+    not_after: int,
+    nonce: Nonce32,
 ) -> str:
     """The value of the header `Secretstore-Auth` for one operation; `not_after` in unix seconds."""
     signature = wallet.sign_digest(bound_digest(domain, operation, not_after, nonce))
@@ -83,7 +87,7 @@ class V1Door:
         self._unix_time = unix_time
 
     def request(
-        self, operation: AnyOperation, exclude: frozenset[NodeId] = frozenset()
+        self, operation: ClientOperation, exclude: frozenset[NodeId] = frozenset()
     ) -> HttpRequest:
         """See `Door`."""
         method, path, fields = _form(operation, exclude)
@@ -167,7 +171,7 @@ def v1_refusal(answer: HttpAnswer) -> ClientError:
 
 
 def _form(
-    operation: AnyOperation, exclude: frozenset[NodeId]
+    operation: ClientOperation, exclude: frozenset[NodeId]
 ) -> tuple[str, str, dict[str, Any] | None]:
     """Method, path and the fields of the body (None: no body)."""
     key = f"/v1/server-keys/{operation.key_id.hex()}"

@@ -123,6 +123,9 @@ class Request:
                 self._expect_empty_payload()
                 shadow = self.operation_number == Operation.RETRIEVE_SHADOW
                 return RetrieveDocumentKey(self.key_id, shadow=shadow)
+            case Operation.ADD_SHARE:
+                self._expect_empty_payload()
+                return AddShare(self.key_id)
         raise CodecError(f"operation {self.operation_number} is not known")
 
     def credential(self) -> Credential:
@@ -220,4 +223,23 @@ class RetrieveDocumentKey:
         return b""
 
 
-AnyOperation = GenerateServerKey | StoreDocumentKey | RetrieveServerKey | RetrieveDocumentKey
+@dataclass(frozen=True, slots=True)
+class AddShare:
+    """The asking node's own share of a key in whose committee it is (op 17); no client asks."""
+
+    key_id: KeyId
+
+    @property
+    def number(self) -> Operation:
+        """The operation's number."""
+        return Operation.ADD_SHARE
+
+    def payload(self) -> bytes:
+        """The operation's parameters in canonical encoding."""
+        return b""
+
+
+ClientOperation = GenerateServerKey | StoreDocumentKey | RetrieveServerKey | RetrieveDocumentKey
+"""What clients ask."""
+
+AnyOperation = ClientOperation | AddShare

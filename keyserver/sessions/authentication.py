@@ -42,6 +42,8 @@ _NEEDS_PERMISSION = frozenset(
     }
 )
 _PLAIN_MODES = frozenset({Operation.GENERATE_BOTH, Operation.RETRIEVE_PLAIN})
+_NODE_OPERATIONS = frozenset({Operation.ADD_SHARE})
+"""Asked by a node for itself; no credential of a client is good for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ def authenticate(ctx: Context) -> Authentic:
         operation, credential = request.operation(), request.credential()
     except CodecError as problem:
         raise Refused(Refusal.BAD, str(problem)) from problem
+    if (request.operation_number in _NODE_OPERATIONS) != isinstance(credential, NodeCredential):
+        raise Refused(Refusal.BAD, "the credential is not one for the operation")
     check_policy(request.operation_number, credential, ctx.policy)
     requester, recipient = _who_asks(ctx, credential)
     generators = ctx.policy.generators
@@ -108,7 +112,7 @@ def _who_asks(ctx: Context, credential: Credential) -> tuple[Address, Point | No
         case OnChainAddress():
             return credential.requester, None
         case NodeCredential():
-            raise Refused(Refusal.BAD, "the operation needs a requester")
+            return ctx.coordinator.address, ctx.coordinator.point
     assert_never(credential)
 
 

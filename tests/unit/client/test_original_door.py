@@ -21,7 +21,7 @@ from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
-    AnyOperation,
+    ClientOperation,
     GenerateServerKey,
     RetrieveDocumentKey,
     RetrieveServerKey,
@@ -50,7 +50,7 @@ STORE = StoreDocumentKey(
 )
 
 
-def published(operation: AnyOperation, who: str) -> list[HttpAnswer]:
+def published(operation: ClientOperation, who: str) -> list[HttpAnswer]:
     """The published answers to what this door sends, in order."""
     sent = OriginalDoor(wallet(who)).request(operation)
     found = [

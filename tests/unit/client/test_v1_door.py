@@ -24,7 +24,7 @@ from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.identifiers import Address, KeyId, NodeId, Nonce32
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
-    AnyOperation,
+    ClientOperation,
     GenerateServerKey,
     RetrieveDocumentKey,
     RetrieveServerKey,
@@ -54,7 +54,7 @@ def answer(fields: object, status: int = 200) -> HttpAnswer:
     return HttpAnswer(NODE, status, json.dumps(fields).encode())
 
 
-def operation_of(vector: dict[str, Any]) -> AnyOperation:
+def operation_of(vector: dict[str, Any]) -> ClientOperation:
     key_id, payload = KeyId(bytes.fromhex(vector["key_id"])), bytes.fromhex(vector["payload"])
     match vector["operation"]:
         case 1:

@@ -7,6 +7,7 @@ from keyserver.model.codec import CodecError, decode, encode
 from keyserver.model.identifiers import Address, KeyId, Nonce32
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
+    AddShare,
     AnyOperation,
     BoundCredential,
     Credential,
@@ -34,6 +35,7 @@ OPERATIONS: list[AnyOperation] = [
     RetrieveServerKey(KEY),
     RetrieveDocumentKey(KEY, shadow=False),
     RetrieveDocumentKey(KEY),
+    AddShare(KEY),
 ]
 
 
@@ -71,6 +73,7 @@ def test_an_on_chain_requester_is_a_key_only_where_something_is_sealed_to_it() -
         Request(99, KEY, b"", b"\x04"),
         Request(Operation.GENERATE_SERVER_KEY, KEY, b"\0", b"\x04"),
         Request(Operation.RETRIEVE_SHADOW, KEY, b"\0", b"\x04"),
+        Request(Operation.ADD_SHARE, KEY, b"\0", b"\x04"),
         Request(Operation.STORE_DOCUMENT_KEY, KEY, bytes(128), b"\x04"),
     ],
 )

@@ -6,8 +6,10 @@ import pytest
 
 from keyserver.model.identifiers import Address, NodeId
 from keyserver.model.requests import (
+    AddShare,
     Credential,
     GenerateServerKey,
+    NodeCredential,
     OnChainAddress,
     OnChainPublic,
     Request,
@@ -132,3 +134,23 @@ def test_a_request_that_does_not_parse(ctx: Context) -> None:
         with pytest.raises(Refused) as refused:
             authenticate(replace(ctx, request=request))
         assert refused.value.code is Refusal.BAD
+
+
+def test_a_node_asks_for_itself_only() -> None:
+    """Nobody else has its share added, and its word opens nothing that clients ask for."""
+    net = Delivery(1)
+    generate(net, 0)
+    ctx = net.openings[0][0]
+    asked = replace(ctx, request=Request.of(AddShare(KEY_ID), NodeCredential()))
+    authentic = authenticate(asked)
+    assert authentic.operation == AddShare(KEY_ID)
+    assert authentic.requester == ctx.coordinator.address
+    assert authentic.chain_check is None
+    assert _refusal(ctx, GenerateServerKey(KEY_ID, 0), NodeCredential()) is Refusal.BAD
+    assert _refusal(ctx, RetrieveDocumentKey(KEY_ID), NodeCredential()) is Refusal.BAD
+    assert _refusal(ctx, AddShare(KEY_ID), ON_CHAIN) is Refusal.BAD
+    for credential in (
+        legacy(net, AddShare(KEY_ID), REQUESTER),
+        bound(net, AddShare(KEY_ID), REQUESTER),
+    ):
+        assert _refusal(ctx, AddShare(KEY_ID), credential) is Refusal.BAD
