@@ -1,0 +1,272 @@
+"""What a malicious member of a generation says (engine design, sections 7.1 to 7.5)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.dealkey import OneTimeKey, seal_value
+from keyserver.crypto.dkg import Member as Receiver
+from keyserver.crypto.dkg import make_deal
+from keyserver.crypto.polynomial import SecretPolynomial
+from keyserver.crypto.proofs import prove
+from keyserver.crypto.transcripts import (
+    accept_digest,
+    complaint_statement,
+    one_time_statement,
+    share_digest,
+)
+from keyserver.model.identifiers import Hash32, NodeId
+from keyserver.model.requests import Proof
+from keyserver.sessions.certificates import ready_digest, record_subject, vote_digest
+from keyserver.sessions.core import VoteKind
+from keyserver.sessions.sharing.messages import (
+    Accept,
+    Accepted,
+    Commit,
+    Complaint,
+    Deal,
+    Ready,
+    SealedShare,
+    SignedShare,
+)
+from keyserver.sessions.sharing.phases import Group
+from keyserver.simulation.liars import OTHER_POINT, UNSIGNED, Lie, Place
+
+
+def foreign_key(place: Place, message: Accept) -> Accept:
+    """Announce somebody's one-time key as its own, well signed, with the proof of another."""
+    signed = accept_digest(place.phase.terms.params_hash, place.ctx.me.point, OTHER_POINT)
+    return replace(message, one_time=OTHER_POINT, signature=place.signer.sign(Hash32(signed)))
+
+
+def accepted_by(place: Place, node: NodeId) -> Accepted:
+    """An entry of START for `node` with a one-time key whose secret the liar knows."""
+    known = OneTimeKey(SecretScalar.from_int(99))
+    params_hash = place.phase.group.terms.params_hash
+    statement = one_time_statement(params_hash, node.point, known.public)
+    proof = prove(statement, [known.secret], place.random)
+    signed = Hash32(accept_digest(params_hash, node.point, known.public))
+    return Accepted(node, known.public, Proof(proof), place.signer.sign(signed))
+
+
+# --- deals ---------------------------------------------------------------------------------------
+
+
+def _seal(
+    place: Place, group: Group, dealt: bytes, receiver: Receiver, value: bytes, one_time: OneTimeKey
+) -> SignedShare:
+    me = place.ctx.me.point
+    ciphertext = seal_value(
+        value,
+        session_hash=group.session_hash,
+        shared=one_time.shared_with(receiver.one_time),
+        sender=me,
+        receiver=receiver.node,
+        bound_to=dealt,
+    )
+    signed = share_digest(group.session_hash, me, receiver.node, dealt, ciphertext)
+    return SignedShare(SealedShare(ciphertext), place.signer.sign(Hash32(signed)))
+
+
+def _deal_of(
+    place: Place, polynomial: SecretPolynomial, value: Callable[[int, bytes], bytes]
+) -> Deal:
+    """A deal of this polynomial, well signed; the value sealed for each receiver as told."""
+    group, one_time = place.phase.group, place.phase.one_time
+    receivers = list(group.members.values())
+    made = make_deal(
+        polynomial,
+        receivers,
+        dealer=place.ctx.me.point,
+        one_time=one_time,
+        session=group.session_hash,
+        rng=place.random,
+    )
+    shares = []
+    for index, receiver in enumerate(receivers):
+        share = value(index, polynomial.evaluate(receiver.x).expose())
+        shares.append(_seal(place, group, made.deal_hash, receiver, share, one_time))
+    return Deal(made.commitments, made.pop, tuple(shares))
+
+
+def _random_polynomial(place: Place, change: int = 0) -> SecretPolynomial:
+    degree = max(0, place.phase.group.terms.params.threshold + change)
+    return SecretPolynomial.random(degree, place.random)
+
+
+def false_shares(victims: Callable[[int], bool]) -> Lie:
+    """Give the receivers at these places shares that are not on the polynomial, well signed.
+
+    The liar's own share stays right, wherever it stands.
+    """
+
+    def deal(place: Place, _: Deal) -> Deal:
+        random = place.random
+        members = list(place.phase.group.members)
+        return _deal_of(
+            place,
+            _random_polynomial(place),
+            lambda index, share: (
+                SecretScalar.random(random).expose()
+                if victims(index) and members[index] != place.ctx.me
+                else share
+            ),
+        )
+
+    return deal
+
+
+def first_other(place: Place) -> int:
+    """The place of the first receiver that is not the liar itself."""
+    return next(i for i, node in enumerate(place.phase.group.members) if node != place.ctx.me)
+
+
+def false_share_for_one(place: Place, message: Deal) -> Deal:
+    """A wrong share for the first other receiver only."""
+    victim = first_other(place)
+    made: Deal = false_shares(lambda index: index == victim)(place, message)
+    return made
+
+
+def two_polynomials(place: Place, _: Deal) -> Deal:
+    """Every other receiver gets a share of a second polynomial, well signed."""
+    second = SecretPolynomial.random(place.phase.group.terms.params.threshold, place.ctx.random)
+    members = list(place.phase.group.members.values())
+    victims = [i for i, member in enumerate(members) if member.node != place.ctx.me.point][::2]
+    return _deal_of(
+        place,
+        _random_polynomial(place),
+        lambda index, share: (
+            second.evaluate(members[index].x).expose() if index in victims else share
+        ),
+    )
+
+
+def no_scalars(place: Place, _: Deal) -> Deal:
+    """Seal zeros for the others, and values above the order."""
+    return _deal_of(
+        place, _random_polynomial(place), lambda index, _: b"\0\xff"[index % 2 : index % 2 + 1] * 32
+    )
+
+
+def other_degree(change: int) -> Lie:
+    """Deal a polynomial that is longer or shorter than the threshold says."""
+
+    def deal(place: Place, _: Deal) -> Deal:
+        return _deal_of(place, _random_polynomial(place, change), lambda _, share: share)
+
+    return deal
+
+
+def padded_degree(place: Place, message: Deal) -> Deal:
+    """Commit to one coefficient too few, and repeat the last so that the count is right."""
+    short: Deal = other_degree(-1)(place, message)
+    return replace(short, commitments=(*short.commitments, short.commitments[-1]))
+
+
+def badly_signed_shares(victims: Callable[[int], bool]) -> Lie:
+    """Sign the shares of the receivers at these places wrongly: this convicts nobody."""
+
+    def deal(place: Place, message: Deal) -> Deal:
+        members = list(place.phase.group.members)
+        shares = tuple(
+            replace(share, signature=UNSIGNED)
+            if victims(index) and members[index] != place.ctx.me
+            else share
+            for index, share in enumerate(message.shares)
+        )
+        return replace(message, shares=shares)
+
+    return deal
+
+
+def badly_signed_share_for_one(place: Place, message: Deal) -> Deal:
+    """The first other receiver's share is not signed."""
+    victim = first_other(place)
+    made: Deal = badly_signed_shares(lambda index: index == victim)(place, message)
+    return made
+
+
+def stolen_constant(_: Place, message: Deal) -> Deal:
+    """Commit to a constant whose logarithm the dealer does not know."""
+    return replace(message, commitments=(OTHER_POINT, *message.commitments[1:]))
+
+
+# --- accusations ---------------------------------------------------------------------------------
+
+
+def false_complaint(place: Place, _: Any) -> Complaint:
+    """Accuse an honest dealer, with everything in order but the fault."""
+    return _complaint(place, _first_dealer(place), honest_proof=True)
+
+
+def unproven_complaint(place: Place, _: Any) -> Complaint:
+    """Accuse an honest dealer with another common point."""
+    return _complaint(place, _first_dealer(place), honest_proof=False)
+
+
+def unsigned_complaint(place: Place, _: Any) -> Complaint:
+    """Accuse a dealer of what it has not signed: this convicts nobody."""
+    made = _complaint(place, _first_dealer(place), honest_proof=True)
+    return replace(made, signature=UNSIGNED)
+
+
+def complaint_about_nobody(place: Place, _: Any) -> Complaint:
+    """Accuse a node that is no dealer."""
+    made = _complaint(place, _first_dealer(place), honest_proof=True)
+    return replace(made, dealer=NodeId.of(OTHER_POINT))
+
+
+def altered_complaint(place: Place, _: Any) -> Complaint:
+    """Accuse an honest dealer with commitments that are not its own."""
+    made = _complaint(place, _first_dealer(place), honest_proof=True)
+    return replace(made, commitments=(*made.commitments[:-1], OTHER_POINT))
+
+
+def _first_dealer(place: Place) -> NodeId:
+    return next(node for node in place.phase.group.members if node != place.ctx.me)
+
+
+def _complaint(place: Place, dealer: NodeId, *, honest_proof: bool) -> Complaint:
+    group: Group = place.phase.group
+    deal: Deal = place.coordinator_phase.sharing.deals[dealer]
+    share = deal.shares[list(group.members).index(place.ctx.me)]
+    one_time = place.phase.one_time
+    common = one_time.reveal(group.members[dealer].one_time) if honest_proof else OTHER_POINT
+    statement = complaint_statement(
+        group.session_hash,
+        dealer=dealer.point,
+        dealer_one_time=group.members[dealer].one_time,
+        accuser=place.ctx.me.point,
+        accuser_one_time=one_time.public,
+        common=common,
+    )
+    proof = Proof(prove(statement, [one_time.secret], place.random))
+    return Complaint(
+        dealer,
+        deal.commitments,
+        deal.possession,
+        share.ciphertext,
+        share.signature,
+        common,
+        proof,
+    )
+
+
+# --- votes ---------------------------------------------------------------------------------------
+
+
+def ready_for_another(place: Place, _: Ready) -> Ready:
+    """Vote for a record of another node set, well signed."""
+    other = replace(place.phase.record, set_id=Hash32(b"\x0f" * 32))
+    signed = ready_digest(other.hash, place.phase.transcript, place.ctx.me)
+    return Ready(place.signer.sign(signed))
+
+
+def commit_to_another(place: Place, _: Commit) -> Commit:
+    """Commit to *nothing* after a READY for the record, well signed."""
+    record = place.phase.record
+    subject = record_subject(record.key_id, record.version)
+    signed = vote_digest(VoteKind.COMMIT, subject, 0, Hash32(bytes(32)), place.ctx.me)
+    return Commit(place.signer.sign(signed))

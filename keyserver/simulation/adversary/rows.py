@@ -1,0 +1,129 @@
+"""What a row of the adversary matrix is: who does what in which protocol, and what must follow."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from keyserver.simulation.liars import Lie, LinkLie, honest
+
+if TYPE_CHECKING:
+    from keyserver.simulation.cluster import Cluster, SimulatedNode
+
+
+class Behaviour(Enum):
+    """Kinds of cheating."""
+
+    SILENT = "silent"
+    CRASH = "crash mid-round"
+    WRONG_SHARE = "wrong share"
+    EQUIVOCATION = "equivocation"
+    DEGREE = "short or long polynomial"
+    BAD_POINT = "off-curve and identity points"
+    REPLAY = "replay across sessions and versions"
+    BAD_PARTIAL = "bad partial result"
+    BAD_PROOF = "bad proof"
+    NONCE = "reused or withheld nonce"
+    FALSE_ACCUSATION = "false accusation"
+    FLOOD = "flood"
+    OVERSIZED = "oversized"
+    STALE_ACL = "stale ACL"
+    LIED_REQUEST = "lying about the request"
+    LIED_SET = "lying about the node set"
+
+
+class Protocol(Enum):
+    """What is cheated in."""
+
+    GENERATION = "generation"
+    BOTH = "generation of both keys"
+    STORING = "storing"
+    PLAIN = "plain retrieval"
+    SHADOW_LEGACY = "shadow retrieval, legacy credential"
+    SHADOW_BOUND = "shadow retrieval, bound credential"
+    SHADOW_CONTRACT = "shadow retrieval, contract"
+    AGREEMENT = "agreement"
+    CATALOGUE = "catalogue"
+    TRANSPORT = "transport"
+    ADDITION = "share addition"
+
+
+class Part(Enum):
+    """The liar's part in it."""
+
+    MEMBER = "member"
+    """It answers an honest coordinator, proposer or asking node."""
+    COORDINATOR = "coordinator"
+    """It leads: coordinator of a session, proposer of a round, node that asks."""
+
+
+class Must(Enum):
+    """What must follow, as long as enough honest nodes are left."""
+
+    COMPLETES = "completes"
+    """The honest coordinator brings the right result all the same."""
+    REFUSED = "fails safely"
+    """What the liar leads brings nothing, anywhere; afterwards an honest node completes it."""
+    DECIDED = "one outcome"
+    """What the liar leads may come to its end or not; all honest nodes agree which, and an honest
+    node completes it if not."""
+    DENIED = "denied"
+    """Honest nodes do not permit it, and no liar's word makes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tells:
+    """It lies in sessions, on links, or both."""
+
+    lie: Lie = honest
+    link_lie: LinkLie = honest
+
+
+@dataclass(frozen=True, slots=True)
+class Crashes:
+    """Its process ends with the first message of this type, which nobody gets."""
+
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """It does something at the beginning, and otherwise follows the protocol."""
+
+    act: Callable[["Cluster", "SimulatedNode"], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Replays:
+    """It repeats of each type the first message it ever sent: a session goes before."""
+
+
+Deed = Tells | Crashes | Acts | Replays
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One named cheat."""
+
+    behaviour: Behaviour
+    protocol: Protocol
+    part: Part
+    name: str
+    deed: Deed
+    must: Must
+    provable: bool = False
+    """Whether honest nodes that see it can prove it to others: then the culprits are the liars,
+    else nobody is named."""
+    left_out: bool = True
+    """Whether the liar is not among those that the result counts as holders or voters."""
+
+    @property
+    def lie(self) -> Lie:
+        """What it says in sessions; only of rows that tell lies."""
+        assert isinstance(self.deed, Tells)
+        return self.deed.lie
+
+
+def lies_of(rows: tuple[Row, ...], chosen: Callable[[Row], bool]) -> dict[str, Any]:
+    """The lies among these rows by their names."""
+    return {row.name: row.lie for row in rows if isinstance(row.deed, Tells) and chosen(row)}
