@@ -77,5 +77,21 @@ def complaint_statement(
     return equal_logarithms(context, GENERATOR, accuser_one_time, dealer_one_time, common)
 
 
+def complaint_digest(
+    session: bytes,
+    *,
+    dealer: Point,
+    accuser: Point,
+    deal: bytes,
+    ciphertext: bytes,
+    signature: bytes,
+    common: Point,
+    proof: bytes,
+) -> bytes:
+    """Return what an accuser signs: the deal's hash, the dealer's signature, what was opened."""
+    fields = session + dealer.compressed + accuser.compressed + deal + ciphertext
+    return tagged_hash("tks/1/complaint", fields + signature + common.compressed + proof)
+
+
 def _count(items: Sequence[object]) -> bytes:
     return len(items).to_bytes(4, "big")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from keyserver.crypto.randomness import RandomSource
 from keyserver.errors import KeyServerError
@@ -38,6 +38,9 @@ from keyserver.model.node_set import NodeSet
 from keyserver.model.quorums import Quorums
 from keyserver.model.requests import Operation, Request
 from keyserver.sessions.bound_uses import BoundUses
+
+if TYPE_CHECKING:
+    from keyserver.sessions.authentication import Authentic
 
 P = TypeVar("P")
 
@@ -103,12 +106,20 @@ class NotYet(Exception):  # noqa: N818 - a control signal, not an error
 class Refused(Exception):  # noqa: N818
     """A check failed; nothing was computed and nothing secret leaves the node."""
 
-    def __init__(self, code: Refusal, why: str, error: str | None = None) -> None:
+    def __init__(
+        self,
+        code: Refusal,
+        why: str,
+        error: str | None = None,
+        reports: "tuple[Report, ...]" = (),
+    ) -> None:
         super().__init__(f"{code.name}: {why}")
         self.code = code
         self.why = why
         self.error = error
         """Name of the final error where the code alone does not say it."""
+        self.reports = reports
+        """Who is to blame, where that can be proven."""
 
 
 class SessionError(KeyServerError):
@@ -235,7 +246,7 @@ class Authorise:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Misbehaviour that the session survived: log it, store the evidence."""
+    """Somebody can be convicted: keep the evidence and show it to everybody."""
 
     culprits: frozenset[NodeId]
     what: str
@@ -294,6 +305,19 @@ class PutActive:
 
 
 @dataclass(frozen=True, slots=True)
+class PutShare:
+    """This node's share of the record in force, which it was given later (section 14.1).
+
+    The store refuses with `VoteConflictError` a share of another record than that one, and one that
+    is not on the record's polynomial at the place of a member.
+    """
+
+    key_id: KeyId
+    record_hash: Hash32
+    share: KeyShare
+
+
+@dataclass(frozen=True, slots=True)
 class PutNothing:
     """A version decided as *nothing*: its prepared record and share are erased."""
 
@@ -334,6 +358,7 @@ Write = (
     | PutPrepared
     | PutHolding
     | PutActive
+    | PutShare
     | PutNothing
     | PutDocument
     | PutDocumentCandidate
@@ -456,9 +481,13 @@ class Context:
     """Which bound credentials were used; one memory for all sessions of this node."""
     permission_block: BlockId | None = None
     """Where this node would have permissions read; `None` where it follows no chain."""
+    authentic: "Authentic | None" = None
+    """What was found out about the request before the session began."""
     generated_by: NodeId | None = None
     """Who coordinated the generation of this key under a request for both keys (op 3), as far as
     this node took part in it since its start."""
+    avoided: frozenset[NodeId] = frozenset()
+    """Nodes against which there is evidence: others are chosen while there are enough of them."""
 
     def quorums(self, nodes: int) -> Quorums:
         """The quorums of a committee of this size under the cluster's `max_faulty`."""

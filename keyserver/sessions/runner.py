@@ -72,6 +72,10 @@ class Runner:
         """Begin as participant, with the opening message."""
         return self._take(lambda: self.session_type.join(self.ctx, sender, message))
 
+    def turn_away(self, refused: Refused) -> tuple[Effect, ...]:
+        """End before the beginning, as participant: the request is not what it should be."""
+        return self._refused(refused, None)
+
     def handle(self, event: Event) -> tuple[Effect, ...]:
         """Feed one event; returns what has to happen, in order."""
         if self.outcome is not None:
@@ -139,12 +143,13 @@ class Runner:
     def _refused(self, refused: Refused, event: Event | None) -> tuple[Effect, ...]:
         if self.role is Role.PARTICIPANT:
             self.phase = Failed(_error_of(refused))
-            return (Send(self.ctx.coordinator, Refuse(refused.code)),)
+            return (*refused.reports, Send(self.ctx.coordinator, Refuse(refused.code)))
         if isinstance(event, Received):
             lost = PeerLost(event.sender)
-            return self._take(lambda: self.session_type.step(self.ctx, self.phase, lost), lost)
+            dropped = self._take(lambda: self.session_type.step(self.ctx, self.phase, lost), lost)
+            return (*refused.reports, *dropped)
         self.phase = Failed(_error_of(refused))
-        return ()
+        return refused.reports
 
 
 def _error_of(refused: Refused) -> SessionError:

@@ -29,6 +29,7 @@ from keyserver.sessions.retrieval.messages import MaskPoint, Partial, Select, Sh
 from keyserver.sessions.retrieval.parts import partial_digest, select_hash, shadow_digest
 from keyserver.sessions.retrieval.phases import AwaitingPartials
 from keyserver.sessions.runner import Role, Runner
+from keyserver.sessions.sharing.evidence import signed_complaint
 from keyserver.sessions.sharing.messages import (
     Accept,
     Accepted,
@@ -219,7 +220,7 @@ def _complaint(place: Place, group: Group, dealer: NodeId, *, honest_proof: bool
         common=common,
     )
     proof = Proof(prove(statement, [one_time.secret], _RANDOM))
-    return Complaint(
+    made = Complaint(
         dealer,
         deal.commitments,
         deal.possession,
@@ -227,7 +228,10 @@ def _complaint(place: Place, group: Group, dealer: NodeId, *, honest_proof: bool
         share.signature,
         common,
         proof,
+        UNSIGNED,
     )
+    signed = signed_complaint(group.session_hash, place.ctx.me, made)
+    return replace(made, accuser_signature=place.signer.sign(signed))
 
 
 # --- a coordinator -----------------------------------------------------------------------------

@@ -40,6 +40,7 @@ from keyserver.sessions.core import (
 from keyserver.sessions.identity import session_id
 from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.sharing import GENERATION
+from keyserver.sessions.sharing.evidence import signed_complaint
 from keyserver.sessions.sharing.messages import (
     Accept,
     Complaint,
@@ -281,9 +282,13 @@ def test_complaint(run: Any) -> None:
         Signature(raw(vector["dealer_signature"])),
         point(vector["opened_point"]),
         Proof(raw(vector["proof"])),
+        Signature(bytes(65)),
     )
     oks = next(p for p in run[1] if isinstance(p, AwaitingOks))
     accuser = NodeId.of(point(vector["accuser"]))
+    signed = signed_complaint(oks.sharing.group.session_hash, accuser, complaint)
+    signature = KeySigner(_SECRETS[accuser.point.compressed]).sign(signed)
+    complaint = replace(complaint, accuser_signature=signature)
     ctx = _context(_TAKING_PART[0])
     after = GENERATION.step(ctx, oks, Received(accuser, complaint))
     (report,) = [e for e in after.effects if hasattr(e, "culprits")]

@@ -16,12 +16,10 @@ from keyserver.sessions.core import (
     Effect,
     Event,
     Failed,
-    Misbehaviour,
     PeerLost,
     Received,
     Refusal,
     Refused,
-    Report,
     Send,
     SetTimer,
     Step,
@@ -48,7 +46,7 @@ from keyserver.sessions.retrieval.parts import (
     decrypted_secret,
     mode_of,
     pick_order,
-    select_hash,
+    selected,
     shadow_digest,
 )
 from keyserver.sessions.retrieval.phases import (
@@ -58,6 +56,7 @@ from keyserver.sessions.retrieval.phases import (
     Phase,
     Subject,
 )
+from keyserver.sessions.retrieval.proofs import select_hash
 from keyserver.sessions.rounds import Round
 
 ROUND_S = 5.0
@@ -157,13 +156,8 @@ def _on_partial(
 ) -> Step[Phase]:
     if not phase.round.expects(sender):
         return Step(phase)
-    try:
-        if sender != ctx.me:  # what this process made needs no check
-            check_partial(ctx, phase.subject, sender, partial)
-    except Misbehaviour as cheat:
-        report = Report(cheat.culprits, str(cheat), cheat.evidence)
-        going_on = _without(ctx, phase, sender)
-        return Step(going_on.phase, (report, *going_on.effects))
+    if sender != ctx.me:  # what this process made needs no check
+        check_partial(ctx, phase.subject, sender, partial)
     return _partials_done(ctx, replace(phase, round=phase.round.add(sender, partial)))
 
 
@@ -175,15 +169,11 @@ def _partials_done(ctx: Context, phase: AwaitingPartials) -> Step[Phase]:
         return Step(phase)
     ranked = sorted(phase.round.answers, key=lambda node: pick_order(ctx.sid, node))
     partials = tuple(
-        _selected(node, phase.round.answers[node]) for node in sorted(ranked[:required])
+        selected(node, phase.round.answers[node]) for node in sorted(ranked[:required])
     )
     if phase.subject.mode is Mode.PLAIN:
         return _finish_plain(ctx, phase, partials)
     return _select(ctx, phase, partials)
-
-
-def _selected(node: NodeId, partial: Partial) -> SelectedPartial:
-    return SelectedPartial(node, partial.point, partial.mask, partial.proof, partial.signature)
 
 
 def _on_refuse(
@@ -293,12 +283,7 @@ def _on_late_partial(
     before = phase.before
     if not before.round.expects(sender):
         return Step(phase)
-    try:
-        check_partial(ctx, before.subject, sender, partial)
-    except Misbehaviour as cheat:
-        report = Report(cheat.culprits, str(cheat), cheat.evidence)
-        kept = replace(before, round=before.round.drop(frozenset({sender})))
-        return Step(replace(phase, before=kept), (report,))
+    check_partial(ctx, before.subject, sender, partial)
     kept = replace(before, round=before.round.add(sender, partial))
     return Step(replace(phase, before=kept))
 

@@ -17,13 +17,13 @@ from keyserver.model.keys import CertifiedDocumentKey
 from keyserver.model.requests import OnChainPublic, Proof, RetrieveDocumentKey
 from keyserver.sessions.authentication import authenticate
 from keyserver.sessions.certificates import check_document
+from keyserver.sessions.conviction import reports_of
 from keyserver.sessions.core import (
     Authorised,
     Completed,
     Context,
     Effect,
     Event,
-    Misbehaviour,
     Persist,
     PutDocument,
     Received,
@@ -36,6 +36,7 @@ from keyserver.sessions.core import (
 )
 from keyserver.sessions.identity import check_signature, is_canonical
 from keyserver.sessions.outcomes import ShadowReady
+from keyserver.sessions.retrieval.evidence import WrongSelection
 from keyserver.sessions.retrieval.messages import (
     NO_MASK,
     DecRequest,
@@ -52,10 +53,10 @@ from keyserver.sessions.retrieval.parts import (
     check_partial,
     commitments_of,
     decrypted_secret,
+    decryption_of,
     mode_of,
     partial_digest,
     partial_statement,
-    select_hash,
     shadow_digest,
 )
 from keyserver.sessions.retrieval.phases import (
@@ -66,6 +67,7 @@ from keyserver.sessions.retrieval.phases import (
     Phase,
     Subject,
 )
+from keyserver.sessions.retrieval.proofs import select_hash
 from keyserver.sessions.waiting import verdict_refusal
 
 _IDLE = SetTimer("idle", 60)
@@ -158,7 +160,10 @@ def _on_select(ctx: Context, phase: AwaitingSelect, select: Select) -> Step[Phas
     if phase.selects >= MAX_SELECTS:
         raise Refused(Refusal.BAD, "too many selections in one session")
     subject = phase.subject
-    _check_select(ctx, phase, select)
+    try:
+        _check_select(ctx, phase, select)
+    except Refused as wrong:
+        raise _blaming_coordinator(ctx, subject, select, wrong) from wrong
     named = select_hash(ctx.sid, select.partials)
     place = [entry.node for entry in select.partials].index(ctx.me)
     xs = [subject.record.coordinates[entry.node] for entry in select.partials]
@@ -177,27 +182,33 @@ def _on_select(ctx: Context, phase: AwaitingSelect, select: Select) -> Step[Phas
     return Step(waiting, (Send(ctx.coordinator, Shadow(named, sealed, signature)),))
 
 
+def _blaming_coordinator(ctx: Context, subject: Subject, select: Select, wrong: Refused) -> Refused:
+    """The same refusal; a selection that is signed, but wrong, convicts who made it."""
+    record = WrongSelection(
+        decryption_of(ctx, subject), ctx.coordinator, select.partials, select.signature
+    )
+    reports = (*wrong.reports, *reports_of(record))
+    return Refused(wrong.code, f"SELECT: {wrong.why}", reports=reports)
+
+
 def _check_select(ctx: Context, phase: AwaitingSelect, select: Select) -> None:
     subject = phase.subject
     nodes = [entry.node for entry in select.partials]
     if not is_canonical(nodes) or len(nodes) != subject.record.required_nodes:
-        raise Refused(Refusal.BAD, "SELECT does not list t + 1 nodes in canonical order")
+        raise Refused(Refusal.BAD, "it does not list t + 1 nodes in canonical order")
     if not set(nodes) <= subject.record.coordinates.keys():
-        raise Refused(Refusal.BAD, "SELECT lists a node outside the committee")
+        raise Refused(Refusal.BAD, "it lists a node outside the committee")
     named = select_hash(ctx.sid, select.partials)
     check_signature(named, select.signature, ctx.coordinator)
     for entry in select.partials:
         if entry.node == ctx.me:
             own = phase.partial
             if (entry.point, entry.mask, entry.proof) != (own.point, own.mask, own.proof):
-                raise Refused(Refusal.BAD, "SELECT alters this node's own part")
+                raise Refused(Refusal.BAD, "it alters this node's own part")
             continue
-        try:
-            check_partial(ctx, subject, entry.node, entry)
-        except Misbehaviour as cheat:
-            raise Refused(Refusal.BAD, f"SELECT: {cheat}") from cheat
+        check_partial(ctx, subject, entry.node, entry)
     if ctx.me not in nodes:
-        raise Refused(Refusal.BAD, "SELECT does not list this node")
+        raise Refused(Refusal.BAD, "it does not list this node")
 
 
 def _result(ctx: Context, phase: AwaitingDone) -> ShadowReady | None:

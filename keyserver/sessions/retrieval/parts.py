@@ -5,20 +5,18 @@ from collections.abc import Sequence
 from keyserver.crypto.curve import Point
 from keyserver.crypto.elgamal import (
     combine_partials,
-    plain_statement,
     shadow_commitments,
     shadow_factors,
-    shadow_statement,
 )
-from keyserver.crypto.errors import CryptoError, InvalidPointError
-from keyserver.crypto.proofs import Statement, verify
-from keyserver.model.codec import encode
+from keyserver.crypto.errors import CryptoError
+from keyserver.crypto.proofs import Statement
 from keyserver.model.identifiers import Hash32, NodeId, SessionId
 from keyserver.model.requests import BoundCredential, LegacyCredential, OnChainPublic, Request
-from keyserver.sessions.core import Context, Misbehaviour, Refusal, Refused
+from keyserver.sessions.conviction import reports_of
+from keyserver.sessions.core import Context, Refusal, Refused
 from keyserver.sessions.identity import check_signature, digest, node_bytes
+from keyserver.sessions.retrieval.evidence import WrongPartial
 from keyserver.sessions.retrieval.messages import (
-    NO_MASK,
     Mode,
     Partial,
     Select,
@@ -26,6 +24,8 @@ from keyserver.sessions.retrieval.messages import (
     Shadow,
 )
 from keyserver.sessions.retrieval.phases import Subject
+from keyserver.sessions.retrieval.proofs import Decryption
+from keyserver.sessions.retrieval.proofs import select_hash as select_hash
 
 MAX_SELECTS = 3
 """A member answers at most so many SELECTs of a session."""
@@ -42,60 +42,45 @@ def mode_of(request: Request) -> Mode:
     raise Refused(Refusal.BAD, "the credential does not fit a retrieval")
 
 
+def decryption_of(ctx: Context, subject: Subject) -> Decryption:
+    """What the signatures under the parts of a session cover."""
+    return Decryption(ctx.sid, subject.record, subject.mode, subject.document.common)
+
+
 def partial_statement(
     ctx: Context, subject: Subject, node: NodeId, mask: Point | None, point: Point
 ) -> Statement:
     """What the proof of a part states."""
-    context = digest("tks/1/ctx/partial", ctx.sid, subject.record.hash, node_bytes(node))
-    share = subject.record.verification_share(node)
-    if share is None:
-        raise InvalidPointError("verification share: infinity")
-    if mask is None:
-        return plain_statement(context, share, subject.document.common, point)
-    return shadow_statement(context, share, mask, subject.document.common, point)
+    return decryption_of(ctx, subject).part_statement(node, mask, point)
 
 
 def partial_digest(
     ctx: Context, subject: Subject, node: NodeId, entry: Partial | SelectedPartial
 ) -> Hash32:
     """What the maker of a part signs."""
-    return digest(
-        "tks/1/partial",
-        ctx.sid,
-        subject.record.hash,
-        bytes([subject.mode]),
-        node_bytes(node),
-        subject.document.common.compressed,
-        entry.point.compressed,
-        entry.mask,
-        entry.proof,
-    )
+    return decryption_of(ctx, subject).part_digest(node, entry)
 
 
 def check_partial(
     ctx: Context, subject: Subject, node: NodeId, entry: Partial | SelectedPartial
 ) -> None:
-    """Check signature and proof of a part.
+    """Check signature and proof of a part; raises `Refused`.
 
-    A wrong signature raises `Refused`; a wrong proof under a right one `Misbehaviour`.
+    A wrong proof under a right signature convicts the part's maker.
     """
-    check_signature(partial_digest(ctx, subject, node, entry), entry.signature, node)
+    decryption = decryption_of(ctx, subject)
+    check_signature(decryption.part_digest(node, entry), entry.signature, node)
     try:
-        plain = subject.mode is Mode.PLAIN
-        mask = None if plain else Point.parse(entry.mask)
-        if plain and entry.mask != NO_MASK:
-            raise InvalidPointError("mask: none belongs in the plain mode")
-        verify(partial_statement(ctx, subject, node, mask, entry.point), entry.proof)
+        decryption.check_proof(node, entry)
     except CryptoError as problem:
-        raise Misbehaviour(
-            f"partial decryption of {node.short}: {problem}", frozenset({node}), encode(entry)
-        ) from problem
+        reports = reports_of(WrongPartial(decryption, selected(node, entry)))
+        why = f"partial decryption of {node.short}: {problem}"
+        raise Refused(Refusal.BAD, why, reports=reports) from problem
 
 
-def select_hash(sid: SessionId, partials: Sequence[SelectedPartial]) -> Hash32:
-    """The name of a selection; the coordinator signs it."""
-    listed = len(partials).to_bytes(4, "big") + b"".join(encode(entry) for entry in partials)
-    return digest("tks/1/select", sid, listed)
+def selected(node: NodeId, entry: Partial | SelectedPartial) -> SelectedPartial:
+    """A part as a selection lists it."""
+    return SelectedPartial(node, entry.point, entry.mask, entry.proof, entry.signature)
 
 
 def shadow_digest(sid: SessionId, node: NodeId, shadow: Shadow) -> Hash32:

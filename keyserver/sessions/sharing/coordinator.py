@@ -11,13 +11,11 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import assert_never
 
-from keyserver.crypto import complaints
 from keyserver.crypto.curve import verify_digest
 from keyserver.crypto.dkg import POSSESSION_PROOF_SIZE, check_possession
 from keyserver.crypto.errors import InvalidProofError, InvalidSignatureError
 from keyserver.crypto.transcripts import deal_hash, share_digest, tail_hash, transcript_hash
 from keyserver.crypto.vss import sum_commitments
-from keyserver.model.codec import encode
 from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.keys import (
     Certificate,
@@ -29,6 +27,7 @@ from keyserver.model.keys import (
 from keyserver.model.requests import GenerateServerKey
 from keyserver.sessions.authentication import Authentic, authenticate
 from keyserver.sessions.certificates import ready_digest, record_subject, vote_digest
+from keyserver.sessions.conviction import InvalidEvidenceError, report_of, reports_of
 from keyserver.sessions.core import (
     Completed,
     Context,
@@ -40,7 +39,6 @@ from keyserver.sessions.core import (
     Received,
     Refusal,
     Refused,
-    Report,
     Send,
     SetTimer,
     Step,
@@ -52,6 +50,12 @@ from keyserver.sessions.identity import check_signature
 from keyserver.sessions.messages import Refuse
 from keyserver.sessions.refusals import consensus_refused, refusing_for_good
 from keyserver.sessions.rounds import Round
+from keyserver.sessions.sharing.evidence import (
+    JudgedComplaint,
+    Sitting,
+    wrong_degrees,
+    wrong_possessions,
+)
 from keyserver.sessions.sharing.messages import (
     Accept,
     Accepted,
@@ -246,21 +250,22 @@ def _round_timer(group: Group) -> SetTimer:
 def _on_deal(ctx: Context, phase: AwaitingDeals, sender: NodeId, deal: Deal) -> Step[Phase]:
     if not phase.round.expects(sender):
         return Step(phase)
-    _check_deal(phase.group, sender, deal, own=sender == ctx.me)
+    if sender != ctx.me:
+        _check_deal(phase.group, sender, deal)
     return _deals_done(ctx, replace(phase, round=phase.round.add(sender, deal)))
 
 
-def _check_deal(group: Group, sender: NodeId, deal: Deal, *, own: bool) -> None:
-    if len(deal.commitments) != group.terms.params.threshold + 1:
-        raise Refused(Refusal.BAD, "a deal has the wrong number of commitments")
+def _check_deal(group: Group, sender: NodeId, deal: Deal) -> None:
     if len(deal.shares) != len(group.members) or len(deal.possession) != POSSESSION_PROOF_SIZE:
         raise Refused(Refusal.BAD, "a deal has the wrong number of shares")
-    if own:
-        return
+    if len(deal.commitments) != group.terms.params.threshold + 1:
+        reports = reports_of(*wrong_degrees(group, sender, deal))
+        raise Refused(Refusal.BAD, "a deal has the wrong number of commitments", reports=reports)
     try:
         check_possession(group.session_hash, sender.point, deal.commitments[0], deal.possession)
     except InvalidProofError as problem:
-        raise Refused(Refusal.BAD, f"deal: {problem}") from problem
+        reports = reports_of(*wrong_possessions(group, sender, deal))
+        raise Refused(Refusal.BAD, f"deal: {problem}", reports=reports) from problem
 
 
 def _deals_done(ctx: Context, phase: AwaitingDeals) -> Step[Phase]:
@@ -375,35 +380,13 @@ def _on_complaint(
     """Judge; a complaint about a dealer that is out already has nothing to add."""
     if not phase.round.expects(sender) or complaint.dealer not in phase.sharing.deals:
         return Step(phase)
-    group = phase.sharing.group
-    verdict = complaints.judge(
-        complaints.Complaint(
-            complaint.dealer.point,
-            complaint.commitments,
-            complaint.possession,
-            complaint.ciphertext,
-            complaint.signature,
-            complaint.opened,
-            complaint.proof,
-        ),
-        session=group.session_hash,
-        dealer=group.members[complaint.dealer],
-        accuser=group.members[sender],
-    )
-    match verdict:
-        case complaints.Verdict.DEALER:
-            report = _report(complaint.dealer, "wrong share in a deal", complaint)
-            return _without_dealer(ctx, phase, complaint.dealer, (report,))
-        case complaints.Verdict.ACCUSER:
-            report = _report(sender, "complaint without cause", complaint)
-            return _without_dealer(ctx, phase, sender, (report,))
-        case complaints.Verdict.NOT_PROVEN:
-            return _drop(ctx, phase, sender)
-    assert_never(verdict)
-
-
-def _report(culprit: NodeId, what: str, complaint: Complaint) -> Report:
-    return Report(frozenset({culprit}), what, encode(complaint))
+    record = JudgedComplaint(Sitting.of(phase.sharing.group), sender, complaint)
+    try:
+        report = report_of(record)
+    except InvalidEvidenceError as nothing:
+        raise Refused(Refusal.BAD, f"complaint: {nothing}") from nothing
+    (culprit,) = report.culprits
+    return _without_dealer(ctx, phase, culprit, (report,))
 
 
 def _without_dealer(

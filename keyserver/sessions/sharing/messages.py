@@ -179,8 +179,11 @@ class Complaint(Message):
     possession: bytes
     ciphertext: SealedShare
     signature: Signature
+    """The dealer's."""
     opened: Point
     proof: Proof
+    accuser_signature: Signature
+    """Over all of it: nobody can accuse in another's name."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from keyserver.sessions.certificates import (
     record_subject,
     vote_digest,
 )
+from keyserver.sessions.conviction import reports_of
 from keyserver.sessions.core import (
     Authorised,
     CastVote,
@@ -46,6 +47,7 @@ from keyserver.sessions.core import (
     Received,
     Refusal,
     Refused,
+    Report,
     Send,
     SessionKind,
     SetTimer,
@@ -54,6 +56,7 @@ from keyserver.sessions.core import (
     VoteKind,
 )
 from keyserver.sessions.identity import is_canonical
+from keyserver.sessions.sharing.evidence import Sitting, WrongPossession, complaint_hash
 from keyserver.sessions.sharing.messages import (
     Accept,
     AllCommitments,
@@ -267,11 +270,31 @@ def _on_shares(ctx: Context, group: Group, one_time: OneTimeKey, shares: Shares)
         if problem.dealer is None:
             raise Refused(Refusal.BAD, f"SHARES: {problem}") from problem
         without = AwaitingFewerShares(group, one_time, frozenset(dealers))
-        return Step(without, (_IDLE, Send(ctx.coordinator, Investigate())))
+        reports = _reports_about(ctx, group, NodeId.of(problem.dealer), shares)
+        return Step(without, (_IDLE, *reports, Send(ctx.coordinator, Investigate())))
     ok = Ok(Hash32(holding.transcript_hash))
     return Step(
         AwaitingFinalize(group, one_time, frozenset(dealers), shares.commitments, holding),
         (_IDLE, Send(ctx.coordinator, ok)),
+    )
+
+
+def _reports_about(
+    ctx: Context, group: Group, dealer: NodeId, shares: Shares
+) -> tuple[Report, ...]:
+    """A deal that is signed, but not proven, convicts its dealer; one not signed nobody."""
+    (dealt,) = (entry for entry in shares.deals if entry.dealer == dealer)
+    return reports_of(
+        WrongPossession(
+            Sitting.of(group),
+            dealer,
+            ctx.me,
+            dealt.constant,
+            dealt.possession,
+            dealt.tail_hash,
+            dealt.ciphertext,
+            dealt.signature,
+        )
     )
 
 
@@ -291,6 +314,9 @@ def _on_commitments(ctx: Context, phase: AwaitingCommitments, lists: AllCommitme
         raise Refused(Refusal.BAD, f"commitments: {problem}") from problem
     if found is None:
         raise Refused(Refusal.BAD, "every deal is right, but the sums are not")
+    if found.dealer == ctx.me.point:
+        raise Refused(Refusal.BAD, "this node's own deal was altered on the way")
+    signed = complaint_hash(phase.group.session_hash, ctx.me, found)
     complaint = Complaint(
         NodeId.of(found.dealer),
         found.commitments,
@@ -299,6 +325,7 @@ def _on_commitments(ctx: Context, phase: AwaitingCommitments, lists: AllCommitme
         Signature(found.signature),
         found.common,
         Proof(found.proof),
+        ctx.signer.sign(signed),
     )
     without = AwaitingFewerShares(phase.group, phase.one_time, phase.dealers)
     return Step(without, (_IDLE, Send(ctx.coordinator, complaint)))

@@ -20,6 +20,7 @@ from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.requests import Proof
 from keyserver.sessions.certificates import ready_digest, record_subject, vote_digest
 from keyserver.sessions.core import VoteKind
+from keyserver.sessions.sharing.evidence import signed_complaint
 from keyserver.sessions.sharing.messages import (
     Accept,
     Accepted,
@@ -215,13 +216,14 @@ def unsigned_complaint(place: Place, _: Any) -> Complaint:
 def complaint_about_nobody(place: Place, _: Any) -> Complaint:
     """Accuse a node that is no dealer."""
     made = _complaint(place, _first_dealer(place), honest_proof=True)
-    return replace(made, dealer=NodeId.of(OTHER_POINT))
+    return signed_by_accuser(place, replace(made, dealer=NodeId.of(OTHER_POINT)))
 
 
 def altered_complaint(place: Place, _: Any) -> Complaint:
     """Accuse an honest dealer with commitments that are not its own."""
     made = _complaint(place, _first_dealer(place), honest_proof=True)
-    return replace(made, commitments=(*made.commitments[:-1], OTHER_POINT))
+    altered = replace(made, commitments=(*made.commitments[:-1], OTHER_POINT))
+    return signed_by_accuser(place, altered)
 
 
 def _first_dealer(place: Place) -> NodeId:
@@ -243,7 +245,7 @@ def _complaint(place: Place, dealer: NodeId, *, honest_proof: bool) -> Complaint
         common=common,
     )
     proof = Proof(prove(statement, [one_time.secret], place.random))
-    return Complaint(
+    unsigned = Complaint(
         dealer,
         deal.commitments,
         deal.possession,
@@ -251,7 +253,15 @@ def _complaint(place: Place, dealer: NodeId, *, honest_proof: bool) -> Complaint
         share.signature,
         common,
         proof,
+        UNSIGNED,
     )
+    return signed_by_accuser(place, unsigned)
+
+
+def signed_by_accuser(place: Place, complaint: Complaint) -> Complaint:
+    """The complaint under the liar's own signature."""
+    signed = signed_complaint(place.phase.group.session_hash, place.ctx.me, complaint)
+    return replace(complaint, accuser_signature=place.signer.sign(signed))
 
 
 # --- votes ---------------------------------------------------------------------------------------

@@ -32,7 +32,6 @@ from keyserver.sessions.core import (
     Received,
     Refusal,
     Refused,
-    Report,
     Send,
     SessionError,
     SetTimer,
@@ -333,8 +332,12 @@ def test_a_wrong_part_is_noticed_late_too(seven: Stored) -> None:
     assert node in kept.phase.before.round.answers
     place = Place(_ctx_of(net, node), late.phase, ctx.me, phase)
     wrong = liars.wrong_proof(place, partial)
-    told = RETRIEVAL.step(ctx, phase, Received(node, wrong))
-    assert [r.culprits for r in told.effects if isinstance(r, Report)] == [frozenset({node})]
+    with pytest.raises(Refused) as told:
+        RETRIEVAL.step(ctx, phase, Received(node, wrong))
+    assert [report.culprits for report in told.value.reports] == [frozenset({node})]
+    dropped = RETRIEVAL.step(ctx, phase, PeerLost(node))
+    assert isinstance(dropped.phase, AwaitingShadows)
+    assert node not in dropped.phase.before.round.waiting
     twice = RETRIEVAL.step(ctx, kept.phase, Received(node, partial))
     assert twice == Step(kept.phase)
 
@@ -439,7 +442,7 @@ def _own_altered(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(replace(p, point=liars.OTHER_POINT) if p.node == place.to else p for p in partials)
 
 
-COORDINATOR_LIES: dict[str, Lie] = {
+SIGNED_LIES: dict[str, Lie] = {
     "not in order": at("Select", selecting(_reversed)),
     "too few": at("Select", selecting(_short)),
     "one node twice": at("Select", selecting(_twice)),
@@ -447,6 +450,8 @@ COORDINATOR_LIES: dict[str, Lie] = {
     "others' parts altered": at("Select", selecting(_altered_others)),
     "others' parts unsigned": at("Select", selecting(_forged_others)),
     "the own part altered": at("Select", selecting(_own_altered)),
+}
+COORDINATOR_LIES: dict[str, Lie] = SIGNED_LIES | {
     "no signature": at("Select", liars.unsigned),
     "another record": at("DecRequest", with_field("record_hash", lambda _: Hash32(bytes(32)))),
     "the plain mode": at("DecRequest", with_field("mode", lambda _: Mode.PLAIN)),
@@ -462,7 +467,8 @@ def test_a_lying_coordinator_gets_no_shadow(seven: Stored, name: str) -> None:
     net.moments.clear()
     assert isinstance(try_retrieve(net, record, document), Failed)
     assert received(net, Shadow) == []
-    assert net.reports == []
+    named = {culprit for report in net.reports for culprit in report.culprits}
+    assert named == ({net.members[0].id} if name in SIGNED_LIES else set())
 
 
 def test_a_selection_without_the_node_is_refused(four: Stored) -> None:

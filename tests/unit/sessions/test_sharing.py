@@ -21,7 +21,6 @@ from keyserver.sessions.core import (
     Received,
     Refusal,
     Refused,
-    Report,
     Send,
     SessionKind,
     SetTimer,
@@ -510,11 +509,14 @@ def test_an_investigation_is_answered_once(quarrel: Delivery) -> None:
 def test_a_complaint_that_proves_nothing_costs_the_accuser_its_place(quarrel: Delivery) -> None:
     moment = _moment(quarrel, AwaitingOks, Complaint)
     assert isinstance(moment.event, Received)
-    unsigned = replace(moment.event.message, signature=Signature(bytes(65)))
-    after = GENERATION.step(moment.ctx, moment.before, Received(moment.event.sender, unsigned))
+    for name in ("signature", "accuser_signature"):
+        unsigned = replace(moment.event.message, **{name: Signature(bytes(65))})
+        with pytest.raises(Refused) as refused:
+            GENERATION.step(moment.ctx, moment.before, Received(moment.event.sender, unsigned))
+        assert refused.value.reports == ()
+    after = GENERATION.step(moment.ctx, moment.before, PeerLost(moment.event.sender))
     assert isinstance(after.phase, AwaitingReadies), "it was the last one to be waited for"
     assert moment.event.sender not in after.phase.round.expected
-    assert not any(isinstance(effect, Report) for effect in after.effects)
 
 
 def test_a_complaint_about_a_dealer_that_is_out_says_nothing_new(quarrel: Delivery) -> None:

@@ -19,14 +19,14 @@ PROVEN: dict[str, Lie] = {
     "zeros and values above the order": at("Deal", liars.zero_share),
     "an accusation without cause": at("Ok", liars.false_complaint),
     "an accusation without proof": at("Ok", liars.unproven_complaint),
+    "a polynomial too short": at("Deal", liars.other_degree(-1)),
+    "a polynomial too long": at("Deal", liars.other_degree(1)),
 }
 
 UNPROVEN: dict[str, Lie] = {
     "a deal signed wrongly for one": at("Deal", liars.badly_signed_shares(frozenset({2}))),
     "a deal signed wrongly for two": at("Deal", liars.badly_signed_shares(frozenset({0, 3}))),
     "a deal signed wrongly for all": at("Deal", liars.badly_signed_shares(frozenset(range(NODES)))),
-    "a polynomial too short": at("Deal", liars.other_degree(-1)),
-    "a polynomial too long": at("Deal", liars.other_degree(1)),
     "a constant that is not its own": at("Deal", liars.stolen_constant),
     "too few shares": at("Deal", liars.with_field("shares", lambda shares: shares[1:])),
     "no proof of possession": at("Deal", liars.with_field("possession", lambda _: b"")),
