@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, assert_never
 
+from keyserver.crypto.errors import InvalidShareError
+from keyserver.crypto.vss import check_share
 from keyserver.engine.ports import VoteConflictError
 from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.model.keys import (
@@ -31,6 +33,7 @@ from keyserver.sessions.core import (
     PutHolding,
     PutNothing,
     PutPrepared,
+    PutShare,
     VoteKind,
     Write,
 )
@@ -41,6 +44,7 @@ KeyWrite = (
     PutPrepared
     | PutHolding
     | PutActive
+    | PutShare
     | PutNothing
     | PutDocument
     | PutDocumentCandidate
@@ -126,7 +130,13 @@ def key_of(write: KeyWrite) -> KeyId:
             return write.record.key_id
         case PutActive():
             return write.record.record.key_id
-        case PutNothing() | PutDocument() | PutDocumentCandidate() | PutDocumentNothing():
+        case (
+            PutShare()
+            | PutNothing()
+            | PutDocument()
+            | PutDocumentCandidate()
+            | PutDocumentNothing()
+        ):
             return write.key_id
     assert_never(write)
 
@@ -158,6 +168,8 @@ def _apply(key: StoredKey, write: KeyWrite) -> StoredKey:
             return _put_holding(key, write)
         case PutActive():
             return _put_active(key, write.record)
+        case PutShare():
+            return _put_share(key, write)
         case PutNothing():
             return _put_nothing(key, write)
         case PutDocument():
@@ -247,6 +259,23 @@ def _put_active(key: StoredKey, certified: CertifiedRecord) -> StoredKey:
         },
         skipped=_after(record.version, key.skipped),
     )
+
+
+def _put_share(key: StoredKey, write: PutShare) -> StoredKey:
+    record = key.active.record if key.active is not None else None
+    if record is None or record.hash != write.record_hash:
+        raise VoteConflictError(
+            f"key {write.key_id.hex()}: a share of record {write.record_hash.hex()}, which is not "
+            "the one in force"
+        )
+    if write.share.x not in record.coordinates.values():
+        raise VoteConflictError(f"key {write.key_id.hex()}: the share is not that of a member")
+    try:
+        check_share(record.commitments, write.share.x, write.share.value)
+    except InvalidShareError as problem:
+        raise VoteConflictError(f"key {write.key_id.hex()}: {problem}") from problem
+    own = OwnShare(record.hash, write.share)
+    return replace(key, shares={**key.shares, record.version: own})
 
 
 def _put_nothing(key: StoredKey, write: PutNothing) -> StoredKey:

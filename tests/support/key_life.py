@@ -1,4 +1,7 @@
-"""The three sessions of a key's life over a `Delivery`."""
+"""The sessions of a key's life over a `Delivery`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 from keyserver.crypto import ecies, elgamal
 from keyserver.crypto.curve import Point, SecretScalar, mul_base
@@ -6,8 +9,10 @@ from keyserver.crypto.randomness import SeededRandom
 from keyserver.model.identifiers import Address, KeyId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
 from keyserver.model.requests import (
+    AddShare,
     Credential,
     GenerateServerKey,
+    NodeCredential,
     OnChainAddress,
     OnChainPublic,
     RetrieveDocumentKey,
@@ -17,6 +22,8 @@ from keyserver.sessions.core import Completed, Failed
 from keyserver.sessions.outcomes import ShadowResult
 from keyserver.sessions.retrieval import RETRIEVAL
 from keyserver.sessions.retrieval import Target as RetrievalTarget
+from keyserver.sessions.share_addition import SHARE_ADDITION
+from keyserver.sessions.share_addition import Target as AdditionTarget
 from keyserver.sessions.sharing import GENERATION
 from keyserver.sessions.storing import STORING
 from keyserver.sessions.storing import Target as StoringTarget
@@ -93,6 +100,25 @@ def retrieve(
     assert isinstance(outcome, Completed), outcome
     assert isinstance(outcome.result, ShadowResult)
     return outcome.result
+
+
+def lose_share(net: Delivery, node: int) -> None:
+    """Make a node one that was not there when the key was generated."""
+    member = net.members[node]
+    member.stored = replace(member.stored, shares={})
+
+
+def try_add_share(
+    net: Delivery,
+    record: CertifiedRecord,
+    late: int,
+    donors: Sequence[int] | None = None,
+) -> Completed | Failed:
+    """Give a node its share back; without `donors`, from the first t + 1 others."""
+    places = [i for i in range(len(net.members)) if i != late] if donors is None else donors
+    asked = sorted(net.members[i].id for i in places[: record.record.required_nodes])
+    target = AdditionTarget(record.record.hash, tuple(asked))
+    return net.run(SHARE_ADDITION, AddShare(KEY_ID), NodeCredential(), target, coordinator=late)
 
 
 def opened(result: ShadowResult) -> Point:

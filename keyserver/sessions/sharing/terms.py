@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from keyserver.crypto.curve import Point
+from keyserver.crypto.dealkey import OneTimeKey
 from keyserver.crypto.dkg import Member
 from keyserver.crypto.errors import InvalidProofError
-from keyserver.crypto.proofs import verify
+from keyserver.crypto.proofs import prove, verify
 from keyserver.crypto.transcripts import accept_digest, one_time_statement, session_hash
 from keyserver.model.codec import encode
 from keyserver.model.identifiers import ZERO_HASH, Address, Hash32
 from keyserver.model.keys import RECORD_FORMAT, Decision, KeyRecord
+from keyserver.model.requests import Proof
 from keyserver.sessions.core import Context, Refusal, Refused
 from keyserver.sessions.identity import check_signature, digest
 from keyserver.sessions.sharing.messages import Accepted, ShareParams
@@ -58,13 +60,27 @@ def terms_of(params: ShareParams, skipped: tuple[Decision, ...]) -> Terms:
     return Terms(params, digest("tks/1/params", encode(params)), skipped)
 
 
+def accept_with(ctx: Context, params_hash: Hash32, one_time: OneTimeKey) -> Accepted:
+    """This node's own one-time key, signed, with the proof that it knows it."""
+    node, public = ctx.me.point, one_time.public
+    statement = one_time_statement(params_hash, node, public)
+    proof = Proof(prove(statement, [one_time.secret], ctx.random))
+    signed = Hash32(accept_digest(params_hash, node, public))
+    return Accepted(ctx.me, public, proof, ctx.signer.sign(signed))
+
+
 def check_accepted(terms: Terms, accepted: Accepted) -> None:
     """Check that a node accepted with a one-time key it knows; raises `Refused`."""
+    check_one_time_key(terms.params_hash, accepted)
+
+
+def check_one_time_key(params_hash: Hash32, accepted: Accepted) -> None:
+    """The same for any session whose parameters have this hash; raises `Refused`."""
     node = accepted.node.point
-    signed = Hash32(accept_digest(terms.params_hash, node, accepted.one_time))
+    signed = Hash32(accept_digest(params_hash, node, accepted.one_time))
     check_signature(signed, accepted.signature, accepted.node)
     try:
-        verify(one_time_statement(terms.params_hash, node, accepted.one_time), accepted.proof)
+        verify(one_time_statement(params_hash, node, accepted.one_time), accepted.proof)
     except InvalidProofError as problem:
         raise Refused(Refusal.BAD, f"one-time key of {accepted.node.short}: {problem}") from problem
 

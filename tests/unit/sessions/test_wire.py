@@ -7,10 +7,8 @@ from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import SessionId
 from keyserver.sessions.core import SessionType
 from keyserver.sessions.messages import Cancel, Refuse
-from keyserver.sessions.registry import MESSAGE_TABLE
-from keyserver.sessions.retrieval import RETRIEVAL
+from keyserver.sessions.registry import MESSAGE_TABLE, SESSION_TYPES
 from keyserver.sessions.sharing import GENERATION
-from keyserver.sessions.storing import STORING
 from keyserver.sessions.wire import LINK_TYPES, MessageTable, message_type, pack
 
 SID = SessionId(b"\x51" * 32)
@@ -50,6 +48,7 @@ NUMBERS = {
     "generation": [*range(0x0101, 0x010F)],
     "storing": [*range(0x0301, 0x0306)],
     "retrieval": [*range(0x0401, 0x0406)],
+    "share_addition": [*range(0x0801, 0x080A)],
 }
 NAMES = {
     "generation": (
@@ -58,10 +57,14 @@ NAMES = {
     ),
     "storing": "StorePropose StoreAck StoreCert StoreCommit Stored",
     "retrieval": "DecRequest Partial Select Shadow Done",
+    "share_addition": (
+        "AddPropose AddAccept AddStart AddMask AddMasks AddBlinded AddInvestigate AddCommitments "
+        "AddComplaint"
+    ),
 }
 
 
-@pytest.mark.parametrize("session_type", [GENERATION, STORING, RETRIEVAL], ids=lambda t: t.name)
+@pytest.mark.parametrize("session_type", SESSION_TYPES, ids=lambda t: t.name)
 def test_numbers_are_never_reused(session_type: SessionType[Any]) -> None:
     """They are part of the protocol: a change here is a change of what nodes understand."""
     name, messages = session_type.name, session_type.messages
