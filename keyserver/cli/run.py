@@ -13,6 +13,7 @@ import typer
 from keyserver.app.config import load
 from keyserver.app.lifecycle import run_node
 from keyserver.app.logging import configure
+from keyserver.app.memory import forbid_dumps
 from keyserver.app.operator_listener import write_json_file
 from keyserver.cli.output import JsonOption
 
@@ -43,6 +44,7 @@ def run(
     standard output as soon as the node is ready.
     """
     sys.setrecursionlimit(RECURSION_LIMIT)
+    forbid_dumps()
     loaded = load(config, arguments=context.args, use_default_file=not no_config)
     configure(
         targets=loaded.config.misc.logging,
