@@ -136,8 +136,8 @@ class SimulatedNode:
     def __init__(self, world: "Cluster", secret: SecretScalar) -> None:
         self.id = NodeId.of(secret.public())
         self.disk = FaultyDisk()
-        self.store = MemoryRecordStore(self.disk)
-        """What is on disk, whether the process runs or not."""
+        self.store = MemoryRecordStore(self.disk.platter)
+        """What is on disk, whether the process runs or not, and the disk works or not."""
         self.clock = VirtualClock()
         self.access = ScriptedAccess()
         self.process = Process(self._died)
@@ -151,6 +151,7 @@ class SimulatedNode:
         self._tasks: list[asyncio.Task[None]] = []
         self._callers: set[asyncio.Future[Any]] = set()
         self._ending: asyncio.Future[None] | None = None
+        self._driver: Driver | None = None
         self.key_server: KeyServer | None = None
 
     @property
@@ -209,6 +210,7 @@ class SimulatedNode:
         driver = Driver(identity, ports)
         catalogue = Catalogue(identity, ports)
         driver.serve_links(catalogue)
+        self._driver = driver
         self.key_server = KeyServer(driver, store, catalogue, random)
         self._tasks = [
             asyncio.ensure_future(driver.run()),
@@ -220,7 +222,7 @@ class SimulatedNode:
         """Stop at once: what is not on disk is gone."""
         self.process.alive = False
         self._world.network.detach(self.id)
-        self.key_server = None
+        self.key_server = self._driver = None
         self.down.set()
         callers, self._callers = self._callers, set()
         for task in (*self._tasks, *callers):
@@ -231,6 +233,16 @@ class SimulatedNode:
     def _died(self) -> None:
         """The process ended by itself, in the middle of something: clear up what it leaves."""
         self._ending = asyncio.ensure_future(self.crash())
+
+    @property
+    def boots(self) -> int:
+        """How often a process was started."""
+        return self._boots
+
+    @property
+    def open_sessions(self) -> int:
+        """How many roles of sessions are live."""
+        return 0 if self._driver is None else self._driver.open_sessions
 
     @property
     def is_sound(self) -> bool:

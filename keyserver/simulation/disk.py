@@ -25,11 +25,15 @@ class _Deadly:
 
 
 class FaultyDisk(MemoryDisk):
-    """A memory disk with the faults of real ones; what was committed survives them all."""
+    """A memory disk as a process sees it, with the faults of real ones.
+
+    What was committed survives them all; it can be looked at in `platter`.
+    """
 
     def __init__(self, state: DiskState | None = None) -> None:
         self._broken = False
-        super().__init__(state)
+        self.platter = MemoryDisk(state)
+        super().__init__(self.platter.state)
         self.full = False
         """Whether every write fails."""
         self.slowest_s = 0.0
@@ -41,11 +45,11 @@ class FaultyDisk(MemoryDisk):
         """What is on disk; raises `StorageError` while it cannot be read."""
         if self._broken:
             raise StorageError("simulated disk: it cannot be read")
-        return self.contents
+        return self.platter.state
 
     @state.setter
     def state(self, value: DiskState) -> None:
-        self.contents = value
+        self.platter.state = value
 
     def fail(self, *, reads: bool) -> None:
         """From now on writes fail, with `reads` also reading."""

@@ -32,7 +32,7 @@ Tamper = Callable[[NodeId, NodeId, bytes], bytes | None]
 """Alters what a liar sends: (sender, receiver, message) → what arrives; `None`: nothing."""
 
 Witness = Callable[[NodeId, NodeId, bytes], None]
-"""Sees what a node sends before anybody alters it: (sender, receiver, message)."""
+"""Sees what nodes send, or what they get: (sender, receiver, message)."""
 
 
 class Network:
@@ -48,6 +48,7 @@ class Network:
         self._last_delivery: dict[tuple[NodeId, NodeId], float] = {}
         self._tampers: dict[NodeId, Tamper] = {}
         self._witnesses: list[Witness] = []
+        self._hearers: list[Witness] = []
         self.delivered = 0
 
     def heal(self) -> None:
@@ -70,8 +71,12 @@ class Network:
         return node in self._tampers
 
     def watch(self, witness: Witness) -> None:
-        """Show somebody everything that nodes send, in order."""
+        """Show somebody everything that nodes send, in order, before anybody alters it."""
         self._witnesses.append(witness)
+
+    def overhear(self, hearer: Witness) -> None:
+        """Show somebody everything that arrives, in order, as it arrives."""
+        self._hearers.append(hearer)
 
     def inject(self, sender: NodeId, to: NodeId, message: bytes) -> None:
         """Put a message of a liar's making on its way, if it has a connection."""
@@ -155,6 +160,8 @@ class Network:
         if not same or not self.is_linked(sender, to):
             return
         self.delivered += 1
+        for hearer in self._hearers:
+            hearer(sender, to, message)
         if not self._listeners[to].on_message(sender, message):
             self._break(frozenset({sender, to}))
 

@@ -1,0 +1,40 @@
+"""What liars of a plan do, by name: the rows of the adversary matrix."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from keyserver.simulation.adversary import generation_members
+from keyserver.simulation.adversary.rows import Part, Row, Tells
+from keyserver.simulation.cluster import Cluster, SimulatedNode
+from keyserver.simulation.liars import Lie, LinkLie, in_cluster
+
+_ROWS: tuple[Row, ...] = (*generation_members.ROWS,)
+
+LIES: dict[str, Row] = {
+    f"{row.protocol.value}, {row.part.value}: {row.name}": row
+    for row in _ROWS
+    if isinstance(row.deed, Tells)
+}
+"""Lies by the name they have in plans."""
+
+MEMBER_LIES = sorted(name for name, row in LIES.items() if row.part is Part.MEMBER)
+LEADING_LIES = sorted(name for name, row in LIES.items() if row.part is Part.COORDINATOR)
+
+
+def make_liar(cluster: Cluster, node: SimulatedNode, names: tuple[str, ...]) -> None:
+    """Make a node tell the first of these lies that changes what it is about to say."""
+    deeds = [LIES[name].deed for name in names]
+    lies = [deed.lie for deed in deeds if isinstance(deed, Tells)]
+    link_lies = [deed.link_lie for deed in deeds if isinstance(deed, Tells)]
+    in_cluster(cluster, node, _first_of(lies), _first_of(link_lies))
+
+
+def _first_of(lies: Sequence[Lie] | Sequence[LinkLie]) -> Any:
+    def lie(place: Any, message: Any) -> Any:
+        for one in lies:
+            told = one(place, message)
+            if told is not message:
+                return told
+        return message
+
+    return lie

@@ -1,0 +1,116 @@
+"""All scenarios by name."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from keyserver.errors import KeyServerError
+from keyserver.simulation.scenarios import planning
+from keyserver.simulation.scenarios.plan import Plan
+from keyserver.simulation.scenarios.stage import play_life
+
+
+class UnknownScenarioError(KeyServerError):
+    """There is no scenario of this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Something that is simulated."""
+
+    name: str
+    about: str
+    """One line."""
+    play: Callable[[int, Plan], Awaitable[None]]
+    """Run it; raises `Violation`."""
+    make_plan: Callable[[int, str], Plan]
+    """The plan of a seed, given the scenario's name."""
+    weight: int = 4
+    """How large its part of a run over all scenarios is."""
+
+    def plan(self, seed: int) -> Plan:
+        """The plan of a seed."""
+        return self.make_plan(seed, self.name)
+
+
+def _quiet(seed: int, _: str) -> Plan:
+    nodes, threshold = planning.SIZES[seed % len(planning.SIZES)]
+    return Plan(nodes, threshold)
+
+
+_ALL = (
+    Scenario("quiet", "the life of a key without faults", play_life, _quiet, weight=1),
+    Scenario(
+        "network",
+        "messages are late, out of order, doubled, lost; connections break",
+        play_life,
+        planning.faults_of((planning.quality,), 3),
+    ),
+    Scenario(
+        "partition",
+        "parts of the cluster do not reach each other for a while",
+        play_life,
+        planning.faults_of((planning.partition, planning.quality), 3),
+    ),
+    Scenario(
+        "crash", "nodes end and come back", play_life, planning.faults_of((planning.crash,), 4)
+    ),
+    Scenario(
+        "effect",
+        "nodes end with some message, timer, question or write",
+        play_life,
+        planning.faults_of((planning.crash_at_effect,), 2),
+    ),
+    Scenario(
+        "commit",
+        "nodes end in some commit, before or after it is on disk",
+        play_life,
+        planning.faults_of((planning.crash_at_commit,), 3),
+    ),
+    Scenario(
+        "message",
+        "nodes fall silent with some message and end",
+        play_life,
+        planning.faults_of((planning.crash_at_message,), 2),
+    ),
+    Scenario(
+        "disk",
+        "disks are full, slow, or fail",
+        play_life,
+        planning.faults_of((planning.disk_full, planning.commit_fails, planning.slow_disk), 3),
+    ),
+    Scenario(
+        "clock",
+        "dates are wrong, and the chain is silent for some",
+        play_life,
+        planning.faults_of((planning.clock_skew, planning.chain_silent), 3),
+    ),
+    Scenario(
+        "mixture",
+        "everything at once",
+        play_life,
+        planning.faults_of(planning.ANYTHING, 6),
+        weight=12,
+    ),
+    Scenario(
+        "liars",
+        "a third of the nodes, rounded down, lies",
+        play_life,
+        planning.with_liars((), 0, leading=True),
+    ),
+    Scenario(
+        "liars in a mixture",
+        "a third of the nodes lies, and everything else goes wrong as well",
+        play_life,
+        planning.with_liars(planning.ANYTHING, 4, leading=True),
+        weight=6,
+    ),
+)
+
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
+
+
+def scenario_of(name: str) -> Scenario:
+    """The scenario of a name; raises `UnknownScenarioError`."""
+    if name not in SCENARIOS:
+        raise UnknownScenarioError(f"there is no scenario {name!r}: {', '.join(SCENARIOS)}")
+    return SCENARIOS[name]

@@ -1,0 +1,133 @@
+"""The stage of a run: a cluster with its people, its auditor, and the plan that is played on it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from random import Random
+
+from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.requests import (
+    GenerateServerKey,
+    Operation,
+    RetrieveDocumentKey,
+    StoreDocumentKey,
+)
+from keyserver.sessions.core import Policy
+from keyserver.simulation.cluster import CONTRACT, Cluster
+from keyserver.simulation.network import Faults
+from keyserver.simulation.scenarios.auditor import Auditor
+from keyserver.simulation.scenarios.invariants import check_everything
+from keyserver.simulation.scenarios.lies import make_liar
+from keyserver.simulation.scenarios.people import People
+from keyserver.simulation.scenarios.plan import Ask, Plan
+from keyserver.simulation.scenarios.playing import Player
+from keyserver.simulation.scenarios.story import NOT_NOW, Story, form_of
+from keyserver.simulation.scenarios.violation import require
+
+CONNECTED_S = 0.05
+"""By then all nodes are connected and have compared what they have."""
+
+
+@dataclass
+class Stage:
+    """Everything that one run needs."""
+
+    seed: int
+    plan: Plan
+    cluster: Cluster
+    people: People
+    auditor: Auditor
+    player: Player
+    liars: frozenset[NodeId]
+    random: Random
+
+    def story(self, number: int = 0) -> Story:
+        """The life of one more key."""
+        key_id = KeyId(self.random.randbytes(31) + bytes([number]))
+        form = form_of(self.random.randrange(3))
+        return Story(
+            self.cluster,
+            self.people,
+            self.plan.threshold,
+            key_id,
+            self.random,
+            self.liars,
+            form,
+        )
+
+    async def asks(self, story: Story) -> None:
+        """Ask what the plan says, once each; what becomes of it is only checked, not needed."""
+        async with asyncio.TaskGroup() as group:
+            for event in self.plan.of_kind(Ask):
+                if event.node < self.plan.nodes:
+                    group.create_task(self._ask(story, event))
+
+    async def _ask(self, story: Story, event: Ask) -> None:
+        await asyncio.sleep(max(0.0, event.at - asyncio.get_running_loop().time()))
+        node, people, key_id = self.cluster.nodes[event.node], self.people, story.key_id
+        if node.id in self.liars or not node.is_up:
+            return
+        with contextlib.suppress(*NOT_NOW):
+            match event.what:
+                case "generate":
+                    operation = GenerateServerKey(key_id, story.threshold)
+                    asked = people.ask(people.author, operation, story.form, node.id)
+                    await node.call(
+                        lambda api: api.generate_server_key(key_id, story.threshold, asked)
+                    )
+                case "store":
+                    storing = StoreDocumentKey(key_id, await story.document())
+                    asked = people.ask(people.author, storing, story.form, node.id)
+                    await node.call(
+                        lambda api: api.store_document_key(key_id, storing.document, asked)
+                    )
+                case "retrieve":
+                    asked = people.ask(
+                        people.reader, RetrieveDocumentKey(key_id), story.form, node.id
+                    )
+                    result = await node.call(lambda api: api.retrieve_shadow(key_id, asked))
+                    right = story.opened(result) == story.document_key
+                    require(right, "a wrong answer was given", "asked besides")
+
+
+@contextlib.asynccontextmanager
+async def staged(seed: int, plan: Plan, faults: Faults | None = None) -> AsyncIterator[Stage]:
+    """A cluster that is up, watched by an auditor, on which nothing happens yet."""
+    policy = Policy(
+        generation_quorum=plan.quorum,
+        service_contracts=frozenset((CONTRACT, operation) for operation in Operation),
+    )
+    async with Cluster(plan.nodes, seed=seed, faults=faults, policy=policy) as cluster:
+        people = People(cluster.seed)
+        liars = frozenset(cluster.nodes[place].id for place in plan.liars)
+        for node in cluster.nodes:
+            if node.id not in liars:
+                node.access.verdict = people.verdict
+        auditor = Auditor(cluster, people, liars)
+        player = Player(cluster, plan, make_liar)
+        random = Random(f"stage {seed}")  # noqa: S311 - chooses requests, no secrets
+        yield Stage(seed, plan, cluster, people, auditor, player, liars, random)
+
+
+async def play_life(seed: int, plan: Plan) -> None:
+    """The life of a key while the plan is played; afterwards everything must be in order."""
+    async with staged(seed, plan) as stage:
+        await stage.auditor.guard(_life(stage))
+
+
+async def _life(stage: Stage) -> None:
+    story = stage.story()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stage.player.play())
+        group.create_task(_told(stage, story))
+    stage.cluster.network.heal()
+    await story.run()
+    await check_everything(story)
+
+
+async def _told(stage: Stage, story: Story) -> None:
+    await asyncio.sleep(CONNECTED_S)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(stage.asks(story))
+        group.create_task(story.run())

@@ -1,0 +1,197 @@
+"""The life of one key as its clients drive it: generate, store, retrieve until it succeeds."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeVar
+
+from keyserver.crypto import ecies, elgamal
+from keyserver.crypto.curve import Point, SecretScalar, mul_base
+from keyserver.crypto.randomness import SeededRandom
+from keyserver.engine.key_server import KeyServer
+from keyserver.errors import StorageError
+from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.keys import DocumentKey
+from keyserver.model.requests import (
+    GenerateServerKey,
+    RetrieveDocumentKey,
+    StoreDocumentKey,
+)
+from keyserver.sessions.core import DeniedError, KeyState, UnavailableError
+from keyserver.sessions.outcomes import ShadowResult
+from keyserver.simulation.cluster import Cluster, CrashedError, SimulatedNode
+from keyserver.simulation.scenarios.people import FORMS, People
+from keyserver.simulation.scenarios.violation import Violation, require
+
+T = TypeVar("T")
+
+ATTEMPTS = 60
+PAUSE_S = 30.0
+
+NOT_NOW = (UnavailableError, DeniedError, CrashedError, StorageError)
+"""What a client hears and asks again after; in the end it must come to something."""
+
+
+@dataclass
+class Story:
+    """One key and its clients; only honest nodes are asked."""
+
+    cluster: Cluster
+    people: People
+    threshold: int
+    key_id: KeyId
+    random: Random
+    liars: frozenset[NodeId] = frozenset()
+    form: str = "chain"
+    document_key: Point = field(init=False)
+
+    def __post_init__(self) -> None:
+        source = SeededRandom(b"document" + self.key_id + self.cluster.seed)
+        self.document_key = mul_base(SecretScalar.random(source))
+
+    @property
+    def honest(self) -> list[SimulatedNode]:
+        """The nodes that do not lie."""
+        return [node for node in self.cluster.nodes if node.id not in self.liars]
+
+    async def run(self) -> None:
+        """The whole story; raises `Violation` if it does not come to its end."""
+        await self.generate()
+        await self.store()
+        await self.retrieve()
+        if self.form != "chain":
+            await self.retrieve_plain()
+
+    async def generate(self) -> None:
+        """Until every honest node that runs has the key."""
+        operation = GenerateServerKey(self.key_id, self.threshold)
+        for node in self._in_turn():
+            credential = self.people.ask(self.people.author, operation, self.form, node.id)
+            await self._try(
+                node,
+                lambda api, credential=credential: api.generate_server_key(  # type: ignore[misc]
+                    self.key_id, self.threshold, credential
+                ),
+            )
+            if await self._everywhere(lambda state: state.active is not None):
+                return
+            await asyncio.sleep(PAUSE_S)
+        raise Violation("a key is never generated", await self.standing())
+
+    async def store(self) -> None:
+        """Until every honest node that runs has the document key."""
+        operation = StoreDocumentKey(self.key_id, await self.document())
+        for node in self._in_turn():
+            credential = self.people.ask(self.people.author, operation, self.form, node.id)
+            await self._try(
+                node,
+                lambda api, credential=credential: api.store_document_key(  # type: ignore[misc]
+                    self.key_id, operation.document, credential
+                ),
+            )
+            if await self._everywhere(lambda state: state.document is not None):
+                return
+            await asyncio.sleep(PAUSE_S)
+        raise Violation("a document key is never stored", await self.standing())
+
+    async def retrieve(self) -> None:
+        """Until some node gives the requester what was stored."""
+        operation = RetrieveDocumentKey(self.key_id)
+        for node in self._in_turn():
+            credential = self.people.ask(self.people.reader, operation, self.form, node.id)
+            result = await self._try(
+                node,
+                lambda api, credential=credential: api.retrieve_shadow(  # type: ignore[misc]
+                    self.key_id, credential
+                ),
+            )
+            if result is not None:
+                require(self.opened(result) == self.document_key, "a wrong answer was given")
+                return
+            await asyncio.sleep(PAUSE_S)
+        raise Violation("a document key is never retrieved", await self.standing())
+
+    async def retrieve_plain(self) -> None:
+        """The same, opened by the node that is asked."""
+        operation = RetrieveDocumentKey(self.key_id, shadow=False)
+        for node in self._in_turn():
+            credential = self.people.ask(self.people.reader, operation, self.form, node.id)
+            sealed = await self._try(
+                node,
+                lambda api, credential=credential: api.retrieve_plain(  # type: ignore[misc]
+                    self.key_id, credential
+                ),
+            )
+            if sealed is not None:
+                opened = ecies.decrypt(self.people.reader, sealed)
+                require(opened == self.document_key.raw64, "a wrong answer was given", "plain")
+                return
+            await asyncio.sleep(PAUSE_S)
+        raise Violation("a document key is never retrieved", "plain")
+
+    def opened(self, result: ShadowResult) -> Point:
+        """What the requester gets out of a result."""
+        reader = self.people.reader
+        shadows = [SecretScalar(ecies.decrypt(reader, sealed)) for sealed in result.shadows]
+        common = result.common_point
+        return elgamal.recover_document_key(result.decrypted_secret, common, shadows)
+
+    async def document(self) -> DocumentKey:
+        """What the author wants stored, the same whoever asks for it."""
+        made = elgamal.encrypt_document_key(
+            await self.public(), self.document_key, SeededRandom(b"author" + self.key_id)
+        )
+        return DocumentKey(made.common, made.encrypted)
+
+    async def public(self) -> Point:
+        """The public key that the nodes tell; they must tell the same."""
+        states = [await node.store.load(self.key_id) for node in self.honest]
+        known = {state.active.record.public for state in states if state.active is not None}
+        require(len(known) == 1, "nodes disagree about a public key", f"{len(known)} are told")
+        return known.pop()
+
+    async def standing(self) -> str:
+        """What every node has of the key, in a few letters."""
+        told = []
+        for place, node in enumerate(self.cluster.nodes):
+            state = node.disk.platter.state.keys.get(self.key_id)
+            has = "" if state is None else _letters(state.state)
+            told.append(f"{place}:{'up' if node.is_up else 'down'}:{has or '-'}")
+        return " ".join(told)
+
+    async def _try(self, node: SimulatedNode, ask: Callable[[KeyServer], Awaitable[T]]) -> T | None:
+        try:
+            return await node.call(ask)  # type: ignore[arg-type]
+        except NOT_NOW:
+            return None
+
+    def _in_turn(self) -> Iterator[SimulatedNode]:
+        honest = self.honest
+        first = self.random.randrange(len(honest))
+        for turn in range(ATTEMPTS):
+            yield honest[(first + turn) % len(honest)]
+
+    async def _everywhere(self, holds: Callable[[KeyState], bool]) -> bool:
+        states = [
+            await node.store.load(self.key_id)
+            for node in self.honest
+            if node.is_up and not node.disk.full
+        ]
+        return bool(states) and all(holds(state) for state in states)
+
+
+def form_of(seed: int) -> str:
+    """How the clients of a seed ask."""
+    return FORMS[seed % len(FORMS)]
+
+
+def _letters(state: KeyState) -> str:
+    parts = (
+        ("R", state.active),
+        ("s", state.share),
+        ("p", state.prepared),
+        ("D", state.document),
+        ("c", state.document_candidate),
+    )
+    return "".join(letter for letter, there in parts if there is not None)
