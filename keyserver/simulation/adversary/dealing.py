@@ -227,7 +227,8 @@ def altered_complaint(place: Place, _: Any) -> Complaint:
 
 
 def _first_dealer(place: Place) -> NodeId:
-    return next(node for node in place.phase.group.members if node != place.ctx.me)
+    group: Group = place.phase.group
+    return next(node for node in group.members if node != place.ctx.me)
 
 
 def _complaint(place: Place, dealer: NodeId, *, honest_proof: bool) -> Complaint:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Act = Callable[["Cluster", "SimulatedNode"], Awaitable[None]]
 
-FLOOD_S = 5.0
+FLOOD_S = 3.0
 """How long a flood lasts."""
 
 
@@ -34,7 +34,7 @@ def _flood(burst: int, message: Callable[["Cluster", "SimulatedNode", int], byte
                 for _ in range(burst):
                     count += 1
                     for other in cluster.nodes:
-                        cluster.network.send(node.id, other.id, message(cluster, node, count))
+                        cluster.network.inject(node.id, other.id, message(cluster, node, count))
                 await asyncio.sleep(0.25)
 
         task = asyncio.ensure_future(pour())

@@ -67,6 +67,8 @@ class Must(Enum):
     DECIDED = "one outcome"
     """What the liar leads may come to its end or not; all honest nodes agree which, and an honest
     node completes it if not."""
+    NOTICED = "the requester notices"
+    """The requester finds out whose part is wrong, leaves it out, and has the right result."""
     DENIED = "denied"
     """Honest nodes do not permit it, and no liar's word makes them."""
 
@@ -97,6 +99,9 @@ class Acts:
 class Replays:
     """It repeats of each type the first message it ever sent: a session goes before."""
 
+    whole: bool = False
+    """With the id of that session, too, as the very same bytes."""
+
 
 Deed = Tells | Crashes | Acts | Replays
 
@@ -116,6 +121,8 @@ class Row:
     else nobody is named."""
     left_out: bool = True
     """Whether the liar is not among those that the result counts as holders or voters."""
+    least_threshold: int = 0
+    """Below it there is nothing to lie about."""
 
     @property
     def lie(self) -> Lie:

@@ -1,0 +1,382 @@
+"""Coordinators that cheat honest members of a generation."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from keyserver.crypto.curve import Point, Scalar
+from keyserver.model.identifiers import Address, Hash32, NodeId
+from keyserver.model.keys import NodeSignature
+from keyserver.model.requests import Proof
+from keyserver.sessions.sharing.messages import Finalize, Propose, Shares, Start
+from keyserver.simulation.adversary import dealing, floods
+from keyserver.simulation.adversary.generation_members import (
+    IDENTITY,
+    OFF_CURVE,
+)
+from keyserver.simulation.adversary.rows import (
+    Acts,
+    Behaviour,
+    Crashes,
+    Deed,
+    Must,
+    Part,
+    Protocol,
+    Replays,
+    Row,
+    Tells,
+)
+from keyserver.simulation.liars import (
+    OTHER_POINT,
+    UNSIGNED,
+    Lie,
+    Place,
+    at,
+    garbage,
+    silent,
+    to_some,
+    with_bytes,
+    with_field,
+)
+
+B = Behaviour
+OTHER = Hash32(b"\x0f" * 32)
+
+
+def params(**change: Callable[[Any], Any]) -> Lie:
+    """Propose other parameters than those of request and set."""
+
+    def lie(_: Any, message: Propose) -> Propose:
+        changed = {name: new(getattr(message.params, name)) for name, new in change.items()}
+        return replace(message, params=replace(message.params, **changed))
+
+    return at("Propose", lie)
+
+
+def half(place: Place) -> frozenset[NodeId]:
+    """Every other node of the set."""
+    return frozenset(place.ctx.node_set.nodes[::2])
+
+
+def one_less(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Without the first."""
+    return items[1:]
+
+
+def doubled(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The first twice."""
+    return (items[0], *items)
+
+
+def _without_receiver(place: Place, message: Start) -> Start:
+    return Start(tuple(entry for entry in message.accepted if entry.node != place.to))
+
+
+def _receiver_key_replaced(place: Place, message: Start) -> Start:
+    return Start(
+        tuple(
+            replace(entry, one_time=OTHER_POINT) if entry.node == place.to else entry
+            for entry in message.accepted
+        )
+    )
+
+
+def _with_stranger(_: Place, message: Start) -> Start:
+    stranger = replace(message.accepted[0], node=NodeId.of(OTHER_POINT))
+    return Start(tuple(sorted((*message.accepted, stranger), key=lambda entry: entry.node)))
+
+
+def key_substituted(place: Place, message: Start) -> Start:
+    """Replace another node's one-time key by one whose secret the coordinator knows."""
+    entries = list(message.accepted)
+    index = next(i for i, entry in enumerate(entries) if entry.node not in (place.to, place.ctx.me))
+    entries[index] = dealing.accepted_by(place, entries[index].node)
+    return Start(tuple(entries))
+
+
+def _bad_proofs(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(replace(item, proof=Proof(bytes(64))) for item in items)
+
+
+def unsigned_all(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Leave all signatures out."""
+    return tuple(replace(item, signature=UNSIGNED) for item in items)
+
+
+def _other_sum(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    return (OTHER_POINT, *points[1:])
+
+
+def _other_tail(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    return (*points[:-1], OTHER_POINT)
+
+
+def _swapped_ciphertexts(place: Place, message: Shares) -> Shares:
+    """Give each deal the sealed share of the next dealer."""
+    sealed = [entry.ciphertext for entry in message.deals]
+    moved = zip(message.deals, sealed[1:] + sealed[:1], strict=True)
+    return replace(message, deals=tuple(replace(d, ciphertext=c) for d, c in moved))
+
+
+def _without_an_honest_deal(place: Place, message: Shares) -> Shares:
+    """Leave another dealer out for every receiver: no two see the same deals."""
+    others = [e for e in message.deals if e.dealer not in (place.ctx.me, place.to)]
+    return replace(message, deals=tuple(e for e in message.deals if e != others[-1]))
+
+
+def _record(**change: Any) -> Lie:
+    return at("Finalize", with_field("record", lambda record: replace(record, **change)))
+
+
+def _moved_coordinates(_: Place, message: Finalize) -> Finalize:
+    record = message.record
+    moved = tuple(replace(m, x=Scalar(int(m.x) + 10)) for m in record.committee)
+    return replace(message, record=replace(record, committee=moved))
+
+
+def _strangers(signatures: tuple[NodeSignature, ...]) -> tuple[NodeSignature, ...]:
+    return tuple(NodeSignature(NodeId.of(OTHER_POINT), e.signature) for e in signatures)
+
+
+def _decision(**change: Callable[[Any], Any]) -> Lie:
+    def lie(decision: Any) -> Any:
+        return replace(decision, **{n: new(getattr(decision, n)) for n, new in change.items()})
+
+    return at("Installed", with_field("decision", lie))
+
+
+def _first_constant(message: Any) -> bytes:
+    compressed: bytes = message.deals[0].constant.compressed
+    return compressed
+
+
+def _first_sum(message: Any) -> bytes:
+    compressed: bytes = message.commitments[-1].compressed
+    return compressed
+
+
+def _first_key(message: Any) -> bytes:
+    compressed: bytes = message.accepted[0].one_time.compressed
+    return compressed
+
+
+def _row(behaviour: Behaviour, name: str, deed: Deed, must: Must = Must.REFUSED) -> Row:
+    return Row(behaviour, Protocol.GENERATION, Part.COORDINATOR, name, deed, must)
+
+
+_PROPOSALS = (
+    _row(B.LIED_REQUEST, "another author", Tells(params(author=lambda _: Address(b"\xee" * 20)))),
+    _row(B.LIED_REQUEST, "another threshold", Tells(params(threshold=lambda t: t + 1))),
+    _row(B.LIED_REQUEST, "another key", Tells(params(key_id=lambda k: type(k)(bytes(32))))),
+    _row(B.LIED_REQUEST, "a later version", Tells(params(version=lambda v: v + 1))),
+    _row(B.LIED_REQUEST, "a predecessor", Tells(params(previous=lambda _: OTHER))),
+    _row(B.LIED_REQUEST, "another request", Tells(params(request_hash=lambda _: OTHER))),
+    _row(B.LIED_REQUEST, "dealers", Tells(params(dealers=lambda _: (NodeId.of(OTHER_POINT),)))),
+    _row(B.LIED_REQUEST, "another kind", Tells(at("Propose", with_field("kind", lambda _: 2)))),
+    _row(B.LIED_SET, "another set", Tells(params(set_id=lambda _: OTHER))),
+    _row(B.LIED_SET, "a smaller set", Tells(params(committee=one_less))),
+    _row(
+        B.LIED_SET,
+        "chosen coordinates",
+        Tells(params(committee=lambda c: tuple(replace(m, x=Scalar(int(m.x) + 1)) for m in c))),
+    ),
+    _row(
+        B.LIED_SET,
+        "coordinate zero",
+        Tells(params(committee=lambda c: (replace(c[0], x=Scalar(0)), *c[1:]))),
+    ),
+)
+
+_STARTS = (
+    _row(B.LIED_SET, "START without the receiver", Tells(at("Start", _without_receiver))),
+    _row(
+        B.LIED_SET,
+        "START with too few",
+        Tells(at("Start", with_field("accepted", lambda a: a[:1]))),
+    ),
+    _row(B.LIED_SET, "START with a stranger", Tells(at("Start", _with_stranger))),
+    _row(
+        B.LIED_SET, "START with one node twice", Tells(at("Start", with_field("accepted", doubled)))
+    ),
+    _row(
+        B.LIED_SET,
+        "START out of order",
+        Tells(at("Start", with_field("accepted", lambda a: a[::-1]))),
+    ),
+    _row(B.NONCE, "START with a key of its own for another", Tells(at("Start", key_substituted))),
+    _row(
+        B.NONCE,
+        "START with another key for the receiver",
+        Tells(at("Start", _receiver_key_replaced)),
+    ),
+    _row(
+        B.BAD_PROOF, "START without proofs", Tells(at("Start", with_field("accepted", _bad_proofs)))
+    ),
+    _row(B.BAD_PROOF, "START unsigned", Tells(at("Start", with_field("accepted", unsigned_all)))),
+    _row(
+        B.BAD_POINT,
+        "START with a key off the curve",
+        Tells(at("Start", with_bytes(_first_key, OFF_CURVE))),
+    ),
+    _row(
+        B.BAD_POINT, "START with the identity", Tells(at("Start", with_bytes(_first_key, IDENTITY)))
+    ),
+)
+
+_SHARES = (
+    _row(
+        B.LIED_SET, "SHARES of too few", Tells(at("Shares", with_field("deals", lambda d: d[:1])))
+    ),
+    _row(
+        B.LIED_SET, "SHARES of one dealer twice", Tells(at("Shares", with_field("deals", doubled)))
+    ),
+    _row(
+        B.LIED_SET,
+        "SHARES out of order",
+        Tells(at("Shares", with_field("deals", lambda d: d[::-1]))),
+    ),
+    _row(
+        B.WRONG_SHARE, "SHARES with the shares of others", Tells(at("Shares", _swapped_ciphertexts))
+    ),
+    _row(B.BAD_PROOF, "SHARES unsigned", Tells(at("Shares", with_field("deals", unsigned_all)))),
+    _row(
+        B.WRONG_SHARE,
+        "SHARES with another public key",
+        Tells(at("Shares", with_field("commitments", _other_sum))),
+    ),
+    _row(
+        B.WRONG_SHARE,
+        "SHARES with another polynomial",
+        Tells(at("Shares", with_field("commitments", _other_tail))),
+    ),
+    _row(
+        B.DEGREE,
+        "SHARES of a lower degree",
+        Tells(at("Shares", with_field("commitments", lambda c: c[:-1]))),
+    ),
+    _row(
+        B.DEGREE,
+        "SHARES of a higher degree",
+        Tells(at("Shares", with_field("commitments", lambda c: (*c, OTHER_POINT)))),
+    ),
+    _row(
+        B.BAD_POINT,
+        "SHARES with a constant off the curve",
+        Tells(at("Shares", with_bytes(_first_constant, OFF_CURVE))),
+    ),
+    _row(
+        B.BAD_POINT,
+        "SHARES with the identity as highest coefficient",
+        Tells(at("Shares", with_bytes(_first_sum, IDENTITY))),
+    ),
+    _row(
+        B.EQUIVOCATION,
+        "other deals for every receiver",
+        Tells(at("Shares", _without_an_honest_deal)),
+    ),
+)
+
+_RECORDS = (
+    _row(
+        B.LIED_REQUEST, "a record of another author", Tells(_record(author=Address(b"\xee" * 20)))
+    ),
+    _row(B.LIED_SET, "a record of another set", Tells(_record(set_id=OTHER))),
+    _row(B.LIED_REQUEST, "a record with a document", Tells(_record(document=OTHER))),
+    _row(B.LIED_REQUEST, "a record of another version", Tells(_record(version=7))),
+    _row(B.LIED_SET, "a record with other coordinates", Tells(at("Finalize", _moved_coordinates))),
+    _row(
+        B.LIED_REQUEST,
+        "another transcript",
+        Tells(at("Finalize", with_field("transcript", lambda _: OTHER))),
+    ),
+)
+
+_CERTIFICATES = (
+    _row(
+        B.BAD_PROOF,
+        "a certificate of too few",
+        Tells(at("Cert", with_field("signatures", lambda s: s[:1]))),
+        Must.DECIDED,
+    ),
+    _row(
+        B.BAD_PROOF,
+        "a certificate signed twice by one",
+        Tells(at("Cert", with_field("signatures", lambda s: (s[0],) * len(s)))),
+        Must.DECIDED,
+    ),
+    _row(
+        B.BAD_PROOF,
+        "a forged certificate",
+        Tells(at("Cert", with_field("signatures", unsigned_all))),
+        Must.DECIDED,
+    ),
+    _row(
+        B.LIED_SET,
+        "a certificate of strangers",
+        Tells(at("Cert", with_field("signatures", _strangers))),
+        Must.DECIDED,
+    ),
+    _row(
+        B.EQUIVOCATION,
+        "a certificate for half of them",
+        Tells(at("Cert", to_some(half, silent))),
+        Must.DECIDED,
+    ),
+    _row(
+        B.EQUIVOCATION,
+        "the decision for half of them",
+        Tells(at("Installed", to_some(half, silent))),
+        Must.DECIDED,
+    ),
+    _row(
+        B.LIED_REQUEST,
+        "a decision for another record",
+        Tells(_decision(value=lambda _: OTHER)),
+        Must.DECIDED,
+    ),
+    _row(
+        B.LIED_REQUEST,
+        "a decision of another round",
+        Tells(_decision(round=lambda _: 1)),
+        Must.DECIDED,
+    ),
+    _row(
+        B.BAD_PROOF,
+        "a decision of too few",
+        Tells(_decision(signatures=lambda s: s[:1])),
+        Must.DECIDED,
+    ),
+)
+
+_LATE = ("Cert", "Installed")
+"""With these messages the record is PREPARED: what follows is decided by vote."""
+
+
+def _must(name: str) -> Must:
+    return Must.DECIDED if name in _LATE else Must.REFUSED
+
+
+_ANY = (
+    *(
+        _row(B.SILENT, f"no {name}", Tells(at(name, silent)), _must(name))
+        for name in ("Propose", "Start", "Shares", "Finalize", *_LATE)
+    ),
+    *(
+        _row(B.CRASH, f"ends before its {name}", Crashes(name), _must(name))
+        for name in ("Propose", "Start", "Shares", "Finalize", *_LATE)
+    ),
+    *(
+        _row(B.OVERSIZED, f"a {name} with {what}", Tells(at(name, lie)), _must(name))
+        for name in ("Propose", "Start", "Shares", "Finalize", *_LATE)
+        for what, lie in floods.OVERSIZED.items()
+    ),
+    *(
+        _row(B.OVERSIZED, f"garbage for {name}", Tells(at(name, garbage)), _must(name))
+        for name in ("Propose", "Start", "Shares", "Finalize", *_LATE)
+    ),
+    _row(B.REPLAY, "what it said in an earlier session", Replays()),
+    _row(B.STALE_ACL, "it alone sees the request", Acts(floods.permitted_only_here), Must.DENIED),
+    _row(B.FLOOD, "sessions opened and left alone", Acts(floods.OPENINGS), Must.DECIDED),
+)
+
+ROWS: tuple[Row, ...] = (*_PROPOSALS, *_STARTS, *_SHARES, *_RECORDS, *_CERTIFICATES, *_ANY)
