@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from keyserver.app import memory
@@ -29,6 +30,7 @@ def test_a_system_that_refuses_is_told_of(monkeypatch: pytest.MonkeyPatch) -> No
         raise OSError("not permitted")
 
     monkeypatch.setattr(resource, "setrlimit", refuses)
+    structlog.reset_defaults()
     with capture_logs() as logs:
         memory.forbid_dumps()
     assert [entry["event"] for entry in logs] == ["core_dumps_possible"]
@@ -42,6 +44,7 @@ def test_a_kernel_that_refuses_is_told_of(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Refusing())
+    structlog.reset_defaults()
     with capture_logs() as logs:
         memory.forbid_dumps()
     assert [entry["event"] for entry in logs] == ["core_dumps_possible"]
