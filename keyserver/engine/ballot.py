@@ -29,6 +29,7 @@ from keyserver.engine.links import (
     certificate_hash,
 )
 from keyserver.engine.own_votes import Memory
+from keyserver.engine.vote_book import VoteBook
 from keyserver.model.codec import encode
 from keyserver.model.identifiers import Hash32, NodeId, Signature
 from keyserver.model.keys import Decision, NodeSignature, PreparedCertificate
@@ -41,6 +42,7 @@ from keyserver.sessions.core import (
     PutHolding,
     Refusal,
     Refused,
+    Report,
     Send,
     VoteKind,
     Write,
@@ -62,7 +64,7 @@ class Decided:
     backing: Backing
 
 
-Effect = Persist | Send | Enter | Decided
+Effect = Persist | Send | Report | Enter | Decided
 
 
 class _Lead:
@@ -88,6 +90,7 @@ class Ballot:
         self._accepted: Backing | None = None
         """What stands behind the proposal of this round, once this node has prepared it."""
         self._lead: _Lead | None = None
+        self._book = VoteBook(terms.subject)
 
     @property
     def round(self) -> int:
@@ -163,6 +166,19 @@ class Ballot:
         """Take a message of a voter; what is late or not asked for changes nothing."""
         if sender not in self._terms.voters:
             raise Refused(Refusal.BAD, "the sender is not one of the voters")
+        reports = self._known_votes() + self._book.note(sender, message)
+        try:
+            return (*reports, *self._follow(sender, message))
+        except Refused as refused:
+            reports += refused.reports
+            raise Refused(refused.code, refused.why, refused.error, reports) from refused
+
+    def _known_votes(self) -> tuple[Report, ...]:
+        """A session may have brought a certificate since the last message."""
+        highest = self._memory.highest
+        return () if highest is None else self._book.note_certificate(highest)
+
+    def _follow(self, sender: NodeId, message: Vote) -> tuple[Effect, ...]:
         match message:
             case Status():
                 return self._on_status(sender, message)

@@ -8,42 +8,37 @@ only the later effects of that session wait.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
-from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.credentials import CredentialSource, Opening
 from keyserver.engine.generated import GeneratedBoth
+from keyserver.engine.inbox import Inbox
 from keyserver.engine.installation import announce
-from keyserver.engine.outcomes import OutcomeListener
+from keyserver.engine.openings import REQUESTED, Openings
 from keyserver.engine.ports import (
-    AccessPolicy,
-    Clock,
+    Identity,
     LinkService,
-    NodeSets,
-    RecordStore,
-    SessionObserver,
+    Ports,
     TimerHandle,
-    Transport,
     VoteConflictError,
 )
 from keyserver.engine.session_log import log_session, outcome_name
 from keyserver.engine.session_table import (
-    MAX_WAITING_EVENTS,
-    Backlog,
-    CounterWindow,
+    MAX_WAITING_MESSAGES,
     LiveSession,
     SessionTable,
     end_of,
 )
-from keyserver.engine.turns import EXCLUSIVE, wait_for_turn
+from keyserver.engine.turns import EXCLUSIVE, Turns
 from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
 from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import AnyOperation, Request
+from keyserver.sessions.authentication import Authentic, authenticate
 from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import (
     Authorise,
@@ -60,12 +55,12 @@ from keyserver.sessions.core import (
     Policy,
     Received,
     Refusal,
+    Refused,
     Report,
     Send,
     SessionKind,
     SessionType,
     SetTimer,
-    Signer,
     TimerFired,
     UnavailableError,
 )
@@ -74,37 +69,18 @@ from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.outcomes import ShadowReady
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS
 from keyserver.sessions.runner import Role, Runner
+from keyserver.sessions.waiting import verdict_refusal
 from keyserver.sessions.wire import LINK_TYPES, message_type, pack
 
 _SETTLED = frozenset({SessionKind.GENERATION, SessionKind.STORING})
 """What is reported to the caller only when this node has written it down, too."""
 
+ACTS_AT_A_TIME = 16
+"""After so many the event loop looks at everything else that waits."""
+
+__all__ = ["Driver", "Identity", "Ports"]
+
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who this node is in this process."""
-
-    me: NodeId
-    signer: Signer
-    boot_nonce: Nonce32
-    random: RandomSource
-    policy: Callable[[], Policy]
-    """What the operator allows now: the service contracts may move while the node runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What the driver acts on."""
-
-    transport: Transport
-    store: RecordStore
-    access: AccessPolicy
-    node_sets: NodeSets
-    clock: Clock
-    outcomes: OutcomeListener
-    observer: SessionObserver
 
 
 class Driver:
@@ -114,10 +90,10 @@ class Driver:
         self._identity = identity
         self._ports = ports
         self._table = SessionTable()
-        self._counters = CounterWindow()
+        self._turns = Turns(self._table)
+        self._openings = Openings(self._boot_nonce)
         self._counter = 0
-        self._backlog = Backlog()
-        self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+        self._inbox: Inbox[Callable[[], None]] = Inbox()
         self._tasks: asyncio.TaskGroup | None = None
         self._links: LinkService | None = None
         self._started = asyncio.Event()
@@ -150,12 +126,15 @@ class Driver:
 
     def takes_part(self, kind: SessionKind, key_id: KeyId) -> bool:
         """Whether a participant's part of such a session for this key lives here."""
-        return bool(self._table.participants((kind, key_id)))
+        return bool(self._begun(kind, key_id))
 
     async def settle(self, kind: SessionKind, key_id: KeyId) -> None:
         """Wait, not for long, for the end of a participant's part of such a session."""
-        parts = self._table.participants((kind, key_id))
+        parts = self._begun(kind, key_id)
         await end_of(parts[0] if parts else None)
+
+    def _begun(self, kind: SessionKind, key_id: KeyId) -> list[LiveSession]:
+        return [part for part in self._table.participants((kind, key_id)) if part.runner]
 
     @property
     def open_sessions(self) -> int:
@@ -168,8 +147,10 @@ class Driver:
             self._tasks = tasks
             self._started.set()
             while True:
-                act = await self._inbox.get()
-                act()
+                for _ in range(ACTS_AT_A_TIME):
+                    act = await self._inbox.get()
+                    act()
+                await asyncio.sleep(0)  # a queue that is never empty must not stop all else
 
     # --- the coordinator's side ---------------------------------------------------------------
 
@@ -255,7 +236,7 @@ class Driver:
 
     def on_disconnected(self, peer: NodeId) -> None:
         """A peer is gone: every session hears of it."""
-        self._post(lambda: self._lose(peer))
+        self._inbox.put_last(peer, lambda: self._lose(peer))
 
     def on_message(self, peer: NodeId, message: bytes) -> bool:
         """A message has arrived; false if no correct node would have sent it."""
@@ -266,21 +247,13 @@ class Driver:
         except CodecError as problem:
             log.warning("peer_sent_garbage", peer=peer, problem=str(problem))
             return False
-        size = len(message)
-        if not self._backlog.admit(peer, size):
-            log.warning("peer_overruns_its_queue", peer=peer)
-            return False
-
-        def deliver() -> None:
-            self._backlog.done(peer, size)
-            self._deliver(peer, sid, parsed)
-
-        self._post(deliver)
-        return True
+        if self._inbox.put(peer, lambda: self._deliver(peer, sid, parsed), len(message)):
+            return True
+        log.warning("peer_overruns_its_queue", peer=peer)
+        return False
 
     def _post(self, act: Callable[[], None]) -> None:
-        """Queue what the consumer is to do; only what peers send is bounded, none of our own."""
-        self._inbox.put_nowait(act)
+        self._inbox.post(act)
 
     def _lose(self, peer: NodeId) -> None:
         for session in self._table:
@@ -300,34 +273,41 @@ class Driver:
     def _open(
         self, sender: NodeId, sid: SessionId, session_type: SessionType[Any], message: Any
     ) -> None:
-        """Let a participant's part begin, if the opening is what it says it is (section 5.5)."""
-        boot_nonce = self._boot_nonce(sender)
+        """Let a participant's part begin, if the opening is what it says it is."""
+        boot_nonce = self._openings.check(sender, sid, session_type.kind, message)
         if boot_nonce is None:
+            log.debug("session_opening_refused", peer=sender, session=sid)
             return
-        request: Request = message.request
-        counter: int = message.counter
-        expected = session_id(session_type.kind, sender, boot_nonce, counter, request.hash)
-        if sid != expected or not self._counters.use(sender, boot_nonce, counter):
-            log.warning("session_opening_refused", peer=sender, session=sid)
-            return
-        kind, now = session_type.kind, self._ports.clock.monotonic()
-        subject = (kind, request.key_id)
+        kind, request = session_type.kind, message.request
+        now, subject = self._ports.clock.monotonic(), (kind, request.key_id)
         session = LiveSession((sid, Role.PARTICIPANT), sender, now, subject)
         if self._table.is_full_for(sender):
             self._send(session, Send(sender, Refuse(Refusal.BUSY)))
             return
         self._table.add(session)
 
-        def joined(state: KeyState) -> None:
+        def runner(state: KeyState, authentic: Authentic | None = None) -> Runner:
+            counter = message.counter
             ctx = self._context(sid, kind, sender, boot_nonce, counter, request, state)
-            runner = session.runner = Runner(session_type, ctx, Role.PARTICIPANT)
+            ctx = replace(ctx, authentic=authentic)
+            return Runner(session_type, ctx, Role.PARTICIPANT)
+
+        def begin(state: KeyState, authentic: Authentic | None) -> None:
+            session.runner = runner(state, authentic)
             log_session(session, "session_joined")
-            self._take(session, runner.join(sender, message))
+            self._take(session, session.runner.join(sender, message))
             waiting, session.waiting = session.waiting, []
             for event in waiting:
                 self._feed(session, event)
 
-        self._spawn(self._load(session, joined))
+        first = runner(KeyState())
+        try:
+            authentic = authenticate(first.ctx) if kind in REQUESTED else None
+        except Refused as refused:
+            session.runner = first
+            self._take(session, first.turn_away(refused))
+        else:
+            self._spawn(self._let_in(session, authentic, begin))
 
     def _boot_nonce(self, peer: NodeId) -> Nonce32 | None:
         if peer == self._identity.me:
@@ -335,14 +315,22 @@ class Driver:
         known = self._ports.transport.boot_nonce(peer)
         return None if known is None else Nonce32(known)
 
-    async def _load(self, session: LiveSession, joined: Callable[[KeyState], None]) -> None:
+    async def _let_in(
+        self,
+        session: LiveSession,
+        authentic: Authentic | None,
+        begin: Callable[[KeyState, Authentic | None], None],
+    ) -> None:
+        """Wait for what has to come before a session, then let it begin."""
         kind, key_id = session.subject
-        if kind is not SessionKind.GENERATION:
+        if kind in EXCLUSIVE and authentic is not None:
+            refusal = await self._wait_in_line(session, authentic.chain_check)
+            if refusal is not None:
+                self._turn_away(session, refusal)
+                return
+            authentic = replace(authentic, chain_check=None)
+        else:
             await self.settle(SessionKind.GENERATION, key_id)  # its end may be on the way
-        nodes = self.node_set.nodes
-        if kind in EXCLUSIVE and not await wait_for_turn(session, self._table, nodes):
-            self._turn_away(session, Refusal.EXCLUSIVE)
-            return
         try:
             state = await self._ports.store.load(key_id)
         except StorageError as problem:
@@ -350,21 +338,38 @@ class Driver:
             self._turn_away(session, Refusal.TEMPORARY)
             return
         if self._table.get(session.key) is session:
-            joined(state)
+            begin(state, authentic)
+
+    async def _wait_in_line(self, session: LiveSession, check: Authorise | None) -> Refusal | None:
+        """Only a request that is allowed keeps others waiting; why it may not go on, if so."""
+        if check is not None:
+            refused = verdict_refusal(await self._ports.access.authorise(check))
+            if refused is not None:
+                return refused.code
+        now = self._ports.clock.monotonic()
+        in_time = await self._turns.wait(session, self.node_set.nodes, now)
+        return None if in_time else Refusal.EXCLUSIVE
 
     def _turn_away(self, session: LiveSession, refusal: Refusal) -> None:
-        """End a participant's part that has not begun."""
-        self._send(session, Send(session.coordinator, Refuse(refusal)))
-        self._remove(session)
+        """End a participant's part that has not begun, unless it has ended meanwhile."""
+        if self._table.get(session.key) is session:
+            self._send(session, Send(session.coordinator, Refuse(refusal)))
+            self._remove(session)
 
     # --- steps and effects --------------------------------------------------------------------
 
     def _feed(self, session: LiveSession, event: Event) -> None:
-        if session.runner is None:
-            if len(session.waiting) < MAX_WAITING_EVENTS:
-                session.waiting.append(event)
+        if session.runner is not None:
+            self._take(session, session.runner.handle(event))
             return
-        self._take(session, session.runner.handle(event))
+        match event:
+            case PeerLost(peer) if peer == session.coordinator:
+                self._remove(session)
+            case Received(_, Cancel()):
+                self._remove(session)
+                self._clear_up(session)
+            case Received() if len(session.waiting) < MAX_WAITING_MESSAGES:
+                session.waiting.append(event)
 
     def _take(self, session: LiveSession, effects: tuple[Effect, ...]) -> None:
         session.effects.extend(effects)
@@ -447,6 +452,7 @@ class Driver:
         if session.runner is not None and isinstance(outcome, Completed):
             self._generated.note(session.runner)
         self._remove(session)
+        self._turns.note_end(session, outcome, self._ports.clock.monotonic())
         if isinstance(outcome, Failed) and isinstance(outcome.error, GivenUpError):
             self._clear_up(session)
         log_session(session, "session_ended", outcome=outcome_name(outcome))
@@ -466,7 +472,8 @@ class Driver:
     def _clear_up(self, session: LiveSession) -> None:
         """What a generation has left behind is in the way of the next one."""
         kind, key_id = session.subject
-        if kind is SessionKind.GENERATION and not self.takes_part(kind, key_id) and self._links:
+        others = self._table.participants(session.subject)
+        if kind is SessionKind.GENERATION and not others and self._links:
             self._links.on_given_up(key_id)
 
     def _remove(self, session: LiveSession) -> None:

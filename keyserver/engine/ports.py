@@ -1,13 +1,15 @@
 """What the engine needs from the outside, as protocols; the edges implement them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from keyserver.crypto.randomness import RandomSource
+from keyserver.engine.outcomes import OutcomeListener
 from keyserver.model.blocks import BlockId
-from keyserver.model.identifiers import Hash32, KeyId, NodeId
+from keyserver.model.identifiers import Hash32, KeyId, NodeId, Nonce32
 from keyserver.model.node_set import NodeSetSnapshot
-from keyserver.sessions.core import Authorise, KeyState, Verdict, Write
+from keyserver.sessions.core import Authorise, KeyState, Policy, Signer, Verdict, Write
 
 
 class VoteConflictError(Exception):
@@ -85,6 +87,13 @@ class RecordStore(Protocol):
 
     async def undecided(self) -> Sequence[KeyId]:
         """Keys with a prepared record or a document candidate: to be settled by recovery."""
+        ...
+
+    async def absent(self, after: KeyId | None, limit: int) -> Sequence[KeyId]:
+        """Keys with an active record and no share of it here, ascending, those after `after`.
+
+        The store does not know this node: it may be none of the committee of some.
+        """
         ...
 
     async def votes(self, subject: Hash32) -> Sequence["StoredVote"]:
@@ -188,3 +197,28 @@ class SessionObserver(Protocol):
     def on_misbehaviour(self, culprits: frozenset[NodeId], what: str, evidence: bytes) -> None:
         """A peer was caught; the evidence is for others to check."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is in this process."""
+
+    me: NodeId
+    signer: Signer
+    boot_nonce: Nonce32
+    random: RandomSource
+    policy: Callable[[], Policy]
+    """What the operator allows now: the service contracts may move while the node runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the driver acts on."""
+
+    transport: Transport
+    store: RecordStore
+    access: AccessPolicy
+    node_sets: NodeSets
+    clock: Clock
+    outcomes: OutcomeListener
+    observer: SessionObserver

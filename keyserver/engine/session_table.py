@@ -9,20 +9,15 @@ from typing import Any
 
 from keyserver.engine.ports import TimerHandle
 from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
-from keyserver.sessions.core import Effect, Event, SessionKind
+from keyserver.sessions.core import Effect, Received, SessionKind
 from keyserver.sessions.runner import Role, Runner
 
 MAX_SESSIONS_PER_PEER = 256
 """A peer may keep so many sessions open here; further ones are refused as BUSY."""
 
-MAX_QUEUED_MESSAGES = 1024
-"""So many messages of a peer may wait for the driver; one that sends more is disconnected."""
-
-MAX_QUEUED_BYTES = 64 * 2**20
-"""The same in bytes."""
-
-MAX_WAITING_EVENTS = 256
-"""Messages kept for a session whose record is still being loaded."""
+MAX_WAITING_MESSAGES = 4
+"""Messages kept for a session that has not begun yet; coordinators that wait for answers send
+none before they have got one, or give the session up."""
 
 COUNTER_WINDOW = 4096
 """How far behind its highest one a coordinator's session counter may arrive.
@@ -50,14 +45,16 @@ class LiveSession:
     subject: Subject
     runner: Runner | None = None
     """`None` until the record has been loaded."""
-    waiting: list[Event] = field(default_factory=list)
+    waiting: list[Received] = field(default_factory=list)
     effects: deque[Effect] = field(default_factory=deque)
     persisting: bool = False
     timers: dict[str, TimerHandle] = field(default_factory=dict)
     result: Any = None
     """The coordinator's future."""
+    in_line_since: float | None = None
+    """When it asked to be let in among those that exclude each other (`keyserver.engine.turns`)."""
     has_turn: bool = False
-    """Whether it was let in among those that exclude each other (`keyserver.engine.turns`)."""
+    """Whether it was let in."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the session is over."""
 
@@ -75,6 +72,7 @@ class SessionTable:
 
     def __init__(self) -> None:
         self._sessions: dict[SessionKey, LiveSession] = {}
+        self._parts: dict[Subject, list[LiveSession]] = {}
         self._open_by_peer: Counter[NodeId] = Counter()
 
     def __len__(self) -> int:
@@ -89,21 +87,25 @@ class SessionTable:
 
     def participants(self, subject: Subject) -> list[LiveSession]:
         """The participants' parts of such sessions that live here, the oldest first."""
-        return [
-            session
-            for (_, role), session in self._sessions.items()
-            if role is Role.PARTICIPANT and session.subject == subject
-        ]
+        return list(self._parts.get(subject, ()))
 
     def add(self, session: LiveSession) -> None:
         """Let a session in."""
         self._sessions[session.key] = session
         self._open_by_peer[session.coordinator] += 1
+        if session.key[1] is Role.PARTICIPANT:
+            self._parts.setdefault(session.subject, []).append(session)
 
     def remove(self, session: LiveSession) -> None:
         """Forget a session that has ended."""
-        if self._sessions.pop(session.key, None) is not None:
-            self._open_by_peer[session.coordinator] -= 1
+        if self._sessions.pop(session.key, None) is None:
+            return
+        self._open_by_peer[session.coordinator] -= 1
+        if session.key[1] is Role.PARTICIPANT:
+            parts = self._parts[session.subject]
+            parts.remove(session)
+            if not parts:
+                del self._parts[session.subject]
 
     def is_full_for(self, coordinator: NodeId) -> bool:
         """Whether a peer has as many sessions open here as it may."""
@@ -135,27 +137,3 @@ class CounterWindow:
     def remembered(self, peer: NodeId) -> int:
         """How many counters of a peer are kept, at most twice the window."""
         return len(self._seen[peer][2]) if peer in self._seen else 0
-
-
-class Backlog:
-    """How much of each peer waits for the driver."""
-
-    def __init__(self) -> None:
-        self._messages: Counter[NodeId] = Counter()
-        self._bytes: Counter[NodeId] = Counter()
-
-    def admit(self, peer: NodeId, size: int) -> bool:
-        """Take note of a message of `size` bytes; false if the peer has too much waiting."""
-        if (
-            self._messages[peer] >= MAX_QUEUED_MESSAGES
-            or self._bytes[peer] + size > MAX_QUEUED_BYTES
-        ):
-            return False
-        self._messages[peer] += 1
-        self._bytes[peer] += size
-        return True
-
-    def done(self, peer: NodeId, size: int) -> None:
-        """A message has been worked off."""
-        self._messages[peer] -= 1
-        self._bytes[peer] -= size

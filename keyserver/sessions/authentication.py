@@ -61,6 +61,8 @@ class Authentic:
 
 def authenticate(ctx: Context) -> Authentic:
     """Check the request of a session; raises `Refused`."""
+    if ctx.authentic is not None:
+        return ctx.authentic
     request = ctx.request
     try:
         operation, credential = request.operation(), request.credential()

@@ -11,9 +11,10 @@ import pytest
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.credentials import Opening
 from keyserver.engine.driver import Driver, Identity, Ports
+from keyserver.engine.inbox import MAX_QUEUED_MESSAGES
 from keyserver.engine.outcomes import DocumentInstalled, Outcome, RecordInstalled
 from keyserver.engine.ports import VoteConflictError
-from keyserver.engine.session_table import MAX_QUEUED_MESSAGES, MAX_SESSIONS_PER_PEER
+from keyserver.engine.session_table import MAX_SESSIONS_PER_PEER, MAX_WAITING_MESSAGES
 from keyserver.engine.turns import rank
 from keyserver.errors import StorageError
 from keyserver.model.blocks import BlockId
@@ -21,8 +22,11 @@ from keyserver.model.identifiers import Address, KeyId, NodeId, Nonce32, Session
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.node_set import NodeAddress, NodeSet, NodeSetSnapshot
 from keyserver.model.requests import (
+    Credential,
     GenerateServerKey,
+    LegacyCredential,
     OnChainAddress,
+    Proof,
     Request,
     RetrieveDocumentKey,
     StoreDocumentKey,
@@ -59,6 +63,7 @@ from keyserver.sessions.storing import Target as StoringTarget
 from keyserver.sessions.wire import pack
 from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
 from tests.support.delivery import POLICY, KeySigner
+from tests.support.fake_cluster import point_of
 from tests.support.key_life import (
     AUTHOR,
     KEY_ID,
@@ -183,12 +188,16 @@ class World:
         return [message for _, message in self.transport.sent if isinstance(message, kind)]
 
     def proposal(
-        self, threshold: int = 0, counter: int | None = None, key_id: KeyId = KEY_ID
+        self,
+        threshold: int = 0,
+        counter: int | None = None,
+        key_id: KeyId = KEY_ID,
+        credential: Credential = ON_CHAIN,
     ) -> tuple[SessionId, Propose]:
         """The opening of a generation by the peer."""
         self.counter += 1
         number = self.counter if counter is None else counter
-        request = Request.of(GenerateServerKey(key_id, threshold), ON_CHAIN)
+        request = Request.of(GenerateServerKey(key_id, threshold), credential)
         sid = session_id(SessionKind.GENERATION, self.peer, PEER_BOOT, number, request.hash)
         ctx = _context(self, sid, request, number)
         params = generation_params(ctx, AUTHOR, threshold, ())
@@ -279,8 +288,8 @@ def _always(_: Opening) -> OnChainAddress:
     return ON_CHAIN
 
 
-async def _generate(world: World) -> CertifiedRecord:
-    result = await world.driver.execute(GENERATION, GenerateServerKey(KEY_ID, 0), _always, None)
+async def _generate(world: World, key_id: KeyId = KEY_ID) -> CertifiedRecord:
+    result = await world.driver.execute(GENERATION, GenerateServerKey(key_id, 0), _always, None)
     assert isinstance(result, CertifiedRecord)
     return result
 
@@ -360,12 +369,38 @@ async def test_messages_wait_while_the_record_is_loaded() -> None:
         world.store.loading.clear()
         sid, proposal = world.proposal()
         world.receive(sid, proposal)
-        world.receive(sid, Cancel(5))
+        world.receive(sid, Start(()))
         await world.settle()
         assert world.driver.open_sessions == 1
         world.store.loading.set()
         await world.settle()
+        assert len(world.sent(Accept)) == 1
+        assert [refuse.refusal for refuse in world.sent(Refuse)] == [Refusal.BAD]
+
+
+async def test_only_so_many_messages_wait_for_a_session_that_has_not_begun() -> None:
+    async with running(2) as world:
+        world.store.loading.clear()
+        sid, proposal = world.proposal()
+        world.receive(sid, proposal)
+        for _ in range(10 * MAX_WAITING_MESSAGES):
+            world.receive(sid, Start(()))
+        await world.settle()
+        (session,) = world.driver._table
+        assert len(session.waiting) == MAX_WAITING_MESSAGES
+
+
+async def test_a_session_may_be_given_up_while_the_record_is_loaded() -> None:
+    async with running(2) as world:
+        world.store.loading.clear()
+        sid, proposal = world.proposal()
+        world.receive(sid, proposal)
+        world.receive(sid, Cancel(5))
+        await world.settle()
         assert world.driver.open_sessions == 0
+        world.store.loading.set()
+        await world.settle()
+        assert world.transport.sent == []
 
 
 async def test_a_coordinator_lost_while_the_record_is_loaded() -> None:
@@ -374,10 +409,11 @@ async def test_a_coordinator_lost_while_the_record_is_loaded() -> None:
         world.receive(*world.proposal())
         await world.settle()
         world.driver.on_disconnected(world.peer)
-        world.store.loading.set()
         await world.settle()
         assert world.driver.open_sessions == 0
-        assert world.sessions == [("generation", "participant", "ConsensusTemporaryUnreachable")]
+        world.store.loading.set()
+        await world.settle()
+        assert world.transport.sent == []
 
 
 async def test_what_a_generation_leaves_behind_is_cleared_up_when_it_is_the_last() -> None:
@@ -402,7 +438,6 @@ async def test_a_worse_coordinator_is_turned_away_while_a_better_one_is_here() -
     async with running(2) as world:
         better, worse = (rank(KEY_ID, node, world.nodes) for node in (world.me, world.peer))
         assert better < worse
-        world.access.gate.clear()
         own = asyncio.ensure_future(_generate(world))
         await world.settle()
         world.receive(*world.proposal())
@@ -412,6 +447,50 @@ async def test_a_worse_coordinator_is_turned_away_while_a_better_one_is_here() -
         assert world.driver.takes_part(SessionKind.GENERATION, KEY_ID)
         own.cancel()
         await asyncio.gather(own, return_exceptions=True)
+
+
+FORGED = LegacyCredential(point_of(5), point_of(6), Proof(b"\x01" * 64))
+LAST_KEY = KeyId(b"\xfe" + b"\xff" * 31)
+"""The peer is the best coordinator for it."""
+
+
+async def test_a_request_that_is_not_authentic_keeps_nobody_waiting() -> None:
+    """Nothing is read for it, and no turn is taken in its name, however good its rank."""
+    async with running(2) as world:
+        assert rank(LAST_KEY, world.peer, world.nodes) < rank(LAST_KEY, world.me, world.nodes)
+        world.store.loading.clear()
+        for _ in range(20):
+            world.receive(*world.proposal(key_id=LAST_KEY, credential=FORGED))
+        await world.settle()
+        assert [refuse.refusal for refuse in world.sent(Refuse)] == [Refusal.BAD] * 20
+        assert world.driver.open_sessions == 0
+        world.store.loading.set()
+        own = asyncio.ensure_future(_generate(world, LAST_KEY))
+        await world.settle()
+        world.receive(*world.proposal(key_id=LAST_KEY, credential=FORGED))
+        await world.settle()
+        assert world.driver.takes_part(SessionKind.GENERATION, LAST_KEY)
+        own.cancel()
+        await asyncio.gather(own, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "refusal"),
+    [(Verdict.DENIED, Refusal.DENIED), (Verdict.UNAVAILABLE, Refusal.TEMPORARY)],
+)
+async def test_a_request_that_the_chain_does_not_show_keeps_nobody_waiting(
+    verdict: Verdict, refusal: Refusal
+) -> None:
+    async with running(2) as world:
+        world.access.gate.clear()
+        world.receive(*world.proposal(key_id=LAST_KEY))
+        await world.settle()
+        assert not world.driver.takes_part(SessionKind.GENERATION, LAST_KEY)
+        world.access.verdict = verdict
+        world.access.gate.set()
+        await world.settle()
+        assert [refuse.refusal for refuse in world.sent(Refuse)] == [refusal]
+        assert world.driver.open_sessions == 0
 
 
 async def test_a_slow_answer_of_the_chain_to_a_session_that_has_ended() -> None:

@@ -1,11 +1,6 @@
-import pytest
-
 from keyserver.engine.session_table import (
     COUNTER_WINDOW,
-    MAX_QUEUED_BYTES,
-    MAX_QUEUED_MESSAGES,
     MAX_SESSIONS_PER_PEER,
-    Backlog,
     CounterWindow,
     LiveSession,
     SessionTable,
@@ -95,20 +90,13 @@ def test_what_is_remembered_does_not_grow() -> None:
     assert window.remembered(OTHER) == 0
 
 
-@pytest.mark.parametrize("size", [0, 100])
-def test_a_peer_may_have_so_many_messages_waiting(size: int) -> None:
-    backlog = Backlog()
-    for _ in range(MAX_QUEUED_MESSAGES):
-        assert backlog.admit(PEER, size)
-    assert not backlog.admit(PEER, size)
-    assert backlog.admit(OTHER, size)
-    backlog.done(PEER, size)
-    assert backlog.admit(PEER, size)
-
-
-def test_a_peer_may_have_so_many_bytes_waiting() -> None:
-    backlog = Backlog()
-    assert backlog.admit(PEER, MAX_QUEUED_BYTES)
-    assert not backlog.admit(PEER, 1)
-    backlog.done(PEER, MAX_QUEUED_BYTES)
-    assert backlog.admit(PEER, 1)
+def test_parts_are_found_by_what_they_are_about_the_oldest_first() -> None:
+    table = SessionTable()
+    first, second, coordinator = _session(1), _session(2), _session(3, role=Role.COORDINATOR)
+    for session in (first, second, coordinator):
+        table.add(session)
+    assert table.participants(first.subject) == [first, second]
+    table.remove(first)
+    assert table.participants(first.subject) == [second]
+    table.remove(second)
+    assert table.participants(first.subject) == []

@@ -3,9 +3,18 @@
 import asyncio
 
 from keyserver.engine.session_table import LiveSession, SessionTable
-from keyserver.engine.turns import LONGEST_TURN_S, PATIENCE_S, rank, wait_for_turn
+from keyserver.engine.turns import (
+    FIRST_LOCK_S,
+    LONGEST_LOCK_S,
+    LONGEST_TURN_S,
+    MAX_FAILURES,
+    PATIENCE_S,
+    Locks,
+    Turns,
+    rank,
+)
 from keyserver.model.identifiers import KeyId, NodeId, SessionId
-from keyserver.sessions.core import SessionKind
+from keyserver.sessions.core import Completed, Failed, SessionKind, UnavailableError
 from keyserver.sessions.runner import Role
 from keyserver.simulation.loop import run_virtual
 from tests.support.keys import nodes_of
@@ -20,6 +29,7 @@ class Node:
 
     def __init__(self) -> None:
         self.table = SessionTable()
+        self.turns = Turns(self.table)
         self._number = 0
 
     def opened(self, coordinator: NodeId, at: float = 0.0) -> LiveSession:
@@ -30,11 +40,20 @@ class Node:
         return session
 
     async def turn(self, session: LiveSession) -> bool:
-        return await wait_for_turn(session, self.table, NODES)
+        return await self.turns.wait(session, NODES, session.opened_at)
 
-    def end(self, session: LiveSession) -> None:
+    def end(self, session: LiveSession, *, completed: bool = False, at: float = 0.0) -> None:
         self.table.remove(session)
         session.ended.set()
+        outcome = Completed(None) if completed else Failed(UnavailableError("nothing came of it"))
+        self.turns.note_end(session, outcome, at)
+
+    async def fail(self, coordinator: NodeId, times: int, at: float = 0.0) -> None:
+        """Sessions that are let in and come to nothing."""
+        for _ in range(times):
+            session = self.opened(coordinator, at)
+            assert await self.turn(session)
+            self.end(session, at=at)
 
 
 def test_the_range_of_a_key_says_who_comes_first() -> None:
@@ -105,3 +124,102 @@ def test_a_session_that_does_not_end_is_in_the_way_for_some_time_only() -> None:
         assert await node.turn(node.opened(NODES[1], at=LONGEST_TURN_S))
 
     run_virtual(scenario())
+
+
+def test_who_has_not_asked_for_a_turn_yet_is_in_nobodys_way() -> None:
+    """A request that is still being checked may turn out to be none."""
+
+    async def scenario() -> None:
+        node = Node()
+        node.opened(NODES[0])
+        assert await node.turn(node.opened(NODES[1]))
+
+    run_virtual(scenario())
+
+
+# --- locks: failures cost a coordinator its rank -------------------------------------------------
+
+
+def test_a_coordinator_that_occupies_an_id_comes_behind_all_others() -> None:
+    async def scenario() -> None:
+        node = Node()
+        await node.fail(NODES[0], 2)
+        occupying = node.opened(NODES[0])
+        assert await node.turn(occupying), "nobody else wants the key"
+        assert await node.turn(node.opened(NODES[3])), "it is in nobody's way"
+        assert not await node.turn(node.opened(NODES[0])), "it gives way"
+
+    run_virtual(scenario())
+
+
+def test_one_failure_is_nothing_to_hold_against_a_coordinator() -> None:
+    async def scenario() -> None:
+        node = Node()
+        await node.fail(NODES[0], 1)
+        assert await node.turn(node.opened(NODES[0]))
+        assert not await node.turn(node.opened(NODES[1]))
+
+    run_virtual(scenario())
+
+
+def test_two_that_are_locked_alike_keep_their_order() -> None:
+    async def scenario() -> None:
+        node = Node()
+        await node.fail(NODES[0], 2)
+        await node.fail(NODES[1], 2)
+        assert await node.turn(node.opened(NODES[0]))
+        assert not await node.turn(node.opened(NODES[1]))
+
+    run_virtual(scenario())
+
+
+def test_success_wipes_the_slate_clean() -> None:
+    async def scenario() -> None:
+        node = Node()
+        await node.fail(NODES[0], 2)
+        good = node.opened(NODES[0])
+        assert await node.turn(good)
+        node.end(good, completed=True)
+        assert await node.turn(node.opened(NODES[0]))
+        assert not await node.turn(node.opened(NODES[1]))
+
+    run_virtual(scenario())
+
+
+def test_whoever_was_not_let_in_has_not_failed() -> None:
+    locks, turns = Locks(), Node()
+    turned_away = turns.opened(NODES[1])
+    for _ in range(5):
+        turns.turns.note_end(turned_away, Failed(UnavailableError("in the way")), 0.0)
+    assert locks.level(NODES[1], FIRST_KEY, 0.0) == 0
+
+
+def test_a_lock_doubles_up_to_an_hour_and_is_forgotten_an_hour_later() -> None:
+    locks, now = Locks(), 0.0
+    locks.failed(NODES[0], FIRST_KEY, now)
+    assert locks.level(NODES[0], FIRST_KEY, now) == 0
+    for failures, length in enumerate([60, 120, 240, 480, 960, 1920, 3600, 3600], 1):
+        locks.failed(NODES[0], FIRST_KEY, now)
+        assert locks.level(NODES[0], FIRST_KEY, now + length - 1) == failures
+        assert locks.level(NODES[0], FIRST_KEY, now + length) == 0
+        assert locks.level(NODES[0], LAST_KEY, now) == 0, "another key"
+        assert locks.level(NODES[1], FIRST_KEY, now) == 0, "another coordinator"
+        now += min(length, LONGEST_LOCK_S - 1)
+    locks.failed(NODES[0], FIRST_KEY, now + LONGEST_LOCK_S)
+    assert locks.level(NODES[0], FIRST_KEY, now + LONGEST_LOCK_S) == 0
+
+
+def test_failures_fill_a_bounded_memory_and_none_is_pushed_out() -> None:
+    locks = Locks()
+    keys = [KeyId(number.to_bytes(32, "big")) for number in range(3 * MAX_FAILURES)]
+    locks.failed(NODES[0], keys[0], 0.0)
+    locks.failed(NODES[0], keys[0], 0.0)
+    for key in keys[1:]:
+        locks.failed(NODES[0], key, 1.0)
+    assert locks.remembered(NODES[0]) == MAX_FAILURES
+    assert locks.level(NODES[0], keys[0], 1.0) == 1
+    assert locks.level(NODES[0], keys[-1], 1.0) == 1, "one that fails that often is not trusted"
+    assert locks.level(NODES[1], keys[-1], 1.0) == 0
+    locks.failed(NODES[0], keys[-1], LONGEST_LOCK_S + 1)
+    assert locks.remembered(NODES[0]) == 1
+    assert FIRST_LOCK_S < LONGEST_LOCK_S
