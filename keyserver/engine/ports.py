@@ -7,9 +7,9 @@ from typing import Protocol
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.outcomes import OutcomeListener
 from keyserver.model.blocks import BlockId
-from keyserver.model.identifiers import Hash32, KeyId, NodeId, Nonce32
+from keyserver.model.identifiers import Hash32, KeyId, NodeId, Nonce32, SessionId
 from keyserver.model.node_set import NodeSetSnapshot
-from keyserver.sessions.core import Authorise, KeyState, Policy, Signer, Verdict, Write
+from keyserver.sessions.core import Authorise, KeyState, Policy, Report, Signer, Verdict, Write
 
 
 class VoteConflictError(Exception):
@@ -89,16 +89,51 @@ class RecordStore(Protocol):
         """Keys with a prepared record or a document candidate: to be settled by recovery."""
         ...
 
-    async def absent(self, after: KeyId | None, limit: int) -> Sequence[KeyId]:
-        """Keys with an active record and no share of it here, ascending, those after `after`.
+    async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
+        """Those of the catalogue of which there is no share here.
 
-        The store does not know this node: it may be none of the committee of some.
+        The store does not know this node: it may be in the committee of none of them.
         """
         ...
 
     async def votes(self, subject: Hash32) -> Sequence["StoredVote"]:
         """This node's own votes on a subject, by round and kind."""
         ...
+
+    async def offences(self) -> Sequence["Offence"]:
+        """What other nodes were convicted of, the oldest first."""
+        ...
+
+    async def evidence(self, name: Hash32) -> bytes | None:
+        """An encoded record of evidence by its hash (`Offence.evidence`)."""
+        ...
+
+    async def keep_evidence(self, offence: "Offence", record: bytes) -> None:
+        """Keep an offence with its evidence, unless the same one is kept already.
+
+        Of each culprit the newest `MAX_OFFENCES` are kept. Raises `StorageError`.
+        """
+        ...
+
+
+MAX_OFFENCES = 16
+"""Offences kept of each culprit: what a liar makes others write is bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offence:
+    """What a node was convicted of; the evidence itself is kept beside it."""
+
+    culprit: NodeId
+    name: Hash32
+    """The same for every record about the same deed (`Conviction.offence`)."""
+    rule: str
+    key_id: KeyId
+    session: SessionId | None
+    first_seen: int
+    """Unix seconds, by this node's clock."""
+    evidence: Hash32
+    """Hash of the record that came first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +219,15 @@ class LinkService(Protocol):
 
     def on_given_up(self, key_id: KeyId) -> None:
         """The coordinator of a generation has given it up, and no other is under way here."""
+        ...
+
+    def on_report(self, report: Report) -> None:
+        """A session can convict somebody."""
+        ...
+
+    @property
+    def avoided(self) -> frozenset[NodeId]:
+        """Nodes against which there is evidence of late."""
         ...
 
 

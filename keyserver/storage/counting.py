@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from keyserver.storage.database import Database
-from keyserver.storage.schema import KEY_RECORDS, OUTBOX, TASKS
+from keyserver.storage.schema import KEY_RECORDS, KEY_SHARES, OUTBOX, TASKS
 from keyserver.tasks.model import TaskKind
 
 
@@ -20,6 +20,20 @@ class WorkCounts:
 async def count_keys(database: Database) -> int:
     """How many keys have an active record."""
     wanted = select(func.count()).select_from(KEY_RECORDS)
+    return await database.read(lambda connection: connection.scalar(wanted)) or 0
+
+
+async def count_shares(database: Database) -> int:
+    """How many keys have a share of their active record here."""
+    wanted = (
+        select(func.count())
+        .select_from(KEY_RECORDS)
+        .join(
+            KEY_SHARES,
+            (KEY_SHARES.c.key_id == KEY_RECORDS.c.key_id)
+            & (KEY_SHARES.c.version == KEY_RECORDS.c.version),
+        )
+    )
     return await database.read(lambda connection: connection.scalar(wanted)) or 0
 
 

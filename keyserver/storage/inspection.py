@@ -5,8 +5,9 @@ database opened `read_only`.
 """
 
 from collections.abc import Sequence
+from typing import Any, Final
 
-from sqlalchemy import select, union
+from sqlalchemy import Select, select, union
 
 from keyserver.engine.ports import CatalogueEntry
 from keyserver.model.identifiers import Hash32, KeyId
@@ -21,33 +22,43 @@ from keyserver.storage.schema import (
     OPEN_RECORDS,
 )
 
+_SHARE: Final = (
+    select(KEY_SHARES.c.key_id)
+    .where(KEY_SHARES.c.key_id == KEY_RECORDS.c.key_id)
+    .where(KEY_SHARES.c.version == KEY_RECORDS.c.version)
+    .exists()
+)
+"""Whether there is a share of the active record."""
+
+_DOCUMENT: Final = (
+    select(DOCUMENT_KEYS.c.key_id).where(DOCUMENT_KEYS.c.key_id == KEY_RECORDS.c.key_id).exists()
+)
+
+_ENTRIES: Final = select(
+    KEY_RECORDS.c.key_id,
+    KEY_RECORDS.c.version,
+    KEY_RECORDS.c.record_hash,
+    _SHARE.label("has_share"),
+    _DOCUMENT.label("has_document"),
+)
+
 
 async def catalogue(
     database: Database, after: KeyId | None, limit: int
 ) -> Sequence[CatalogueEntry]:
     """Active records in ascending order of key id, those after `after`."""
-    share = (
-        select(KEY_SHARES.c.key_id)
-        .where(KEY_SHARES.c.key_id == KEY_RECORDS.c.key_id)
-        .where(KEY_SHARES.c.version == KEY_RECORDS.c.version)
-        .exists()
-    )
-    document = (
-        select(DOCUMENT_KEYS.c.key_id)
-        .where(DOCUMENT_KEYS.c.key_id == KEY_RECORDS.c.key_id)
-        .exists()
-    )
-    wanted = (
-        select(
-            KEY_RECORDS.c.key_id,
-            KEY_RECORDS.c.version,
-            KEY_RECORDS.c.record_hash,
-            share.label("has_share"),
-            document.label("has_document"),
-        )
-        .order_by(KEY_RECORDS.c.key_id)
-        .limit(limit)
-    )
+    return await _entries(database, _ENTRIES, after, limit)
+
+
+async def absent(database: Database, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
+    """Those of the catalogue of which there is no share here."""
+    return await _entries(database, _ENTRIES.where(~_SHARE), after, limit)
+
+
+async def _entries(
+    database: Database, wanted: Select[Any], after: KeyId | None, limit: int
+) -> Sequence[CatalogueEntry]:
+    wanted = wanted.order_by(KEY_RECORDS.c.key_id).limit(limit)
     if after is not None:
         wanted = wanted.where(KEY_RECORDS.c.key_id > bytes(after))
     rows = await database.read(lambda connection: connection.execute(wanted).all())

@@ -91,17 +91,15 @@ class MemoryRecordStore:
 
     async def catalogue(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
         """Active records in ascending order of key id, those after `after`."""
-        keys = self._disk.state.keys
-        wanted = sorted(
-            key_id
-            for key_id, key in keys.items()
-            if key.active is not None and (after is None or key_id > after)
-        )
-        return [_entry(key_id, keys[key_id]) for key_id in wanted[:limit]]
+        return self._entries(after)[:limit]
 
     async def undecided(self) -> Sequence[KeyId]:
         """Keys with a prepared record or a document candidate, in ascending order."""
         return sorted(key_id for key_id, key in self._disk.state.keys.items() if key.is_undecided)
+
+    async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
+        """Those of the catalogue of which there is no share here."""
+        return [entry for entry in self._entries(after) if not entry.has_share][:limit]
 
     async def votes(self, subject: Hash32) -> Sequence[StoredVote]:
         """This node's own votes on a subject, by round and kind."""
@@ -110,6 +108,15 @@ class MemoryRecordStore:
             StoredVote(vote.round, vote.kind, vote.value, vote.evidence)
             for _, vote in sorted(cast.items())
         ]
+
+    def _entries(self, after: KeyId | None) -> list[CatalogueEntry]:
+        keys = self._disk.state.keys
+        wanted = sorted(
+            key_id
+            for key_id, key in keys.items()
+            if key.active is not None and (after is None or key_id > after)
+        )
+        return [_entry(key_id, keys[key_id]) for key_id in wanted]
 
 
 def _written(state: DiskState, writes: Sequence[Write]) -> DiskState:

@@ -9,7 +9,7 @@ from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sessions.core import KeyState, Write
 from keyserver.storage.commits import CommitQueue
 from keyserver.storage.database import Database
-from keyserver.storage.inspection import catalogue, undecided
+from keyserver.storage.inspection import absent, catalogue, undecided
 from keyserver.storage.key_cache import KeyCache
 from keyserver.storage.key_rows import load_key
 from keyserver.storage.vote_rows import load_votes
@@ -56,6 +56,10 @@ class SqlRecordStore:
     async def undecided(self) -> Sequence[KeyId]:
         """Keys with a prepared record or a document candidate, in ascending order."""
         return await undecided(self._database)
+
+    async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
+        """Those of the catalogue of which there is no share here."""
+        return await absent(self._database, after, limit)
 
     async def votes(self, subject: Hash32) -> Sequence[StoredVote]:
         """This node's own votes on a subject, by round and kind."""

@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
+from keyserver.crypto.curve import Scalar, SecretScalar
 from keyserver.engine.ports import CatalogueEntry, StoredVote, VoteConflictError
-from keyserver.model.identifiers import ZERO_HASH
+from keyserver.model.identifiers import ZERO_HASH, KeyId
+from keyserver.model.keys import KeyShare
 from keyserver.sessions.core import (
     CastVote,
     DocumentCandidate,
@@ -18,6 +20,7 @@ from keyserver.sessions.core import (
     PutHolding,
     PutNothing,
     PutPrepared,
+    PutShare,
     VoteKind,
     Write,
 )
@@ -221,6 +224,65 @@ async def test_skipped_versions_count_from_the_active_one_without_gaps(site: Sto
     active = await written(site, [PutActive(decided)])
     assert active == KeyState(active=decided)
     assert active.next_version == 5
+
+
+# --- shares that come later ------------------------------------------------------------------
+
+
+async def absent(site: StoreSite, after: KeyId | None = None, limit: int = 10) -> list[KeyId]:
+    return [entry.key_id for entry in await site.records.absent(after, limit)]
+
+
+def late_share(x: int = 2, value: int | None = None, flavour: int = 0) -> PutShare:
+    """The share of the member at `x`, or another value."""
+    on_polynomial = 1000 + 1 + (2000 + flavour) * x
+    secret = SecretScalar.from_int(on_polynomial if value is None else value)
+    return PutShare(ONE, record(flavour=flavour).hash, KeyShare(Scalar(x), secret))
+
+
+async def test_a_share_comes_later(site: StoreSite) -> None:
+    await site.records.commit([PutActive(certified(record())), PutActive(certified(record(2)))])
+    assert await absent(site) == [ONE, key_id(2)]
+    state = await written(site, [late_share()])
+    assert state == KeyState(active=certified(record()), share=late_share().share)
+    assert await absent(site) == [key_id(2)]
+    assert [entry.has_share for entry in await site.records.catalogue(None, 10)] == [True, False]
+    assert await written(site, [late_share()]) == state
+
+
+async def test_a_share_that_comes_later_must_fit(site: StoreSite) -> None:
+    """It is on the record's polynomial, at the place of a member."""
+    await refused(site, [late_share()])
+    await site.records.commit([PutActive(certified(record()))])
+    await refused(site, [late_share(value=4711)])
+    await refused(site, [late_share(x=9)])
+    await refused(site, [late_share(flavour=1)])
+    assert await absent(site) == [ONE]
+
+
+async def test_a_share_of_an_older_record_comes_too_late(site: StoreSite) -> None:
+    await site.records.commit([PutActive(certified(record()))])
+    await site.records.commit([PutActive(certified(record(version=2)))])
+    await refused(site, [late_share()])
+
+
+async def test_a_later_share_goes_with_its_record(site: StoreSite) -> None:
+    await site.records.commit([PutActive(certified(record())), late_share()])
+    during = await written(site, [prepared(version=2, number=2)])
+    assert during.share == late_share().share
+    assert await absent(site) == []
+    after = await written(site, [PutActive(certified(record(version=2)))])
+    assert after.share == share(2)
+
+
+async def test_keys_without_a_share_come_in_pages(site: StoreSite) -> None:
+    """Undecided keys are none of them, whether a share is prepared or not."""
+    for key in (3, 1, 200, 2):
+        await site.records.commit([PutActive(certified(record(key)))])
+    await site.records.commit([prepared(4), PutHolding(record(5), holding())])
+    assert await absent(site, None, 2) == [key_id(1), key_id(2)]
+    assert await absent(site, key_id(2), 2) == [key_id(3), key_id(200)]
+    assert await absent(site, key_id(200), 2) == []
 
 
 # --- document keys ---------------------------------------------------------------------------
