@@ -52,6 +52,9 @@ COMMANDS: Mapping[str, Lazy] = {
     "client": Lazy("keyserver.cli.client:app", "Share documents through the key servers."),
     "devnet": Lazy("keyserver.cli.devnet:app", "Run a whole network on this machine."),
     "demo": Lazy("keyserver.cli.devnet:demo", "Show the whole story on a network of its own."),
+    "simulate": Lazy(
+        "keyserver.cli.simulate:simulate", "Simulate networks under faults and liars."
+    ),
 }
 """All commands, in the order of the overview."""
 

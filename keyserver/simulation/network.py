@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from math import inf, nextafter
 from random import Random
@@ -34,6 +35,9 @@ Tamper = Callable[[NodeId, NodeId, bytes], bytes | None]
 Witness = Callable[[NodeId, NodeId, bytes], None]
 """Sees what nodes send, or what they get: (sender, receiver, message)."""
 
+TRACE: ContextVar[Callable[[bytes], object] | None] = ContextVar("TRACE", default=None)
+"""Takes down everything that is delivered, and when: two runs of one seed must be the same."""
+
 
 class Network:
     """All connections of a cluster; full mesh between the nodes that are up."""
@@ -49,6 +53,7 @@ class Network:
         self._tampers: dict[NodeId, Tamper] = {}
         self._witnesses: list[Witness] = []
         self._hearers: list[Witness] = []
+        self._trace = TRACE.get()
         self.delivered = 0
 
     def heal(self) -> None:
@@ -160,6 +165,8 @@ class Network:
         if not same or not self.is_linked(sender, to):
             return
         self.delivered += 1
+        if self._trace is not None:
+            self._trace(repr(asyncio.get_running_loop().time()).encode() + sender + to + message)
         for hearer in self._hearers:
             hearer(sender, to, message)
         if not self._listeners[to].on_message(sender, message):

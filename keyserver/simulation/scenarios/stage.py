@@ -76,7 +76,7 @@ class Stage:
                     await node.call(
                         lambda api: api.generate_server_key(key_id, story.threshold, asked)
                     )
-                case "store":
+                case "store" if await story.is_known():
                     storing = StoreDocumentKey(key_id, await story.document())
                     asked = people.ask(people.author, storing, story.form, node.id)
                     await node.call(

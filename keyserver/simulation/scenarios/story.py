@@ -144,6 +144,11 @@ class Story:
         )
         return DocumentKey(made.common, made.encrypted)
 
+    async def is_known(self) -> bool:
+        """Whether some honest node has the key."""
+        states = [await node.store.load(self.key_id) for node in self.honest]
+        return any(state.active is not None for state in states)
+
     async def public(self) -> Point:
         """The public key that the nodes tell; they must tell the same."""
         states = [await node.store.load(self.key_id) for node in self.honest]
