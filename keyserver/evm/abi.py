@@ -68,6 +68,10 @@ class Function:
             raise AbiError(f"{self.signature}: the data calls another function")
         return _decode(self.signature, self.inputs, data[4:], strict=True)
 
+    def encode_result(self, *values: Any) -> bytes:
+        """What a call that returns these values gives back; raises `AbiError`."""
+        return _encode(self.signature, self.outputs, values)
+
     def decode(self, data: bytes) -> tuple[Any, ...]:
         """The values that a call returned; raises `AbiError`, also for an empty answer.
 

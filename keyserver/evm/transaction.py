@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+import rlp  # type: ignore[import-untyped]
 from eth_account import Account
+from eth_keys.exceptions import BadSignature, ValidationError
+from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 
 from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.hashing import keccak256
+from keyserver.errors import KeyServerError
 from keyserver.model.identifiers import Address, Hash32
 
 
@@ -48,6 +53,42 @@ class SignedTransaction:
 
     raw: bytes
     tx_hash: Hash32
+
+
+class UnreadableTransactionError(KeyServerError):
+    """Bytes that are no signed transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTransaction:
+    """A signed transaction as whoever receives it reads it."""
+
+    sender: Address
+    unsigned: UnsignedTransaction
+    tx_hash: Hash32
+
+
+def read_transaction(raw: bytes) -> ReadTransaction:
+    """Read a signed transaction with EIP-1559 fees and recover its sender.
+
+    Raises `UnreadableTransactionError`, also for other kinds of transactions.
+    """
+    try:
+        if raw[:1] != b"\x02":
+            raise UnreadableTransactionError("transaction: not of type 2")
+        chain_id, nonce, tip, most, gas, to, value, data, *_ = rlp.decode(raw[1:])
+        sender = Address(bytes.fromhex(Account.recover_transaction(raw)[2:]))
+        fee = DynamicFee(_number(most), _number(tip))
+        unsigned = UnsignedTransaction(
+            _number(chain_id), _number(nonce), Address(to), data, _number(gas), fee, _number(value)
+        )
+    except (RLPException, ValueError, TypeError, BadSignature, ValidationError) as error:
+        raise UnreadableTransactionError(f"transaction: {error}") from error
+    return ReadTransaction(sender, unsigned, Hash32(keccak256(raw)))
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data, "big")
 
 
 class TransactionSigner:

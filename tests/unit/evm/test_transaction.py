@@ -1,5 +1,6 @@
 """Signed transactions, read back with another library."""
 
+import pytest
 import rlp  # type: ignore[import-untyped]
 from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
@@ -11,7 +12,9 @@ from keyserver.evm.transaction import (
     DynamicFee,
     LegacyFee,
     TransactionSigner,
+    UnreadableTransactionError,
     UnsignedTransaction,
+    read_transaction,
 )
 from keyserver.model.identifiers import Address
 
@@ -55,3 +58,31 @@ def test_signing_twice_gives_the_same_bytes() -> None:
     signer = TransactionSigner(KEY)
     unsigned = transaction(DynamicFee(900, 30))
     assert signer.sign(unsigned) == signer.sign(unsigned)
+
+
+def test_what_was_signed_is_read_back_with_its_sender() -> None:
+    signer = TransactionSigner(SecretScalar(b"\x07" * 32))
+    unsigned = UnsignedTransaction(
+        5, 300, Address(b"\x11" * 20), b"\x01\x02", 90_000, DynamicFee(7, 3), 11
+    )
+    signed = signer.sign(unsigned)
+    read = read_transaction(signed.raw)
+    assert (read.sender, read.unsigned, read.tx_hash) == (signer.address, unsigned, signed.tx_hash)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"\x01", b"\x02", b"\x02\x80", b"\x02abc", b"\x02\xc9" + b"\x01" * 9],
+)
+def test_bytes_that_are_no_transaction_are_refused(raw: bytes) -> None:
+    with pytest.raises(UnreadableTransactionError):
+        read_transaction(raw)
+
+
+def test_a_transaction_with_an_impossible_signature_is_refused() -> None:
+    signer = TransactionSigner(SecretScalar(b"\x07" * 32))
+    raw = signer.sign(
+        UnsignedTransaction(5, 1, Address(bytes(20)), b"", 21_000, DynamicFee(7, 3))
+    ).raw
+    with pytest.raises(UnreadableTransactionError):
+        read_transaction(raw[:-32] + b"\xff" * 32)
