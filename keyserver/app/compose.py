@@ -25,6 +25,7 @@ from keyserver.engine.catalogue import Catalogue
 from keyserver.engine.driver import Driver, Identity, Ports
 from keyserver.engine.key_server import KeyServer
 from keyserver.engine.ports import AccessPolicy, NodeSets
+from keyserver.engine.share_additions import ShareAdditions
 from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32
 from keyserver.model.node_set import (
     NodeAddress,
@@ -53,6 +54,7 @@ class Node:
     driver: Driver
     catalogue: Catalogue
     key_server: KeyServer
+    share_additions: ShareAdditions
     mesh: Mesh
     peers: PeerReturns
     chain: ChainSide | None
@@ -77,6 +79,7 @@ def compose(
     driver, catalogue = Driver(identity, ports), Catalogue(identity, ports)
     driver.serve_links(catalogue)
     key_server = KeyServer(driver, store.records, catalogue, random)
+    share_additions = ShareAdditions(identity, ports, driver, catalogue)
     chain = _chain_side(config, key, reading, key_server, store, clock)
     outcomes.listener = chain.work.recorder if chain else None
     return Node(
@@ -90,6 +93,7 @@ def compose(
         driver=driver,
         catalogue=catalogue,
         key_server=key_server,
+        share_additions=share_additions,
         mesh=mesh,
         peers=PeerReturns(driver, chain.work.queue.hasten if chain else None),
         chain=chain,

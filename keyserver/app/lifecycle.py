@@ -164,6 +164,7 @@ def parts_of(node: Node) -> list[Part]:
     parts = [
         Part("connections", lambda: node.mesh.run(node.peers)),
         Part("peer returns", node.peers.run),
+        Part("share additions", node.share_additions.run),
         Part("catalogue", node.catalogue.run),
         Part("sessions", node.driver.run),
     ]

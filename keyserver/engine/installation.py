@@ -1,5 +1,6 @@
 """Taking over what was decided: written first, then told to the rest of the node."""
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable
 
 import structlog
@@ -44,6 +45,8 @@ class Installer:
         self._listener = listener
         self._policy = policy
         self._committees: dict[Committee, None] = {}
+        self.news = asyncio.Event()
+        """Set when something was taken over."""
 
     async def take(self, facts: KeyFacts, vouched: Collection[Hash32] = ()) -> KeyState:
         """Take over what is new; returns what this node has of the key now.
@@ -68,6 +71,7 @@ class Installer:
             log.error("decision_contradicts_store", key_id=facts.key_id, problem=str(conflict))
         else:
             announce(self._listener, writes)
+            self.news.set()
         state = await self._store.load(facts.key_id)
         self._remember(state)
         return state

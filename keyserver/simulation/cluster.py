@@ -16,6 +16,7 @@ from keyserver.engine.driver import Driver, Identity, Ports
 from keyserver.engine.key_server import KeyServer
 from keyserver.engine.outcomes import Outcome
 from keyserver.engine.ports import TimerCallback, TimerHandle
+from keyserver.engine.share_additions import ShareAdditions
 from keyserver.model.blocks import BlockId
 from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32, Signature
 from keyserver.model.node_set import NodeAddress, NodeSet, NodeSetSnapshot
@@ -212,9 +213,11 @@ class SimulatedNode:
         driver.serve_links(catalogue)
         self._driver = driver
         self.key_server = KeyServer(driver, store, catalogue, random)
+        additions = ShareAdditions(identity, ports, driver, catalogue)
         self._tasks = [
             asyncio.ensure_future(driver.run()),
             asyncio.ensure_future(catalogue.run()),
+            asyncio.ensure_future(additions.run()),
         ]
         world.network.attach(self.id, nonce, driver)
 
