@@ -373,13 +373,19 @@ class KeyServer:
         )
 
     def _holders_in_order(self, certified: CertifiedRecord, state: KeyState) -> tuple[NodeId, ...]:
-        """Whom to ask for shares: this node first, the rest at random."""
-        record = certified.record
+        """Whom to ask for shares: this node first, the rest at random.
+
+        Members that are not known to hold one come last, and only where the others are too few:
+        they may have got it since, and have said so before this node was there to hear it.
+        """
+        record, me = certified.record, self._driver.me
         signers = {entry.node for entry in certified.certificate.holding.signatures}
-        holders = (signers | self._catalogue.holders(record.key_id)) & set(record.nodes)
-        me = self._driver.me
-        others = _shuffled(sorted(holders - {me}), self._random)
-        return (me, *others) if me in holders and state.share is not None else tuple(others)
+        known = (signers | self._catalogue.holders(record.key_id)) & set(record.nodes)
+        asked = [me] if state.share is not None else []
+        asked += _shuffled(sorted(known - {me}), self._random)
+        if sum(node in self.connected for node in asked) < record.required_nodes:
+            asked += _shuffled(sorted(set(record.nodes) - known - {me}), self._random)
+        return tuple(asked)
 
 
 def _record_of(state: KeyState) -> CertifiedRecord:

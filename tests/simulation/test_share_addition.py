@@ -10,7 +10,7 @@ import pytest
 
 from keyserver.crypto.polynomial import interpolate_secret
 from keyserver.model.quorums import Quorums
-from keyserver.model.requests import OnChainAddress
+from keyserver.model.requests import OnChainAddress, OnChainPublic
 from keyserver.sessions.core import KeyState
 from keyserver.simulation.cluster import CONTRACT, Cluster, SimulatedNode
 from keyserver.simulation.loop import run_virtual
@@ -97,3 +97,30 @@ def test_who_was_away_gets_its_share_and_is_as_good_as_any_other(
 
     if absent_at(nodes, threshold):
         run_virtual(scenario())
+
+
+def test_a_share_that_came_late_is_found_by_nodes_that_started_since() -> None:
+    """They were not there to hear of it, and the certificate does not name its holder."""
+
+    async def scenario() -> None:
+        async with cluster_of(4, 1, seed=4) as cluster:
+            story = Story(cluster, 1)
+            late, asked, *others = cluster.nodes
+            await late.crash()
+            await generate(story, asked)
+            await asyncio.sleep(20)
+            late.boot()
+            await wait_for_share(story, late)
+            await story.store()
+            await asked.crash()
+            asked.boot()
+            for node in others:
+                await node.crash()
+            await asyncio.sleep(5)
+            for node in (asked, late):
+                credential = OnChainPublic(CONTRACT, story.requester.public())
+                result = await node.api.retrieve_shadow(story.key_id, credential)
+                assert set(result.nodes) == {asked.id, late.id}
+                assert story.opened(result) == story.document_key
+
+    run_virtual(scenario())
