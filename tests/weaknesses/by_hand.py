@@ -42,12 +42,6 @@ def phase(intruder: Intruder, sid: SessionId, role: Role) -> Any:
     return session.runner.phase
 
 
-def only_sid(intruder: Intruder) -> SessionId:
-    """The one session the attacker's node takes part in."""
-    (sid,) = {session.key[0] for session in intruder.node.api._driver._table}
-    return sid
-
-
 def accept(intruder: Intruder, params_hash: bytes, one_time: OneTimeKey) -> Accept:
     """A right ACCEPT with a one-time key of one's own."""
     me = intruder.id.point

@@ -22,7 +22,7 @@ from keyserver.simulation.cluster import Cluster, SimulatedNode
 M = TypeVar("M")
 
 Rewrite = Callable[[NodeId, Any], Any]
-"""(receiver, the honest message) → what is sent instead: a message, raw bytes, `None` for nothing."""
+"""(receiver, honest message) → what is sent instead: a message, bytes, or `None` for nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Intruder:
         """What its own code does not get to hear."""
         self.mistake: Exception | None = None
         """What went wrong in a test's own `rewrite`; raised where the test waits next."""
+        self.sid = SessionId(bytes(32))
+        """The session of the message that `rewrite` is about to alter."""
         self._counter = 1_000_000
         self._by_hand = False
         network = cluster.network
@@ -106,13 +108,13 @@ class Intruder:
     def _tamper(self, _: NodeId, to: NodeId, data: bytes) -> bytes | None:
         if self._by_hand or message_type(data) in LINK_TYPES:
             return data
-        sid, message = MESSAGE_TABLE.unpack(data)
+        self.sid, message = MESSAGE_TABLE.unpack(data)
         try:
             told = self.rewrite(to, message)
         except Exception as mistake:
             self.mistake = self.mistake or mistake
             return None
-        return told if told is None or isinstance(told, bytes) else pack(sid, told)
+        return told if told is None or isinstance(told, bytes) else pack(self.sid, told)
 
     def send_bytes(self, to: NodeId, data: bytes) -> bool:
         """Send what it likes; false without a connection."""

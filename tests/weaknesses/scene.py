@@ -1,4 +1,4 @@
-"""Where attacks take place: a cluster, one member of which is the attacker's, and somebody's key."""
+"""Where attacks take place: a cluster, one member of it the attacker's, and somebody's key."""
 
 import asyncio
 import contextlib

@@ -72,7 +72,7 @@ def test_w02_last_dealer_fixes_the_public_key() -> None:
         crafted: dict[str, Any] = {}
 
         def rogue(to: NodeId, message: Shares) -> Shares:
-            own = by_hand.phase(intruder, by_hand.only_sid(intruder), Role.PARTICIPANT)
+            own = by_hand.phase(intruder, intruder.sid, Role.PARTICIPANT)
             group, key = own.group, own.one_time
             others = [part for part in message.deals if part.dealer != intruder.id]
             honest = [m for node, m in group.members.items() if node != intruder.id]
@@ -119,7 +119,7 @@ def test_w10_inconsistent_commitments_to_different_receivers() -> None:
         intruder = scene.intruder
 
         def for_one(to: NodeId, message: Shares) -> Shares:
-            own = by_hand.phase(intruder, by_hand.only_sid(intruder), Role.PARTICIPANT)
+            own = by_hand.phase(intruder, intruder.sid, Role.PARTICIPANT)
             x = int(own.group.members[to].x)
             c0, c1, c2 = message.commitments
             shift = point(1000 + x)  # C1 + x*D and C2 - D have the same value at x
@@ -157,7 +157,7 @@ def test_w11_wrong_share_is_traced_to_its_dealer() -> None:
         intruder, target = scene.intruder, scene.victim.id
 
         def wrong(_: NodeId, message: Deal) -> Deal:
-            own = by_hand.phase(intruder, by_hand.only_sid(intruder), Role.PARTICIPANT)
+            own = by_hand.phase(intruder, intruder.sid, Role.PARTICIPANT)
             group, key = own.group, own.one_time
             place = list(group.members).index(target)
             named = _deal_name(intruder, group, message)
