@@ -8,6 +8,7 @@ from keyserver.app.clock import SystemClock
 from keyserver.app.compose_chain import (
     ChainReading,
     ChainSide,
+    compose_client,
     compose_reading,
     compose_work,
 )
@@ -38,6 +39,7 @@ from keyserver.model.requests import Operation
 from keyserver.net.mesh import Mesh
 from keyserver.net.node_key import LocalNodeKey
 from keyserver.sessions.core import Policy
+from keyserver.storage.work import SqlWorkStore
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def _chain_reading(
 ) -> ChainReading | None:
     if not follows_chain(config) or not config.keyserver.rpc_endpoints:
         return None
-    return compose_reading(config, me=me, static_sets=static_sets, clock=clock)
+    client = compose_client(config, clock=clock)
+    return compose_reading(config, client=client, me=me, static_sets=static_sets, clock=clock)
 
 
 def _chain_side(
@@ -132,7 +135,7 @@ def _chain_side(
         me=key.node_id,
         secret=key.secret,
         key_server=key_server,
-        database=store.database,
+        store=SqlWorkStore(store.database, reading.chain_id),
         clock=clock,
     )
     return ChainSide(reading, work)

@@ -1,6 +1,6 @@
 """The composition root's part that deals with the chain."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from keyserver.app.config import (
@@ -18,7 +18,9 @@ from keyserver.chain.access import (
     PendingRequests,
     PermissionContract,
 )
+from keyserver.chain.backoff import ANY_FRACTION, Backoff, Fraction
 from keyserver.chain.client import BlockTag
+from keyserver.chain.endpoint import Endpoint
 from keyserver.chain.fees import FeeLimits
 from keyserver.chain.intake import TaskIntake
 from keyserver.chain.name_registry import (
@@ -48,9 +50,8 @@ from keyserver.evm.transaction import TransactionSigner
 from keyserver.model.identifiers import NodeId
 from keyserver.services.base import HandlerTools
 from keyserver.services.registry import CONTRACTS, handlers
-from keyserver.storage.database import Database
-from keyserver.storage.work import SqlWorkStore
 from keyserver.tasks.answers import OutcomeRecorder
+from keyserver.tasks.ports import WorkStore
 from keyserver.tasks.queue import TaskQueue
 
 COLLECT_ANYTHING = 0
@@ -84,7 +85,7 @@ class ChainReading:
 class ChainWork:
     """What is done about it: tasks, and answers on their way into the chain."""
 
-    store: SqlWorkStore
+    store: WorkStore
     queue: TaskQueue
     recorder: OutcomeRecorder
     sender: Sender
@@ -99,19 +100,40 @@ class ChainSide:
     work: ChainWork
 
 
-def compose_reading(
-    config: Config, *, me: NodeId, static_sets: StaticNodeSets | None, clock: Clock
-) -> ChainReading:
-    """Make what reads the chain; `static_sets` where the node set is configured."""
+def compose_client(
+    config: Config,
+    *,
+    endpoints: Sequence[Endpoint] | None = None,
+    clock: Clock,
+    fraction: Fraction = ANY_FRACTION,
+) -> Web3Client:
+    """Make the access to the chain; `endpoints` in place of those that the configuration names."""
     own = config.keyserver
-    chain_id = own.chain_id
-    assert chain_id is not None, "the configuration's rules want it with rpc_endpoints"
-    client = Web3Client(
-        [endpoint_for(url) for url in own.rpc_endpoints],
-        chain_id=chain_id,
+    return Web3Client(
+        endpoints or [endpoint_for(url) for url in own.rpc_endpoints],
+        chain_id=_chain_id(config),
         poll_s=own.poll_seconds,
         clock=clock,
+        fraction=fraction,
     )
+
+
+def _chain_id(config: Config) -> int:
+    chain_id = config.keyserver.chain_id
+    assert chain_id is not None, "the configuration's rules want it with rpc_endpoints"
+    return chain_id
+
+
+def compose_reading(
+    config: Config,
+    *,
+    client: Web3Client,
+    me: NodeId,
+    static_sets: StaticNodeSets | None,
+    clock: Clock,
+) -> ChainReading:
+    """Make what reads the chain; `static_sets` where the node set is configured."""
+    own, chain_id = config.keyserver, _chain_id(config)
     sources = directory_sources(config)
     directory = ContractDirectory(
         client=client,
@@ -172,13 +194,16 @@ def compose_work(
     me: NodeId,
     secret: SecretScalar,
     key_server: KeyServerApi,
-    database: Database,
+    store: WorkStore,
     clock: Clock,
+    fraction: Fraction = ANY_FRACTION,
 ) -> ChainWork:
-    """Make what acts on the chain's requests; sets the tip of `reading`."""
+    """Make what acts on the chain's requests; sets the tip of `reading`.
+
+    `fraction`: the jitter of how long it waits after trouble with the chain.
+    """
     own = config.keyserver
     client, chain_id, node_sets = reading.client, reading.chain_id, reading.node_sets
-    store = SqlWorkStore(database, chain_id)
     reader = PinnedReader(client, reading.tip)
     interval = own.retry_interval_blocks
     tools = HandlerTools(me, key_server, node_sets, reader, reading.permissions, interval)
@@ -231,6 +256,7 @@ def compose_work(
         observers=observers,
         clock=clock,
         settings=watcher_settings(config),
+        backoff=Backoff(fraction),
     )
     reading.tip.source = watcher
     return ChainWork(store, queue, OutcomeRecorder(queue, chain_id), sender, watcher)

@@ -5,14 +5,17 @@ from random import SystemRandom
 
 FIRST_S = 1.0
 LIMIT_S = 60.0
-_RANDOM = SystemRandom()
+
+Fraction = Callable[[], float]
+"""Gives numbers from 0 up to 1, for the jitter."""
+
+ANY_FRACTION: Fraction = SystemRandom().random
 
 
 class Backoff:
     """Delays in seconds from one failure to the next, until a success."""
 
-    def __init__(self, fraction: Callable[[], float] = _RANDOM.random) -> None:
-        """`fraction` gives numbers from 0 up to 1, for the jitter."""
+    def __init__(self, fraction: Fraction = ANY_FRACTION) -> None:
         self._fraction = fraction
         self._failures = 0
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import structlog
 
 from keyserver.chain import rpc_codec as codec
-from keyserver.chain.backoff import Backoff
+from keyserver.chain.backoff import ANY_FRACTION, Backoff, Fraction
 from keyserver.chain.client import (
     BlockReplacedError,
     ChainUnavailableError,
@@ -52,11 +52,18 @@ class Slot:
 class EndpointPool:
     """The endpoints of one chain."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], *, chain_id: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        *,
+        chain_id: int,
+        clock: Clock,
+        fraction: Fraction = ANY_FRACTION,
+    ) -> None:
         """`endpoints` in order of preference; raises `ConfigError` without any."""
         if not endpoints:
             raise ConfigError("rpc_endpoints: at least one is needed")
-        self.slots = tuple(Slot(endpoint) for endpoint in endpoints)
+        self.slots = tuple(Slot(endpoint, Backoff(fraction)) for endpoint in endpoints)
         self.active = self.slots[0]
         """The one in use."""
         self._chain_id = chain_id

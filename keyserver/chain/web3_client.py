@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 
 from keyserver.chain import rpc_codec as codec
+from keyserver.chain.backoff import ANY_FRACTION, Fraction
 from keyserver.chain.client import (
     HEAD,
     At,
@@ -84,9 +85,13 @@ class Web3Client:
         poll_s: float,
         clock: Clock,
         quiet_s: float = QUIET_S,
+        fraction: Fraction = ANY_FRACTION,
     ) -> None:
-        """`endpoints` in order of preference; `poll_s`: how often to ask where none is pushed."""
-        self._pool = EndpointPool(endpoints, chain_id=chain_id, clock=clock)
+        """`endpoints` in order of preference; `poll_s`: how often to ask where none is pushed.
+
+        `fraction`: the jitter of how long endpoints rest.
+        """
+        self._pool = EndpointPool(endpoints, chain_id=chain_id, clock=clock, fraction=fraction)
         self._poll_s = poll_s
         self._quiet_s = quiet_s
 
@@ -215,7 +220,7 @@ class Web3Client:
     async def transaction_count(self, address: Address, *, pending: bool) -> int:
         """`eth_getTransactionCount`."""
         params = (codec.hex_bytes(address), "pending" if pending else "latest")
-        return await self._ask_one("eth_getTransactionCount", params, lambda v: _number(v, "nonce"))
+        return await self._ask_one("eth_getTransactionCount", params, lambda v: codec.count(v, "nonce"))
 
     async def estimate_gas(self, call: ContractCall) -> int | Reverted:
         """`eth_estimateGas`."""
@@ -225,7 +230,7 @@ class Web3Client:
             (answer,) = await self._pool.send(slot, [request])
             if isinstance(answer, RpcFailure) and is_revert(answer):
                 return Reverted(answer.data or b"")
-            return _number(value_of(answer), "gas")
+            return codec.count(value_of(answer), "gas")
 
         return await self._pool.read(read)
 

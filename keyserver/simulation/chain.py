@@ -104,6 +104,7 @@ class VirtualChain:
         )
         self.blocks: list[Block] = [genesis]
         """By number."""
+        self._by_hash = {genesis.hash: genesis}
         self._random = random
         self._place_of: dict[Hash32, int] = {}
         self._made = 0
@@ -115,6 +116,10 @@ class VirtualChain:
     def head(self) -> Block:
         """The newest block."""
         return self.blocks[-1]
+
+    def block_of(self, block_hash: Hash32) -> Block | None:
+        """The block of this hash, also one that was replaced."""
+        return self._by_hash.get(block_hash)
 
     def receipt(self, tx_hash: Hash32) -> Receipt | None:
         """Of a transaction that is mined on the canonical chain."""
@@ -187,6 +192,7 @@ class VirtualChain:
         timestamp = max(parent.timestamp + 1, EPOCH + int(asyncio.get_running_loop().time()))
         block = making.finish(timestamp)
         self.blocks.append(block)
+        self._by_hash[block.hash] = block
         for transaction in block.transactions:
             self._place_of[transaction.hash] = block.number
         self.pool.forget_used(block.nonce_of)

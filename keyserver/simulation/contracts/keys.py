@@ -1,6 +1,6 @@
 """The services that need the answer of every key server: generation and storing."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from keyserver.model.identifiers import Address
@@ -40,7 +40,7 @@ class GenerationRequest:
     author: Address
     threshold: int
     created: int
-    votes: Voting = Voting()
+    votes: Voting = field(default_factory=Voting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class StoreRequest:
     common: bytes
     encrypted: bytes
     created: int
-    votes: Voting = Voting()
+    votes: Voting = field(default_factory=Voting)
 
 
 class Generation:

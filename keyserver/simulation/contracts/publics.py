@@ -47,8 +47,8 @@ class PublicRequest:
     """A public that somebody wants to know."""
 
     created: int
-    votes: Voting = Voting()
-    tallies: Tallies = Tallies()
+    votes: Voting = field(default_factory=Voting)
+    tallies: Tallies = field(default_factory=Tallies)
 
 
 class PublicRetrieval:

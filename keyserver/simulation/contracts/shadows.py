@@ -27,7 +27,7 @@ class ShadowRequest:
     requester: Address
     public: bytes
     created: int
-    common_votes: Voting = Voting()
+    common_votes: Voting = field(default_factory=Voting)
     commons: dict[Common, int] = field(default_factory=dict)
     threshold: int | None = None
     """Agreed on; `None` in the common stage."""
@@ -124,13 +124,15 @@ class ShadowRetrieval:
         if request.epoch == seat.epoch:
             return request
         self.state.emit("DocumentKeyPersonalRetrievalRequested", key_id, request.public)
-        return replace(
-            request, epoch=seat.epoch, first_pair=None, answers={}, errors=frozenset()
-        )
+        return replace(request, epoch=seat.epoch, first_pair=None, answers={}, errors=frozenset())
 
     def _require_participant(self, participants: int, seat: Seat, threshold: int) -> None:
         takes_part = participants >> seat.index & 1
-        if not takes_part or participants >> seat.count or participants.bit_count() != threshold + 1:
+        if (
+            not takes_part
+            or participants >> seat.count
+            or participants.bit_count() != threshold + 1
+        ):
             raise RevertError("InvalidParticipants")
 
     # --- both stages ----------------------------------------------------------------------
