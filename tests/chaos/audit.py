@@ -317,7 +317,7 @@ def read_logs(seats: Sequence[Seat]) -> LogFacts:
     for seat in seats:
         for line in seat.log_lines():
             if any(bad in line for bad in BAD_IN_LOGS):
-                facts.troubles.append(f"node {seat.number} logs: {line.strip()[:3000]}")
+                facts.troubles.append(f"node {seat.number} logs: {line.strip()[:1500]}")
             if not line.startswith("{"):
                 continue
             try:

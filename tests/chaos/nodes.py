@@ -174,7 +174,7 @@ class Supervisor:
             for seat in self.seats:
                 if seat.number in self._down or seat.node.process.poll() is None:
                     continue
-                self.unexpected_ends.append(f"node {seat.number}: {seat.node.log_tail()}")
+                self.unexpected_ends.append(f"node {seat.number}: {seat.node.log_tail()[-600:]}")
                 seat.node.kill()
                 self._start(seat)
             await asyncio.sleep(0.5)
