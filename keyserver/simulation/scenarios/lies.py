@@ -3,12 +3,25 @@
 from collections.abc import Sequence
 from typing import Any
 
-from keyserver.simulation.adversary import generation_members
+from keyserver.simulation.adversary import (
+    generation_coordinators,
+    generation_members,
+    retrieval_coordinators,
+    retrieval_holders,
+    storing,
+)
 from keyserver.simulation.adversary.rows import Part, Row, Tells
 from keyserver.simulation.cluster import Cluster, SimulatedNode
 from keyserver.simulation.liars import Lie, LinkLie, in_cluster
 
-_ROWS: tuple[Row, ...] = (*generation_members.ROWS,)
+_ROWS: tuple[Row, ...] = (
+    *generation_members.ROWS,
+    *generation_coordinators.ROWS,
+    *storing.MEMBERS,
+    *storing.COORDINATORS,
+    *retrieval_holders.ROWS,
+    *retrieval_coordinators.ROWS,
+)
 
 LIES: dict[str, Row] = {
     f"{row.protocol.value}, {row.part.value}: {row.name}": row

@@ -171,6 +171,24 @@ class Liar:
 
 
 @dataclass(frozen=True, slots=True)
+class Lead:
+    """A liar asks itself for this, and coordinates it with its lies."""
+
+    at: float
+    node: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """A liar does this on its own (`keyserver.simulation.scenarios.intruders`)."""
+
+    at: float
+    node: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """Somebody asks this node for an operation; `what` says which (scenarios name their own)."""
 
@@ -194,6 +212,8 @@ EVENTS: dict[str, type[Any]] = {
         SlowDisk,
         ChainSilent,
         Liar,
+        Lead,
+        Attack,
         Ask,
     )
 }

@@ -1,12 +1,15 @@
 """Plans from seeds: which faults a scenario draws, and how often."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
+from keyserver.simulation.scenarios.intruders import ATTACKS
 from keyserver.simulation.scenarios.lies import LEADING_LIES, MEMBER_LIES
 from keyserver.simulation.scenarios.plan import (
     Ask,
+    Attack,
     ChainSilent,
     ClockSkew,
     CommitFails,
@@ -15,6 +18,7 @@ from keyserver.simulation.scenarios.plan import (
     CrashAtEffect,
     CrashAtMessage,
     DiskFull,
+    Lead,
     Liar,
     Partition,
     Plan,
@@ -179,6 +183,61 @@ def liars(random: Random, nodes: int, count: int, *, leading: bool = False) -> t
         Liar(0.0, node, tuple(random.sample(told, min(3, len(told)))))
         for node in sorted(random.sample(range(nodes), count))
     )
+
+
+def blackout(seed: int, scenario: str) -> Plan:
+    """All nodes end at the same moment, on a bad network, and come back one after the other."""
+    random = randomness(seed, scenario)
+    nodes, threshold = SIZES[seed % len(SIZES)]
+    at = round(random.uniform(0, 0.6), 3)
+    ends = [Crash(at, node, round(random.uniform(0.01, 60), 2)) for node in range(nodes)]
+    return Plan(nodes, threshold, None, (*ends, quality(random, nodes)))
+
+
+def rivals(seed: int, scenario: str) -> Plan:
+    """Several nodes are asked for one key, at once or somewhere in another's session."""
+    random = randomness(seed, scenario)
+    sizes = [(3, 0), (3, 1), (3, 2), (4, 1), (5, 2), (7, 3)]
+    nodes, threshold = sizes[seed % len(sizes)]
+    slow = Quality(0.0, 30.0, most_delay_s=random.choice([0.002, 0.02, 0.2]))
+    asks = [
+        Ask(
+            round(1 + random.choice([0.0, random.uniform(0, 0.03), random.uniform(0, 0.4)]), 4),
+            node,
+            "generate",
+        )
+        for node in random.sample(range(nodes), 3)
+    ]
+    return Plan(nodes, threshold, None, (slow, *asks))
+
+
+def abandoned(seed: int, scenario: str) -> Plan:
+    """A client goes away at some moment."""
+    random = randomness(seed, scenario)
+    nodes, threshold = SIZES[seed % len(SIZES)]
+    gone = Ask(round(1 + random.uniform(0, 0.25), 4), random.randrange(nodes), "generate")
+    return Plan(nodes, threshold, None, (gone,))
+
+
+def intruders(seed: int, scenario: str) -> Plan:
+    """Liars lead sessions and do what nobody asked for, some with lies besides."""
+    random = randomness(seed, scenario)
+    nodes, threshold = LIAR_SIZES[seed % len(LIAR_SIZES)]
+    faulty = (nodes - 1) // 3
+    told = liars(random, nodes, faulty, leading=True)
+    events: list[Any] = []
+    for liar in told:
+        for _ in range(random.randint(1, 3)):
+            what = random.choice(["generate", "store", "retrieve", "retrieve plain"])
+            events.append(Lead(round(random.uniform(0.05, 2), 3), liar.node, what))
+        for _ in range(random.randint(1, 4)):
+            attack = random.choice(sorted(ATTACKS))
+            events.append(Attack(round(random.uniform(0.4, 4), 3), liar.node, attack))
+    if random.random() < 0.3:
+        events.append(crash(random, nodes))
+    silent = tuple(replace(liar, lies=()) for liar in told)
+    chosen = told if random.random() < 0.5 else silent
+    return Plan(nodes, threshold, nodes - faulty, (*chosen, *events))
 
 
 def faults_of(

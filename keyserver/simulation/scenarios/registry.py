@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from keyserver.errors import KeyServerError
 from keyserver.simulation.scenarios import planning
+from keyserver.simulation.scenarios.at_once import play_abandoned, play_at_once
 from keyserver.simulation.scenarios.plan import Plan
 from keyserver.simulation.scenarios.stage import play_life
 
@@ -73,6 +74,24 @@ _ALL = (
         planning.faults_of((planning.crash_at_message,), 2),
     ),
     Scenario(
+        "blackout",
+        "all nodes end at the same moment",
+        play_life,
+        planning.blackout,
+    ),
+    Scenario(
+        "rivals",
+        "several nodes are asked for one key at the same moment",
+        play_at_once,
+        planning.rivals,
+    ),
+    Scenario(
+        "abandoned",
+        "a client goes away in the middle of a generation",
+        play_abandoned,
+        planning.abandoned,
+    ),
+    Scenario(
         "disk",
         "disks are full, slow, or fail",
         play_life,
@@ -96,6 +115,13 @@ _ALL = (
         "a third of the nodes, rounded down, lies",
         play_life,
         planning.with_liars((), 0, leading=True),
+    ),
+    Scenario(
+        "intruders",
+        "liars lead sessions, and do what nobody asked for",
+        play_life,
+        planning.intruders,
+        weight=6,
     ),
     Scenario(
         "liars in a mixture",

@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from random import Random
 
 from keyserver.model.identifiers import KeyId, NodeId
-from keyserver.model.requests import (
-    GenerateServerKey,
-    Operation,
-    RetrieveDocumentKey,
-    StoreDocumentKey,
-)
-from keyserver.sessions.core import Policy
+from keyserver.model.requests import Operation
+from keyserver.sessions.core import Policy, SessionError
 from keyserver.simulation.cluster import CONTRACT, Cluster
 from keyserver.simulation.network import Faults
 from keyserver.simulation.scenarios.auditor import Auditor
+from keyserver.simulation.scenarios.intruders import Intruder
 from keyserver.simulation.scenarios.invariants import check_everything
 from keyserver.simulation.scenarios.lies import make_liar
 from keyserver.simulation.scenarios.people import People
-from keyserver.simulation.scenarios.plan import Ask, Plan
+from keyserver.simulation.scenarios.plan import (
+    Ask,
+    Attack,
+    CrashAtMessage,
+    Lead,
+    Plan,
+)
 from keyserver.simulation.scenarios.playing import Player
 from keyserver.simulation.scenarios.story import NOT_NOW, Story, form_of
 from keyserver.simulation.scenarios.violation import require
@@ -46,6 +48,7 @@ class Stage:
         """The life of one more key."""
         key_id = KeyId(self.random.randbytes(31) + bytes([number]))
         form = form_of(self.random.randrange(3))
+        doomed = [event.node for event in self.plan.of_kind(CrashAtMessage)]
         return Story(
             self.cluster,
             self.people,
@@ -54,41 +57,47 @@ class Stage:
             self.random,
             self.liars,
             form,
+            first=doomed[0] if doomed else None,
         )
 
     async def asks(self, story: Story) -> None:
-        """Ask what the plan says, once each; what becomes of it is only checked, not needed."""
+        """What the plan has people and liars do besides; what becomes of it is only checked."""
+        intruders = {
+            place: Intruder(self.cluster, self.cluster.nodes[place], story)
+            for place in sorted(self.plan.liars)
+        }
         async with asyncio.TaskGroup() as group:
-            for event in self.plan.of_kind(Ask):
-                if event.node < self.plan.nodes:
+            for event in self.plan.of_kind(Ask, Lead):
+                lies = event.node in intruders
+                if event.node < self.plan.nodes and lies == isinstance(event, Lead):
                     group.create_task(self._ask(story, event))
+            for event in self.plan.of_kind(Attack):
+                if event.node in intruders:
+                    group.create_task(self._attack(intruders[event.node], event))
 
-    async def _ask(self, story: Story, event: Ask) -> None:
-        await asyncio.sleep(max(0.0, event.at - asyncio.get_running_loop().time()))
-        node, people, key_id = self.cluster.nodes[event.node], self.people, story.key_id
-        if node.id in self.liars or not node.is_up:
+    async def _attack(self, intruder: Intruder, event: Attack) -> None:
+        await until(event.at)
+        await intruder.attack(event.what)
+
+    async def _ask(self, story: Story, event: Ask | Lead) -> None:
+        await until(event.at)
+        node = self.cluster.nodes[event.node]
+        if not node.is_up:
             return
-        with contextlib.suppress(*NOT_NOW):
+        with contextlib.suppress(*NOT_NOW, SessionError):
             match event.what:
                 case "generate":
-                    operation = GenerateServerKey(key_id, story.threshold)
-                    asked = people.ask(people.author, operation, story.form, node.id)
-                    await node.call(
-                        lambda api: api.generate_server_key(key_id, story.threshold, asked)
-                    )
+                    await story.ask_generation(node)
                 case "store" if await story.is_known():
-                    storing = StoreDocumentKey(key_id, await story.document())
-                    asked = people.ask(people.author, storing, story.form, node.id)
-                    await node.call(
-                        lambda api: api.store_document_key(key_id, storing.document, asked)
-                    )
+                    await story.ask_storing(node)
                 case "retrieve":
-                    asked = people.ask(
-                        people.reader, RetrieveDocumentKey(key_id), story.form, node.id
-                    )
-                    result = await node.call(lambda api: api.retrieve_shadow(key_id, asked))
-                    right = story.opened(result) == story.document_key
+                    result = await story.ask_shadow(node)
+                    right = event.node in self.plan.liars or story.is_right(result)
                     require(right, "a wrong answer was given", "asked besides")
+                case "retrieve plain":
+                    plain = await story.ask_plain(node)
+                    right = event.node in self.plan.liars or story.is_right_plain(plain)
+                    require(right, "a wrong answer was given", "plain, asked besides")
 
 
 @contextlib.asynccontextmanager
@@ -108,6 +117,11 @@ async def staged(seed: int, plan: Plan, faults: Faults | None = None) -> AsyncIt
         player = Player(cluster, plan, make_liar)
         random = Random(f"stage {seed}")  # noqa: S311 - chooses requests, no secrets
         yield Stage(seed, plan, cluster, people, auditor, player, liars, random)
+
+
+async def until(at: float) -> None:
+    """Wait for a time of the run."""
+    await asyncio.sleep(max(0.0, at - asyncio.get_running_loop().time()))
 
 
 async def play_life(seed: int, plan: Plan) -> None:

@@ -9,7 +9,6 @@ from typing import TypeVar
 from keyserver.crypto import ecies, elgamal
 from keyserver.crypto.curve import Point, SecretScalar, mul_base
 from keyserver.crypto.randomness import SeededRandom
-from keyserver.engine.key_server import KeyServer
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.keys import DocumentKey
@@ -44,6 +43,8 @@ class Story:
     random: Random
     liars: frozenset[NodeId] = frozenset()
     form: str = "chain"
+    first: int | None = None
+    """Whom clients ask first; `None`: anybody."""
     document_key: Point = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,15 +66,8 @@ class Story:
 
     async def generate(self) -> None:
         """Until every honest node that runs has the key."""
-        operation = GenerateServerKey(self.key_id, self.threshold)
         for node in self._in_turn():
-            credential = self.people.ask(self.people.author, operation, self.form, node.id)
-            await self._try(
-                node,
-                lambda api, credential=credential: api.generate_server_key(  # type: ignore[misc]
-                    self.key_id, self.threshold, credential
-                ),
-            )
+            await _heard(self.ask_generation(node))
             if await self._everywhere(lambda state: state.active is not None):
                 return
             await asyncio.sleep(PAUSE_S)
@@ -81,15 +75,8 @@ class Story:
 
     async def store(self) -> None:
         """Until every honest node that runs has the document key."""
-        operation = StoreDocumentKey(self.key_id, await self.document())
         for node in self._in_turn():
-            credential = self.people.ask(self.people.author, operation, self.form, node.id)
-            await self._try(
-                node,
-                lambda api, credential=credential: api.store_document_key(  # type: ignore[misc]
-                    self.key_id, operation.document, credential
-                ),
-            )
+            await _heard(self.ask_storing(node))
             if await self._everywhere(lambda state: state.document is not None):
                 return
             await asyncio.sleep(PAUSE_S)
@@ -97,38 +84,58 @@ class Story:
 
     async def retrieve(self) -> None:
         """Until some node gives the requester what was stored."""
-        operation = RetrieveDocumentKey(self.key_id)
         for node in self._in_turn():
-            credential = self.people.ask(self.people.reader, operation, self.form, node.id)
-            result = await self._try(
-                node,
-                lambda api, credential=credential: api.retrieve_shadow(  # type: ignore[misc]
-                    self.key_id, credential
-                ),
-            )
+            result = await _heard(self.ask_shadow(node))
             if result is not None:
-                require(self.opened(result) == self.document_key, "a wrong answer was given")
+                require(self.is_right(result), "a wrong answer was given")
                 return
             await asyncio.sleep(PAUSE_S)
         raise Violation("a document key is never retrieved", await self.standing())
 
     async def retrieve_plain(self) -> None:
         """The same, opened by the node that is asked."""
-        operation = RetrieveDocumentKey(self.key_id, shadow=False)
         for node in self._in_turn():
-            credential = self.people.ask(self.people.reader, operation, self.form, node.id)
-            sealed = await self._try(
-                node,
-                lambda api, credential=credential: api.retrieve_plain(  # type: ignore[misc]
-                    self.key_id, credential
-                ),
-            )
+            sealed = await _heard(self.ask_plain(node))
             if sealed is not None:
-                opened = ecies.decrypt(self.people.reader, sealed)
-                require(opened == self.document_key.raw64, "a wrong answer was given", "plain")
+                require(self.is_right_plain(sealed), "a wrong answer was given", "plain")
                 return
             await asyncio.sleep(PAUSE_S)
         raise Violation("a document key is never retrieved", "plain")
+
+    # --- one request ----------------------------------------------------------------------------
+
+    async def ask_generation(self, node: SimulatedNode) -> None:
+        """Ask one node, once; raises `NOT_NOW`."""
+        operation = GenerateServerKey(self.key_id, self.threshold)
+        asked = self.people.ask(self.people.author, operation, self.form, node.id)
+        await node.call(lambda api: api.generate_server_key(self.key_id, self.threshold, asked))
+
+    async def ask_storing(self, node: SimulatedNode) -> None:
+        """Ask one node, once; raises `NOT_NOW`."""
+        operation = StoreDocumentKey(self.key_id, await self.document())
+        asked = self.people.ask(self.people.author, operation, self.form, node.id)
+        await node.call(lambda api: api.store_document_key(self.key_id, operation.document, asked))
+
+    async def ask_shadow(self, node: SimulatedNode) -> ShadowResult:
+        """Ask one node, once; raises `NOT_NOW`."""
+        operation = RetrieveDocumentKey(self.key_id)
+        asked = self.people.ask(self.people.reader, operation, self.form, node.id)
+        return await node.call(lambda api: api.retrieve_shadow(self.key_id, asked))
+
+    async def ask_plain(self, node: SimulatedNode) -> bytes:
+        """Ask one node, once; raises `NOT_NOW`."""
+        operation = RetrieveDocumentKey(self.key_id, shadow=False)
+        form = "bound" if self.form == "chain" else self.form
+        asked = self.people.ask(self.people.reader, operation, form, node.id)
+        return await node.call(lambda api: api.retrieve_plain(self.key_id, asked))
+
+    def is_right(self, result: ShadowResult) -> bool:
+        """Whether a requester gets the document key out of a result."""
+        return self.opened(result) == self.document_key
+
+    def is_right_plain(self, sealed: bytes) -> bool:
+        """The same of a plain answer."""
+        return ecies.decrypt(self.people.reader, sealed) == self.document_key.raw64
 
     def opened(self, result: ShadowResult) -> Point:
         """What the requester gets out of a result."""
@@ -149,6 +156,11 @@ class Story:
         states = [await node.store.load(self.key_id) for node in self.honest]
         return any(state.active is not None for state in states)
 
+    async def has_document(self) -> bool:
+        """Whether some honest node has the document key."""
+        states = [await node.store.load(self.key_id) for node in self.honest]
+        return any(state.document is not None for state in states)
+
     async def public(self) -> Point:
         """The public key that the nodes tell; they must tell the same."""
         states = [await node.store.load(self.key_id) for node in self.honest]
@@ -165,15 +177,9 @@ class Story:
             told.append(f"{place}:{'up' if node.is_up else 'down'}:{has or '-'}")
         return " ".join(told)
 
-    async def _try(self, node: SimulatedNode, ask: Callable[[KeyServer], Awaitable[T]]) -> T | None:
-        try:
-            return await node.call(ask)  # type: ignore[arg-type]
-        except NOT_NOW:
-            return None
-
     def _in_turn(self) -> Iterator[SimulatedNode]:
         honest = self.honest
-        first = self.random.randrange(len(honest))
+        first = self.random.randrange(len(honest)) if self.first is None else self.first
         for turn in range(ATTEMPTS):
             yield honest[(first + turn) % len(honest)]
 
@@ -184,6 +190,13 @@ class Story:
             if node.is_up and not node.disk.full
         ]
         return bool(states) and all(holds(state) for state in states)
+
+
+async def _heard(asked: Awaitable[T]) -> T | None:
+    try:
+        return await asked
+    except NOT_NOW:
+        return None
 
 
 def form_of(seed: int) -> str:
