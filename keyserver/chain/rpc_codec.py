@@ -5,7 +5,7 @@ length raise `MalformedAnswerError`. Unknown fields are ignored.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from keyserver.chain.client import (
     HEAD,
@@ -73,17 +73,33 @@ def log_filter(
     return fields
 
 
+MAX_QUANTITY: Final = 2**256
+
+MAX_COUNT: Final = 2**63
+"""What a database takes as a number: no chain has so many blocks."""
+
 # --- from JSON -------------------------------------------------------------------------------
 
 
 def quantity(value: Json, name: str) -> int:
-    """A `0x` number."""
+    """A `0x` number, as large as the chain has them."""
     if not isinstance(value, str) or not value.startswith("0x"):
         raise MalformedAnswerError(f"{name}: {value!r:.80} is no number")
     try:
-        return int(value, 16)
+        found = int(value, 16)
     except ValueError:
         raise MalformedAnswerError(f"{name}: {value!r:.80} is no number") from None
+    if found >= MAX_QUANTITY:
+        raise MalformedAnswerError(f"{name}: {value!r:.80} is more than 256 bits")
+    return found
+
+
+def count(value: Json, name: str) -> int:
+    """A `0x` number of things that are counted, such as blocks and seconds."""
+    found = quantity(value, name)
+    if found >= MAX_COUNT:
+        raise MalformedAnswerError(f"{name}: {value!r:.80} is more than 63 bits")
+    return found
 
 
 def data(value: Json, name: str) -> bytes:
@@ -111,10 +127,10 @@ def block(value: Json) -> BlockRef | None:
     fields = _object(value, "block")
     base_fee = fields.get("baseFeePerGas")
     return BlockRef(
-        quantity(fields.get("number"), "block.number"),
+        count(fields.get("number"), "block.number"),
         fixed(Hash32, fields.get("hash"), "block.hash"),
         fixed(Hash32, fields.get("parentHash"), "block.parentHash"),
-        quantity(fields.get("timestamp"), "block.timestamp"),
+        count(fields.get("timestamp"), "block.timestamp"),
         None if base_fee is None else quantity(base_fee, "block.baseFeePerGas"),
     )
 
@@ -138,9 +154,9 @@ def receipt(value: Json) -> Receipt | None:
     return Receipt(
         fixed(Hash32, fields.get("transactionHash"), "receipt.transactionHash"),
         quantity(fields.get("status", "0x1"), "receipt.status") == 1,
-        quantity(fields.get("blockNumber"), "receipt.blockNumber"),
+        count(fields.get("blockNumber"), "receipt.blockNumber"),
         fixed(Hash32, fields.get("blockHash"), "receipt.blockHash"),
-        quantity(fields.get("gasUsed"), "receipt.gasUsed"),
+        count(fields.get("gasUsed"), "receipt.gasUsed"),
         quantity(price, "receipt.effectiveGasPrice"),
     )
 
@@ -178,10 +194,10 @@ def _log(fields: Mapping[str, Json]) -> Log:
         fixed(Address, fields.get("address"), "log.address"),
         tuple(fixed(Hash32, topic, "log.topics") for topic in topics),
         data(fields.get("data"), "log.data"),
-        quantity(fields.get("blockNumber"), "log.blockNumber"),
+        count(fields.get("blockNumber"), "log.blockNumber"),
         fixed(Hash32, fields.get("blockHash"), "log.blockHash"),
         fixed(Hash32, fields.get("transactionHash"), "log.transactionHash"),
-        quantity(fields.get("logIndex"), "log.logIndex"),
+        count(fields.get("logIndex"), "log.logIndex"),
     )
 
 

@@ -220,7 +220,9 @@ class Web3Client:
     async def transaction_count(self, address: Address, *, pending: bool) -> int:
         """`eth_getTransactionCount`."""
         params = (codec.hex_bytes(address), "pending" if pending else "latest")
-        return await self._ask_one("eth_getTransactionCount", params, lambda v: codec.count(v, "nonce"))
+        return await self._ask_one(
+            "eth_getTransactionCount", params, lambda v: codec.count(v, "nonce")
+        )
 
     async def estimate_gas(self, call: ContractCall) -> int | Reverted:
         """`eth_estimateGas`."""

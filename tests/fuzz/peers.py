@@ -1,0 +1,116 @@
+"""Messages of an authenticated peer: sessions, catalogue, votes."""
+
+import asyncio
+from collections import deque
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from keyserver.engine.links import pack_link, unpack_link
+from keyserver.engine.session_table import MAX_SESSIONS_PER_PEER
+from keyserver.model.codec import CodecError
+from keyserver.model.identifiers import SessionId
+from keyserver.sessions.identity import session_id
+from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS
+from keyserver.sessions.wire import HEADER_SIZE, LINK_TYPES, message_type, pack
+from keyserver.simulation.cluster import Cluster
+from keyserver.simulation.loop import VirtualLoop
+from tests.fuzz.mutation import altered
+from tests.simulation.story import Story
+
+_NODES, _BATCH = 4, 200
+
+
+class Messages:
+    """A node of a working cluster, and a member that sends what it likes.
+
+    The valid messages are those of all nodes through the life of a key. The node parses the altered
+    ones, begins sessions, votes and asks as the protocols want it; time goes on meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner(loop_factory=VirtualLoop)
+        self._valid: list[bytes] = []
+        self._sessions = deque([SessionId(bytes(32))], 20)
+        self._counter = 1_000_000
+        self._count = 0
+        self._runner.run(self._start())
+
+    async def _start(self) -> None:
+        self._cluster = Cluster(_NODES, seed=1)
+        await self._cluster.__aenter__()
+        send = self._cluster.network.send
+
+        def listening(sender: object, to: object, message: bytes) -> bool:
+            self._valid.append(message)
+            return send(sender, to, message)  # type: ignore[arg-type]
+
+        self._cluster.network.send = listening  # type: ignore[method-assign]
+        await asyncio.sleep(1)
+        self._story = Story(self._cluster, 1)
+        await self._story.run()
+        self._cluster.network.send = send  # type: ignore[method-assign]
+        self._valid = list(dict.fromkeys(self._valid))
+        self._victim, self._liar = self._cluster.nodes[:2]
+
+    def feed(self, random: Random) -> str:
+        message = altered(random, random.choice(self._valid), self._valid)
+        if random.random() < 0.7:
+            message = self._addressed(random, message)
+        if len(message) < 2:
+            return "refused"
+        listener = self._cluster.network._listeners[self._victim.id]
+        taken = listener.on_message(self._liar.id, message)
+        self._check_form(message, taken)
+        self._count += 1
+        if self._count % _BATCH == 0:
+            self._runner.run(self._pass())
+        return "taken" if taken else "refused"
+
+    def _addressed(self, random: Random, message: bytes) -> bytes:
+        """The same in a session that is there: an opening opens one, the rest belongs to one."""
+        try:
+            _, parsed = MESSAGE_TABLE.unpack(message)
+        except CodecError:
+            return message
+        opened = OPENINGS.get(type(parsed))
+        if opened is None:
+            return message[:2] + random.choice(self._sessions) + message[HEADER_SIZE:]
+        self._counter += 1
+        opening: Any = replace(parsed, counter=self._counter)  # type: ignore[type-var]
+        nonce = self._cluster.network.boot_nonce(self._liar.id)
+        assert nonce is not None
+        request = opening.request
+        sid = session_id(opened.kind, self._liar.id, nonce, self._counter, request.hash)
+        self._sessions.append(sid)
+        return pack(sid, opening)
+
+    def _check_form(self, message: bytes, taken: bool) -> None:
+        """What is taken is the one encoding of what it means."""
+        try:
+            if message_type(message) in LINK_TYPES:
+                again = pack_link(unpack_link(message))
+            else:
+                again = pack(*MESSAGE_TABLE.unpack(message))
+        except CodecError:
+            assert not taken, "what does not parse was taken"
+            return
+        assert again == message, "another encoding of the same message was taken"
+
+    async def _pass(self) -> None:
+        """Let the node work; it must be sound, and hold no more than a peer may make it hold."""
+        await asyncio.sleep(1)
+        assert self._victim.is_sound, "a part of the node has died"
+        api = self._victim.api
+        assert api._driver.open_sessions <= 2 * _NODES * MAX_SESSIONS_PER_PEER
+
+    def close(self) -> None:
+        """The node still does its work for honest ones, and has what it had."""
+        self._runner.run(self._end())
+        self._runner.close()
+
+    async def _end(self) -> None:
+        await asyncio.sleep(600)
+        await self._story.retrieve()
+        assert not (self._victim.recorder.culprits - {self._liar.id}), "an honest node was blamed"
+        await self._cluster.__aexit__()
