@@ -13,7 +13,9 @@ from keyserver.crypto.ecies import encrypt
 from keyserver.crypto.elgamal import encrypt_document_key
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.credentials import CredentialSource, signer_of, source_of
+from keyserver.engine.document_storing import DocumentStoring
 from keyserver.engine.driver import Driver
+from keyserver.engine.knowledge import Catalogue, Found, Knowledge
 from keyserver.engine.ports import RecordStore
 from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
@@ -29,34 +31,6 @@ from keyserver.sessions.outcomes import PlainResult, ShadowResult
 from keyserver.sessions.retrieval import RETRIEVAL
 from keyserver.sessions.retrieval import Target as RetrievalTarget
 from keyserver.sessions.sharing import GENERATION
-from keyserver.sessions.storing import STORING
-from keyserver.sessions.storing import Target as StoringTarget
-
-
-class Catalogue(Protocol):
-    """What other nodes have (`keyserver.engine.catalogue`)."""
-
-    async def fetch(self, key_id: KeyId) -> "Found":
-        """Ask the connected peers for a key; verified against certificates."""
-        ...
-
-    def holders(self, key_id: KeyId) -> frozenset[NodeId]:
-        """Nodes that announced a share beyond those in the certificate."""
-        ...
-
-
-class Found(Protocol):
-    """The best of what this node and its peers have."""
-
-    @property
-    def record(self) -> CertifiedRecord | None:
-        """The highest certified record."""
-        ...
-
-    @property
-    def document(self) -> CertifiedDocumentKey | None:
-        """The certified document key."""
-        ...
 
 
 class KeyServerApi(Protocol):
@@ -106,6 +80,8 @@ class KeyServer:
         self._store = store
         self._catalogue = catalogue
         self._random = random
+        self._knowledge = Knowledge(driver, store, catalogue)
+        self._storing = DocumentStoring(driver, store, self._knowledge)
         self._busy: set[tuple[SessionKind, KeyId]] = set()
 
     @property
@@ -119,8 +95,7 @@ class KeyServer:
 
     async def find_record(self, key_id: KeyId) -> CertifiedRecord | None:
         """This node's record, else the highest certified one that a peer shows."""
-        state = await self._store.load(key_id)
-        return state.active or (await self._catalogue.fetch(key_id)).record
+        return await self._knowledge.record(key_id)
 
     async def generate_server_key(
         self, key_id: KeyId, threshold: int, credential: Credential | CredentialSource
@@ -166,7 +141,7 @@ class KeyServer:
         """Raise what storing under this id would raise for the requester, whatever the points."""
         self._check_connected()
         self._check_idle(SessionKind.STORING, key_id)
-        target = await self._storing_target(key_id)
+        target = await self._storing.target(key_id)
         _check_author(target.record, requester)
 
     async def retrieve_server_key(self, key_id: KeyId, requester: Address) -> CertifiedRecord:
@@ -175,9 +150,9 @@ class KeyServer:
         Raises `DeniedError` (unknown, not the author) or `UnavailableError`.
         """
         self._check_member()
-        state = await self._known(key_id)
-        certified = _record_of(state)
-        holders = self._holders_in_order(certified, state)
+        known = await self._knowledge.key(key_id)
+        certified = known.record
+        holders = self._holders_in_order(certified, known.state)
         reachable = sum(node in self.connected for node in holders)
         if reachable < certified.record.required_nodes:
             raise UnavailableError("too few holders are connected", "ConsensusUnreachable")
@@ -244,11 +219,11 @@ class KeyServer:
         Final only if a node refused because of the key: else it may be the one asked for, decided
         although this session failed, and whoever asks again gets it.
         """
-        state = await self._store.load(key_id)
         exists = "ServerKeyAlreadyGenerated"
-        if (state.active or (await self._catalogue.fetch(key_id)).record) is not None:
+        if await self._knowledge.record(key_id) is not None:
             kind = DeniedError if error.code == exists else UnavailableError
             return kind("another node has the key already", exists)
+        state = await self._store.load(key_id)
         if state.prepared is not None or self._driver.takes_part(SessionKind.GENERATION, key_id):
             return _duplicate()
         return error
@@ -263,15 +238,7 @@ class KeyServer:
         self._check_connected()
         await self._turn_strangers_away(key_id, credential)
         with _Exclusive(self._busy, SessionKind.STORING, key_id):
-            await self._driver.settle(SessionKind.STORING, key_id)
-            target = replace(await self._storing_target(key_id), made_here=made_here)
-            asker = source_of(credential)
-            try:
-                result = await self._driver.execute(STORING, operation, asker, target)
-            except UnavailableError as error:
-                result = await self._stored_all_the_same(operation, made_here, error)
-        assert isinstance(result, CertifiedDocumentKey)
-        return result
+            return await self._storing.store(operation, source_of(credential), made_here)
 
     async def _turn_strangers_away(
         self, key_id: KeyId, credential: Credential | CredentialSource
@@ -284,31 +251,6 @@ class KeyServer:
         if known is None or known.record.author != signer:
             await self.check_storing(key_id, signer)
 
-    async def _stored_all_the_same(
-        self,
-        operation: StoreDocumentKey | GenerateServerKey,
-        made_here: DocumentKey | None,
-        error: UnavailableError,
-    ) -> CertifiedDocumentKey:
-        """What was decided although this session failed; raises what stands behind the failure."""
-        key_id = operation.key_id
-        wanted = operation.document if isinstance(operation, StoreDocumentKey) else made_here
-        found = (await self._known(key_id)).document
-        if found is not None and found.document == wanted:
-            return found
-        if found is not None:
-            raise DeniedError("another document key was stored", "DocumentKeyAlreadyStored")
-        if self._driver.takes_part(SessionKind.STORING, key_id):
-            raise _duplicate() from error
-        raise error
-
-    async def _storing_target(self, key_id: KeyId) -> StoringTarget:
-        state = await self._known(key_id)
-        record = _record_of(state)
-        if state.document is not None:
-            raise DeniedError("a document key is stored already", "DocumentKeyAlreadyStored")
-        return StoringTarget(record, state.document_skipped)
-
     async def _retrieve(
         self,
         operation: RetrieveDocumentKey,
@@ -316,12 +258,9 @@ class KeyServer:
         exclude: frozenset[NodeId] = frozenset(),
     ) -> object:
         self._check_member()
-        state = await self._known(operation.key_id)
-        record, document = _record_of(state), state.document
-        if document is None:
-            raise DeniedError("no document key is stored", "DocumentKeyIsNotFound")
-        holders = self._holders_in_order(record, state)
-        target = RetrievalTarget(record, document, holders, exclude)
+        known, document = await self._knowledge.key_with_document(operation.key_id)
+        holders = self._holders_in_order(known.record, known.state)
+        target = RetrievalTarget(known.record, document, holders, exclude)
         return await self._attempts(operation, source_of(credential), target)
 
     async def _attempts(
@@ -359,19 +298,6 @@ class KeyServer:
 
     # --- what is known --------------------------------------------------------------------------
 
-    async def _known(self, key_id: KeyId) -> KeyState:
-        """What this node has, completed by what its peers can prove."""
-        state = await self._store.load(key_id)
-        if state.active is not None and state.document is not None:
-            return state
-        found = await self._catalogue.fetch(key_id)
-        state = await self._store.load(key_id)
-        return replace(
-            state,
-            active=state.active or found.record,
-            document=state.document or found.document,
-        )
-
     def _holders_in_order(self, certified: CertifiedRecord, state: KeyState) -> tuple[NodeId, ...]:
         """Whom to ask for shares: this node first, the rest at random.
 
@@ -386,12 +312,6 @@ class KeyServer:
         if sum(node in self.connected for node in asked) < record.required_nodes:
             asked += _shuffled(sorted(set(record.nodes) - known - {me}), self._random)
         return tuple(asked)
-
-
-def _record_of(state: KeyState) -> CertifiedRecord:
-    if state.active is None:
-        raise DeniedError("the key is not known", "ServerKeyIsNotFound")
-    return state.active
 
 
 def _check_author(certified: CertifiedRecord, requester: Address) -> None:

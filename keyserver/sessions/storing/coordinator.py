@@ -196,6 +196,8 @@ def _too_few(ctx: Context, phase: AwaitingAcks) -> DeniedError | UnavailableErro
     refused = consensus_refused(phase.refusals, nodes=nodes, needed=needed, faulty=faulty)
     if refused is not None:
         return refused
+    if Refusal.EXCLUSIVE in phase.refusals.values():
+        return UnavailableError("another document key is being stored", "DuplicateSessionId")
     return UnavailableError("too few nodes store the document key", "NodeDisconnected")
 
 

@@ -116,7 +116,7 @@ def _check_attempt(ctx: Context, proposal: Proposal) -> None:
     candidate = ctx.key.document_candidate
     undecided = candidate is not None and candidate.attempt > len(proposal.skipped)
     if undecided and candidate is not None and candidate.document != proposal.document:
-        raise Refused(Refusal.TEMPORARY, "another value is being stored")
+        raise Refused(Refusal.EXCLUSIVE, "another value is being stored")
 
 
 def _on_verdict(ctx: Context, phase: AwaitingVerdict, verdict: Verdict) -> Step[Phase]:

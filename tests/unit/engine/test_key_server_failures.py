@@ -1,11 +1,13 @@
 """What stands behind a session that failed: the surface over a scripted driver."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
 from keyserver.crypto.randomness import SeededRandom
+from keyserver.engine.document_storing import DECIDED_WITHIN_S
 from keyserver.engine.driver import Driver
 from keyserver.engine.key_server import KeyServer
 from keyserver.engine.ports import RecordStore
@@ -23,6 +25,7 @@ from keyserver.sessions.core import (
     UnavailableError,
 )
 from keyserver.sessions.outcomes import PlainResult
+from keyserver.simulation.loop import run_virtual
 from tests.support.fake_cluster import certified_document, certified_record, node_of, point_of
 from tests.support.key_life import AUTHOR, KEY_ID, ON_CHAIN
 from tests.support.keys import nodes_of
@@ -72,6 +75,7 @@ class World:
     class Found:
         record: CertifiedRecord | None = None
         document: CertifiedDocumentKey | None = None
+        answered: frozenset[NodeId] = frozenset()
 
     async def fetch(self, _: KeyId) -> "World.Found":
         return World.Found()
@@ -140,10 +144,18 @@ async def test_another_document_key_was_stored() -> None:
     ("busy", "code"),
     [(SessionKind.STORING, "DuplicateSessionId"), (None, "NodeDisconnected")],
 )
-async def test_another_storing_is_under_way(busy: SessionKind | None, code: str) -> None:
-    with pytest.raises(UnavailableError) as caught:
-        await storing(KeyState(active=RECORD), busy=busy)
-    assert caught.value.code == code
+def test_another_storing_is_under_way(busy: SessionKind | None, code: str) -> None:
+    """It is waited for, in case it leaves room for this one; it does not."""
+
+    async def scenario() -> None:
+        with pytest.raises(UnavailableError) as caught:
+            await storing(KeyState(active=RECORD), busy=busy)
+        assert caught.value.code == code
+        waited_s = asyncio.get_running_loop().time()
+        assert (waited_s > 0) == (busy is SessionKind.STORING)
+        assert waited_s < DECIDED_WITHIN_S + 1
+
+    run_virtual(scenario())
 
 
 # --- retrieval: further attempts -----------------------------------------------------------------
