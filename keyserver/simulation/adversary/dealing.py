@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.dealkey import OneTimeKey, seal_value
 from keyserver.crypto.dkg import Member as Receiver
 from keyserver.crypto.dkg import make_deal
@@ -13,8 +13,10 @@ from keyserver.crypto.proofs import prove
 from keyserver.crypto.transcripts import (
     accept_digest,
     complaint_statement,
+    deal_hash,
     one_time_statement,
     share_digest,
+    tail_hash,
 )
 from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.requests import Proof
@@ -71,7 +73,10 @@ def _seal(
 
 
 def _deal_of(
-    place: Place, polynomial: SecretPolynomial, value: Callable[[int, bytes], bytes]
+    place: Place,
+    polynomial: SecretPolynomial,
+    value: Callable[[int, bytes], bytes],
+    padding: tuple[Point, ...] = (),
 ) -> Deal:
     """A deal of this polynomial, well signed; the value sealed for each receiver as told."""
     group, one_time = place.phase.group, place.phase.one_time
@@ -84,11 +89,15 @@ def _deal_of(
         session=group.session_hash,
         rng=place.random,
     )
+    commitments = made.commitments + padding
+    dealt = deal_hash(
+        group.session_hash, place.ctx.me.point, commitments[0], made.pop, tail_hash(commitments)
+    )
     shares = []
     for index, receiver in enumerate(receivers):
         share = value(index, polynomial.evaluate(receiver.x).expose())
-        shares.append(_seal(place, group, made.deal_hash, receiver, share, one_time))
-    return Deal(made.commitments, made.pop, tuple(shares))
+        shares.append(_seal(place, group, dealt, receiver, share, one_time))
+    return Deal(commitments, made.pop, tuple(shares))
 
 
 def _random_polynomial(place: Place, change: int = 0) -> SecretPolynomial:
@@ -160,10 +169,9 @@ def other_degree(change: int) -> Lie:
     return deal
 
 
-def padded_degree(place: Place, message: Deal) -> Deal:
-    """Commit to one coefficient too few, and repeat the last so that the count is right."""
-    short: Deal = other_degree(-1)(place, message)
-    return replace(short, commitments=(*short.commitments, short.commitments[-1]))
+def padded_degree(place: Place, _: Deal) -> Deal:
+    """Deal a polynomial that is too short, and commit to one coefficient more than it has."""
+    return _deal_of(place, _random_polynomial(place, -1), lambda _, share: share, (OTHER_POINT,))
 
 
 def badly_signed_shares(victims: Callable[[int], bool]) -> Lie:

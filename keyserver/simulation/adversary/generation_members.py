@@ -1,13 +1,11 @@
 """Members that cheat an honest coordinator of a generation."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from keyserver.model.identifiers import Hash32
 from keyserver.model.requests import Proof
 from keyserver.sessions.core import Refusal
-from keyserver.sessions.messages import Refuse
 from keyserver.sessions.sharing.messages import Investigate
 from keyserver.simulation.adversary import dealing, floods
 from keyserver.simulation.adversary.rows import (
@@ -18,11 +16,12 @@ from keyserver.simulation.adversary.rows import (
     Must,
     Part,
     Protocol,
+    Refusing,
     Replays,
     Row,
     Tells,
 )
-from keyserver.simulation.liars import at, garbage, silent, unsigned, with_bytes, with_field
+from keyserver.simulation.liars import garbage, silent, unsigned, with_bytes, with_field
 
 B = Behaviour
 
@@ -61,43 +60,39 @@ def _everybody(_: int) -> bool:
     return True
 
 
-def _refusing(code: int) -> Callable[[Any, Any], Refuse]:
-    return lambda _place, _message: Refuse(code)
-
-
 _PROVABLE = (
-    _row(B.WRONG_SHARE, "a false share for one", Tells(at("Deal", dealing.false_share_for_one))),
+    _row(B.WRONG_SHARE, "a false share for one", Tells("Deal", dealing.false_share_for_one)),
     _row(
         B.WRONG_SHARE,
         "false shares for all",
-        Tells(at("Deal", dealing.false_shares(_everybody))),
+        Tells("Deal", dealing.false_shares(_everybody)),
     ),
-    _row(B.WRONG_SHARE, "zeros and values above the order", Tells(at("Deal", dealing.no_scalars))),
+    _row(B.WRONG_SHARE, "zeros and values above the order", Tells("Deal", dealing.no_scalars)),
     _row(
         B.EQUIVOCATION,
         "shares of two polynomials, to every other node",
-        Tells(at("Deal", dealing.two_polynomials)),
+        Tells("Deal", dealing.two_polynomials),
     ),
     _row(
         B.DEGREE,
         "a shorter polynomial with the right number of commitments",
-        Tells(at("Deal", dealing.padded_degree)),
+        Tells("Deal", dealing.padded_degree),
     ),
     _row(
         B.FALSE_ACCUSATION,
         "an accusation without cause",
-        Tells(at("Ok", dealing.false_complaint)),
+        Tells("Ok", dealing.false_complaint),
     ),
     _row(
         B.FALSE_ACCUSATION,
         "an accusation without proof",
-        Tells(at("Ok", dealing.unproven_complaint)),
+        Tells("Ok", dealing.unproven_complaint),
     ),
 )
 
 _LEFT_OUT = (
     *(
-        _row(B.SILENT, f"no {name}", Tells(at(name, silent)))
+        _row(B.SILENT, f"no {name}", Tells(name, silent))
         for name in ("Accept", "Deal", "Ok", "Ready")
     ),
     *(
@@ -107,118 +102,114 @@ _LEFT_OUT = (
     _row(
         B.WRONG_SHARE,
         "a share signed wrongly, for one",
-        Tells(at("Deal", dealing.badly_signed_share_for_one)),
+        Tells("Deal", dealing.badly_signed_share_for_one),
     ),
     _row(
         B.WRONG_SHARE,
         "shares signed wrongly, for all",
-        Tells(at("Deal", dealing.badly_signed_shares(_everybody))),
+        Tells("Deal", dealing.badly_signed_shares(_everybody)),
     ),
     _row(
         B.WRONG_SHARE,
         "too few shares",
-        Tells(at("Deal", with_field("shares", lambda shares: shares[1:]))),
+        Tells("Deal", with_field("shares", lambda shares: shares[1:])),
     ),
-    _row(
-        B.EQUIVOCATION, "a READY for another record", Tells(at("Ready", dealing.ready_for_another))
-    ),
-    _row(B.DEGREE, "a polynomial too short", Tells(at("Deal", dealing.other_degree(-1)))),
-    _row(B.DEGREE, "a polynomial too long", Tells(at("Deal", dealing.other_degree(1)))),
+    _row(B.EQUIVOCATION, "a READY for another record", Tells("Ready", dealing.ready_for_another)),
+    _row(B.DEGREE, "a polynomial too short", Tells("Deal", dealing.other_degree(-1))),
+    _row(B.DEGREE, "a polynomial too long", Tells("Deal", dealing.other_degree(1))),
     _row(
         B.BAD_POINT,
         "a one-time key off the curve",
-        Tells(at("Accept", with_bytes(_one_time, OFF_CURVE))),
+        Tells("Accept", with_bytes(_one_time, OFF_CURVE)),
     ),
     _row(
         B.BAD_POINT,
         "the identity as one-time key",
-        Tells(at("Accept", with_bytes(_one_time, IDENTITY))),
+        Tells("Accept", with_bytes(_one_time, IDENTITY)),
     ),
     _row(
         B.BAD_POINT,
         "a constant off the curve",
-        Tells(at("Deal", with_bytes(_constant, OFF_CURVE_RAW))),
+        Tells("Deal", with_bytes(_constant, OFF_CURVE_RAW)),
     ),
     _row(
         B.BAD_POINT,
         "the identity as constant",
-        Tells(at("Deal", with_bytes(_constant, IDENTITY_RAW))),
+        Tells("Deal", with_bytes(_constant, IDENTITY_RAW)),
     ),
     _row(B.REPLAY, "what it said in an earlier session", Replays()),
-    _row(B.BAD_PROOF, "an unsigned ACCEPT", Tells(at("Accept", unsigned))),
+    _row(B.BAD_PROOF, "an unsigned ACCEPT", Tells("Accept", unsigned)),
     _row(
         B.BAD_PROOF,
         "no proof of its one-time key",
-        Tells(at("Accept", with_field("proof", lambda _: Proof(bytes(64))))),
+        Tells("Accept", with_field("proof", lambda _: Proof(bytes(64)))),
     ),
-    _row(B.BAD_PROOF, "a one-time key of another", Tells(at("Accept", dealing.foreign_key))),
+    _row(B.BAD_PROOF, "a one-time key of another", Tells("Accept", dealing.foreign_key)),
     _row(
         B.BAD_PROOF,
         "no proof of possession",
-        Tells(at("Deal", with_field("possession", lambda _: b""))),
+        Tells("Deal", with_field("possession", lambda _: b"")),
     ),
-    _row(B.BAD_PROOF, "a constant that is not its own", Tells(at("Deal", dealing.stolen_constant))),
-    _row(B.BAD_PROOF, "an unsigned READY", Tells(at("Ready", unsigned))),
+    _row(B.BAD_PROOF, "a constant that is not its own", Tells("Deal", dealing.stolen_constant)),
+    _row(B.BAD_PROOF, "an unsigned READY", Tells("Ready", unsigned)),
     _row(
         B.FALSE_ACCUSATION,
         "an accusation of what was not signed",
-        Tells(at("Ok", dealing.unsigned_complaint)),
+        Tells("Ok", dealing.unsigned_complaint),
     ),
     _row(
         B.FALSE_ACCUSATION,
         "an accusation with other commitments",
-        Tells(at("Ok", dealing.altered_complaint)),
+        Tells("Ok", dealing.altered_complaint),
     ),
     _row(
         B.FALSE_ACCUSATION,
         "an accusation of nobody",
-        Tells(at("Ok", dealing.complaint_about_nobody)),
+        Tells("Ok", dealing.complaint_about_nobody),
     ),
     _row(
         B.FALSE_ACCUSATION,
         "an investigation without cause",
-        Tells(at("Ok", lambda _place, _message: Investigate())),
+        Tells("Ok", lambda _place, _message: Investigate()),
     ),
     _row(
         B.FALSE_ACCUSATION,
         "an OK for something else",
-        Tells(at("Ok", with_field("transcript", lambda _: Hash32(bytes(32))))),
+        Tells("Ok", with_field("transcript", lambda _: Hash32(bytes(32)))),
     ),
     *(
-        _row(B.OVERSIZED, f"a {name} with {what}", Tells(at(name, lie)))
+        _row(B.OVERSIZED, f"a {name} with {what}", Tells(name, lie))
         for name in ("Accept", "Deal", "Ready")
         for what, lie in floods.OVERSIZED.items()
     ),
     *(
-        _row(B.OVERSIZED, f"garbage for {name}", Tells(at(name, garbage)))
+        _row(B.OVERSIZED, f"garbage for {name}", Tells(name, garbage))
         for name in ("Accept", "Deal", "Ok", "Ready")
     ),
     _row(B.STALE_ACL, "its chain denies what is pending", Acts(floods.as_denied)),
     _row(B.STALE_ACL, "its chain does not show what is pending", Acts(floods.as_unavailable)),
     *(
-        _row(B.LIED_REQUEST, f"it refuses: {code.name}", Tells(at("Accept", _refusing(code))))
+        _row(B.LIED_REQUEST, f"it refuses: {code.name}", Tells("Accept", Refusing(code)))
         for code in Refusal
     ),
-    _row(B.LIED_REQUEST, "it refuses for no known reason", Tells(at("Accept", _refusing(999)))),
+    _row(B.LIED_REQUEST, "it refuses for no known reason", Tells("Accept", Refusing(999))),
     *(
-        _row(
-            B.LIED_REQUEST, f"it takes its {name} back", Tells(at(name, _refusing(Refusal.DENIED)))
-        )
+        _row(B.LIED_REQUEST, f"it takes its {name} back", Tells(name, Refusing(Refusal.DENIED)))
         for name in ("Deal", "Ok", "Ready")
     ),
 )
 
 _STILL_HOLDERS = (
-    _row(B.SILENT, "no COMMIT", Tells(at("Commit", silent)), left_out=False),
+    _row(B.SILENT, "no COMMIT", Tells("Commit", silent), left_out=False),
     _row(B.CRASH, "ends before its Commit", Crashes("Commit"), left_out=False),
     _row(
         B.EQUIVOCATION,
         "a COMMIT to nothing after READY",
-        Tells(at("Commit", dealing.commit_to_another)),
+        Tells("Commit", dealing.commit_to_another),
         left_out=False,
     ),
-    _row(B.BAD_PROOF, "an unsigned COMMIT", Tells(at("Commit", unsigned)), left_out=False),
-    _row(B.OVERSIZED, "garbage for Commit", Tells(at("Commit", garbage)), left_out=False),
+    _row(B.BAD_PROOF, "an unsigned COMMIT", Tells("Commit", unsigned), left_out=False),
+    _row(B.OVERSIZED, "garbage for Commit", Tells("Commit", garbage), left_out=False),
     _row(
         B.NONCE,
         "one-time keys and polynomials of before",

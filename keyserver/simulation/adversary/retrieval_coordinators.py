@@ -44,7 +44,6 @@ from keyserver.simulation.liars import (
     UNSIGNED,
     Lie,
     Place,
-    at,
     garbage,
     silent,
     to_some,
@@ -109,7 +108,7 @@ def asking_for(change: Callable[[Request], Request]) -> Lie:
         sid = session_id(ctx.kind, ctx.me, ctx.boot_nonce, ctx.counter, request.hash)
         return pack(sid, replace(message, request=request))
 
-    return at("DecRequest", ask)
+    return ask
 
 
 def _by_credential(change: Callable[[Any], Any]) -> Lie:
@@ -164,22 +163,22 @@ def _rows(protocol: Protocol) -> tuple[Row, ...]:
         return Row(behaviour, protocol, Part.COORDINATOR, name, deed, must)
 
     return (
-        row(B.SILENT, "no DecRequest", Tells(at("DecRequest", silent))),
+        row(B.SILENT, "no DecRequest", Tells("DecRequest", silent)),
         row(B.CRASH, "ends before its DecRequest", Crashes("DecRequest")),
         row(
             B.BAD_POINT,
             "a document key off the curve",
-            Tells(at("DecRequest", with_bytes(_document_points, OFF_CURVE_RAW))),
+            Tells("DecRequest", with_bytes(_document_points, OFF_CURVE_RAW)),
         ),
         row(
             B.BAD_POINT,
             "the identity as document key",
-            Tells(at("DecRequest", with_bytes(_document_points, IDENTITY_RAW))),
+            Tells("DecRequest", with_bytes(_document_points, IDENTITY_RAW)),
         ),
         row(B.REPLAY, "the opening of an earlier session under a new id", Replays()),
         row(B.REPLAY, "the opening of an earlier session, byte by byte", Replays(whole=True)),
         *(
-            row(B.OVERSIZED, f"a DecRequest with {what}", Tells(at("DecRequest", lie)))
+            row(B.OVERSIZED, f"a DecRequest with {what}", Tells("DecRequest", lie))
             for what, lie in (*floods.OVERSIZED.items(), ("garbage", garbage))
         ),
         row(B.STALE_ACL, "it alone permits it", Acts(floods.permitted_only_here), Must.DENIED),
@@ -187,16 +186,20 @@ def _rows(protocol: Protocol) -> tuple[Row, ...]:
         row(
             B.LIED_REQUEST,
             "another record",
-            Tells(at("DecRequest", with_field("record_hash", lambda _: Hash32(bytes(32))))),
+            Tells("DecRequest", with_field("record_hash", lambda _: Hash32(bytes(32)))),
         ),
-        row(B.LIED_REQUEST, "another operation", Tells(asking_for(_of_other_operation))),
-        row(B.LIED_REQUEST, "another key", Tells(asking_for(_of_other_key))),
-        row(B.LIED_REQUEST, "for somebody else", Tells(_by_credential(_for_friend))),
+        row(
+            B.LIED_REQUEST,
+            "another operation",
+            Tells("DecRequest", asking_for(_of_other_operation)),
+        ),
+        row(B.LIED_REQUEST, "another key", Tells("DecRequest", asking_for(_of_other_key))),
+        row(B.LIED_REQUEST, "for somebody else", Tells("DecRequest", _by_credential(_for_friend))),
         *(
             row(
                 B.LIED_REQUEST,
                 f"mode {mode}",
-                Tells(at("DecRequest", with_field("mode", _always(mode)))),
+                Tells("DecRequest", with_field("mode", _always(mode))),
             )
             for mode in (Mode.PLAIN, Mode.SHADOW, Mode.SHADOW_ON_CHAIN, 9)
             if mode is not _MODES[protocol]
@@ -217,27 +220,41 @@ _MODES = {
 
 def _signed_rows(row: Maker) -> tuple[Row, ...]:
     return (
-        row(B.BAD_PROOF, "no proof of the client's signature", Tells(_by_credential(_unproven))),
+        row(
+            B.BAD_PROOF,
+            "no proof of the client's signature",
+            Tells("DecRequest", _by_credential(_unproven)),
+        ),
         row(
             B.LIED_REQUEST,
             "a request on a contract that nobody made there",
-            Tells(_by_credential(lambda _: OnChainPublic(_NO_CONTRACT, FRIEND.public()))),
+            Tells(
+                "DecRequest", _by_credential(lambda _: OnChainPublic(_NO_CONTRACT, FRIEND.public()))
+            ),
         ),
     )
 
 
 def _bound_rows(row: Maker) -> tuple[Row, ...]:
     return (
-        row(B.NONCE, "another nonce than was signed", Tells(_by_credential(_other_nonce))),
-        row(B.LIED_REQUEST, "a credential that lives longer", Tells(_by_credential(_longer))),
+        row(
+            B.NONCE,
+            "another nonce than was signed",
+            Tells("DecRequest", _by_credential(_other_nonce)),
+        ),
+        row(
+            B.LIED_REQUEST,
+            "a credential that lives longer",
+            Tells("DecRequest", _by_credential(_longer)),
+        ),
     )
 
 
 def _shadow_rows(row: Maker, protocol: Protocol) -> tuple[Row, ...]:
     published = protocol is Protocol.SHADOW_CONTRACT
     return (
-        row(B.SILENT, "no Select", Tells(at("Select", silent))),
-        row(B.SILENT, "no Done", Tells(at("Done", silent)), Must.DECIDED),
+        row(B.SILENT, "no Select", Tells("Select", silent)),
+        row(B.SILENT, "no Done", Tells("Done", silent), Must.DECIDED),
         row(B.CRASH, "ends before its Select", Crashes("Select")),
         *(
             (row(B.CRASH, "ends before its Done", Crashes("Done"), Must.DECIDED),)
@@ -247,45 +264,41 @@ def _shadow_rows(row: Maker, protocol: Protocol) -> tuple[Row, ...]:
         row(
             B.EQUIVOCATION,
             "a wrong selection for half of them",
-            Tells(at("Select", to_some(half, selecting(_others_altered)))),
+            Tells("Select", to_some(half, selecting(_others_altered))),
             Must.DECIDED,
         ),
         row(
             B.BAD_POINT,
             "a part off the curve",
-            Tells(at("Select", with_bytes(_partial_point, OFF_CURVE))),
+            Tells("Select", with_bytes(_partial_point, OFF_CURVE)),
         ),
         row(
             B.BAD_POINT,
             "the identity as part",
-            Tells(at("Select", with_bytes(_partial_point, IDENTITY))),
+            Tells("Select", with_bytes(_partial_point, IDENTITY)),
         ),
-        row(B.LIED_SET, "a selection out of order", Tells(at("Select", selecting(_reversed)))),
-        row(B.DEGREE, "a selection of too few", Tells(at("Select", selecting(_only_receiver)))),
+        row(B.LIED_SET, "a selection out of order", Tells("Select", selecting(_reversed))),
+        row(B.DEGREE, "a selection of too few", Tells("Select", selecting(_only_receiver))),
         row(
             B.LIED_SET,
             "a selection of one node",
-            Tells(at("Select", selecting(_receiver_repeated))),
+            Tells("Select", selecting(_receiver_repeated)),
         ),
         row(
             B.LIED_SET,
             "a selection with a stranger",
-            Tells(at("Select", selecting(_with_stranger))),
+            Tells("Select", selecting(_with_stranger)),
         ),
-        row(
-            B.BAD_PARTIAL, "others' parts altered", Tells(at("Select", selecting(_others_altered)))
-        ),
-        row(
-            B.BAD_PROOF, "others' parts unsigned", Tells(at("Select", selecting(_others_unsigned)))
-        ),
+        row(B.BAD_PARTIAL, "others' parts altered", Tells("Select", selecting(_others_altered))),
+        row(B.BAD_PROOF, "others' parts unsigned", Tells("Select", selecting(_others_unsigned))),
         row(
             B.BAD_PARTIAL,
             "the receiver's part altered",
-            Tells(at("Select", selecting(_receiver_altered))),
+            Tells("Select", selecting(_receiver_altered)),
         ),
-        row(B.BAD_PROOF, "an unsigned selection", Tells(at("Select", unsigned))),
+        row(B.BAD_PROOF, "an unsigned selection", Tells("Select", unsigned)),
         *(
-            row(B.OVERSIZED, f"a Select with {what}", Tells(at("Select", lie)))
+            row(B.OVERSIZED, f"a Select with {what}", Tells("Select", lie))
             for what, lie in (*floods.OVERSIZED.items(), ("garbage", garbage))
         ),
     )

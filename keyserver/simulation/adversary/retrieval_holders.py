@@ -6,7 +6,6 @@ from typing import Any
 from keyserver.model.identifiers import Hash32
 from keyserver.model.requests import Proof
 from keyserver.sessions.core import Refusal
-from keyserver.sessions.messages import Refuse
 from keyserver.sessions.retrieval.messages import MaskPoint, Partial, Shadow
 from keyserver.sessions.retrieval.parts import partial_digest, shadow_digest
 from keyserver.sessions.retrieval.phases import AwaitingPartials
@@ -20,6 +19,7 @@ from keyserver.simulation.adversary.rows import (
     Must,
     Part,
     Protocol,
+    Refusing,
     Replays,
     Row,
     Tells,
@@ -28,7 +28,6 @@ from keyserver.simulation.liars import (
     OTHER_POINT,
     Lie,
     Place,
-    at,
     garbage,
     silent,
     unsigned,
@@ -61,10 +60,6 @@ def wrong_shadow(place: Place, message: Shadow) -> Shadow:
     return replace(other, signature=place.signer.sign(digest))
 
 
-def _refusing(code: int) -> Lie:
-    return lambda _place, _message: Refuse(code)
-
-
 def _point(message: Partial) -> bytes:
     return message.point.compressed
 
@@ -82,38 +77,34 @@ def _rows(protocol: Protocol) -> tuple[Row, ...]:
         return Row(behaviour, protocol, Part.MEMBER, name, deed, must, provable, left_out)
 
     return (
-        row(B.SILENT, "no part", Tells(at("Partial", silent))),
+        row(B.SILENT, "no part", Tells("Partial", silent)),
         row(B.CRASH, "ends before its Partial", Crashes("Partial")),
         row(
             B.BAD_PARTIAL,
             "another point",
-            Tells(at("Partial", signed_with("point", OTHER_POINT))),
+            Tells("Partial", signed_with("point", OTHER_POINT)),
             provable=True,
         ),
         row(
             B.BAD_PARTIAL,
             "another point, unsigned",
-            Tells(at("Partial", with_field("point", lambda _: OTHER_POINT))),
+            Tells("Partial", with_field("point", lambda _: OTHER_POINT)),
         ),
-        row(
-            B.BAD_POINT, "a part off the curve", Tells(at("Partial", with_bytes(_point, OFF_CURVE)))
-        ),
-        row(
-            B.BAD_POINT, "the identity as part", Tells(at("Partial", with_bytes(_point, IDENTITY)))
-        ),
+        row(B.BAD_POINT, "a part off the curve", Tells("Partial", with_bytes(_point, OFF_CURVE))),
+        row(B.BAD_POINT, "the identity as part", Tells("Partial", with_bytes(_point, IDENTITY))),
         row(B.REPLAY, "what it said in an earlier session", Replays()),
         row(
             B.BAD_PROOF,
             "another proof",
-            Tells(at("Partial", signed_with("proof", Proof(b"\x01" * 64)))),
+            Tells("Partial", signed_with("proof", Proof(b"\x01" * 64))),
             provable=True,
         ),
-        row(B.BAD_PROOF, "an unsigned part", Tells(at("Partial", unsigned))),
+        row(B.BAD_PROOF, "an unsigned part", Tells("Partial", unsigned)),
         row(B.FLOOD, "messages of sessions that do not exist", Acts(floods.STRAY_MESSAGES)),
         row(B.FLOOD, "sessions opened and left alone", Acts(floods.OPENINGS)),
         row(B.FLOOD, "questions about everything", Acts(floods.QUESTIONS)),
         *(
-            row(B.OVERSIZED, f"a Partial with {what}", Tells(at("Partial", lie)))
+            row(B.OVERSIZED, f"a Partial with {what}", Tells("Partial", lie))
             for what, lie in (*floods.OVERSIZED.items(), ("garbage", garbage))
         ),
         row(B.STALE_ACL, "its chain still denies what is permitted", Acts(floods.as_denied)),
@@ -122,11 +113,11 @@ def _rows(protocol: Protocol) -> tuple[Row, ...]:
             row(
                 B.LIED_SET if code is Refusal.STALE else B.LIED_REQUEST,
                 f"it refuses: {code.name}",
-                Tells(at("Partial", _refusing(code))),
+                Tells("Partial", Refusing(code)),
             )
             for code in Refusal
         ),
-        row(B.LIED_REQUEST, "it refuses for no known reason", Tells(at("Partial", _refusing(999)))),
+        row(B.LIED_REQUEST, "it refuses for no known reason", Tells("Partial", Refusing(999))),
         *(_shadow_rows(row) if protocol in SHADOW_PROTOCOLS else _plain_rows(row)),
     )
 
@@ -136,7 +127,7 @@ def _plain_rows(row: Any) -> tuple[Row, ...]:
         row(
             B.BAD_POINT,
             "a mask where none belongs",
-            Tells(at("Partial", signed_with("mask", MaskPoint(OTHER_POINT.compressed)))),
+            Tells("Partial", signed_with("mask", MaskPoint(OTHER_POINT.compressed))),
             provable=True,
         ),
         row(B.NONCE, "randomness of before", Acts(floods.with_old_randomness), left_out=False),
@@ -145,30 +136,30 @@ def _plain_rows(row: Any) -> tuple[Row, ...]:
 
 def _shadow_rows(row: Any) -> tuple[Row, ...]:
     return (
-        row(B.SILENT, "no shadow", Tells(at("Shadow", silent))),
+        row(B.SILENT, "no shadow", Tells("Shadow", silent)),
         row(B.CRASH, "ends before its Shadow", Crashes("Shadow")),
         row(
             B.BAD_POINT,
             "a mask that is no point",
-            Tells(at("Partial", signed_with("mask", MaskPoint(b"\x05" * 33)))),
+            Tells("Partial", signed_with("mask", MaskPoint(b"\x05" * 33))),
             provable=True,
         ),
         row(
             B.BAD_POINT,
             "the identity as mask",
-            Tells(at("Partial", signed_with("mask", MaskPoint(IDENTITY)))),
+            Tells("Partial", signed_with("mask", MaskPoint(IDENTITY))),
             provable=True,
         ),
         row(
             B.BAD_PARTIAL,
             "another mask",
-            Tells(at("Partial", signed_with("mask", MaskPoint(OTHER_POINT.compressed)))),
+            Tells("Partial", signed_with("mask", MaskPoint(OTHER_POINT.compressed))),
             provable=True,
         ),
         row(
             B.EQUIVOCATION,
             "a shadow for another selection",
-            Tells(at("Shadow", with_field("select_hash", lambda _: Hash32(bytes(32))))),
+            Tells("Shadow", with_field("select_hash", lambda _: Hash32(bytes(32)))),
         ),
         row(
             B.NONCE,
@@ -179,16 +170,16 @@ def _shadow_rows(row: Any) -> tuple[Row, ...]:
         row(
             B.NONCE,
             "a shadow that is not its mask",
-            Tells(at("Shadow", wrong_shadow)),
+            Tells("Shadow", wrong_shadow),
             Must.NOTICED,
         ),
-        row(B.NONCE, "a withheld shadow, with a refusal", Tells(at("Shadow", _refusing(6)))),
-        row(B.BAD_PROOF, "an unsigned shadow", Tells(at("Shadow", unsigned))),
-        row(B.OVERSIZED, "garbage for Shadow", Tells(at("Shadow", garbage))),
+        row(B.NONCE, "a withheld shadow, with a refusal", Tells("Shadow", Refusing(6))),
+        row(B.BAD_PROOF, "an unsigned shadow", Tells("Shadow", unsigned)),
+        row(B.OVERSIZED, "garbage for Shadow", Tells("Shadow", garbage)),
         row(
             B.FALSE_ACCUSATION,
             "it calls an honest selection wrong",
-            Tells(at("Shadow", _refusing(Refusal.BAD))),
+            Tells("Shadow", Refusing(Refusal.BAD)),
         ),
     )
 

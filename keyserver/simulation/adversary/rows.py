@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from keyserver.simulation.liars import Lie, LinkLie, honest
+from keyserver.sessions.core import Refusal
+from keyserver.sessions.messages import Refuse
+from keyserver.simulation.liars import Lie, LinkLie, Place, at
 
 if TYPE_CHECKING:
     from keyserver.simulation.cluster import Cluster, SimulatedNode
@@ -75,17 +77,41 @@ class Must(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tells:
-    """It lies in sessions, on links, or both."""
+    """It lies in messages of one type."""
 
-    lie: Lie = honest
-    link_lie: LinkLie = honest
+    message: str
+    told: Lie
+
+    @property
+    def lie(self) -> Lie:
+        """What it says in a session."""
+        return at(self.message, self.told)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusing:
+    """A lie: the node takes no part, for this reason."""
+
+    code: int
+
+    def __call__(self, place: Place, message: object) -> Refuse:
+        """Refuse instead."""
+        return Refuse(self.code)
+
+
+@dataclass(frozen=True, slots=True)
+class TellsOnLinks:
+    """It lies outside of sessions, in messages of one type."""
+
+    message: str
+    told: LinkLie
 
 
 @dataclass(frozen=True, slots=True)
 class Crashes:
     """Its process ends with the first message of this type, which nobody gets."""
 
-    at: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +129,7 @@ class Replays:
     """With the id of that session, too, as the very same bytes."""
 
 
-Deed = Tells | Crashes | Acts | Replays
+Deed = Tells | TellsOnLinks | Crashes | Acts | Replays
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +151,18 @@ class Row:
     """Below it there is nothing to lie about."""
 
     @property
-    def lie(self) -> Lie:
-        """What it says in sessions; only of rows that tell lies."""
-        assert isinstance(self.deed, Tells)
-        return self.deed.lie
+    def message(self) -> str:
+        """The type of message in which it cheats; empty where it cheats without."""
+        return self.deed.message if isinstance(self.deed, Tells | TellsOnLinks | Crashes) else ""
+
+    @property
+    def refuses(self) -> Refusal | None:
+        """For what reason it says that it takes no part, if that is the lie."""
+        if not isinstance(self.deed, Tells) or not isinstance(self.deed.told, Refusing):
+            return None
+        return Refuse(self.deed.told.code).refusal
 
 
 def lies_of(rows: tuple[Row, ...], chosen: Callable[[Row], bool]) -> dict[str, Any]:
     """The lies among these rows by their names."""
-    return {row.name: row.lie for row in rows if isinstance(row.deed, Tells) and chosen(row)}
+    return {row.name: row.deed.lie for row in rows if isinstance(row.deed, Tells) and chosen(row)}

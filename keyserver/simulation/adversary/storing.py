@@ -8,7 +8,6 @@ from keyserver.model.identifiers import Hash32, Signature
 from keyserver.model.keys import Decision, DocumentKey, NodeSignature
 from keyserver.sessions.certificates import document_subject, vote_digest
 from keyserver.sessions.core import Refusal, VoteKind
-from keyserver.sessions.messages import Refuse
 from keyserver.sessions.storing.messages import StoreAck, StoreCommit
 from keyserver.simulation.adversary import floods
 from keyserver.simulation.adversary.generation_coordinators import half, unsigned_all
@@ -21,6 +20,7 @@ from keyserver.simulation.adversary.rows import (
     Must,
     Part,
     Protocol,
+    Refusing,
     Replays,
     Row,
     Tells,
@@ -28,7 +28,6 @@ from keyserver.simulation.adversary.rows import (
 from keyserver.simulation.liars import (
     Lie,
     Place,
-    at,
     garbage,
     silent,
     to_some,
@@ -58,10 +57,6 @@ def _commit_to_another(place: Place, _: StoreCommit) -> StoreCommit:
     return StoreCommit(_vote(place, VoteKind.COMMIT, OTHER))
 
 
-def _refusing(code: int) -> Lie:
-    return lambda _place, _message: Refuse(code)
-
-
 def _member(behaviour: Behaviour, name: str, deed: Deed, *, left_out: bool = True) -> Row:
     return Row(
         behaviour,
@@ -75,43 +70,39 @@ def _member(behaviour: Behaviour, name: str, deed: Deed, *, left_out: bool = Tru
 
 
 MEMBERS: tuple[Row, ...] = (
-    _member(B.SILENT, "no ack", Tells(at("StoreAck", silent))),
-    _member(B.SILENT, "no commit", Tells(at("StoreCommit", silent))),
+    _member(B.SILENT, "no ack", Tells("StoreAck", silent)),
+    _member(B.SILENT, "no commit", Tells("StoreCommit", silent)),
     _member(B.CRASH, "ends before its StoreAck", Crashes("StoreAck")),
     _member(B.CRASH, "ends before its StoreCommit", Crashes("StoreCommit")),
-    _member(
-        B.EQUIVOCATION, "an ack of another document key", Tells(at("StoreAck", _ack_of_another))
-    ),
+    _member(B.EQUIVOCATION, "an ack of another document key", Tells("StoreAck", _ack_of_another)),
     _member(
         B.EQUIVOCATION,
         "a commit to another document key after its ack",
-        Tells(at("StoreCommit", _commit_to_another)),
+        Tells("StoreCommit", _commit_to_another),
     ),
     _member(B.REPLAY, "what it said in an earlier session", Replays()),
-    _member(B.BAD_PROOF, "an unsigned ack", Tells(at("StoreAck", unsigned))),
-    _member(B.BAD_PROOF, "an unsigned commit", Tells(at("StoreCommit", unsigned))),
+    _member(B.BAD_PROOF, "an unsigned ack", Tells("StoreAck", unsigned)),
+    _member(B.BAD_PROOF, "an unsigned commit", Tells("StoreCommit", unsigned)),
     _member(B.NONCE, "randomness of before", Acts(floods.with_old_randomness), left_out=False),
     _member(B.FLOOD, "messages of sessions that do not exist", Acts(floods.STRAY_MESSAGES)),
     _member(B.FLOOD, "sessions opened and left alone", Acts(floods.OPENINGS)),
     _member(B.FLOOD, "questions about everything", Acts(floods.QUESTIONS)),
     *(
-        _member(B.OVERSIZED, f"a {name} with {what}", Tells(at(name, lie)))
+        _member(B.OVERSIZED, f"a {name} with {what}", Tells(name, lie))
         for name in ("StoreAck", "StoreCommit")
         for what, lie in (*floods.OVERSIZED.items(), ("garbage", garbage))
     ),
     _member(B.STALE_ACL, "its chain denies what is pending", Acts(floods.as_denied)),
     _member(B.STALE_ACL, "its chain does not show what is pending", Acts(floods.as_unavailable)),
     *(
-        _member(B.LIED_REQUEST, f"it refuses: {code.name}", Tells(at("StoreAck", _refusing(code))))
+        _member(B.LIED_REQUEST, f"it refuses: {code.name}", Tells("StoreAck", Refusing(code)))
         for code in Refusal
     ),
-    _member(
-        B.LIED_REQUEST, "it refuses for no known reason", Tells(at("StoreAck", _refusing(999)))
-    ),
+    _member(B.LIED_REQUEST, "it refuses for no known reason", Tells("StoreAck", Refusing(999))),
     _member(
         B.LIED_REQUEST,
         "it takes its ack back",
-        Tells(at("StoreCommit", _refusing(Refusal.TEMPORARY))),
+        Tells("StoreCommit", Refusing(Refusal.TEMPORARY)),
     ),
 )
 
@@ -132,7 +123,7 @@ def _decision(name: str, new: Any) -> Lie:
     def change(decision: Decision) -> Decision:
         return replace(decision, **{name: new(getattr(decision, name))})
 
-    return at("Stored", with_field("decision", change))
+    return with_field("decision", change)
 
 
 def _points(message: Any) -> bytes:
@@ -150,7 +141,7 @@ def _must(name: str) -> Must:
 
 COORDINATORS: tuple[Row, ...] = (
     *(
-        _coordinator(B.SILENT, f"no {name}", Tells(at(name, silent)), _must(name))
+        _coordinator(B.SILENT, f"no {name}", Tells(name, silent), _must(name))
         for name in ("StorePropose", "StoreCert", "Stored")
     ),
     *(
@@ -160,90 +151,90 @@ COORDINATORS: tuple[Row, ...] = (
     _coordinator(
         B.EQUIVOCATION,
         "another document key for half of them",
-        Tells(at("StorePropose", to_some(half, with_field("document", lambda _: OTHER_DOCUMENT)))),
+        Tells("StorePropose", to_some(half, with_field("document", lambda _: OTHER_DOCUMENT))),
         Must.DECIDED,
     ),
     _coordinator(
         B.EQUIVOCATION,
         "a certificate for half of them",
-        Tells(at("StoreCert", to_some(half, silent))),
+        Tells("StoreCert", to_some(half, silent)),
         Must.DECIDED,
     ),
     _coordinator(
         B.EQUIVOCATION,
         "the decision for half of them",
-        Tells(at("Stored", to_some(half, silent))),
+        Tells("Stored", to_some(half, silent)),
         Must.DECIDED,
     ),
     _coordinator(
         B.BAD_POINT,
         "points off the curve",
-        Tells(at("StorePropose", with_bytes(_points, OFF_CURVE_RAW))),
+        Tells("StorePropose", with_bytes(_points, OFF_CURVE_RAW)),
     ),
     _coordinator(
         B.BAD_POINT,
         "the identity as common point",
-        Tells(at("StorePropose", with_bytes(_points, IDENTITY_RAW))),
+        Tells("StorePropose", with_bytes(_points, IDENTITY_RAW)),
     ),
     _coordinator(B.REPLAY, "what it said in an earlier session", Replays()),
     _coordinator(
         B.BAD_PROOF,
         "too small a certificate",
-        Tells(at("StoreCert", with_field("signatures", lambda s: s[:1]))),
+        Tells("StoreCert", with_field("signatures", lambda s: s[:1])),
         Must.DECIDED,
     ),
     _coordinator(
         B.BAD_PROOF,
         "one signature for all",
-        Tells(at("StoreCert", with_field("signatures", twice))),
+        Tells("StoreCert", with_field("signatures", twice)),
         Must.DECIDED,
     ),
     _coordinator(
         B.BAD_PROOF,
         "a forged certificate",
-        Tells(at("StoreCert", with_field("signatures", unsigned_all))),
+        Tells("StoreCert", with_field("signatures", unsigned_all)),
         Must.DECIDED,
     ),
     _coordinator(
         B.BAD_PROOF,
         "a forged decision",
-        Tells(_decision("signatures", unsigned_all)),
+        Tells("Stored", _decision("signatures", unsigned_all)),
         Must.DECIDED,
     ),
     _coordinator(
         B.LIED_REQUEST,
         "a decision for another document key",
-        Tells(_decision("value", lambda _: OTHER)),
+        Tells("Stored", _decision("value", lambda _: OTHER)),
         Must.DECIDED,
     ),
     _coordinator(
         B.LIED_REQUEST,
         "a decision of another round",
-        Tells(_decision("round", lambda _: 3)),
+        Tells("Stored", _decision("round", lambda _: 3)),
         Must.DECIDED,
     ),
     _coordinator(
         B.LIED_REQUEST,
         "another document key than requested",
-        Tells(at("StorePropose", with_field("document", _swapped))),
+        Tells("StorePropose", with_field("document", _swapped)),
     ),
     _coordinator(
         B.LIED_REQUEST,
         "an attempt of its own",
-        Tells(at("StorePropose", with_field("attempt", lambda n: n + 1))),
+        Tells("StorePropose", with_field("attempt", lambda n: n + 1)),
     ),
     _coordinator(
         B.LIED_REQUEST,
         "attempt zero",
-        Tells(at("StorePropose", with_field("attempt", lambda _: 0))),
+        Tells("StorePropose", with_field("attempt", lambda _: 0)),
     ),
     _coordinator(
         B.LIED_SET,
         "another record",
-        Tells(at("StorePropose", with_field("record_hash", lambda _: OTHER))),
+        Tells("StorePropose", with_field("record_hash", lambda _: OTHER)),
     ),
     *(
-        _coordinator(B.OVERSIZED, f"a {name} with {what}", Tells(at(name, lie)), _must(name))
+        _coordinator(B.OVERSIZED, f"a {name} with {what}", Tells(name, lie), _must(name))
         for name in ("StorePropose", "StoreCert", "Stored")
         for what, lie in (*floods.OVERSIZED.items(), ("garbage", garbage))
     ),
