@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from keyserver.crypto import ecies, elgamal
 from keyserver.crypto.curve import Point, SecretScalar, mul_base
+from keyserver.crypto.errors import CryptoError
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import KeyId, NodeId
@@ -83,12 +84,18 @@ class Story:
         raise Violation("a document key is never stored", await self.standing())
 
     async def retrieve(self) -> None:
-        """Until some node gives the requester what was stored."""
+        """Until some node gives the requester what was stored.
+
+        Who answered with something that does not open is left out the next time, as clients do.
+        """
+        wrong: frozenset[NodeId] = frozenset()
         for node in self._in_turn():
-            result = await _heard(self.ask_shadow(node))
+            result = await _heard(self.ask_shadow(node, wrong))
             if result is not None:
-                require(self.is_right(result), "a wrong answer was given")
-                return
+                found = self.check_shadows(result)
+                if not found:
+                    return
+                wrong |= found
             await asyncio.sleep(PAUSE_S)
         raise Violation("a document key is never retrieved", await self.standing())
 
@@ -116,11 +123,13 @@ class Story:
         asked = self.people.ask(self.people.author, operation, self.form, node.id)
         await node.call(lambda api: api.store_document_key(self.key_id, operation.document, asked))
 
-    async def ask_shadow(self, node: SimulatedNode) -> ShadowResult:
+    async def ask_shadow(
+        self, node: SimulatedNode, exclude: frozenset[NodeId] = frozenset()
+    ) -> ShadowResult:
         """Ask one node, once; raises `NOT_NOW`."""
         operation = RetrieveDocumentKey(self.key_id)
         asked = self.people.ask(self.people.reader, operation, self.form, node.id)
-        return await node.call(lambda api: api.retrieve_shadow(self.key_id, asked))
+        return await node.call(lambda api: api.retrieve_shadow(self.key_id, asked, exclude))
 
     async def ask_plain(self, node: SimulatedNode) -> bytes:
         """Ask one node, once; raises `NOT_NOW`."""
@@ -129,20 +138,30 @@ class Story:
         asked = self.people.ask(self.people.reader, operation, form, node.id)
         return await node.call(lambda api: api.retrieve_plain(self.key_id, asked))
 
-    def is_right(self, result: ShadowResult) -> bool:
-        """Whether a requester gets the document key out of a result."""
-        return self.opened(result) == self.document_key
+    def check_shadows(self, result: ShadowResult) -> frozenset[NodeId]:
+        """Who made shadows that are not what they were promised to be.
+
+        They are liars; without any, the result must open to what was stored.
+        """
+        wrong, shadows = set(), []
+        parts = zip(result.nodes, result.shadows, result.shadow_commitments, strict=True)
+        for node, sealed, promised in parts:
+            shadow = _opened(self.people.reader, sealed)
+            if shadow is None or mul_base(shadow) != promised:
+                wrong.add(node)
+            else:
+                shadows.append(shadow)
+        require(wrong <= self.liars, "an honest node gave a wrong shadow")
+        if not wrong:
+            opened = elgamal.recover_document_key(
+                result.decrypted_secret, result.common_point, shadows
+            )
+            require(opened == self.document_key, "a wrong answer was given")
+        return frozenset(wrong)
 
     def is_right_plain(self, sealed: bytes) -> bool:
         """The same of a plain answer."""
         return ecies.decrypt(self.people.reader, sealed) == self.document_key.raw64
-
-    def opened(self, result: ShadowResult) -> Point:
-        """What the requester gets out of a result."""
-        reader = self.people.reader
-        shadows = [SecretScalar(ecies.decrypt(reader, sealed)) for sealed in result.shadows]
-        common = result.common_point
-        return elgamal.recover_document_key(result.decrypted_secret, common, shadows)
 
     async def document(self) -> DocumentKey:
         """What the author wants stored, the same whoever asks for it."""
@@ -196,6 +215,13 @@ async def _heard(asked: Awaitable[T]) -> T | None:
     try:
         return await asked
     except NOT_NOW:
+        return None
+
+
+def _opened(reader: SecretScalar, sealed: bytes) -> SecretScalar | None:
+    try:
+        return SecretScalar(ecies.decrypt(reader, sealed))
+    except CryptoError:
         return None
 
 
