@@ -46,6 +46,8 @@ class Intruder:
         self.rewrite: Rewrite = lambda _, message: message
         self.keeps: Callable[[Heard], bool] = lambda _: False
         """What its own code does not get to hear."""
+        self.reply: Callable[[AnyLink], AnyLink | None] = lambda _: None
+        """What it answers itself when peers ask outside sessions."""
         self.mistake: Exception | None = None
         """What went wrong in a test's own `rewrite`; raised where the test waits next."""
         self.sid = SessionId(bytes(32))
@@ -86,6 +88,9 @@ class Intruder:
     def on_message(self, peer: NodeId, message: bytes) -> bool:
         if message_type(message) in LINK_TYPES:
             heard = Heard(peer, None, unpack_link(message))
+            answer = self.reply(heard.message)
+            if answer is not None:
+                return self.send_link(peer, answer)
         else:
             heard = Heard(peer, *MESSAGE_TABLE.unpack(message))
         self.inbox.append(heard)

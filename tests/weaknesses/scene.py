@@ -24,7 +24,7 @@ KEY = KeyId(b"\x4b" * 32)
 OTHER_KEY = KeyId(b"\x4c" * 32)
 SETTLED_S = 1.0
 """Far more than messages take; no timer of a session is as short."""
-PLAY_S = 7200.0
+PLAY_S = 86_400.0
 """When a play is given up; in virtual time."""
 
 
