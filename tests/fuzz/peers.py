@@ -1,6 +1,7 @@
 """Messages of an authenticated peer: sessions, catalogue, votes."""
 
 import asyncio
+import contextlib
 from collections import deque
 from dataclasses import replace
 from random import Random
@@ -8,17 +9,22 @@ from typing import Any
 
 from keyserver.engine.links import pack_link, unpack_link
 from keyserver.engine.session_table import MAX_SESSIONS_PER_PEER
-from keyserver.model.codec import CodecError
-from keyserver.model.identifiers import SessionId
+from keyserver.model.codec import CodecError, encode
+from keyserver.model.identifiers import KeyId, SessionId
+from keyserver.model.requests import OnChainAddress, OnChainPublic
+from keyserver.sessions.core import SessionError
 from keyserver.sessions.identity import session_id
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS
 from keyserver.sessions.wire import HEADER_SIZE, LINK_TYPES, message_type, pack
-from keyserver.simulation.cluster import Cluster
+from keyserver.simulation.cluster import CONTRACT, Cluster
 from keyserver.simulation.loop import VirtualLoop
 from tests.fuzz.mutation import altered
+from tests.fuzz.values import Values
 from tests.simulation.story import Story
 
 _NODES, _BATCH = 4, 200
+_FRESH = 50_000
+"""After so many inputs another cluster: what it keeps for good grows with the keys it makes."""
 
 
 class Messages:
@@ -29,11 +35,14 @@ class Messages:
     """
 
     def __init__(self) -> None:
+        self._count = 0
+        self._begin()
+
+    def _begin(self) -> None:
         self._runner = asyncio.Runner(loop_factory=VirtualLoop)
         self._valid: list[bytes] = []
         self._sessions = deque([SessionId(bytes(32))], 20)
         self._counter = 1_000_000
-        self._count = 0
         self._runner.run(self._start())
 
     async def _start(self) -> None:
@@ -51,10 +60,16 @@ class Messages:
         await self._story.run()
         self._cluster.network.send = send  # type: ignore[method-assign]
         self._valid = list(dict.fromkeys(self._valid))
+        self._parsed = {message: _parsed(message) for message in self._valid}
+        self._values = Values(self._parsed.values())
         self._victim, self._liar = self._cluster.nodes[:2]
 
     def feed(self, random: Random) -> str:
-        message = altered(random, random.choice(self._valid), self._valid)
+        message = random.choice(self._valid)
+        if random.random() < 0.6:
+            message = self._with_other_values(random, message)
+        else:
+            message = altered(random, message, self._valid)
         if random.random() < 0.7:
             message = self._addressed(random, message)
         if len(message) < 2:
@@ -64,8 +79,24 @@ class Messages:
         self._check_form(message, taken)
         self._count += 1
         if self._count % _BATCH == 0:
-            self._runner.run(self._pass())
+            self._runner.run(self._pass(random))
+        if self._count % _FRESH == 0:
+            self.close()
+            self._begin()
         return "taken" if taken else "refused"
+
+    def _with_other_values(self, random: Random, message: bytes) -> bytes:
+        return self._retold(random, message, self._parsed[message])
+
+    def _retold(self, random: Random, message: bytes, parsed: Any = None) -> bytes:
+        """The message with parts that are of the right type, and wrong."""
+        number, parsed = message[:HEADER_SIZE], parsed or _parsed(message)
+        for _ in range(random.choice((0, 1, 1, 2))):
+            parsed = self._values.altered(random, parsed)
+        try:
+            return number + encode(parsed)
+        except (CodecError, OverflowError):  # a number too large for its field
+            return message
 
     def _addressed(self, random: Random, message: bytes) -> bytes:
         """The same in a session that is there: an opening opens one, the rest belongs to one."""
@@ -97,8 +128,25 @@ class Messages:
             return
         assert again == message, "another encoding of the same message was taken"
 
-    async def _pass(self) -> None:
-        """Let the node work; it must be sound, and hold no more than a peer may make it hold."""
+    async def _pass(self, random: Random) -> None:
+        """Let the node work; it must be sound, and hold no more than a peer may make it hold.
+
+        Meanwhile a new key is made, by the liar or with it: it alters one in four of its messages.
+        """
+
+        def alter(_: object, to: object, message: bytes) -> bytes:
+            known = random.random() < 0.75 or message_type(message) in LINK_TYPES
+            return message if known else self._retold(random, message)
+
+        self._cluster.network.corrupt(self._liar.id, alter)
+        leads = random.choice((self._liar, self._victim))
+        credential = OnChainAddress(CONTRACT, self._story.author)
+        with contextlib.suppress(SessionError):
+            await leads.api.generate_server_key(KeyId(random.randbytes(32)), 1, credential)
+        with contextlib.suppress(SessionError):
+            requester = OnChainPublic(CONTRACT, self._story.requester.public())
+            await leads.api.retrieve_shadow(self._story.key_id, requester)
+        self._cluster.network.corrupt(self._liar.id, lambda _, to, message: message)
         await asyncio.sleep(1)
         assert self._victim.is_sound, "a part of the node has died"
         api = self._victim.api
@@ -114,3 +162,9 @@ class Messages:
         await self._story.retrieve()
         assert not (self._victim.recorder.culprits - {self._liar.id}), "an honest node was blamed"
         await self._cluster.__aexit__()
+
+
+def _parsed(message: bytes) -> Any:
+    if message_type(message) in LINK_TYPES:
+        return unpack_link(message)
+    return MESSAGE_TABLE.unpack(message)[1]
