@@ -110,7 +110,10 @@ class Payer:
     async def look_after(self) -> None:
         head = await self._chain.head()
         for tx_hash, raw in tuple(self._open.items()):
-            receipt = await self._chain.ask("eth_getTransactionReceipt", f"0x{tx_hash.hex()}")
+            try:
+                receipt = await self._chain.ask("eth_getTransactionReceipt", f"0x{tx_hash.hex()}")
+            except ChainError:
+                continue  # anvil finds no block to it in the middle of a reorganisation
             if receipt is None:
                 self.resent += await self._offer(raw)
             elif int(receipt["blockNumber"], 16) + FINAL + 3 <= head:

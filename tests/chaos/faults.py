@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 
+from tests.chaos.background import meanwhile
 from tests.chaos.chain import CALM_BASE_FEE, Anvil
 from tests.chaos.endpoints import Manner
 from tests.chaos.links import Links
@@ -132,12 +133,8 @@ class FaultRunner:
 
     @asynccontextmanager
     async def _dropping(self, fault: Fault) -> AsyncIterator[None]:
-        dropper = asyncio.create_task(self._drop())
-        try:
+        async with meanwhile(self._drop()):
             yield
-        finally:
-            dropper.cancel()
-            await asyncio.gather(dropper, return_exceptions=True)
 
     async def _drop(self) -> None:
         while True:
@@ -149,12 +146,10 @@ class FaultRunner:
     @asynccontextmanager
     async def _dear(self, fault: Fault) -> AsyncIterator[None]:
         fee = SPIKE if fault.kind is FaultKind.FEE_SPIKE else ABOVE_LIMIT
-        holder = asyncio.create_task(self._hold_fee(fee))
         try:
-            yield
+            async with meanwhile(self._hold_fee(fee)):
+                yield
         finally:
-            holder.cancel()
-            await asyncio.gather(holder, return_exceptions=True)
             await self._chain.base_fee(CALM_BASE_FEE)
 
     async def _hold_fee(self, fee: int) -> None:

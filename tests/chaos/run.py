@@ -24,6 +24,7 @@ from keyserver.evm.transaction import DynamicFee, TransactionSigner, UnsignedTra
 from keyserver.model.identifiers import Address
 from tests.chaos import audit
 from tests.chaos.audit import ChainFacts
+from tests.chaos.background import meanwhile
 from tests.chaos.chain import CALM_BASE_FEE, CHAIN_ID, Anvil
 from tests.chaos.clients import Book, Clients, Payer, PersistentEthereum
 from tests.chaos.faults import FaultRunner
@@ -116,10 +117,11 @@ async def run(options: Options, directory: Path, tell: Tell) -> Report:
         )
         payer = Payer(network.chain)
         began = time.monotonic()
-        await _disturb_clients(options, network, book, payer, runner, faults, random, tell)
-        working_s = time.monotonic() - began
-        tell("all requests are made; settling")
-        left, settling_s = await _settle(network)
+        async with meanwhile(payer.run()):
+            await _disturb_clients(options, network, book, payer, runner, faults, random, tell)
+            working_s = time.monotonic() - began
+            tell("all requests are made; settling")
+            left, settling_s = await _settle(network)
         tell(f"at rest after {settling_s:.0f} s" if not left else f"not at rest: {left}")
         report = await _report(network, book, payer, runner, left)
         figures = {
@@ -211,29 +213,20 @@ async def _disturb_clients(
     ethereum = PersistentEthereum(network.chain.local.rpc_url, payer)
     urls = [seat.http for seat in network.seats]
     clients = Clients(ethereum, network.contracts, network.chain, urls, random, book)
-    helpers = [asyncio.create_task(payer.run()), asyncio.create_task(_tell_progress(book, tell))]
     try:
-        async with asyncio.timeout(options.gives_up_after_s):
+        async with (
+            meanwhile(_tell_progress(book, tell)),
+            asyncio.timeout(options.gives_up_after_s),
+        ):
             await _stories(clients, options.calm_requests, options.parallel)
             book.under_faults = True
-            disturbing = asyncio.create_task(runner.run(faults))
-            try:
+            async with meanwhile(runner.run(faults)):
                 left = options.requests - len(book.served)
                 await _stories(clients, left, options.parallel)
-            finally:
-                disturbing.cancel()
-                outcome = (await asyncio.gather(disturbing, return_exceptions=True))[0]
-                book.under_faults = False
-        if isinstance(outcome, Exception):
-            raise outcome
-        await asyncio.sleep(BLOCK_TIME_S)
-        await payer.look_after()
+            book.under_faults = False
     except TimeoutError:
         book.troubles.append(f"clients still waited after {options.gives_up_after_s:.0f} s")
     finally:
-        for helper in helpers:
-            helper.cancel()
-        await asyncio.gather(*helpers, return_exceptions=True)
         await ethereum.close()
 
 
