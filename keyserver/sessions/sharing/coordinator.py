@@ -107,16 +107,13 @@ def start(ctx: Context, _: None) -> Step[Phase]:
     if not isinstance(operation, GenerateServerKey):
         raise Refused(Refusal.BAD, "the request is not one for a generation")
     if operation.threshold >= len(ctx.node_set):
-        raise DeniedError("threshold is not below the number of nodes", _TOO_FEW_NODES)
+        raise DeniedError("too few nodes for the threshold", "NotEnoughNodesForThreshold")
     if ctx.key.active is not None:
         raise DeniedError("the key exists", "ServerKeyAlreadyGenerated")
     asked = [node for node in ctx.node_set.nodes if node in ctx.connected]
     if len(asked) < _start_quorum(ctx, operation.threshold):
         raise UnavailableError("not all nodes of the set are connected", "NodeDisconnected")
     return _propose(ctx, authentic, operation, asked)
-
-
-_TOO_FEW_NODES = "NotEnoughNodesForThreshold"
 
 
 def _propose(
@@ -173,7 +170,12 @@ def _on_accept(ctx: Context, phase: AwaitingAccepts, sender: NodeId, accept: Acc
         return Step(phase)
     if sender != ctx.me:
         check_accepted(phase.terms, _accepted(sender, accept))
-    return _accepts_done(ctx, replace(phase, round=phase.round.add(sender, accept)))
+    added = replace(phase, round=phase.round.add(sender, accept))
+    done, quorum = _accepts_done(ctx, added), _start_quorum(ctx, phase.terms.params.threshold)
+    if len(added.round.answers) == quorum and isinstance(done.phase, AwaitingAccepts):
+        # Whoever else takes part sees the request about now, also where the chain has to show it.
+        return Step(done.phase, (SetTimer(_ROUND, accept_timeout_s(len(ctx.node_set))),))
+    return done
 
 
 def _accepted(node: NodeId, accept: Accept) -> Accepted:

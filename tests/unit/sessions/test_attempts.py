@@ -101,7 +101,7 @@ def test_another_document_key_waits_for_the_first_attempt() -> None:
     _stuck_storing(net)
     outcome = try_store(net, record, document_for(record.record.public, 1))
     assert isinstance(outcome, Failed)
-    assert outcome.error.code == "NodeDisconnected"
+    assert outcome.error.code == "DuplicateSessionId"
     again = try_store(net, record)
     assert isinstance(again, Completed), "the same value may be stored"
 
