@@ -54,10 +54,19 @@ class Intruder:
         """The session of the message that `rewrite` is about to alter."""
         self._counter = 1_000_000
         self._by_hand = False
-        network = cluster.network
-        self._own = network._listeners[node.id]
-        network.attach(node.id, self.boot_nonce, self)
-        network.corrupt(node.id, self._tamper)
+        self._take_over()
+
+    def _take_over(self) -> None:
+        network = self.cluster.network
+        self._own = network._listeners[self.id]
+        network.attach(self.id, self.boot_nonce, self)
+        network.corrupt(self.id, self._tamper)
+
+    async def restart(self) -> None:
+        """Start the node's process anew, with another boot nonce."""
+        await self.node.crash()
+        self.node.boot()
+        self._take_over()
 
     @property
     def boot_nonce(self) -> Nonce32:

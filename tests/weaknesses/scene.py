@@ -83,10 +83,13 @@ class Scene:
         await self.generate(threshold)
         await self.store()
 
+    def on_chain_user(self) -> OnChainPublic:
+        """The user's request, pending on the contract."""
+        return OnChainPublic(CONTRACT, self.user.public())
+
     async def retrieve(self, key_id: KeyId = KEY) -> Point:
         """What the user gets at an honest node."""
-        credential = OnChainPublic(CONTRACT, self.user.public())
-        result = await self.victim.api.retrieve_shadow(key_id, credential)
+        result = await self.victim.api.retrieve_shadow(key_id, self.on_chain_user())
         return opened(result, self.user)
 
     # --- what must not have happened --------------------------------------------------------------
