@@ -225,9 +225,10 @@ def first_wrong_mask(
 ) -> MaskComplaint | None:
     """Compare every value with its dealer's own commitments; lay open the first wrong one.
 
-    `lists` holds each dealer's commitments in the order of `masks`, whose signatures were checked
-    before. A value that is right is never opened: with it, the late node could come nearer to the
-    donors' shares. Raises InvalidDealError if a list is not the one that its dealer signed.
+    `lists` holds each dealer's commitments in the order of `masks`. Opened is only what its dealer
+    has signed and is wrong all the same: with a value of an honest dealer the late node would come
+    nearer to the donors' shares. Raises InvalidDealError for a list that is not the one named in
+    the mask, and for a wrong value that its dealer has not signed.
     """
     for mask, commitments in zip(masks, lists, strict=True):
         if mask_hash(session, mask.dealer.node, commitments) != mask.mask_hash:
@@ -235,6 +236,7 @@ def first_wrong_mask(
     for mask, commitments in zip(masks, lists, strict=True):
         shared = one_time.shared_with(mask.dealer.one_time)
         if not mask_is_right(mask, commitments, receiver=receiver, shared=shared, session=session):
+            _check_signature(mask, receiver.node, session)
             common = one_time.reveal(mask.dealer.one_time)
             statement = complaint_statement(
                 session,
