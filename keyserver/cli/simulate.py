@@ -37,7 +37,7 @@ ShrinkOption = Annotated[
 ]
 
 SHRUNK = 3
-"""So many violations are made smaller; the others probably have the same cause."""
+"""So many kinds of violations are made smaller."""
 
 
 def simulate(
@@ -65,15 +65,20 @@ def simulate(
         _replay(replay, shrink=shrink, as_json=as_json)
         return
     chosen = [scenario_of(name) for name in scenario or SCENARIOS]
-    from keyserver.simulation.runner import run_many, shares
+    from keyserver.simulation.runner import Finding, run_many, shares
 
     begun = time.monotonic()
     parts = shares(seeds, chosen)
     processes = jobs or os.cpu_count() or 1
     batches = list(_with_progress(run_many(parts, first_seed, processes), seeds))
     findings = [finding for batch in batches for finding in batch.findings]
+    kinds: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault((finding.scenario, finding.invariant), []).append(finding)
     told = [
-        _told(finding, shrink=shrink and place < SHRUNK) for place, finding in enumerate(findings)
+        _told(alike[0], shrink=shrink and place < SHRUNK)
+        | {"seeds": [finding.seed for finding in alike]}
+        for place, alike in enumerate(kinds.values())
     ]
     _report(batches, told, time.monotonic() - begun, first_seed, as_json=as_json)
     if findings:
@@ -125,7 +130,7 @@ def _report(
         "first_seed": first_seed,
         "seconds": round(seconds, 1),
         "seeds_per_hour": round(seeds / seconds * 3600),
-        "violations": len(told),
+        "violations": sum(len(batch.findings) for batch in batches),
     }
     if as_json:
         print_json(facts | {"scenarios": figures, "findings": told})
@@ -151,6 +156,10 @@ def _print_finding(finding: dict[str, Any]) -> None:
     print(f"\n{finding['scenario']}, seed {finding['seed']}: {finding['invariant']}")
     if finding["where"]:
         print(f"  {finding['where']}")
+    others = finding.get("seeds", [])[1:]
+    if others:
+        first = ", ".join(map(str, others[:10]))
+        print(f"  also seeds {first}{f' and {len(others) - 10} more' if len(others) > 10 else ''}")
     print(f"  {finding['again']}")
     if "smaller" in finding:
         print(f"  smallest plan: {json.dumps(finding['smaller']['plan'])}")
