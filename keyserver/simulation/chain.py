@@ -96,8 +96,8 @@ class VirtualChain:
         """Time between two blocks, on average."""
         self.base_fee = 5 * GWEI
         """Of the next block."""
-        self.halted = False
-        """Whether no blocks are made."""
+        self.halted = 0
+        """How many reasons there are to make no blocks."""
         self.pool = Mempool()
         genesis = Block(
             0, _hash(b"genesis"), ZERO_HASH, EPOCH, self.base_fee, (), {}, (), State(contracts)

@@ -1,0 +1,254 @@
+"""A world: whole nodes, their chain, and customers that use the contracts, all from one seed.
+
+What goes wrong is in a plan. When it is over, everything must come to its end within a stated time,
+and nothing of what must always hold may have been broken (`world_checks`).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+from typing import Any, Final, cast
+
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.hashing import address_of
+from keyserver.crypto.randomness import SeededRandom
+from keyserver.model.identifiers import Address, KeyId
+from keyserver.simulation.chain import GWEI, VirtualChain
+from keyserver.simulation.chain_faults import (
+    CHAIN_FAULTS,
+    EndpointTrouble,
+    FeeSpike,
+    PoolLoss,
+    Reorganisation,
+    Standstill,
+)
+from keyserver.simulation.cluster import Cluster
+from keyserver.simulation.contracts.node_set import Member, NodeSetContract
+from keyserver.simulation.contracts.permissions import PermissionsContract
+from keyserver.simulation.contracts.service import new_service
+from keyserver.simulation.customers import Customer
+from keyserver.simulation.network import Faults, Network
+from keyserver.simulation.orders import (
+    DeniedOrder,
+    GenerateOrder,
+    GrantOrder,
+    Market,
+    Order,
+    PublicOrder,
+    ShadowOrder,
+    StoreOrder,
+)
+from keyserver.simulation.scenarios.plan import ChainSilent, Plan, register
+from keyserver.simulation.scenarios.playing import Player
+from keyserver.simulation.scenarios.violation import Violation
+from keyserver.simulation.whole_node import Surroundings, WholeNode
+from keyserver.simulation.world_checks import check_world, unsettled
+from keyserver.simulation.world_rules import (
+    CHAIN_ID,
+    NODE_SET,
+    OWNER,
+    PERMISSIONS,
+    SERVICE,
+    Rules,
+    config_of,
+    drawn_rules,
+)
+
+register(*CHAIN_FAULTS)
+
+PATIENCE_INTERVALS: Final = 24
+PATIENCE_BLOCKS: Final = 60
+"""When nothing is wrong any more, everything ends within so many blocks and retry intervals."""
+
+
+class World:
+    """Build it and `run` it inside a `run_virtual`."""
+
+    def __init__(self, seed: int, plan: Plan, *, rules: Rules | None = None, keys: int = 1) -> None:
+        """`keys`: how many lives of keys there are, one beside the other."""
+        self.seed = seed
+        self.plan = plan
+        self.random = Random(seed)  # noqa: S311 - chooses faults, no secrets
+        self.rules = rules or drawn_rules(self.random)
+        self.network = Network(self.random, Faults())
+        self._secrets = SeededRandom(b"world" + seed.to_bytes(8, "big"))
+        secrets = [SecretScalar.random(self._secrets) for _ in range(plan.nodes)]
+        self.chain = self._make_chain(secrets)
+        around = Surroundings(
+            seed.to_bytes(8, "big"),
+            self.random,
+            config_of(self.rules),
+            self.network,
+            self.chain,
+            self.rules.pushes,
+        )
+        made = [WholeNode(around, secret, self.rules.endpoints) for secret in secrets]
+        self.nodes = sorted(made, key=lambda node: node.id)
+        reorganisations = [event.depth for event in plan.of_kind(Reorganisation)]
+        self.deepest = max(reorganisations, default=0)
+        self.market = Market(
+            self.chain,
+            SERVICE,
+            PERMISSIONS,
+            depth=max(self.rules.confirmations, self.deepest) + 1,
+            hopeless_blocks=self.rules.interval * (plan.nodes + 1),
+        )
+        self.customers: list[Customer] = []
+        self.orders: list[Order] = []
+        self._keys = keys
+
+    def _make_chain(self, secrets: Sequence[SecretScalar]) -> VirtualChain:
+        members = {}
+        for place, secret in enumerate(secrets):
+            public = secret.public().raw64
+            members[Address(address_of(public))] = Member(public, f"127.0.0.1:{7000 + place}")
+        listed = tuple(members)
+        node_set = NodeSetContract(OWNER, members, listed, listed, initialized=True)
+        contracts = {
+            NODE_SET: node_set,
+            SERVICE: new_service(OWNER, NODE_SET),
+            PERMISSIONS: PermissionsContract(OWNER),
+        }
+        return VirtualChain(self.random, contracts, chain_id=CHAIN_ID, block_s=self.rules.block_s)
+
+    # --- running ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Let everything happen, wait for its end and check it; raises `Violation`."""
+        for node in self.nodes:
+            node.boot()
+        blocks = asyncio.ensure_future(self.chain.run())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._look_after_customers())
+                lives = [group.create_task(self._life()) for _ in range(self._keys)]
+                await self._play()
+                self.heal()
+                await self._come_to_the_end(lives)
+                raise _OverError
+        except* _OverError:
+            pass
+        finally:
+            blocks.cancel()
+            for node in self.nodes:
+                await node.crash()
+        check_world(self)
+
+    async def _come_to_the_end(self, lives: Sequence[asyncio.Task[None]]) -> None:
+        last = self.chain.head.number + PATIENCE_BLOCKS + PATIENCE_INTERVALS * self.rules.interval
+        while True:
+            await self.chain.changed()
+            self._check_orders()
+            late = await self._unfinished(lives)
+            if not late:
+                return
+            if self.chain.head.number > last:
+                raise Violation("something never comes to its end", "; ".join(late))
+
+    async def _unfinished(self, lives: Sequence[asyncio.Task[None]]) -> list[str]:
+        late = [order.name for order in self.orders if not order.is_done]
+        if not late and not all(life.done() for life in lives):
+            late = ["the next order"]
+        return late or await unsettled(self)
+
+    def _check_orders(self) -> None:
+        for order in self.orders:
+            order.check()
+
+    async def _look_after_customers(self) -> None:
+        while True:
+            await self.chain.changed()
+            for customer in self.customers:
+                customer.look()
+
+    # --- what customers do --------------------------------------------------------------------
+
+    def customer(self) -> Customer:
+        """Somebody new."""
+        customer = Customer(self.chain, SecretScalar.random(self._secrets))
+        self.customers.append(customer)
+        return customer
+
+    async def _life(self) -> None:
+        """A key is made, used by who may and by who may not."""
+        author, reader, stranger = self.customer(), self.customer(), self.customer()
+        key_id, threshold = KeyId(self.random.randbytes(32)), self.plan.threshold
+        made = GenerateOrder(self.market, author, key_id, threshold)
+        await self._done(made)
+        users = GrantOrder(self.market, author, key_id, [reader.address])
+        stored = StoreOrder(self.market, author, made, self._secrets)
+        public = PublicOrder(self.market, stranger, made)
+        await self._done(users, stored, public)
+        told = ShadowOrder(self.market, reader, stored, threshold)
+        denied = DeniedOrder(self.market, stranger, key_id)
+        await self._done(told, denied)
+
+    async def _done(self, *orders: Order) -> None:
+        """Return when all of these have their outcome."""
+        self.orders += orders
+        while not all(order.is_done for order in orders):
+            await self.chain.changed()
+            for order in orders:
+                if isinstance(order, GenerateOrder):
+                    order.again()
+
+    # --- what goes wrong ----------------------------------------------------------------------
+
+    async def _play(self) -> None:
+        """Everything in the plan; returns when the last of it is over."""
+        others = [e for e in self.plan.events if not isinstance(e, (*CHAIN_FAULTS, ChainSilent))]
+        plan = Plan(self.plan.nodes, self.plan.threshold, self.plan.quorum, tuple(others))
+        player = Player(cast("Cluster", self), plan, lambda *_: None)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(player.play())
+            for event in self.plan.of_kind(*CHAIN_FAULTS):
+                group.create_task(self._happen(event))
+            for event in self.plan.of_kind(ChainSilent):
+                for place in range(self.rules.endpoints):
+                    silent = EndpointTrouble(event.at, event.for_s, event.node, place, "refused")
+                    group.create_task(self._happen(silent))
+
+    async def _happen(self, event: Any) -> None:
+        await asyncio.sleep(event.at - asyncio.get_running_loop().time())
+        match event:
+            case Reorganisation(_, depth, lose):
+                self.chain.reorganise(depth, lose=lose)
+            case FeeSpike(_, for_s, base_fee_gwei):
+                await self._spike(base_fee_gwei * GWEI, for_s)
+            case PoolLoss():
+                for transaction in self.chain.pool.waiting:
+                    self.chain.pool.drop(transaction.hash)
+            case Standstill(_, for_s):
+                self.chain.halted += 1
+                await asyncio.sleep(for_s)
+                self.chain.halted -= 1
+            case EndpointTrouble():
+                await self._trouble(event)
+
+    async def _spike(self, base_fee: int, for_s: float) -> None:
+        usual, self.chain.base_fee = self.chain.base_fee, base_fee
+        await asyncio.sleep(for_s)
+        self.chain.base_fee = usual
+
+    async def _trouble(self, event: EndpointTrouble) -> None:
+        if event.node >= len(self.nodes) or event.endpoint >= self.rules.endpoints:
+            return
+        condition = self.nodes[event.node].conditions[event.endpoint]
+        condition.begin(event.kind, self.chain)
+        await asyncio.sleep(event.for_s)
+        condition.end(event.kind)
+
+    def heal(self) -> None:
+        """From now on nothing is wrong any more."""
+        self.network.heal()
+        self.chain.halted = 0
+        for node in self.nodes:
+            node.disk.recover()
+            node.disk.spare()
+            node.disk.slowest_s = 0.0
+            node.process.spare()
+            node.boot()
+
+
+class _OverError(Exception):
+    """Ends what would go on for ever."""
