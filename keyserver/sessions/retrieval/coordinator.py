@@ -29,7 +29,7 @@ from keyserver.sessions.core import (
 from keyserver.sessions.identity import check_signature
 from keyserver.sessions.messages import Refuse
 from keyserver.sessions.outcomes import PlainResult, ShadowResult
-from keyserver.sessions.refusals import FOR_NOW, refusing_for_good
+from keyserver.sessions.refusals import FOR_NOW, consensus_refused, refusing_for_good
 from keyserver.sessions.retrieval.messages import (
     DecRequest,
     Done,
@@ -122,7 +122,7 @@ def step(ctx: Context, phase: CoordinatorPhase, event: Event) -> Step[Phase]:
         case AwaitingPartials(), TimerFired("more"):
             return _ask_more(ctx, phase, len(phase.more))
         case AwaitingPartials(), TimerFired("round"):
-            return Step(Failed(_unreachable(phase)))
+            return Step(Failed(_unreachable(ctx, phase)))
         case AwaitingShadows(), Received(sender, Shadow() as shadow):
             return _on_shadow(ctx, phase, sender, shadow)
         case AwaitingShadows(), Received(sender, Partial() as partial):
@@ -164,8 +164,9 @@ def _on_partial(
 def _partials_done(ctx: Context, phase: AwaitingPartials) -> Step[Phase]:
     required = phase.subject.record.required_nodes
     if len(phase.round.answers) < required:
-        if phase.round.possible < required and not phase.more:
-            return Step(Failed(_unreachable(phase)))
+        hopeless = phase.round.possible < required and not phase.more
+        if hopeless and (phase.round.is_complete or not _may_become_final(ctx, phase)):
+            return Step(Failed(_unreachable(ctx, phase)))
         return Step(phase)
     ranked = sorted(phase.round.answers, key=lambda node: pick_order(ctx.sid, node))
     partials = tuple(
@@ -200,15 +201,23 @@ def _ask_more(ctx: Context, phase: AwaitingPartials, count: int) -> Step[Phase]:
     return Step(done.phase, (*_asking(ctx, phase, asked), *done.effects))
 
 
-def _unreachable(phase: AwaitingPartials) -> DeniedError | UnavailableError:
+def _may_become_final(ctx: Context, phase: AwaitingPartials) -> bool:
+    """Whether some refuse for good, but not yet so many that one of them must be honest."""
+    faulty = ctx.quorums(len(phase.subject.record.committee)).faulty
+    return 0 < len(refusing_for_good(phase.refusals)) <= faulty
+
+
+def _unreachable(ctx: Context, phase: AwaitingPartials) -> DeniedError | UnavailableError:
     """Final only if so many holders refuse for good that no t + 1 are left (section 17).
 
-    With at most f liars among the holders, at least one honest one has refused then. Else it is a
-    matter of time if those who may still answer, now or at a repeat, would be enough.
+    And only if an honest one is among them. Else it is a matter of time if those who may still
+    answer, now or at a repeat, would be enough.
     """
-    required = phase.subject.record.required_nodes
-    if phase.holders - len(refusing_for_good(phase.refusals)) < required:
-        return DeniedError("too many holders refuse", "ConsensusUnreachable")
+    record = phase.subject.record
+    faulty, required = ctx.quorums(len(record.committee)).faulty, record.required_nodes
+    refused = consensus_refused(phase.refusals, nodes=phase.holders, needed=required, faulty=faulty)
+    if refused is not None:
+        return refused
     in_doubt = {node for node, refusal in phase.refusals.items() if refusal in FOR_NOW}
     hopeful = phase.round.answers.keys() | phase.round.waiting | in_doubt | phase.late
     if len(hopeful) < required:
