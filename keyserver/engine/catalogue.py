@@ -15,12 +15,14 @@ import structlog
 
 from keyserver.engine.answering import Answerer
 from keyserver.engine.asking import Asker
+from keyserver.engine.blame import Blame
 from keyserver.engine.driver import Identity, Ports
 from keyserver.engine.hints import Hints
 from keyserver.engine.installation import Installer
 from keyserver.engine.links import (
     MAX_KEYS,
     MAX_PAGE,
+    Accusation,
     AnyLink,
     CataloguePage,
     CatalogueRequest,
@@ -41,6 +43,7 @@ from keyserver.engine.links import (
     Proposal,
     Request,
     Status,
+    SubjectKind,
     pack_link,
     unpack_link,
 )
@@ -50,7 +53,7 @@ from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord
 from keyserver.model.quorums import Quorums
-from keyserver.sessions.core import Refused
+from keyserver.sessions.core import Refused, Report, SessionKind
 
 FETCH_S = 3.0
 """How long `fetch` waits for the slowest peer."""
@@ -73,6 +76,8 @@ class FoundKey:
 
     record: CertifiedRecord | None
     document: CertifiedDocumentKey | None
+    answered: frozenset[NodeId]
+    """Peers that have said what they know of the key, be it nothing."""
 
 
 class Catalogue:
@@ -83,7 +88,11 @@ class Catalogue:
         self._ports = ports
         self._asker = Asker(ports.transport)
         self._installer = Installer(ports.store, ports.node_sets, ports.outcomes, identity.policy)
-        self._recovery = Recovery(identity, ports, self._asker, self._installer)
+        self.blame = Blame(identity, ports)
+        """What other nodes were convicted of."""
+        self._recovery = Recovery(
+            identity, ports, self._asker, self._installer, self.blame.on_report
+        )
         self._answerer = Answerer(ports.store)
         self._hints = Hints()
         self._served: Counter[NodeId] = Counter()
@@ -95,6 +104,7 @@ class Catalogue:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             tasks.create_task(self._recovery.run())
+            tasks.create_task(self.blame.run())
             for peer in sorted(self._ports.transport.connected):
                 self._spawn(self._compare(peer))
             while True:
@@ -121,25 +131,39 @@ class Catalogue:
         """
         peers = sorted(self._ports.transport.connected)
         answers = await asyncio.gather(*(self._facts_from(peer, key_id) for peer in peers))
-        told = [(peer, facts) for peer, facts in zip(peers, answers, strict=True) if facts]
+        told = [
+            (peer, facts)
+            for peer, answer in zip(peers, answers, strict=True)
+            if answer is not None
+            for facts in answer.keys
+        ]
         for peer, facts in told:
             if facts.record is not None:
                 self._hints.report(key_id, peer, facts.record.record.hash)
         for peer, facts in told:
             await self._take(peer, facts)
         state = await self._ports.store.load(key_id)
-        return FoundKey(state.active, state.document)
+        answered = frozenset(
+            peer for peer, answer in zip(peers, answers, strict=True) if answer is not None
+        )
+        return FoundKey(state.active, state.document, answered)
 
     def holders(self, key_id: KeyId) -> frozenset[NodeId]:
         """Nodes that say they hold a share; only a hint whom to ask."""
         return self._hints.holders(key_id)
 
-    async def _facts_from(self, peer: NodeId, key_id: KeyId) -> KeyFacts | None:
+    @property
+    def news(self) -> asyncio.Event:
+        """Set when there may be new records here, or nodes that hold shares."""
+        return self._installer.news
+
+    async def _facts_from(self, peer: NodeId, key_id: KeyId) -> Keys | None:
+        """What a peer knows of a key; `None` if it has not answered, or about something else."""
         question = KeysRequest(self._asker.number(), (key_id,))
         answer = await self._asker.ask(peer, question, Keys, within_s=FETCH_S)
-        if answer is None or [facts.key_id for facts in answer.keys] != [key_id]:
+        if answer is None or [facts.key_id for facts in answer.keys] not in ([], [key_id]):
             return None
-        return answer.keys[0]
+        return answer
 
     async def _take(self, peer: NodeId, facts: KeyFacts) -> bool:
         """Take over what a peer says; false if it does not verify."""
@@ -169,10 +193,21 @@ class Catalogue:
         """Compare catalogues; and the peer may have missed votes."""
         self._spawn(self._compare(peer))
         self._recovery.on_connected(peer)
+        self.blame.on_connected(peer)
 
-    def on_given_up(self, key_id: KeyId) -> None:
-        """Have decided what the generation has left behind."""
-        self._recovery.hasten(key_id)
+    def on_given_up(self, kind: SessionKind, key_id: KeyId) -> None:
+        """Have decided what the session has left behind."""
+        generating = kind is SessionKind.GENERATION
+        self._recovery.hasten(SubjectKind.RECORD if generating else SubjectKind.DOCUMENT, key_id)
+
+    def on_report(self, report: Report) -> None:
+        """A session can convict somebody."""
+        self.blame.on_report(report)
+
+    @property
+    def avoided(self) -> frozenset[NodeId]:
+        """Nodes against which there is evidence of late."""
+        return self.blame.avoided
 
     def on_link_message(self, peer: NodeId, message: bytes) -> bool:
         """Take a link message; false for one that no correct node sends."""
@@ -199,6 +234,9 @@ class Catalogue:
                 self._asker.on_answer(peer, message)
             case Have(_, key_id, _):
                 self._hints.add_holder(key_id, peer)
+                self.news.set()
+            case Accusation():
+                return self.blame.on_accusation(peer, message)
             case Status() | Entered() | Proposal() | PrepareVote() | PreparedValue() | CommitVote():
                 self._recovery.deliver(peer, message)
         return True
@@ -239,6 +277,7 @@ class Catalogue:
                     await self._catch_up(peer)
         except StorageError as problem:
             log.error("synchronisation_failed", peer=peer, problem=str(problem))
+        self.news.set()
 
     async def _catch_up(self, peer: NodeId) -> None:
         """Page through a peer's catalogue and pull what is newer; stop at the first untruth."""

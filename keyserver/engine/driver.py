@@ -218,6 +218,7 @@ class Driver:
             bound_uses=self._bound_uses,
             permission_block=self._ports.access.permission_block,
             generated_by=self._generated.by(request.key_id),
+            avoided=frozenset() if self._links is None else self._links.avoided,
         )
 
     def _abandon(self, session: LiveSession) -> None:
@@ -391,9 +392,9 @@ class Driver:
                 self._set_timer(session, name, seconds)
             case Authorise():
                 self._spawn(self._authorise(session, effect))
-            case Report(culprits, what, evidence):
-                log.warning("peer_misbehaved", culprits=sorted(culprits), what=what)
-                self._ports.observer.on_misbehaviour(culprits, what, evidence)
+            case Report():
+                if self._links is not None:
+                    self._links.on_report(effect)
             case Persist():
                 session.persisting = True
                 self._spawn(self._persist(session, effect))
@@ -470,11 +471,11 @@ class Driver:
             self._ports.outcomes.on_outcome(outcome.result)
 
     def _clear_up(self, session: LiveSession) -> None:
-        """What a generation has left behind is in the way of the next one."""
+        """What a session that agrees on something has left behind is in the way of the next."""
         kind, key_id = session.subject
         others = self._table.participants(session.subject)
-        if kind is SessionKind.GENERATION and not others and self._links:
-            self._links.on_given_up(key_id)
+        if kind in _SETTLED and not others and self._links:
+            self._links.on_given_up(kind, key_id)
 
     def _remove(self, session: LiveSession) -> None:
         self._table.remove(session)

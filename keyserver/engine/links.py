@@ -23,6 +23,7 @@ from keyserver.model.keys import (
 )
 from keyserver.model.quorums import MAX_NODES
 from keyserver.sessions.certificates import document_subject, record_subject
+from keyserver.sessions.conviction import MAX_EVIDENCE_BYTES
 from keyserver.sessions.identity import digest
 
 MAX_PAGE = 4096
@@ -352,6 +353,19 @@ class CommitVote(LinkMessage):
     signature: Signature
 
 
+# --- blame -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Accusation(LinkMessage):
+    """Evidence against a node; whoever gets it judges it (`keyserver.sessions.evidence`)."""
+
+    TYPE = 0x0030
+
+    number: U64
+    evidence: Annotated[bytes, Limit(MAX_EVIDENCE_BYTES)]
+
+
 Request = DigestRequest | CatalogueRequest | KeysRequest | HoldingRequest | DecisionRequest
 """What is answered under the same number."""
 
@@ -360,7 +374,7 @@ Answer = Digest | CataloguePage | Keys | Holding
 Vote = Status | Entered | Proposal | PrepareVote | PreparedValue | CommitVote
 """Messages of a round of the agreement."""
 
-AnyLink = Request | Answer | Vote | Have
+AnyLink = Request | Answer | Vote | Have | Accusation
 
 _ALL: tuple[type[AnyLink], ...] = (
     DigestRequest,
@@ -379,6 +393,7 @@ _ALL: tuple[type[AnyLink], ...] = (
     PrepareVote,
     PreparedValue,
     CommitVote,
+    Accusation,
 )
 
 LINK_CLASSES: dict[int, type[AnyLink]] = {kind.TYPE: kind for kind in _ALL}

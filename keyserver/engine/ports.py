@@ -9,7 +9,16 @@ from keyserver.engine.outcomes import OutcomeListener
 from keyserver.model.blocks import BlockId
 from keyserver.model.identifiers import Hash32, KeyId, NodeId, Nonce32, SessionId
 from keyserver.model.node_set import NodeSetSnapshot
-from keyserver.sessions.core import Authorise, KeyState, Policy, Report, Signer, Verdict, Write
+from keyserver.sessions.core import (
+    Authorise,
+    KeyState,
+    Policy,
+    Report,
+    SessionKind,
+    Signer,
+    Verdict,
+    Write,
+)
 
 
 class VoteConflictError(Exception):
@@ -217,8 +226,8 @@ class LinkService(Protocol):
         """A message of a link type has arrived; false asks to close the connection."""
         ...
 
-    def on_given_up(self, key_id: KeyId) -> None:
-        """The coordinator of a generation has given it up, and no other is under way here."""
+    def on_given_up(self, kind: SessionKind, key_id: KeyId) -> None:
+        """A generation or storing was given up by its coordinator, and no other goes on here."""
         ...
 
     def on_report(self, report: Report) -> None:

@@ -46,7 +46,7 @@ from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId
 from keyserver.model.quorums import Quorums
 from keyserver.sessions.agreement import FIRST_ROUND_S, round_timeout_s
 from keyserver.sessions.certificates import check_holding
-from keyserver.sessions.core import KeyState, Persist, PutHolding, Refused, Send, Write
+from keyserver.sessions.core import KeyState, Persist, PutHolding, Refused, Report, Send, Write
 
 TICK_S = 10.0
 """How often undecided keys are looked at, and votes are sent again."""
@@ -85,12 +85,18 @@ class Recovery:
     """Runs the rounds of this node."""
 
     def __init__(
-        self, identity: Identity, ports: Ports, asker: Asker, installer: Installer
+        self,
+        identity: Identity,
+        ports: Ports,
+        asker: Asker,
+        installer: Installer,
+        report: Callable[[Report], None],
     ) -> None:
         self._identity = identity
         self._ports = ports
         self._asker = asker
         self._installer = installer
+        self._report = report
         self._cases: dict[Subject, Case] = {}
         self._inbox: asyncio.Queue[Work] = asyncio.Queue(QUEUE_LIMIT)
         self._asking: set[Subject] = set()
@@ -128,9 +134,9 @@ class Recovery:
         """A peer is there: it may have missed in which rounds this node is."""
         self._post(lambda: self._greet(peer))
 
-    def hasten(self, key_id: KeyId) -> None:
-        """Give the record of a key no more time: nobody is left who might complete it."""
-        self._post(lambda: self._hasten(key_id))
+    def hasten(self, kind: SubjectKind, key_id: KeyId) -> None:
+        """Give the record or document of a key no more time: nobody is left to complete it."""
+        self._post(lambda: self._hasten(kind, key_id))
 
     def _post(self, work: Work) -> None:
         if not self._inbox.full():
@@ -150,10 +156,10 @@ class Recovery:
         for case in list(self._cases.values()):
             await self._do(lambda case=case: self._look_at(case))  # type: ignore[misc]
 
-    async def _hasten(self, key_id: KeyId) -> None:
+    async def _hasten(self, kind: SubjectKind, key_id: KeyId) -> None:
         now = self._now()
         for subject in open_subjects(key_id, await self._ports.store.load(key_id)):
-            if subject.kind != SubjectKind.RECORD:
+            if subject.kind != kind:
                 continue
             case = self._cases.get(subject)
             if case is None:
@@ -300,6 +306,8 @@ class Recovery:
                 await self._act(case, case.ballot.handle(peer, vote), (peer, vote))
         except Refused as refused:
             log.warning("vote_refused", peer=peer, vote=type(vote).__name__, problem=str(refused))
+            for report in refused.reports:
+                self._report(report)
 
     async def _on_strange_vote(self, peer: NodeId, vote: Vote) -> None:
         """A vote about something that is not undecided here, as far as this node knows."""
@@ -371,6 +379,8 @@ class Recovery:
                         return
                 case Send(to, message):
                     self._send_vote(to, message)
+                case Report():
+                    self._report(effect)
                 case Enter(round_):
                     await self._follow(case, round_, cause)
                 case Decided():

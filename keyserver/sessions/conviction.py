@@ -64,6 +64,10 @@ class InvalidEvidenceError(KeyServerError):
     code = "InvalidEvidence"
 
 
+class UnknownEvidenceError(InvalidEvidenceError):
+    """A record of a format or kind that a newer program has written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Conviction:
     """Who broke which rule, and in what."""

@@ -20,6 +20,7 @@ from keyserver.sessions.conviction import (
     Evidence,
     InvalidEvidenceError,
     Rule,
+    UnknownEvidenceError,
     encode_evidence,
     evidence_hash,
     judge,
@@ -58,10 +59,10 @@ def decode_evidence(data: bytes) -> Evidence:
         raise InvalidEvidenceError("this is no evidence: it does not begin with TKSE")
     form, number = data[len(MAGIC) : HEADER_SIZE]
     if form != FORMAT:
-        raise InvalidEvidenceError(f"format {form} is not known; this program knows {FORMAT}")
+        raise UnknownEvidenceError(f"format {form} is not known; this program knows {FORMAT}")
     kind = EVIDENCE_CLASSES.get(number)
     if kind is None:
-        raise InvalidEvidenceError(f"kind {number} is not known")
+        raise UnknownEvidenceError(f"kind {number} is not known")
     try:
         return decode(kind, data[HEADER_SIZE:])
     except CodecError as problem:
@@ -76,6 +77,7 @@ __all__ = [
     "Evidence",
     "InvalidEvidenceError",
     "Rule",
+    "UnknownEvidenceError",
     "decode_evidence",
     "encode_evidence",
     "evidence_hash",

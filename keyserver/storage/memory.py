@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from keyserver.engine.ports import CatalogueEntry, StoredVote
+from keyserver.engine.ports import MAX_OFFENCES, CatalogueEntry, Offence, StoredVote
 from keyserver.errors import StorageError
-from keyserver.model.identifiers import Address, Hash32, KeyId
+from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.sessions.core import CastVote, KeyState, VoteKind, Write
 from keyserver.storage.stored_key import StoredKey, applied, check_vote, grouped
 from keyserver.tasks.model import (
@@ -39,6 +39,7 @@ class DiskState:
 
     keys: Mapping[KeyId, StoredKey] = field(default_factory=dict)
     votes: Mapping[Hash32, Mapping[tuple[int, VoteKind], CastVote]] = field(default_factory=dict)
+    evidence: Mapping[tuple[NodeId, Hash32], tuple[Offence, bytes]] = field(default_factory=dict)
     tasks: Mapping[int, Task] = field(default_factory=dict)
     entries: Mapping[int, OutboxEntry] = field(default_factory=dict)
     blocks: Mapping[int, tuple[ReadBlock, ...]] = field(default_factory=dict)
@@ -109,6 +110,20 @@ class MemoryRecordStore:
             for _, vote in sorted(cast.items())
         ]
 
+    async def offences(self) -> Sequence[Offence]:
+        """What other nodes were convicted of, the oldest first."""
+        kept = [offence for offence, _ in self._disk.state.evidence.values()]
+        return sorted(kept, key=lambda offence: (offence.first_seen, offence.name))
+
+    async def evidence(self, name: Hash32) -> bytes | None:
+        """An encoded record of evidence by its hash."""
+        kept = self._disk.state.evidence.values()
+        return next((record for offence, record in kept if offence.evidence == name), None)
+
+    async def keep_evidence(self, offence: Offence, record: bytes) -> None:
+        """Keep an offence with its evidence, unless the same one is kept already."""
+        self._disk.commit(lambda state: _convicting(state, offence, record))
+
     def _entries(self, after: KeyId | None) -> list[CatalogueEntry]:
         keys = self._disk.state.keys
         wanted = sorted(
@@ -117,6 +132,15 @@ class MemoryRecordStore:
             if key.active is not None and (after is None or key_id > after)
         )
         return [_entry(key_id, keys[key_id]) for key_id in wanted]
+
+
+def _convicting(state: DiskState, offence: Offence, record: bytes) -> DiskState:
+    kept = {(offence.culprit, offence.name): (offence, record), **state.evidence}
+    own = [known for known, _ in kept.values() if known.culprit == offence.culprit]
+    newest = sorted(own, key=lambda known: (-known.first_seen, known.name))
+    for forgotten in newest[MAX_OFFENCES:]:
+        del kept[forgotten.culprit, forgotten.name]
+    return replace(state, evidence=kept)
 
 
 def _written(state: DiskState, writes: Sequence[Write]) -> DiskState:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from keyserver.engine.ports import CatalogueEntry, StoredVote
+from keyserver.engine.ports import CatalogueEntry, Offence, StoredVote
 from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sessions.core import KeyState, Write
 from keyserver.storage.commits import CommitQueue
 from keyserver.storage.database import Database
+from keyserver.storage.evidence_rows import add_evidence, load_evidence, load_offences
 from keyserver.storage.inspection import absent, catalogue, undecided
 from keyserver.storage.key_cache import KeyCache
 from keyserver.storage.key_rows import load_key
@@ -68,3 +69,15 @@ class SqlRecordStore:
             StoredVote(vote.round, vote.kind, vote.value, vote.evidence)
             for _, vote in sorted(cast.items())
         ]
+
+    async def offences(self) -> Sequence[Offence]:
+        """What other nodes were convicted of, the oldest first."""
+        return await self._database.read(load_offences)
+
+    async def evidence(self, name: Hash32) -> bytes | None:
+        """An encoded record of evidence by its hash."""
+        return await self._database.read(lambda connection: load_evidence(connection, name))
+
+    async def keep_evidence(self, offence: Offence, record: bytes) -> None:
+        """Keep an offence with its evidence, unless the same one is kept already."""
+        await self._database.write(lambda connection: add_evidence(connection, offence, record))

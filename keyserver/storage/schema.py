@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0002"
 """The newest migration: four digits, counting up."""
 
 METADATA: Final = MetaData()
@@ -133,6 +133,22 @@ VOTES: Final = Table(
     Column("evidence", LargeBinary, nullable=False),
 )
 """This node's own votes; never deleted (engine design, section 7.6)."""
+
+
+EVIDENCE: Final = Table(
+    "evidence",
+    METADATA,
+    Column("culprit", LargeBinary, primary_key=True),
+    Column("offence", LargeBinary, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("key_id", LargeBinary, nullable=False),
+    Column("session", LargeBinary),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Index("evidence_by_hash", "hash"),
+)
+"""What other nodes were convicted of, each with one record that proves it; public."""
 
 
 # --- durable work (chain watcher, section 13) -------------------------------------------------

@@ -36,6 +36,7 @@ from keyserver.sessions.core import (
     PreparedRecord,
     PutHolding,
     Refused,
+    Report,
     Send,
     VoteKind,
 )
@@ -534,7 +535,9 @@ def test_a_prepared_value_needs_a_quorum_and_the_proposal() -> None:
     node.ballot.handle(PROPOSER, proposal(*THREE))
     refused(node, PROPOSER, few, "too few nodes")
     other = PreparedValue(0, RECORD_1, prepared(RECORD_1, 1, RECORD.hash))
-    assert node.ballot.handle(PROPOSER, other) == ()
+    two_faced = node.ballot.handle(PROPOSER, other)
+    assert all(isinstance(effect, Report) for effect in two_faced)
+    assert len(two_faced) == 3, "these voters have prepared another value in the same round"
     first = node.ballot.handle(PROPOSER, good)
     assert isinstance(first[0], Persist)
     again = node.ballot.handle(PROPOSER, good)

@@ -143,11 +143,16 @@ class FakeLinks:
     messages: list[bytes] = field(default_factory=list)
     peers: list[NodeId] = field(default_factory=list)
     given_up: list[KeyId] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    avoided: frozenset[NodeId] = frozenset()
+
+    def on_report(self, report: Report) -> None:
+        self.reports.append(report)
 
     def on_connected(self, peer: NodeId) -> None:
         self.peers.append(peer)
 
-    def on_given_up(self, key_id: KeyId) -> None:
+    def on_given_up(self, kind: SessionKind, key_id: KeyId) -> None:
         self.given_up.append(key_id)
 
     def on_link_message(self, peer: NodeId, message: bytes) -> bool:
@@ -683,9 +688,11 @@ async def test_losing_a_peer_reaches_every_session() -> None:
 
 async def test_misbehaviour_is_told() -> None:
     async with running(2) as world:
+        links = FakeLinks()
+        world.driver.serve_links(links)
         report = Report(frozenset({world.peer}), "lied", b"evidence")
         await _run(world, _toy(lambda _ctx, _: Step(Completed(None), (report,))))
-        assert world.culprits == [world.peer]
+        assert links.reports == [report]
 
 
 async def test_sessions_need_a_driver_that_runs() -> None:
