@@ -46,6 +46,9 @@ STARTING = "no block has been processed yet"
 MOVED_PAUSE_S = 0.2
 """After an evaluation whose block was replaced; the next head is usually there at once."""
 
+MOST_MOVES = 25
+"""After so many in a row it is no chain that moves, but an endpoint that tells no truth."""
+
 
 @dataclass(frozen=True, slots=True)
 class WatcherSettings:
@@ -89,6 +92,7 @@ class Watcher:
         self._history: History | None = None
         self._cursor: int | None = None
         self._dropped: tuple[BlockId, ...] = ()
+        self._moves = 0
         self._reread = True
         self._reread_at = 0
         self._head: BlockRef | None = None
@@ -122,14 +126,20 @@ class Watcher:
                     async for head in heads:
                         await self.process(head)
                         self._backoff.reset()
-            except BlockReplacedError as replaced:
-                _log.debug("chain_moved_during_evaluation", reason=str(replaced))
-                await asyncio.sleep(MOVED_PAUSE_S)
+                        self._moves = 0
             except (ChainError, StorageError) as error:
-                delay = self._backoff.next_delay()
-                _log.warning("chain_trouble", error=str(error), retry_in_s=round(delay, 1))
-                self._stop_trusting(str(error))
-                await asyncio.sleep(delay)
+                await asyncio.sleep(self._pause_after(error))
+
+    def _pause_after(self, error: ChainError | StorageError) -> float:
+        """Take note of what went wrong; returns how long to wait, in seconds."""
+        if isinstance(error, BlockReplacedError) and self._moves < MOST_MOVES:
+            self._moves += 1
+            _log.debug("chain_moved_during_evaluation", reason=str(error))
+            return MOVED_PAUSE_S
+        delay = self._backoff.next_delay()
+        _log.warning("chain_trouble", error=str(error), retry_in_s=round(delay, 1))
+        self._stop_trusting(str(error))
+        return delay
 
     async def process(self, head: BlockRef) -> bool:
         """Bring everything up to this head; false if there is nothing to act on.

@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 REQUEST_TIMEOUT_S = 10.0
 QUIET_S = 30.0
-"""After so long without a pushed head, the endpoint is asked whether there is one."""
+"""After so long without a new head the endpoint is asked for one, and the others are too."""
 
 _log = structlog.get_logger(__name__)
 
@@ -280,16 +280,26 @@ class Web3Client:
         )
 
     async def heads(self) -> AsyncGenerator[BlockRef, None]:
-        """Pushed heads where the endpoint in use offers them, polled ones otherwise."""
+        """Pushed heads where the endpoint in use offers them, polled ones otherwise.
+
+        An endpoint that tells of no new block while others do is left: raises
+        `ChainUnavailableError`, and the next heads come from another one.
+        """
         seen: BlockRef | None = None
         while True:
             slot, subscribed = await self._pool.read(self._subscribe)
+            told_at = asyncio.get_running_loop().time()
             while slot is self._pool.active:
                 head = await self._newest(slot, wait=subscribed and seen is not None)
+                now = asyncio.get_running_loop().time()
                 if head is not None and (seen is None or head.hash != seen.hash):
-                    seen = head
+                    seen, told_at = head, now
                     yield head
-                elif not subscribed:
+                    continue
+                if seen is not None and now - told_at >= self._quiet_s:
+                    told_at = now
+                    await self._leave_if_overtaken(slot, seen)
+                if not subscribed:
                     await asyncio.sleep(self._poll_s)
 
     async def close(self) -> None:
@@ -311,6 +321,25 @@ class Web3Client:
             except TimeoutError:
                 _log.debug("chain_heads_quiet", endpoint=slot.endpoint.label)
         return await self.block(BlockTag.LATEST)
+
+    async def _leave_if_overtaken(self, slot: Slot, seen: BlockRef) -> None:
+        """Raises `ChainUnavailableError` if an endpoint knows more than the one in use."""
+        for other in self._pool.slots:
+            if other is slot or self._pool.is_resting(other):
+                continue
+            try:
+                await self._pool.verify(other)
+                latest = await self._header(other, BlockTag.LATEST.value)
+            except ChainError as error:
+                self._pool.note_failure(other, error)
+                continue
+            if latest is not None and latest.number > seen.number:
+                still = ChainUnavailableError(
+                    f"{slot.endpoint.label} stands still at block {seen.number},"
+                    f" {other.endpoint.label} tells of block {latest.number}"
+                )
+                self._pool.note_failure(slot, still)
+                raise still
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -347,7 +376,10 @@ class Web3Client:
         return answers
 
     async def _header_at(self, slot: Slot, number: int) -> BlockRef | None:
-        request = RpcRequest("eth_getBlockByNumber", (hex(number), False))
+        return await self._header(slot, hex(number))
+
+    async def _header(self, slot: Slot, name: str) -> BlockRef | None:
+        request = RpcRequest("eth_getBlockByNumber", (name, False))
         (answer,) = await self._pool.send(slot, [request])
         return codec.block(value_of(answer))
 

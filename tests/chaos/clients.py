@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from random import Random
 from typing import TypeVar
 
@@ -34,6 +35,8 @@ CLIENT_FEE = DynamicFee(3000 * GWEI, 2 * GWEI)
 """Clients pay whatever it takes: it is the nodes' fees that are put to the test."""
 CLIENT_GAS = 1_200_000
 FUNDS_WEI = 10**24
+MOST_PEOPLE = 4
+"""In one story."""
 PATIENCE_S = 400.0
 FINAL = MOST_DEPTH + 1
 """Blocks on top after which no reorganisation comes."""
@@ -163,17 +166,18 @@ class Clients:
 
     ethereum: PersistentEthereum
     contracts: Contracts
-    chain: Anvil
     urls: Sequence[str]
     """Of the nodes' HTTP interfaces."""
     random: Random
     book: Book
+    accounts: Iterator[Wallet]
+    """With money that they had long before the faults: a reorganisation takes away later gifts."""
 
     # --- stories ------------------------------------------------------------------------------
 
     async def through_contracts(self) -> None:
         """Everything through the contracts, with permissions that come and go."""
-        alice, bob, carol, dave = await self._people(4)
+        alice, bob, carol, dave = self._people(4)
         key_id, document = self._new(alice)
         permissions = Permissions(self.ethereum, self.contracts, alice)
         await permissions.reserve(key_id)
@@ -203,7 +207,7 @@ class Clients:
 
     async def over_http(self) -> None:
         """Everything through the nodes, with permissions from the contract."""
-        alice, bob, carol, dave = await self._people(4)
+        alice, bob, carol, dave = self._people(4)
         key_id, document = self._new(alice)
         permissions = Permissions(self.ethereum, self.contracts, alice)
         await permissions.reserve(key_id)
@@ -235,7 +239,7 @@ class Clients:
 
     async def mixed(self) -> None:
         """A key made over HTTP and used through the contracts at once, and the other way round."""
-        alice, bob = await self._people(2)
+        alice, bob = self._people(2)
         key_id, document = self._new(alice)
         permissions = Permissions(self.ethereum, self.contracts, alice)
         await permissions.reserve(key_id)
@@ -318,10 +322,8 @@ class Clients:
         if self.book.publics.setdefault(key_id, public) != public:
             self.book.troubles.append(f"two server keys 0x{key_id.hex()}")
 
-    async def _people(self, count: int) -> list[Wallet]:
-        wallets = [Wallet(SecretScalar(self.random.randbytes(32))) for _ in range(count)]
-        await self.chain.fund([wallet.address for wallet in wallets], FUNDS_WEI)
-        return wallets
+    def _people(self, count: int) -> list[Wallet]:
+        return list(islice(self.accounts, count))
 
     @staticmethod
     def _new(author: Wallet) -> tuple[KeyId, Point]:

@@ -16,6 +16,7 @@ from keyserver.client.contracts import COMBINED_SERVICE, Contracts
 from keyserver.client.deployment import DeployedContracts, deploy_contracts
 from keyserver.client.deployment_plan import DeploymentPlan, Permission, PlannedNode
 from keyserver.client.errors import ClientError
+from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import SecretScalar
 from keyserver.devnet.local_chain import DEVELOPMENT_PRIVATE_KEYS, LOOPBACK
 from keyserver.errors import ChainError
@@ -26,7 +27,7 @@ from tests.chaos import audit
 from tests.chaos.audit import ChainFacts
 from tests.chaos.background import meanwhile
 from tests.chaos.chain import CALM_BASE_FEE, CHAIN_ID, Anvil
-from tests.chaos.clients import Book, Clients, Payer, PersistentEthereum
+from tests.chaos.clients import FUNDS_WEI, MOST_PEOPLE, Book, Clients, Payer, PersistentEthereum
 from tests.chaos.faults import FaultRunner
 from tests.chaos.links import Links
 from tests.chaos.nodes import Seat, Supervisor
@@ -103,7 +104,11 @@ class Network:
 async def run(options: Options, directory: Path, tell: Tell) -> Report:
     """Do it all; the report tells what must not be."""
     random = Random(options.seed)
-    async with started(directory, random, tell) as network:
+    people = [
+        Wallet(SecretScalar(random.randbytes(32)))
+        for _ in range(MOST_PEOPLE * story_count(options.requests))
+    ]
+    async with started(directory, random, people, tell) as network:
         book = Book()
         faults = draw(
             options.seed,
@@ -118,7 +123,15 @@ async def run(options: Options, directory: Path, tell: Tell) -> Report:
         payer = Payer(network.chain)
         began = time.monotonic()
         async with meanwhile(payer.run()):
-            await _disturb_clients(options, network, book, payer, runner, faults, random, tell)
+            clients = Clients(
+                PersistentEthereum(network.chain.local.rpc_url, payer),
+                network.contracts,
+                [seat.http for seat in network.seats],
+                random,
+                book,
+                iter(people),
+            )
+            await _disturb_clients(options, clients, runner, faults, tell)
             working_s = time.monotonic() - began
             tell("all requests are made; settling")
             left, settling_s = await _settle(network)
@@ -139,7 +152,9 @@ async def run(options: Options, directory: Path, tell: Tell) -> Report:
 
 
 @asynccontextmanager
-async def started(directory: Path, random: Random, tell: Tell) -> AsyncIterator[Network]:
+async def started(
+    directory: Path, random: Random, people: Sequence[Wallet], tell: Tell
+) -> AsyncIterator[Network]:
     """Chain, contracts, proxies and nodes, all running; ended when left, however that is."""
     secrets = [SecretScalar(random.randbytes(32)) for _ in range(NODES)]
     fund = [TransactionSigner(secret).address for secret in secrets]
@@ -153,6 +168,7 @@ async def started(directory: Path, random: Random, tell: Tell) -> AsyncIterator[
     try:
         deployed = await _deploy(chain, seats)
         await _raise_limits(chain, deployed)
+        await chain.fund([wallet.address for wallet in people], FUNDS_WEI)
         await chain.base_fee(CALM_BASE_FEE)
         await chain.ask("anvil_mine", hex(FIRST_BLOCKS))
         await chain.begin_blocks(BLOCK_TIME_S)
@@ -201,18 +217,9 @@ async def _raise_limits(chain: Anvil, deployed: DeployedContracts) -> None:
 
 
 async def _disturb_clients(
-    options: Options,
-    network: Network,
-    book: Book,
-    payer: Payer,
-    runner: FaultRunner,
-    faults: Sequence[Fault],
-    random: Random,
-    tell: Tell,
+    options: Options, clients: Clients, runner: FaultRunner, faults: Sequence[Fault], tell: Tell
 ) -> None:
-    ethereum = PersistentEthereum(network.chain.local.rpc_url, payer)
-    urls = [seat.http for seat in network.seats]
-    clients = Clients(ethereum, network.contracts, network.chain, urls, random, book)
+    book = clients.book
     try:
         async with (
             meanwhile(_tell_progress(book, tell)),
@@ -227,7 +234,7 @@ async def _disturb_clients(
     except TimeoutError:
         book.troubles.append(f"clients still waited after {options.gives_up_after_s:.0f} s")
     finally:
-        await ethereum.close()
+        await clients.ethereum.close()
 
 
 STORY_REQUESTS: tuple[tuple[Story, int], ...] = (
@@ -237,6 +244,11 @@ STORY_REQUESTS: tuple[tuple[Story, int], ...] = (
     (Clients.through_contracts, 7),
 )
 """Stories with the number of their requests, told in turns."""
+
+
+def story_count(requests: int) -> int:
+    """No fewer stories than these make so many requests, before and under faults."""
+    return requests // min(count for _, count in STORY_REQUESTS) + 2
 
 
 async def _stories(clients: Clients, requests: int, parallel: int) -> None:

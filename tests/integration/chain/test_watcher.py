@@ -1,6 +1,7 @@
 """The watcher over a chain: confirmations, catching up, reorganisations, faults."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -444,6 +445,31 @@ async def test_it_runs_through_errors_in_the_middle(chain: WatchedChain) -> None
         async with asyncio.timeout(10):
             while chain.sink.texts != [b"request"]:
                 await asyncio.sleep(0)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_head_that_never_fits_the_chain_is_not_waited_for_in_silence(
+    chain: WatchedChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an endpoint tells that lies about the head."""
+    monkeypatch.setattr("keyserver.chain.watcher.MOVED_PAUSE_S", 0)
+    watcher = chain.watcher()
+    running = asyncio.create_task(watcher.run())
+    try:
+        await until(watcher, synced=True)
+        honest = chain.inner.blocks
+
+        async def nothing(numbers: Sequence[int]) -> tuple[BlockRef | None, ...]:
+            return (None,) * len(numbers)
+
+        monkeypatch.setattr(chain.inner, "blocks", nothing)
+        chain.mine(3)
+        await until(watcher, synced=False)
+        assert "moved" in (watcher.view.problem or "")
+        monkeypatch.setattr(chain.inner, "blocks", honest)
+        await until(watcher, synced=True)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

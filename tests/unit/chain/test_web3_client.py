@@ -303,6 +303,38 @@ async def test_polled_heads_go_on_with_the_next_endpoint() -> None:
             await anext(heads)
 
 
+@pytest.mark.parametrize("pushes", [False, True])
+async def test_an_endpoint_that_stands_still_is_left_for_one_that_goes_on(pushes: bool) -> None:
+    first = ScriptedEndpoint("http://first", eth_getBlockByNumber=header(1, ONE))
+    second = ScriptedEndpoint("http://second", eth_getBlockByNumber=header(2, TWO))
+    first.pushes = pushes
+    chain = client(first, second, clock=ManualClock(), quiet_s=0.01)
+    heads = chain.heads()
+    async with asyncio.timeout(5):
+        assert (await anext(heads)).number == 1
+        with pytest.raises(ChainUnavailableError, match="http://first stands still at block 1"):
+            await anext(heads)
+        again = chain.heads()
+        assert (await anext(again)).number == 2
+
+
+async def test_a_chain_that_is_quiet_everywhere_is_waited_for() -> None:
+    first = ScriptedEndpoint("http://first", eth_getBlockByNumber=header(2, ONE))
+    second = ScriptedEndpoint("http://second", eth_getBlockByNumber=header(2, ONE))
+    third = ScriptedEndpoint("http://third", eth_getBlockByNumber=None)
+    fourth = ScriptedEndpoint("http://fourth")
+    fourth.down = True
+    heads = client(first, second, third, fourth, quiet_s=0.01).heads()
+    async with asyncio.timeout(5):
+        assert (await anext(heads)).number == 2
+        waiting = asyncio.ensure_future(anext(heads))
+        while third.methods.count("eth_getBlockByNumber") < 3:
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        first.answers["eth_getBlockByNumber"] = header(3, TWO)
+        assert (await waiting).number == 3
+
+
 async def test_pushed_heads_cost_no_request() -> None:
     endpoint = ScriptedEndpoint(eth_getBlockByNumber=header(1, ONE))
     endpoint.pushes = True
