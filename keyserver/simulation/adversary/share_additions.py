@@ -245,6 +245,16 @@ def other_key_of_its_own(place: Place, message: AddStart) -> AddStart:
     )
 
 
+def other_key_of_the_receiver(place: Place, message: AddStart) -> AddStart:
+    """Announce another one-time key for a donor than it has sent."""
+    return AddStart(
+        tuple(
+            replace(accepted, one_time=OTHER_POINT) if accepted.node == place.to else accepted
+            for accepted in message.accepted
+        )
+    )
+
+
 def without_a_donor(place: Place, message: AddStart) -> AddStart:
     """Leave a donor out at the start."""
     left = next(e.node for e in message.accepted if e.node not in {place.to, place.ctx.me})
@@ -369,6 +379,7 @@ LATE: dict[str, tuple[str, Lie]] = {
     "names another record": ("AddPropose", other_record),
     "knows the others' one-time keys": ("AddStart", keys_of_its_own),
     "changes its own one-time key": ("AddStart", other_key_of_its_own),
+    "changes the receiver's one-time key": ("AddStart", other_key_of_the_receiver),
     "starts without a donor": ("AddStart", without_a_donor),
     "leaves out a mask": ("AddMasks", relaying(fewer_masks)),
     "gives one mask twice": ("AddMasks", relaying(one_mask_twice)),

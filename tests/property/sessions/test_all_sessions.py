@@ -32,10 +32,21 @@ from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS, SESSION_TYPES
 from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.wire import pack
-from tests.support import liars
+from keyserver.simulation.adversary import share_additions
+from keyserver.simulation.liars import at, honest
+from tests.support import late_nodes, liars
 from tests.support.credentials import legacy
 from tests.support.delivery import Delivery, Moment
-from tests.support.key_life import KEY_ID, REQUESTER, generate, retrieve, store, try_retrieve
+from tests.support.key_life import (
+    KEY_ID,
+    REQUESTER,
+    generate,
+    lose_share,
+    retrieve,
+    store,
+    try_add_share,
+    try_retrieve,
+)
 
 SID = SessionId(b"\x51" * 32)
 
@@ -55,7 +66,17 @@ def _lives() -> tuple[Delivery, ...]:
     lie = liars.at("Deal", liars.false_shares(frozenset({0})))
     quarrel.tamper = liars.over_delivery(quarrel, {quarrel.members[5].id: lie})
     generate(quarrel, 2)
-    return peaceful, quarrel
+    return peaceful, quarrel, *_additions()
+
+
+def _additions() -> tuple[Delivery, ...]:
+    """Share additions with and without a quarrel, the first record of each made before."""
+    lives = []
+    for lie in (honest, at("AddMask", share_additions.false_values)):
+        net, record = late_nodes.quarrel(lie)
+        try_add_share(net, record, late_nodes.LATE, late_nodes.DONORS)
+        lives.append(net)
+    return tuple(lives)
 
 
 @cache
@@ -106,6 +127,10 @@ PHASES = {
     },
     "retrieval": {
         "AwaitingPartials", "AwaitingShadows", "AwaitingVerdict", "AwaitingSelect", "AwaitingDone",
+    },
+    "share_addition": {
+        "AwaitingAccepts", "AwaitingMasks", "AwaitingBlinded",
+        "AwaitingStart", "AwaitingMasked", "AwaitingCommitments",
     },
 }  # fmt: skip
 
@@ -218,6 +243,8 @@ def _run_of_everything() -> list[bytes]:
     record = generate(net, 1)
     document = store(net, record)
     retrieve(net, record, document)
+    lose_share(net, 2)
+    try_add_share(net, record, 2)
     return net.sent
 
 

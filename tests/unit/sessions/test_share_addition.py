@@ -21,7 +21,7 @@ from keyserver.crypto.randomness import SeededRandom
 from keyserver.crypto.transcripts import complaint_statement
 from keyserver.model.identifiers import Hash32, NodeId, Signature
 from keyserver.model.keys import CertifiedRecord, KeyShare
-from keyserver.model.requests import AddShare, NodeCredential, Proof, RetrieveServerKey
+from keyserver.model.requests import AddShare, GenerateServerKey, NodeCredential, Proof
 from keyserver.sessions.conviction import Conviction, Rule
 from keyserver.sessions.core import (
     Completed,
@@ -59,23 +59,10 @@ from keyserver.sessions.sharing.messages import SealedShare
 from keyserver.simulation.adversary import share_additions as lies
 from keyserver.simulation.liars import OTHER_POINT, Lie, Place, at, silent, unsigned
 from tests.support.delivery import Delivery, Moment, received
-from tests.support.key_life import KEY_ID, generate, lose_share, try_add_share
-from tests.support.liars import over_delivery
+from tests.support.key_life import KEY_ID, ON_CHAIN, generate, lose_share, try_add_share
+from tests.support.late_nodes import DONORS, LATE, quarrel, telling
 
 SIZES = [(2, 0), (3, 0), (3, 1), (4, 1), (4, 2), (5, 2), (7, 2), (10, 3)]
-LATE, DONORS = 0, (1, 2, 4)
-"""Of five nodes with threshold 2."""
-
-
-def quarrel(lie: Lie | None = None, liar: int = DONORS[1]) -> tuple[Delivery, CertifiedRecord]:
-    """Five nodes with a key; node 0 lacks its share, one node lies from now on."""
-    net = Delivery(5)
-    record = generate(net, 2)
-    lose_share(net, LATE)
-    net.moments.clear()
-    if lie is not None:
-        net.tamper = over_delivery(net, {net.members[liar].id: lie})
-    return net, record
 
 
 def outcome_of(net: Delivery, record: CertifiedRecord) -> Completed | Failed:
@@ -195,13 +182,19 @@ def test_nothing_begins_for_another_record() -> None:
     assert failed_nodes(other) == frozenset()
 
 
-def test_nothing_begins_with_other_than_so_many_members() -> None:
-    for change in (
+@pytest.mark.parametrize(
+    "change",
+    [
         lambda donors: donors[:2],
         lambda donors: donors[::-1],
         lambda donors: (*donors[:2], NodeId.of(OTHER_POINT)),
-    ):
-        start_with(lambda target, change=change: replace(target, donors=change(target.donors)))
+    ],
+    ids=["too few", "not in order", "a stranger"],
+)
+def test_nothing_begins_with_other_donors(
+    change: Callable[[tuple[NodeId, ...]], tuple[NodeId, ...]],
+) -> None:
+    start_with(lambda target: replace(target, donors=change(target.donors)))
 
 
 def test_a_node_outside_the_committee_is_given_nothing() -> None:
@@ -264,10 +257,10 @@ def test_a_node_that_is_no_donor_refuses() -> None:
 def test_another_operation_is_no_share_addition() -> None:
     net, record = quarrel()
     target = Target(record.record.hash, tuple(net.members[i].id for i in DONORS))
-    operation = RetrieveServerKey(KEY_ID)
-    outcome = net.run(SHARE_ADDITION, operation, NodeCredential(), target, coordinator=LATE)
+    operation = GenerateServerKey(KEY_ID, 2)
+    outcome = net.run(SHARE_ADDITION, operation, ON_CHAIN, target, coordinator=LATE)
     assert isinstance(outcome, Failed)
-    assert "BAD" in str(outcome.error)
+    assert "not one for a share" in str(outcome.error)
 
 
 # --- donors that lie -----------------------------------------------------------------------------
@@ -290,6 +283,7 @@ UNPROVEN: dict[str, Lie] = {
     "no ACCEPT": at("AddAccept", silent),
     "an unsigned ACCEPT": at("AddAccept", unsigned),
     "a one-time key of somebody": at("AddAccept", lies.foreign_key),
+    "a doubt instead of an ACCEPT": at("AddAccept", lambda place, _: AddInvestigate()),
     "no mask": at("AddMask", silent),
     "a mask without signatures": at("AddMask", lies.unsigned_values),
     "a wrong mask without signatures": at("AddMask", lies.unsigned_mask_that_is_not_zero),
@@ -500,6 +494,21 @@ def test_nothing_is_laid_open_to_a_late_node_that_shows(name: str) -> None:
     assert received(net, AddBlinded) == []
 
 
+def test_a_second_answer_changes_nothing() -> None:
+    """Neither a second ACCEPT nor a second mask, while others are waited for."""
+    net, record = quarrel()
+    outcome_of(net, record)
+    for kind, phase in ((AddAccept, AwaitingAccepts), (AddMask, AwaitingMasks)):
+        moments = [m for m in net.moments if isinstance(m.before, phase)]
+        first = moments[0].event
+        assert isinstance(first, Received)
+        assert isinstance(first.message, kind)
+        runner = Runner(SHARE_ADDITION, moments[-1].ctx, Role.COORDINATOR)
+        runner.phase = moments[-1].before
+        assert runner.handle(first) == ()
+        assert runner.phase is moments[-1].before
+
+
 def test_a_donor_answers_once() -> None:
     """Masks, sums and commitments that come again find nobody there."""
     net, record = quarrel()
@@ -529,7 +538,7 @@ def test_masks_of_another_session_are_worth_nothing() -> None:
         told: AddMasks = event.message
         return told
 
-    net.tamper = over_delivery(net, {net.members[LATE].id: at("AddMasks", again)})
+    net.tamper = telling(net, {net.members[LATE].id: at("AddMasks", again)})
     assert isinstance(outcome_of(net, record), Failed)
     assert received(net, AddBlinded) == []
 
