@@ -23,6 +23,7 @@ from keyserver.simulation.chain_faults import (
     Standstill,
 )
 from keyserver.simulation.cluster import Cluster
+from keyserver.simulation.contracts.contract import Contract
 from keyserver.simulation.contracts.node_set import Member, NodeSetContract
 from keyserver.simulation.contracts.permissions import PermissionsContract
 from keyserver.simulation.contracts.service import new_service
@@ -69,7 +70,7 @@ class World:
         self.seed = seed
         self.plan = plan
         self.random = Random(seed)  # noqa: S311 - chooses faults, no secrets
-        self.rules = rules or drawn_rules(self.random)
+        self.rules = rules or drawn_rules(Random(f"rules {seed}"))  # noqa: S311
         self.network = Network(self.random, Faults())
         self._secrets = SeededRandom(b"world" + seed.to_bytes(8, "big"))
         secrets = [SecretScalar.random(self._secrets) for _ in range(plan.nodes)]
@@ -104,7 +105,7 @@ class World:
             members[Address(address_of(public))] = Member(public, f"127.0.0.1:{7000 + place}")
         listed = tuple(members)
         node_set = NodeSetContract(OWNER, members, listed, listed, initialized=True)
-        contracts = {
+        contracts: dict[Address, Contract] = {
             NODE_SET: node_set,
             SERVICE: new_service(OWNER, NODE_SET),
             PERMISSIONS: PermissionsContract(OWNER),

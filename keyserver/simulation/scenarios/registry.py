@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from keyserver.errors import KeyServerError
-from keyserver.simulation.scenarios import planning
+from keyserver.simulation.scenarios import planning, worlds
 from keyserver.simulation.scenarios.at_once import play_abandoned, play_at_once
 from keyserver.simulation.scenarios.plan import Plan
 from keyserver.simulation.scenarios.stage import play_life
+from keyserver.simulation.scenarios.worlds import play_world
 
 
 class UnknownScenarioError(KeyServerError):
@@ -129,6 +130,38 @@ _ALL = (
         play_life,
         planning.with_liars(planning.ANYTHING, 4, leading=True),
         weight=6,
+    ),
+    Scenario(
+        "world",
+        "whole nodes serve customers by contracts, without faults",
+        play_world,
+        worlds.quiet_world,
+        weight=1,
+    ),
+    Scenario(
+        "world: chain",
+        "blocks are reorganised, transactions lost, fees rise, the chain stands still",
+        play_world,
+        worlds.worlds_with(worlds.CHAIN, 3),
+    ),
+    Scenario(
+        "world: endpoints",
+        "nodes see the chain by endpoints that fail, lag and lie",
+        play_world,
+        worlds.worlds_with((worlds.endpoint_trouble,), 4),
+    ),
+    Scenario(
+        "world: processes",
+        "nodes that serve a chain end anywhere, and their disks fail",
+        play_world,
+        worlds.worlds_with((*worlds.PROCESS, *worlds.DISK), 4),
+    ),
+    Scenario(
+        "world: mixture",
+        "everything at once, to whole nodes",
+        play_world,
+        worlds.worlds_with(worlds.EVERYTHING, 6),
+        weight=12,
     ),
 )
 
