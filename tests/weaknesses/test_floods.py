@@ -4,8 +4,9 @@ import gc
 import tracemalloc
 from collections.abc import Iterator
 
+from keyserver.engine.inbox import MAX_QUEUED_MESSAGES
 from keyserver.engine.links import LINK_CLASSES
-from keyserver.engine.session_table import MAX_QUEUED_MESSAGES, MAX_SESSIONS_PER_PEER
+from keyserver.engine.session_table import MAX_SESSIONS_PER_PEER
 from keyserver.model.identifiers import ZERO_HASH, KeyId
 from keyserver.model.requests import GenerateServerKey, OnChainAddress, Request
 from keyserver.sessions.core import SessionKind
