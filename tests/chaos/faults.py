@@ -11,7 +11,7 @@ from tests.chaos.chain import CALM_BASE_FEE, Anvil
 from tests.chaos.endpoints import Manner
 from tests.chaos.links import Links
 from tests.chaos.nodes import Supervisor
-from tests.chaos.schedule import Fault, FaultKind
+from tests.chaos.schedule import EVERY_NAME, Fault, FaultKind
 
 GWEI = 10**9
 SPIKE = 150 * GWEI
@@ -36,6 +36,7 @@ class FaultRunner:
         self._nodes = [seat.account for seat in supervisor.seats]
         self._numbers = [seat.number for seat in supervisor.seats]
         self._mining = asyncio.Lock()
+        self._all_kinds = asyncio.Event()
 
     async def run(self, faults: Sequence[Fault]) -> None:
         """Carry out all; when cancelled, what is going on is undone first."""
@@ -45,11 +46,18 @@ class FaultRunner:
                 left = began + fault.at_s - asyncio.get_running_loop().time()
                 await asyncio.sleep(max(0.0, left))
                 group.create_task(self._carry_out(fault))
+        self._all_kinds.set()
 
     async def _carry_out(self, fault: Fault) -> None:
         async with self._under(fault):
             self.done[fault.name] += 1
+            if self.done.keys() >= EVERY_NAME:
+                self._all_kinds.set()
             await asyncio.sleep(fault.lasts_s)
+
+    async def had_all_kinds(self) -> None:
+        """Return when every kind of fault has been, or none is left."""
+        await self._all_kinds.wait()
 
     def _under(self, fault: Fault) -> AbstractAsyncContextManager[None]:
         match fault.kind:

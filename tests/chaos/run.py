@@ -230,6 +230,7 @@ async def _disturb_clients(
             async with meanwhile(runner.run(faults)):
                 left = options.requests - len(book.served)
                 await _stories(clients, left, options.parallel)
+                await runner.had_all_kinds()
             book.under_faults = False
     except TimeoutError:
         book.troubles.append(f"clients still waited after {options.gives_up_after_s:.0f} s")

@@ -55,7 +55,7 @@ class Fault:
     @property
     def name(self) -> str:
         """The kind, and of a bad endpoint its manner."""
-        return f"{self.kind}: {self.manner}" if self.kind is FaultKind.ENDPOINT else self.kind
+        return f"{self.kind}: {self.manner}" if self.kind is FaultKind.ENDPOINT else str(self.kind)
 
 
 LASTS_S = {
@@ -76,6 +76,9 @@ LASTS_S = {
 
 HURTS = {FaultKind.KILL, FaultKind.PAUSE, FaultKind.ISOLATE}
 """Kinds that take a node out of the network."""
+
+MOST_WAITING = 6
+"""Faults that must wait for nodes to be well again."""
 
 REORGANISATIONS_IN_A_ROUND = 5
 """They last no time, and there are so many depths and fates."""
@@ -108,20 +111,32 @@ def rounds(random: Random) -> Iterator[tuple[FaultKind, Manner]]:
 ROUND = len(FaultKind) - 1 + REORGANISATIONS_IN_A_ROUND - 1 + len(Manner) - 1
 """How many faults a round has."""
 
+EVERY_NAME = frozenset(
+    {Fault(0, kind).name for kind in FaultKind if kind is not FaultKind.ENDPOINT}
+    | {
+        Fault(0, FaultKind.ENDPOINT, manner=manner).name
+        for manner in Manner
+        if manner is not Manner.HONEST
+    }
+)
+
 
 def draw(seed: int, *, nodes: int, threshold: int, seconds: float, gap_s: float) -> list[Fault]:
     """The faults of so many seconds, on average one every `gap_s`."""
     random, busy = Random(seed), _Busy()
+    to_come, waiting = rounds(random), list[tuple[FaultKind, Manner]]()
     faults: list[Fault] = []
     now = 0.0
-    for kind, manner in rounds(random):
-        now += random.uniform(0.5, 1.5) * gap_s
-        if now >= seconds:
-            return faults
-        fault = _draw_one(random, busy, now, kind, manner, range(nodes), threshold)
-        if fault is not None:
-            faults.append(fault)
-    raise AssertionError("the rounds never end")
+    while (now := now + random.uniform(0.5, 1.5) * gap_s) < seconds:
+        if len(waiting) < MOST_WAITING:
+            waiting.append(next(to_come))
+        for kind, manner in waiting:
+            fault = _draw_one(random, busy, now, kind, manner, range(nodes), threshold)
+            if fault is not None:
+                faults.append(fault)
+                waiting.remove((kind, manner))
+                break
+    return faults
 
 
 def _draw_one(
@@ -134,7 +149,8 @@ def _draw_one(
     threshold: int,
 ) -> Fault | None:
     lasts = round(random.uniform(*LASTS_S[kind]), 1)
-    at, until = round(now, 1), now + lasts
+    at = now = round(now, 1)
+    until = at + lasts
     match kind:
         case FaultKind.KILL | FaultKind.PAUSE | FaultKind.ISOLATE:
             free = [node for node in nodes if busy.free([node], now)]
