@@ -6,7 +6,7 @@ from types import MappingProxyType
 from keyserver.crypto.elgamal import result_common_point
 from keyserver.crypto.errors import CryptoError
 from keyserver.model.identifiers import NodeId, Signature
-from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord
+from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, KeyRecord
 from keyserver.model.requests import RetrieveDocumentKey
 from keyserver.sessions.authentication import authenticate
 from keyserver.sessions.core import (
@@ -93,8 +93,7 @@ def start(ctx: Context, target: Target) -> Step[Phase]:
     reachable = [node for node in wanted if node in ctx.connected]
     if len(reachable) < record.required_nodes:
         raise UnavailableError("too few holders are connected", "ConsensusUnreachable")
-    first = record.required_nodes + ctx.quorums(len(record.committee)).faulty
-    asked, more = tuple(reachable[:first]), tuple(reachable[first:])
+    asked, more = _first_asked(ctx, record, reachable)
     wait = ROUND_S + (CHAIN_WAIT_S if authentic.chain_check else 0)
     timers = (SetTimer("more", ASK_MORE_S), SetTimer("round", wait))
     phase = AwaitingPartials(
@@ -108,6 +107,19 @@ def start(ctx: Context, target: Target) -> Step[Phase]:
         selects=0,
     )
     return Step(phase, (*timers, *_asking(ctx, phase, asked)))
+
+
+def _first_asked(
+    ctx: Context, record: KeyRecord, reachable: list[NodeId]
+) -> tuple[tuple[NodeId, ...], tuple[NodeId, ...]]:
+    """Whom to ask at once and whom later: t + 1 + f, and nobody who was caught unless needed."""
+    first = record.required_nodes + ctx.quorums(len(record.committee)).faulty
+    trusted = [node for node in reachable if node not in ctx.avoided]
+    if len(trusted) < record.required_nodes:
+        trusted += [node for node in reachable if node in ctx.avoided]
+    asked = tuple(trusted[:first])
+    others = [node for node in reachable if node not in asked]
+    return asked, tuple(sorted(others, key=lambda node: node in ctx.avoided))
 
 
 def step(ctx: Context, phase: CoordinatorPhase, event: Event) -> Step[Phase]:
@@ -168,7 +180,9 @@ def _partials_done(ctx: Context, phase: AwaitingPartials) -> Step[Phase]:
         if hopeless and (phase.round.is_complete or not _may_become_final(ctx, phase)):
             return Step(Failed(_unreachable(ctx, phase)))
         return Step(phase)
-    ranked = sorted(phase.round.answers, key=lambda node: pick_order(ctx.sid, node))
+    ranked = sorted(
+        phase.round.answers, key=lambda node: (node in ctx.avoided, pick_order(ctx.sid, node))
+    )
     partials = tuple(
         selected(node, phase.round.answers[node]) for node in sorted(ranked[:required])
     )

@@ -47,7 +47,7 @@ from keyserver.sessions.core import (
     VoteKind,
 )
 from keyserver.sessions.identity import check_signature
-from keyserver.sessions.messages import Refuse
+from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.refusals import consensus_refused, refusing_for_good
 from keyserver.sessions.rounds import Round
 from keyserver.sessions.sharing.evidence import (
@@ -160,8 +160,7 @@ def step(ctx: Context, phase: CoordinatorPhase, event: Event) -> Step[Phase]:
 
 def _start_quorum(ctx: Context, threshold: int) -> int:
     """`g_start`: how many must accept; "all" unless the operator says otherwise."""
-    holders = ctx.quorums(len(ctx.node_set)).holders(threshold)
-    wanted = ctx.policy.generation_quorum
+    holders, wanted = _holders(ctx, threshold), ctx.policy.generation_quorum
     return len(ctx.node_set) if wanted is None else max(holders, min(wanted, len(ctx.node_set)))
 
 
@@ -206,11 +205,25 @@ def _start_or_fail(ctx: Context, phase: AwaitingAccepts) -> Step[Phase]:
     accepts = phase.round.in_order()
     if len(accepts) < _start_quorum(ctx, phase.terms.params.threshold):
         return Step(Failed(refusal_error(ctx, phase.terms.params.threshold, phase.refusals)))
-    accepted = tuple(_accepted(node, accept) for node, accept in accepts)
+    left_out = _left_out(ctx, phase)
+    accepted = tuple(_accepted(node, accept) for node, accept in accepts if node not in left_out)
     group = group_of(phase.terms, accepted)
     effects = [Send(node, Start(accepted)) for node in group.members]
+    effects += [Send(node, Cancel(Refusal.TEMPORARY)) for node in sorted(left_out)]
     waiting = AwaitingDeals(group, Round.among(group.members))
     return Step(waiting, (_round_timer(group), *effects))
+
+
+def _left_out(ctx: Context, phase: AwaitingAccepts) -> frozenset[NodeId]:
+    """Nodes that were caught, unless too few are left without them to hold the key.
+
+    "All" have to accept; that all must deal, too, it does not say.
+    """
+    caught = ctx.avoided & phase.round.answers.keys()
+    needed, wanted = _holders(ctx, phase.terms.params.threshold), ctx.policy.generation_quorum
+    if wanted is not None:
+        needed = _start_quorum(ctx, phase.terms.params.threshold)
+    return caught if len(phase.round.answers) - len(caught) >= needed else frozenset()
 
 
 def refusal_error(
@@ -280,7 +293,11 @@ def _deals_done(ctx: Context, phase: AwaitingDeals) -> Step[Phase]:
 
 
 def _holder_quorum(ctx: Context, group: Group) -> int:
-    return ctx.quorums(len(ctx.node_set)).holders(group.terms.params.threshold)
+    return _holders(ctx, group.terms.params.threshold)
+
+
+def _holders(ctx: Context, threshold: int) -> int:
+    return ctx.quorums(len(ctx.node_set)).holders(threshold)
 
 
 def _share_out(

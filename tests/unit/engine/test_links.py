@@ -7,6 +7,7 @@ import pytest
 from keyserver.engine.hints import Hints
 from keyserver.engine.links import (
     LINK_CLASSES,
+    Accusation,
     AnyLink,
     Backed,
     Backing,
@@ -94,6 +95,7 @@ MESSAGES: list[AnyLink] = [
     ),
     PrepareVote(0, RECORD_1, 1, ZERO_HASH, SIGNED),
     PreparedValue(0, RECORD_1, BACKED.certificate),
+    Accusation(0, b"TKSE" + bytes(90)),
     CommitVote(0, RECORD_1, 1, ZERO_HASH, SIGNED),
 ]
 
@@ -116,6 +118,7 @@ def test_the_numbers_stay() -> None:
         0x0026: "PrepareVote",
         0x0027: "PreparedValue",
         0x0028: "CommitVote",
+        0x0030: "Accusation",
     }
     assert all(number in LINK_TYPES and number >= 0x10 for number in LINK_CLASSES)
 
