@@ -11,7 +11,13 @@ from keyserver.crypto.polynomial import SecretPolynomial
 from keyserver.crypto.proofs import prove
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.crypto.share_addition import blinded_hash, mask_hash, random_mask
-from keyserver.crypto.transcripts import accept_digest, one_time_statement, share_digest
+from keyserver.crypto.transcripts import (
+    accept_digest,
+    one_time_statement,
+    session_hash,
+    share_digest,
+)
+from keyserver.crypto.vss import sum_commitments
 from keyserver.model.identifiers import Hash32, NodeId, Signature
 from keyserver.model.requests import Proof
 from keyserver.sessions.share_addition.messages import (
@@ -308,6 +314,44 @@ def mask_of_its_own(place: Place, masks: tuple[RelayedMask, ...]) -> list[Relaye
     signature: Signature = place.signer.sign(Hash32(signed))
     false = RelayedMask(left.dealer, Hash32(named), SealedShare(ciphertext), signature)
     return [false if mask is left else mask for mask in masks]
+
+
+def masks_of_its_own(place: Place, message: AddMasks) -> AddMasks:
+    """Make all others' masks, after keys that the liar knows were announced for them."""
+    group: Group = place.phase.group
+    own = {place.to, place.ctx.me}
+    members = {
+        node: member if node in own else replace(member, one_time=KNOWN.public)
+        for node, member in group.members.items()
+    }
+    pairs = [(member.node, member.one_time) for member in members.values()]
+    session = session_hash(group.terms.params_hash, pairs)
+    receiver, terms = members[place.to], group.terms
+    lists, relayed = [], []
+    for dealer in terms.donors:
+        if dealer == place.to:
+            made = place.coordinator_phase.masks[dealer]
+            lists.append(made.commitments)
+            own_mask = next(mask for mask in message.masks if mask.dealer == dealer)
+            named = mask_hash(session, dealer.point, made.commitments)
+            relayed.append(replace(own_mask, mask_hash=Hash32(named)))
+            continue
+        polynomial = random_mask(terms.record.threshold, terms.x, _random(place))
+        lists.append(polynomial.commit())
+        named = mask_hash(session, dealer.point, lists[-1])
+        sealed = seal_value(
+            polynomial.evaluate(receiver.x).expose(),
+            session_hash=session,
+            shared=KNOWN.shared_with(receiver.one_time),
+            sender=dealer.point,
+            receiver=receiver.node,
+            bound_to=named,
+        )
+        signed = share_digest(session, dealer.point, receiver.node, named, sealed)
+        signature = place.signer.sign(Hash32(signed))
+        relayed.append(RelayedMask(dealer, Hash32(named), SealedShare(sealed), signature))
+    sums = sum_commitments(lists)
+    return AddMasks(tuple(relayed), tuple(point for point in sums if point is not None))
 
 
 def value_for_another(place: Place, masks: tuple[RelayedMask, ...]) -> list[RelayedMask]:
