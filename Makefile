@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo test check fix lint types unit e2e contracts clean
+.PHONY: help install demo test check fix lint types unit e2e chaos contracts clean
 
 help:
 	@echo "make demo       a network of five key servers shares an encrypted file, before your eyes"
 	@echo "make test       everything: lint, types, all tests"
 	@echo "make check      the same without the end-to-end tests"
+	@echo "make chaos      a long run of a network while nodes, links and the chain fail (needs anvil)"
 	@echo "make fix        format the source and mend what the linter can"
 	@echo "make contracts  rebuild abi/ from contracts/ (needs Node.js or a Solidity compiler)"
 
@@ -42,6 +43,11 @@ unit: $(STAMP)
 
 e2e: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile -m e2e
+
+CHAOS := --requests 1000 --calm 100 --seed 1 --minutes 30
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 check: lint types unit
 
