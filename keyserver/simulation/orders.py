@@ -138,19 +138,33 @@ class GenerateOrder:
         publics = {seen.values[1] for seen in made}
         require(len(publics) <= 1, "a key was generated twice", self.name)
         _one_answer_each(self.asked, self.name, len(made) + len(errors))
-        for seen in errors:
-            asked = max(b for b in self.asked.blocks() if b <= seen.log.block_number)
-            age = seen.log.block_number - asked
+        for earlier, seen in zip([None, *errors], errors, strict=False):
             require(
-                age >= self.asked.market.hopeless_blocks,
+                self._is_hopeless(seen) or (earlier is not None and self._is_stray(earlier, seen)),
                 "a request was refused without reason",
-                f"{self.name}, {age} blocks old",
+                f"{self.name} in block {seen.log.block_number}",
             )
+
+    def _is_hopeless(self, error: Seen) -> bool:
+        """Whether the request was so old that nodes may give it up."""
+        block = error.log.block_number
+        asked = max(b for b in self.asked.blocks() if b <= block)
+        return block - asked >= self.asked.market.hopeless_blocks
+
+    def _is_stray(self, earlier: Seen, error: Seen) -> bool:
+        """Whether it may be meant for the request that was given up before.
+
+        Contracts do not tell a request from its repetition, and one error ends it: an answer to
+        the first that is mined late hits the second.
+        """
+        late = error.log.block_number - earlier.log.block_number
+        return late <= self.asked.market.hopeless_blocks
 
     def again(self) -> None:
         """Ask again if the last request was refused."""
         errors = self.errors()
-        if not self.is_done and len(errors) == len(self.asked.wishes) == self.asked.requests():
+        refused = len(errors) == len(self.asked.wishes) == self.asked.requests()
+        if refused and not self.is_done and self.asked.is_deep(errors[-1]):
             self._ask()
 
 

@@ -42,7 +42,7 @@ from keyserver.simulation.orders import (
 from keyserver.simulation.scenarios.plan import ChainSilent, Plan, register
 from keyserver.simulation.scenarios.playing import Player
 from keyserver.simulation.scenarios.violation import Violation
-from keyserver.simulation.whole_node import Surroundings, WholeNode
+from keyserver.simulation.whole_node import Surroundings, WholeNode, leaves
 from keyserver.simulation.world_checks import check_world, unsettled
 from keyserver.simulation.world_rules import (
     CHAIN_ID,
@@ -129,6 +129,8 @@ class World:
                 raise _OverError
         except* _OverError:
             pass
+        except* Violation as broken:
+            raise next(leaves(broken)) from None
         finally:
             blocks.cancel()
             for node in self.nodes:
