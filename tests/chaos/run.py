@@ -225,11 +225,11 @@ async def _disturb_clients(
             meanwhile(_tell_progress(book, tell)),
             asyncio.timeout(options.gives_up_after_s),
         ):
-            await _stories(clients, options.calm_requests, options.parallel)
+            await _stories(clients, options.calm_requests, options.parallel, tell)
             book.under_faults = True
             async with meanwhile(runner.run(faults)):
                 left = options.requests - len(book.served)
-                await _stories(clients, left, options.parallel)
+                await _stories(clients, left, options.parallel, tell)
                 await runner.had_all_kinds()
             book.under_faults = False
     except TimeoutError:
@@ -252,24 +252,26 @@ def story_count(requests: int) -> int:
     return requests // min(count for _, count in STORY_REQUESTS) + 2
 
 
-async def _stories(clients: Clients, requests: int, parallel: int) -> None:
+async def _stories(clients: Clients, requests: int, parallel: int, tell: Tell) -> None:
     """Tell stories side by side until so many requests have been made."""
     room = asyncio.Semaphore(parallel)
     told: list[Awaitable[None]] = []
     count = 0
     while count < requests:
         story, of_it = STORY_REQUESTS[len(told) % len(STORY_REQUESTS)]
-        told.append(_tell_story(clients, story, room))
+        told.append(_tell_story(clients, story, room, tell))
         count += of_it
     await asyncio.gather(*told)
 
 
-async def _tell_story(clients: Clients, story: Story, room: asyncio.Semaphore) -> None:
+async def _tell_story(clients: Clients, story: Story, room: asyncio.Semaphore, tell: Tell) -> None:
     async with room:
         try:
             await story(clients)
         except (ClientError, ChainError) as error:
-            clients.book.troubles.append(f"a story ended: {type(error).__name__}: {error}")
+            trouble = f"a story ended: {type(error).__name__}: {error}"
+            clients.book.troubles.append(trouble)
+            tell(trouble)
 
 
 async def _tell_progress(book: Book, tell: Tell) -> None:
