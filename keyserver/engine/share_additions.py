@@ -9,20 +9,20 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
 from keyserver.crypto.randomness import RandomSource
-from keyserver.engine.driver import Driver
+from keyserver.engine.credentials import CredentialSource
 from keyserver.engine.links import Have, pack_link
 from keyserver.engine.ports import CatalogueEntry, Identity, Ports
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedRecord, KeyRecord
 from keyserver.model.quorums import Quorums
-from keyserver.model.requests import AddShare, NodeCredential
-from keyserver.sessions.core import SessionError, UnavailableError
+from keyserver.model.requests import AddShare, AnyOperation, NodeCredential
+from keyserver.sessions.core import SessionError, SessionType, UnavailableError
 from keyserver.sessions.share_addition import SHARE_ADDITION, Target
 
 AT_ONCE: Final = 8
@@ -40,6 +40,20 @@ FIRST_REST_S: Final = 5.0
 LONGEST_REST_S: Final = 60.0
 
 log = structlog.get_logger()
+
+
+class Sessions(Protocol):
+    """Who runs sessions (`keyserver.engine.driver`)."""
+
+    async def execute(
+        self,
+        session_type: SessionType[Any],
+        operation: AnyOperation,
+        credential: CredentialSource,
+        argument: Any,
+    ) -> Any:
+        """Run a session as coordinator; returns its result or raises its `SessionError`."""
+        ...
 
 
 class Holders(Protocol):
@@ -72,10 +86,12 @@ class _Rest:
 class ShareAdditions:
     """Looks for keys without a share of this node, and adds them."""
 
-    def __init__(self, identity: Identity, ports: Ports, driver: Driver, holders: Holders) -> None:
+    def __init__(
+        self, identity: Identity, ports: Ports, sessions: Sessions, holders: Holders
+    ) -> None:
         self._identity = identity
         self._ports = ports
-        self._driver = driver
+        self._sessions = sessions
         self._holders = holders
         self._resting: dict[KeyId, _Rest] = {}
         self._foreign: set[Hash32] = set()
@@ -167,7 +183,7 @@ class ShareAdditions:
                 break
             target = Target(record.hash, donors)
             try:
-                await self._driver.execute(
+                await self._sessions.execute(
                     SHARE_ADDITION, AddShare(record.key_id), lambda _: NodeCredential(), target
                 )
             except SessionError as error:
