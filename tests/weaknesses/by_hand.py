@@ -16,7 +16,7 @@ from keyserver.crypto.transcripts import (
     share_digest,
     tail_hash,
 )
-from keyserver.model.identifiers import Hash32, NodeId, SessionId
+from keyserver.model.identifiers import Hash32, NodeId, SessionId, Signature
 from keyserver.model.requests import Proof
 from keyserver.sessions.runner import Role
 from keyserver.sessions.sharing.messages import Accept, DealtShare, SealedShare, SignedShare
@@ -136,3 +136,17 @@ def replacing(parts: Sequence[DealtShare], own: DealtShare) -> tuple[DealtShare,
 
 def without(nodes: Sequence[NodeId], one: NodeId) -> list[NodeId]:
     return [node for node in nodes if node != one]
+
+
+def accept_signature(intruder: Intruder, params_hash: bytes, one_time: Point) -> Signature:
+    """What an ACCEPT with this one-time key is signed with."""
+    return intruder.sign(Hash32(accept_digest(params_hash, intruder.id.point, one_time)))
+
+
+def signed_share(
+    intruder: Intruder, group: Group, dealt: bytes, receiver: Member, ciphertext: bytes
+) -> SignedShare:
+    """A sealed share with the signature that it is part of a deal."""
+    me = intruder.id.point
+    digest = Hash32(share_digest(group.session_hash, me, receiver.node, dealt, ciphertext))
+    return SignedShare(SealedShare(ciphertext), intruder.sign(digest))

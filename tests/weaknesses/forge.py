@@ -1,6 +1,5 @@
 """Records, votes and certificates as an attacker makes them: signed by whoever he can sign for."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +24,7 @@ from tests.weaknesses.by_hand import point
 
 TRANSCRIPT = Hash32(b"t" * 32)
 
-Signers = Mapping[NodeId, Signer]
+Signers = dict[NodeId, Signer]
 
 
 class Own:
@@ -41,7 +40,8 @@ class Own:
 def invented(count: int) -> Signers:
     """Nodes that exist only in the attacker's mind, in canonical order."""
     secrets = [SecretScalar.from_int(9000 + number) for number in range(count)]
-    return dict(sorted((NodeId.of(s.public()), Own(s)) for s in secrets))
+    made: Signers = {NodeId.of(s.public()): Own(s) for s in secrets}
+    return dict(sorted(made.items()))
 
 
 def set_of(signers: Signers) -> NodeSet:
@@ -68,17 +68,15 @@ def first_record(key_id: KeyId, nodes: NodeSet, *, threshold: int = 1) -> KeyRec
 def successor(of: KeyRecord, nodes: NodeSet, **changes: Any) -> KeyRecord:
     """A record that continues another one on another committee."""
     commitments = (of.public, *(point(2000 + k) for k in range(of.threshold)))
-    return replace(
+    moved = replace(
         of,
-        **{
-            "version": of.version + 1,
-            "previous": of.hash,
-            "set_id": nodes.id,
-            "committee": nodes.committee,
-            "commitments": commitments,
-        }
-        | changes,
+        version=of.version + 1,
+        previous=of.hash,
+        set_id=nodes.id,
+        committee=nodes.committee,
+        commitments=commitments,
     )
+    return replace(moved, **changes)
 
 
 def subject_of(record: KeyRecord) -> Subject:

@@ -44,6 +44,8 @@ class Intruder:
         self.id = node.id
         self.inbox: list[Heard] = []
         self.rewrite: Rewrite = lambda _, message: message
+        self.rewrite_link: Rewrite = lambda _, message: message
+        """The same for what is said outside sessions."""
         self.keeps: Callable[[Heard], bool] = lambda _: False
         """What its own code does not get to hear."""
         self.reply: Callable[[AnyLink], AnyLink | None] = lambda _: None
@@ -120,10 +122,13 @@ class Intruder:
     # --- what it says -----------------------------------------------------------------------------
 
     def _tamper(self, _: NodeId, to: NodeId, data: bytes) -> bytes | None:
-        if self._by_hand or message_type(data) in LINK_TYPES:
+        if self._by_hand:
             return data
-        self.sid, message = MESSAGE_TABLE.unpack(data)
         try:
+            if message_type(data) in LINK_TYPES:
+                link = self.rewrite_link(to, unpack_link(data))
+                return None if link is None else pack_link(link)
+            self.sid, message = MESSAGE_TABLE.unpack(data)
             told = self.rewrite(to, message)
         except Exception as mistake:
             self.mistake = self.mistake or mistake
@@ -155,6 +160,9 @@ class Intruder:
 
 def rewriting(**by_type: Callable[[NodeId, Any], Any]) -> Rewrite:
     """Alter messages by the name of their type."""
-    return lambda to, message: by_type.get(type(message).__name__, lambda _, same: same)(
-        to, message
-    )
+
+    def rewrite(to: NodeId, message: Any) -> Any:
+        change = by_type.get(type(message).__name__)
+        return message if change is None else change(to, message)
+
+    return rewrite

@@ -43,7 +43,7 @@ def test_w28_messages_that_crash_the_receiver() -> None:
             sent.append(message)
             return real(sender, to, message)  # type: ignore[arg-type]
 
-        scene.cluster.network.send = listening  # type: ignore[method-assign, assignment]
+        scene.cluster.network.send = listening  # type: ignore[method-assign]
         await scene.own_key()
         await scene.retrieve()
         scene.cluster.network.send = real  # type: ignore[method-assign]

@@ -51,7 +51,7 @@ async def test_w22_shares_are_read_from_a_stolen_database(tmp_path: Path) -> Non
     exposed = share.value.expose()
     for form in (exposed, exposed.hex().encode(), exposed[::-1], exposed[:16], exposed[16:]):
         assert form not in everything
-    assert KEY in everything, "the search finds what is there"
+    assert bytes(KEY) in everything, "the search finds what is there"
     mine = Keyring.first(bytes(range(16)), SecretKey(b"\x66" * 32), 1_700_000_000_000)
     thief = SqlRecordStore(database, SecretBoxes(mine, SystemRandom()))
     with pytest.raises(StorageError):
