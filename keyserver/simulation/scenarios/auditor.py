@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from keyserver.engine import links
 from keyserver.model.codec import CodecError
-from keyserver.model.identifiers import Hash32, NodeId, SessionId
+from keyserver.model.identifiers import Hash32, NodeId, Nonce32, SessionId
 from keyserver.model.keys import KeyRecord
-from keyserver.model.requests import Operation, Request
+from keyserver.model.requests import BoundCredential, Operation, Request
 from keyserver.sessions.certificates import document_subject, record_subject
 from keyserver.sessions.core import VoteKind
 from keyserver.sessions.registry import MESSAGE_TABLE
@@ -68,6 +68,7 @@ class Auditor:
         self._selects: dict[tuple[SessionId, NodeId, Hash32], Select] = {}
         self._said: set[tuple[SessionId, NodeId, int, type]] = set()
         self._votes: dict[tuple[NodeId, Hash32, int, VoteKind], Hash32] = {}
+        self._uses: dict[tuple[NodeId, int, Nonce32], NodeId] = {}
         self._masks: dict[tuple[NodeId, MaskPoint], SessionId] = {}
         self._partials: dict[tuple[SessionId, NodeId], Partial] = {}
         self._dealing = DealingAudit(liars)
@@ -246,7 +247,10 @@ class Auditor:
 
     def _check_partial(self, node: NodeId, sid: SessionId, partial: Partial) -> None:
         opening: DecRequest = self._check_asked(node, sid, DecRequest)
-        who = requester(opening.request.credential())
+        credential = opening.request.credential()
+        if isinstance(credential, BoundCredential):
+            self._check_use(node, credential, self._openers[sid])
+        who = requester(credential)
         allowed = who in self._people.readers
         require(allowed, "a key is opened to somebody without permission", node.short)
         plain = opening.request.operation_number == Operation.RETRIEVE_PLAIN
@@ -256,6 +260,11 @@ class Auditor:
             first = self._masks.setdefault((node, partial.mask), sid)
             require(first == sid, "a mask was used for two sessions", node.short)
         self._partials[sid, node] = partial
+
+    def _check_use(self, node: NodeId, used: BoundCredential, coordinator: NodeId) -> None:
+        process = node, self._cluster.node(node).boots, used.nonce
+        first = self._uses.setdefault(process, coordinator)
+        require(first == coordinator, "a credential is used through two nodes", node.short)
 
     def _check_shadow(self, node: NodeId, sid: SessionId, shadow: Shadow) -> None:
         """What honest nodes have said stands in the selection as they said it."""

@@ -10,9 +10,9 @@ from keyserver.simulation.adversary import (
     retrieval_holders,
     storing,
 )
-from keyserver.simulation.adversary.rows import Part, Row, Tells
+from keyserver.simulation.adversary.rows import Part, Row, Tells, TellsOnLinks
 from keyserver.simulation.cluster import Cluster, SimulatedNode
-from keyserver.simulation.liars import Lie, LinkLie, in_cluster
+from keyserver.simulation.liars import Lie, LinkLie, LinkPlace, honest, in_cluster
 
 _ROWS: tuple[Row, ...] = (
     *generation_members.ROWS,
@@ -26,7 +26,7 @@ _ROWS: tuple[Row, ...] = (
 LIES: dict[str, Row] = {
     f"{row.protocol.value}, {row.part.value}: {row.name}": row
     for row in _ROWS
-    if isinstance(row.deed, Tells)
+    if isinstance(row.deed, Tells | TellsOnLinks)
 }
 """Lies by the name they have in plans."""
 
@@ -38,8 +38,15 @@ def make_liar(cluster: Cluster, node: SimulatedNode, names: tuple[str, ...]) -> 
     """Make a node tell the first of these lies that changes what it is about to say."""
     deeds = [LIES[name].deed for name in names]
     lies = [deed.lie for deed in deeds if isinstance(deed, Tells)]
-    link_lies = [deed.link_lie for deed in deeds if isinstance(deed, Tells)]
-    in_cluster(cluster, node, _first_of(lies), _first_of(link_lies))
+    told: list[Any] = [_on_link(deed) for deed in deeds if isinstance(deed, TellsOnLinks)]
+    in_cluster(cluster, node, _first_of(lies), _first_of(told) if told else honest)
+
+
+def _on_link(deed: TellsOnLinks) -> LinkLie:
+    def lie(place: LinkPlace, message: Any) -> Any:
+        return deed.told(place, message) if type(message).__name__ == deed.message else message
+
+    return lie
 
 
 def _first_of(lies: Sequence[Lie] | Sequence[LinkLie]) -> Any:

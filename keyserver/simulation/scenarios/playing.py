@@ -39,6 +39,8 @@ class Player:
         self._plan = plan
         self._make_liar = make_liar
         self._quality = cluster.network.faults
+        self._silenced: list[SimulatedNode] = []
+        """Nodes that cannot ask the chain."""
 
     async def play(self) -> None:
         """Play all events, each at its time; returns when the last one is over."""
@@ -165,10 +167,14 @@ class Player:
         self._cluster.network.faults = self._quality
 
     async def _silence_chain(self, node: SimulatedNode, for_s: float) -> None:
+        if node in self._silenced:
+            return
+        self._silenced.append(node)
         spoken = node.access.verdict
         node.access.verdict = lambda _request, _who: Verdict.UNAVAILABLE
         await asyncio.sleep(for_s)
         node.access.verdict = spoken
+        self._silenced.remove(node)
 
 
 def _now() -> float:

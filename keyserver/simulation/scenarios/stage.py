@@ -108,8 +108,8 @@ async def staged(seed: int, plan: Plan, faults: Faults | None = None) -> AsyncIt
         service_contracts=frozenset((CONTRACT, operation) for operation in Operation),
     )
     async with Cluster(plan.nodes, seed=seed, faults=faults, policy=policy) as cluster:
-        people = People(cluster.seed)
         liars = frozenset(cluster.nodes[place].id for place in plan.liars)
+        people = People(cluster.seed, liars)
         for node in cluster.nodes:
             if node.id not in liars:
                 node.access.verdict = people.verdict
