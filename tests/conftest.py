@@ -15,6 +15,9 @@ UNIT = Path(__file__).parent / "unit"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=None, help="simulate this seed only")
     parser.addoption("--seeds", type=int, default=100, help="how many seeds to simulate")
+    parser.addoption(
+        "--full-matrix", action="store_true", help="play the adversary matrix in every network"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

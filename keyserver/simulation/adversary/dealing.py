@@ -77,6 +77,7 @@ def _deal_of(
     polynomial: SecretPolynomial,
     value: Callable[[int, bytes], bytes],
     padding: tuple[Point, ...] = (),
+    constant: Point | None = None,
 ) -> Deal:
     """A deal of this polynomial, well signed; the value sealed for each receiver as told."""
     group, one_time = place.phase.group, place.phase.one_time
@@ -89,7 +90,7 @@ def _deal_of(
         session=group.session_hash,
         rng=place.random,
     )
-    commitments = made.commitments + padding
+    commitments = (constant or made.commitments[0], *made.commitments[1:], *padding)
     dealt = deal_hash(
         group.session_hash, place.ctx.me.point, commitments[0], made.pop, tail_hash(commitments)
     )
@@ -200,6 +201,12 @@ def badly_signed_share_for_one(place: Place, message: Deal) -> Deal:
 def stolen_constant(_: Place, message: Deal) -> Deal:
     """Commit to a constant whose logarithm the dealer does not know."""
     return replace(message, commitments=(OTHER_POINT, *message.commitments[1:]))
+
+
+def rogue_constant(place: Place, _: Deal) -> Deal:
+    """The same, with every share signed as part of that deal."""
+    polynomial = _random_polynomial(place)
+    return _deal_of(place, polynomial, lambda _, share: share, constant=OTHER_POINT)
 
 
 # --- accusations ---------------------------------------------------------------------------------

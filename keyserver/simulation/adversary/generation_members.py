@@ -91,6 +91,12 @@ _PROVABLE = (
 )
 
 _LEFT_OUT = (
+    _row(
+        B.BAD_PROOF,
+        "a constant that is not its own, signed for all",
+        Tells("Deal", dealing.rogue_constant),
+        provable=True,
+    ),
     *(
         _row(B.SILENT, f"no {name}", Tells(name, silent))
         for name in ("Accept", "Deal", "Ok", "Ready")
@@ -115,8 +121,10 @@ _LEFT_OUT = (
         Tells("Deal", with_field("shares", lambda shares: shares[1:])),
     ),
     _row(B.EQUIVOCATION, "a READY for another record", Tells("Ready", dealing.ready_for_another)),
-    _row(B.DEGREE, "a polynomial too short", Tells("Deal", dealing.other_degree(-1))),
-    _row(B.DEGREE, "a polynomial too long", Tells("Deal", dealing.other_degree(1))),
+    _row(
+        B.DEGREE, "a polynomial too short", Tells("Deal", dealing.other_degree(-1)), provable=True
+    ),
+    _row(B.DEGREE, "a polynomial too long", Tells("Deal", dealing.other_degree(1)), provable=True),
     _row(
         B.BAD_POINT,
         "a one-time key off the curve",
@@ -222,7 +230,12 @@ ROWS: tuple[Row, ...] = (
     *(replace(row, provable=True) for row in _PROVABLE),
     *_LEFT_OUT,
     *_STILL_HOLDERS,
-    _row(B.FLOOD, "messages of sessions that do not exist", Acts(floods.STRAY_MESSAGES)),
-    _row(B.FLOOD, "sessions opened and left alone", Acts(floods.OPENINGS)),
-    _row(B.FLOOD, "questions about everything", Acts(floods.QUESTIONS)),
+    _row(
+        B.FLOOD,
+        "messages of sessions that do not exist",
+        Acts(floods.STRAY_MESSAGES),
+        left_out=False,
+    ),
+    _row(B.FLOOD, "sessions opened and left alone", Acts(floods.OPENINGS), left_out=False),
+    _row(B.FLOOD, "questions about everything", Acts(floods.QUESTIONS), left_out=False),
 )

@@ -159,8 +159,25 @@ Maker = Callable[..., Row]
 
 
 def _rows(protocol: Protocol) -> tuple[Row, ...]:
-    def row(behaviour: Behaviour, name: str, deed: Deed, must: Must = Must.REFUSED) -> Row:
-        return Row(behaviour, protocol, Part.COORDINATOR, name, deed, must)
+    def row(
+        behaviour: Behaviour,
+        name: str,
+        deed: Deed,
+        must: Must = Must.REFUSED,
+        *,
+        provable: bool = False,
+        least_threshold: int = 0,
+    ) -> Row:
+        return Row(
+            behaviour,
+            protocol,
+            Part.COORDINATOR,
+            name,
+            deed,
+            must,
+            provable,
+            least_threshold=least_threshold,
+        )
 
     return (
         row(B.SILENT, "no DecRequest", Tells("DecRequest", silent)),
@@ -175,7 +192,7 @@ def _rows(protocol: Protocol) -> tuple[Row, ...]:
             "the identity as document key",
             Tells("DecRequest", with_bytes(_document_points, IDENTITY_RAW)),
         ),
-        row(B.REPLAY, "the opening of an earlier session under a new id", Replays()),
+        row(B.REPLAY, "the opening of an earlier session under a new id", Replays(), Must.REFUSED),
         row(B.REPLAY, "the opening of an earlier session, byte by byte", Replays(whole=True)),
         *(
             row(B.OVERSIZED, f"a DecRequest with {what}", Tells("DecRequest", lie))
@@ -266,6 +283,8 @@ def _shadow_rows(row: Maker, protocol: Protocol) -> tuple[Row, ...]:
             "a wrong selection for half of them",
             Tells("Select", to_some(half, selecting(_others_altered))),
             Must.DECIDED,
+            provable=True,
+            least_threshold=1,
         ),
         row(
             B.BAD_POINT,
@@ -277,24 +296,53 @@ def _shadow_rows(row: Maker, protocol: Protocol) -> tuple[Row, ...]:
             "the identity as part",
             Tells("Select", with_bytes(_partial_point, IDENTITY)),
         ),
-        row(B.LIED_SET, "a selection out of order", Tells("Select", selecting(_reversed))),
-        row(B.DEGREE, "a selection of too few", Tells("Select", selecting(_only_receiver))),
+        row(
+            B.LIED_SET,
+            "a selection out of order",
+            Tells("Select", selecting(_reversed)),
+            provable=True,
+            least_threshold=1,
+        ),
+        row(
+            B.DEGREE,
+            "a selection of too few",
+            Tells("Select", selecting(_only_receiver)),
+            provable=True,
+            least_threshold=1,
+        ),
         row(
             B.LIED_SET,
             "a selection of one node",
             Tells("Select", selecting(_receiver_repeated)),
+            provable=True,
+            least_threshold=1,
         ),
         row(
             B.LIED_SET,
             "a selection with a stranger",
             Tells("Select", selecting(_with_stranger)),
+            provable=True,
+            least_threshold=1,
         ),
-        row(B.BAD_PARTIAL, "others' parts altered", Tells("Select", selecting(_others_altered))),
-        row(B.BAD_PROOF, "others' parts unsigned", Tells("Select", selecting(_others_unsigned))),
+        row(
+            B.BAD_PARTIAL,
+            "others' parts altered",
+            Tells("Select", selecting(_others_altered)),
+            provable=True,
+            least_threshold=1,
+        ),
+        row(
+            B.BAD_PROOF,
+            "others' parts unsigned",
+            Tells("Select", selecting(_others_unsigned)),
+            provable=True,
+            least_threshold=1,
+        ),
         row(
             B.BAD_PARTIAL,
             "the receiver's part altered",
             Tells("Select", selecting(_receiver_altered)),
+            provable=True,
         ),
         row(B.BAD_PROOF, "an unsigned selection", Tells("Select", unsigned)),
         *(

@@ -100,9 +100,14 @@ def _rows(protocol: Protocol) -> tuple[Row, ...]:
             provable=True,
         ),
         row(B.BAD_PROOF, "an unsigned part", Tells("Partial", unsigned)),
-        row(B.FLOOD, "messages of sessions that do not exist", Acts(floods.STRAY_MESSAGES)),
-        row(B.FLOOD, "sessions opened and left alone", Acts(floods.OPENINGS)),
-        row(B.FLOOD, "questions about everything", Acts(floods.QUESTIONS)),
+        row(
+            B.FLOOD,
+            "messages of sessions that do not exist",
+            Acts(floods.STRAY_MESSAGES),
+            left_out=False,
+        ),
+        row(B.FLOOD, "sessions opened and left alone", Acts(floods.OPENINGS), left_out=False),
+        row(B.FLOOD, "questions about everything", Acts(floods.QUESTIONS), left_out=False),
         *(
             row(B.OVERSIZED, f"a Partial with {what}", Tells("Partial", lie))
             for what, lie in (*floods.OVERSIZED.items(), ("garbage", garbage))
@@ -172,6 +177,7 @@ def _shadow_rows(row: Any) -> tuple[Row, ...]:
             "a shadow that is not its mask",
             Tells("Shadow", wrong_shadow),
             Must.NOTICED,
+            left_out=False,
         ),
         row(B.NONCE, "a withheld shadow, with a refusal", Tells("Shadow", Refusing(6))),
         row(B.BAD_PROOF, "an unsigned shadow", Tells("Shadow", unsigned)),

@@ -1,0 +1,264 @@
+"""Whether what came of a game is what must follow."""
+
+from itertools import combinations, islice
+
+from keyserver.crypto import ecies
+from keyserver.crypto.curve import Point, add, mul_secret, negate
+from keyserver.crypto.polynomial import interpolate_secret
+from keyserver.model.identifiers import NodeId
+from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord
+from keyserver.sessions.core import DeniedError, KeyState
+from keyserver.sessions.evidence import decode_evidence, judge
+from keyserver.sessions.outcomes import ShadowReady, ShadowResult
+from keyserver.sessions.retrieval.messages import Partial
+from keyserver.sessions.sharing.messages import Accept
+from keyserver.sessions.storing.messages import StoreAck
+from keyserver.simulation.adversary.rows import Must, Part, Protocol
+from tests.adversary.expectations import completes, failure, must_name
+from tests.adversary.play import DOCUMENT_KEY, KEY, RETRIEVALS, Brought, Game
+from tests.adversary.view import Drawn, interpolated
+
+
+async def check(game: Game) -> None:
+    """Everything that the row promises."""
+    await check_names(game)
+    if game.size.is_safe:
+        check_agreement(game)
+    if game.size.is_secret:
+        await check_secrecy(game)
+    if game.row.must is Must.DENIED:
+        check_denied(game)
+    elif game.row.part is Part.MEMBER:
+        check_member(game)
+        if game.row.must is Must.NOTICED and game.size.decrypts:
+            await check_noticed(game)
+    else:
+        check_coordinator(game)
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+async def check_names(game: Game) -> None:
+    """The culprits are the provable liars at all honest nodes, and never an honest node."""
+    expected = must_name(game)
+    everybody = set().union(*game.named.values())
+    assert everybody <= game.view.liars, "an honest node was blamed"
+    for node in game.honest:
+        named = game.named[node.id]
+        assert named == everybody, "honest nodes name different nodes"
+        assert named == {offence.culprit for offence in await node.store.offences()}
+        for offence in await node.store.offences():
+            record = await node.store.evidence(offence.evidence)
+            assert record is not None
+            assert judge(decode_evidence(record)).culprit == offence.culprit
+    if expected is None:
+        assert everybody, "nobody was named"
+    else:
+        assert everybody == expected, f"{len(everybody)} named instead of {len(expected)}"
+
+
+# --- agreement -----------------------------------------------------------------------------------
+
+
+def check_agreement(game: Game) -> None:
+    """Nothing is open any more, and honest nodes have the same; their shares work."""
+    assert game.quiet, "honest nodes do not come to an end"
+    check_shares(game)
+
+
+def check_shares(game: Game) -> None:
+    """Any t + 1 shares of honest nodes are the key that all of them know."""
+    records = {s.active.record.hash: s.active.record for s in game.states.values() if s.active}
+    assert len(records) <= 1, "honest nodes hold different records"
+    documents = {s.document.document for s in game.states.values() if s.document}
+    assert len(documents) <= 1, "honest nodes hold different document keys"
+    for record in records.values():
+        shares = [s.share for s in game.states.values() if s.share]
+        for chosen in islice(combinations(shares, record.required_nodes), 10):
+            secret = interpolate_secret([s.x for s in chosen], [s.value for s in chosen])
+            assert secret.public() == record.public, "shares of honest nodes do not fit"
+
+
+# --- an honest coordinator -----------------------------------------------------------------------
+
+
+async def check_noticed(game: Game) -> None:
+    """The requester finds whose shadows are wrong, and has the right result without them."""
+    result = game.brought[-1].result
+    assert isinstance(result, ShadowResult)
+    wrong = game.wrong_shadows(result)
+    assert wrong == set(result.nodes) & game.view.liars
+    assert wrong, "no liar was selected"
+    again = await game.ask(game.honest[0], exclude=frozenset(game.view.liars))
+    assert isinstance(again.result, ShadowResult)
+    assert game.opened(again.result) == DOCUMENT_KEY
+
+
+def check_member(game: Game) -> None:
+    """It brings the right result, or fails in the one way that is right."""
+    (brought,) = game.brought
+    if completes(game.row, game.size):
+        assert brought.error is None, f"it failed: {brought.error!r}"
+        check_result(game, brought)
+        return
+    assert brought.error is not None, "it completed with too few honest nodes"
+    final, code = failure(game.row, game.size)
+    assert (not brought.error.retriable, brought.error.code) == (final, code)
+
+
+def check_result(game: Game, brought: Brought) -> None:
+    """The result is what was asked for, and made without whoever was left out."""
+    left_out = game.row.left_out and game.row.part is Part.MEMBER
+    match brought.result:
+        case CertifiedRecord() as certified:
+            signers = {entry.node for entry in certified.certificate.holding.signatures}
+            honest = set(game.states)
+            assert honest <= signers, "an honest node was left out"
+            assert not left_out or signers == honest, "a liar counts as holder"
+            assert all(s.active == certified and s.share for s in game.states.values())
+        case CertifiedDocumentKey() as stored:
+            assert game.states[brought.leader].document == stored
+            check_stored(game)
+        case ShadowResult() as shadows:
+            assert not left_out or not set(shadows.nodes) & game.view.liars, (
+                "a liar's part was used"
+            )
+            check_shadows(game, shadows)
+        case bytes() as sealed:
+            check_sealed(game, sealed)
+
+
+def check_stored(game: Game) -> None:
+    for state in game.states.values():
+        assert state.active is not None
+        assert state.document is not None, "an honest node lacks the document key"
+        assert state.document.document == game.document_for(state.active.record.public)
+
+
+def check_shadows(game: Game, result: ShadowResult) -> None:
+    if game.row.must is Must.NOTICED:
+        return  # what the requester does then: `check_noticed`
+    assert game.opened(result) == DOCUMENT_KEY
+    if game.row.protocol is Protocol.SHADOW_CONTRACT:
+        check_published(game, result)
+
+
+def check_published(game: Game, result: ShadowResult) -> None:
+    """On a contract every honest member of the selection publishes its part of this result."""
+    ready = {
+        node.id: out
+        for node in game.honest
+        for out in node.recorder.outcomes
+        if isinstance(out, ShadowReady) and out.shadow in result.shadows
+    }
+    assert set(ready) == set(result.nodes) - game.view.liars
+    for out in ready.values():
+        assert (out.participants, out.decrypted_secret) == (result.nodes, result.decrypted_secret)
+
+
+def check_sealed(game: Game, sealed: bytes) -> None:
+    """A document key in the clear, sealed to who asked."""
+    if game.row.protocol is Protocol.PLAIN:
+        assert ecies.decrypt(game.people.reader, sealed) == DOCUMENT_KEY.raw64
+        return
+    made = ecies.decrypt(game.people.author, sealed)
+    shares = [s.share for s in game.states.values() if s.share]
+    (document,) = {s.document.document for s in game.states.values() if s.document}
+    record = next(s.active.record for s in game.states.values() if s.active)
+    if len(shares) >= record.required_nodes:
+        chosen = shares[: record.required_nodes]
+        secret = interpolate_secret([s.x for s in chosen], [s.value for s in chosen])
+        shared = mul_secret(document.common, secret)
+        assert add(document.encrypted, negate(shared)) == Point.from_raw64(made)
+
+
+# --- a coordinator that lies ---------------------------------------------------------------------
+
+
+def check_coordinator(game: Game) -> None:
+    """It gets nothing, or what all get; an honest node comes to the end afterwards."""
+    first, *later = game.brought
+    if game.row.must is Must.REFUSED:
+        assert first.error is not None, "the liar has got its result"
+        check_nothing_done(game, game.after_liar)
+    if not game.size.is_safe:
+        return
+    if not completes(game.row, game.size):
+        assert all(brought.error is not None for brought in later)
+        return
+    check_final(game, later[-1])
+
+
+def check_nothing_done(game: Game, states: dict[NodeId, KeyState]) -> None:
+    """Nothing was installed that was not there before."""
+    if game.row.protocol in (Protocol.GENERATION, Protocol.BOTH):
+        assert all(state.active is None for state in states.values())
+    if game.row.protocol is Protocol.STORING:
+        assert all(state.document is None for state in states.values())
+
+
+_DECIDED_ALREADY = ("ServerKeyAlreadyGenerated", "DocumentKeyAlreadyStored")
+
+
+def check_final(game: Game, last: Brought) -> None:
+    if last.error is None:
+        check_result(game, last)
+        return
+    assert game.row.must is Must.DECIDED, f"an honest node failed: {last.error!r}"
+    assert isinstance(last.error, DeniedError)
+    assert last.error.code in _DECIDED_ALREADY
+    assert all(state.active is not None for state in game.states.values())
+    if game.row.protocol is Protocol.STORING:
+        check_stored(game)
+
+
+def check_denied(game: Game) -> None:
+    """What only liars permit is not done."""
+    (brought,) = game.brought
+    assert brought.error is not None, "the liars have got what nobody permits"
+    check_nothing_done(game, game.states)
+    answers = list(game.view.messages(Accept, StoreAck, Partial))
+    assert answers == [], "an honest node took part"
+
+
+# --- secrecy -------------------------------------------------------------------------------------
+
+
+async def check_secrecy(game: Game) -> None:
+    """What the liars have together tells them nothing that they may not know."""
+    heard = b"|".join(data for _, data in game.view.received)
+    for secret in honest_secrets(game):
+        assert secret not in heard, "a secret of an honest node was sent in the clear"
+    check_deals(game)
+    shares = {node.id: (await node.store.load(KEY)).share for node in game.liars}
+    own = {node: share for node, share in shares.items() if share is not None}
+    record = next((s.active.record for s in game.states.values() if s.active), None)
+    if record is None:
+        return
+    assert record.public not in set(interpolated(list(own.values()))), "the key is known"
+    document = next((s.document.document for s in game.states.values() if s.document), None)
+    if document is not None and game.row.protocol in RETRIEVALS - {Protocol.PLAIN}:
+        decrypted = set(game.view.document_keys(record, document, own))
+        assert DOCUMENT_KEY not in decrypted, "the document key is known"
+        assert game.view.readable_shadows() == 0, "a shadow was sealed to a liar"
+
+
+def honest_secrets(game: Game) -> set[bytes]:
+    """What honest nodes have drawn, hold, and sign with."""
+    drawn = {
+        secret
+        for seed, secrets in Drawn.drawn.items()
+        if any(node.id in seed for node in game.honest)
+        for secret in secrets
+    }
+    held = {s.share.value.expose() for s in game.states.values() if s.share}
+    keys = {node._signer._secret.expose() for node in game.honest}
+    return drawn | held | keys
+
+
+def check_deals(game: Game) -> None:
+    """Of each honest dealer's polynomial the liars see their own places, at most t of them."""
+    for receivers in game.view.opened().values():
+        assert receivers <= game.view.liars, "the liars have opened what is not for them"
+        assert len(receivers) <= game.size.threshold

@@ -1,0 +1,65 @@
+"""What must follow in a row, in a network of a size."""
+
+from keyserver.model.identifiers import NodeId
+from keyserver.sessions.core import Refusal
+from keyserver.sessions.refusals import FOR_GOOD, FOR_NOW
+from keyserver.simulation.adversary import floods
+from keyserver.simulation.adversary.rows import Acts, Behaviour, Part, Protocol, Row
+from tests.adversary.play import RETRIEVALS, Game
+from tests.adversary.sizes import Size
+
+
+def takes_part(row: Row) -> bool:
+    """Whether the liars go on to the end like honest nodes, for all that a coordinator sees."""
+    return row.behaviour is Behaviour.FLOOD or row.deed == Acts(floods.with_old_randomness)
+
+
+def completes(row: Row, size: Size) -> bool:
+    """Whether an honest coordinator must bring the result: enough nodes are left without liars."""
+    if row.part is Part.MEMBER and (takes_part(row) or row.message == "Commit"):
+        return row.message != "Commit" or size.agrees
+    if row.protocol in RETRIEVALS:
+        return size.decrypts
+    return size.agrees if row.protocol is Protocol.STORING else size.generates
+
+
+def failure(row: Row, size: Size) -> tuple[bool, str]:
+    """How it must fail if too few honest nodes are left: whether for good, and the error's code.
+
+    Nothing is final on the word of so many as may lie.
+    """
+    refusal = row.refuses if row.message in _FIRST_ANSWERS else None
+    if row.deed == Acts(floods.as_denied):
+        refusal = Refusal.DENIED
+    if refusal in FOR_GOOD:
+        return size.liars > size.quorums.faulty, "ConsensusUnreachable"
+    if row.protocol in RETRIEVALS:
+        waits = refusal in FOR_NOW or row.deed == Acts(floods.as_unavailable) or _is_mute(row)
+        return False, "ConsensusTemporaryUnreachable" if waits else "ConsensusUnreachable"
+    if refusal is Refusal.EXCLUSIVE or row.message in ("Ready", "Commit"):
+        return False, "DuplicateSessionId"
+    if refusal is Refusal.EXISTS and row.protocol is not Protocol.STORING:
+        return False, "ServerKeyAlreadyGenerated"
+    return False, "NodeDisconnected"
+
+
+_FIRST_ANSWERS = ("Accept", "StoreAck", "Partial")
+
+
+def _is_mute(row: Row) -> bool:
+    """Whether the coordinator waits for an answer that may still come."""
+    return row.name in ("no part", "no shadow", "a shadow for another selection")
+
+
+def must_name(game: Game) -> set[NodeId] | None:
+    """Whom every honest node must have named, exactly; `None` if that depends on what came first.
+
+    Whoever has got a provable lie shows it to all. Where the session ends early because too few
+    honest nodes are left, the first of several liars may be all that it has come to judge.
+    """
+    if not game.row.provable:
+        return set()
+    told = set().union(*game.told.values())
+    if len(told) > 1 and not completes(game.row, game.size):
+        return None
+    return told

@@ -1,0 +1,365 @@
+"""Plays a row of the matrix in a simulated network, and takes down what came of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from keyserver.crypto import ecies, elgamal
+from keyserver.crypto.curve import Point, SecretScalar, mul_base
+from keyserver.crypto.errors import CryptoError
+from keyserver.crypto.randomness import SeededRandom
+from keyserver.engine.key_server import KeyServer
+from keyserver.model.identifiers import KeyId, NodeId, SessionId
+from keyserver.model.keys import DocumentKey
+from keyserver.model.requests import (
+    AnyOperation,
+    GenerateServerKey,
+    Operation,
+    RetrieveDocumentKey,
+    StoreDocumentKey,
+)
+from keyserver.sessions.core import KeyState, Policy, SessionError
+from keyserver.sessions.outcomes import ShadowResult
+from keyserver.sessions.retrieval.coordinator import ASK_MORE_S
+from keyserver.sessions.runner import Role
+from keyserver.sessions.wire import LINK_TYPES, message_type, pack
+from keyserver.simulation.adversary.floods import with_old_randomness
+from keyserver.simulation.adversary.rows import (
+    Acts,
+    Crashes,
+    Must,
+    Part,
+    Protocol,
+    Replays,
+    Row,
+    Tells,
+    TellsOnLinks,
+)
+from keyserver.simulation.cluster import CONTRACT, Cluster, CrashedError, SimulatedNode
+from keyserver.simulation.liars import Lie, Place, honest, in_cluster
+from keyserver.simulation.scenarios.people import People, account
+from tests.adversary.sizes import Size
+from tests.adversary.view import View
+
+KEY, EARLIER_KEY = KeyId(b"\x4b" * 32), KeyId(b"\x4c" * 32)
+DOCUMENT_KEY: Point = mul_base(SecretScalar.from_int(4712))
+SETTLING_S = 900.0
+ATTEMPTS, PAUSE_S = 6, 30.0
+
+FORMS = {
+    Protocol.GENERATION: "chain",
+    Protocol.STORING: "chain",
+    Protocol.BOTH: "path",
+    Protocol.PLAIN: "path",
+    Protocol.SHADOW_LEGACY: "path",
+    Protocol.SHADOW_BOUND: "bound",
+    Protocol.SHADOW_CONTRACT: "chain",
+}
+RETRIEVALS = frozenset(
+    {
+        Protocol.PLAIN,
+        Protocol.SHADOW_LEGACY,
+        Protocol.SHADOW_BOUND,
+        Protocol.SHADOW_CONTRACT,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What an attempt came to."""
+
+    leader: NodeId
+    result: Any = None
+    error: SessionError | CrashedError | None = None
+
+
+@dataclass
+class Game:
+    """One row in one network."""
+
+    row: Row
+    size: Size
+    cluster: Cluster
+    people: People
+    view: View
+    brought: list[Brought] = field(default_factory=list)
+    states: dict[NodeId, KeyState] = field(default_factory=dict)
+    after_liar: dict[NodeId, KeyState] = field(default_factory=dict)
+    """What honest nodes had when the liar had led."""
+    told: dict[NodeId, set[NodeId]] = field(default_factory=dict)
+    """By honest node: the liars whose lies one of its sessions has got while it lived."""
+    quiet: bool = False
+    """Whether honest nodes agree in the end, with nothing open or undecided."""
+    rehearsing: bool = False
+    _told: dict[bytes, NodeId] = field(default_factory=dict)
+
+    @property
+    def liars(self) -> list[SimulatedNode]:
+        return [node for node in self.cluster.nodes if node.id in self.view.liars]
+
+    @property
+    def honest(self) -> list[SimulatedNode]:
+        return [node for node in self.cluster.nodes if node.id not in self.view.liars]
+
+    @property
+    def named(self) -> dict[NodeId, set[NodeId]]:
+        """Whom each honest node has named."""
+        return {node.id: set(node.recorder.culprits) for node in self.honest}
+
+    # --- what clients ask -----------------------------------------------------------------------
+
+    async def ask(
+        self, node: SimulatedNode, key_id: KeyId = KEY, exclude: frozenset[NodeId] = frozenset()
+    ) -> Brought:
+        """Have a node lead the protocol of the row."""
+        try:
+            result = await node.call(lambda api: self._asked(api, node, key_id, exclude))
+            return Brought(node.id, result)
+        except (SessionError, CrashedError) as error:
+            return Brought(node.id, error=error)
+
+    async def _asked(
+        self, api: KeyServer, node: SimulatedNode, key_id: KeyId, exclude: frozenset[NodeId]
+    ) -> Any:
+        protocol, people = self.row.protocol, self.people
+        form = FORMS[protocol]
+        if protocol is Protocol.GENERATION:
+            return await self.generate(api, node, key_id)
+        if protocol is Protocol.STORING:
+            return await self.store(api, node, key_id)
+        if protocol is Protocol.BOTH:
+            both = GenerateServerKey(key_id, self.size.threshold, with_document_key=True)
+            credential = people.ask(people.author, both, form, node.id)
+            recipient = people.author.public()
+            return await api.generate_both(key_id, self.size.threshold, credential, recipient)
+        operation = RetrieveDocumentKey(KEY, shadow=protocol is not Protocol.PLAIN)
+        credential = people.ask(people.reader, operation, form, node.id)
+        if protocol is Protocol.PLAIN:
+            return await api.retrieve_plain(KEY, credential)
+        return await api.retrieve_shadow(KEY, credential, exclude)
+
+    async def generate(self, api: KeyServer, node: SimulatedNode, key_id: KeyId) -> Any:
+        operation = GenerateServerKey(key_id, self.size.threshold)
+        credential = self.people.ask(self.people.author, operation, "chain", node.id)
+        return await api.generate_server_key(key_id, self.size.threshold, credential)
+
+    async def store(self, api: KeyServer, node: SimulatedNode, key_id: KeyId) -> Any:
+        state = await node.store.load(key_id)
+        assert state.active is not None
+        document = self.document_for(state.active.record.public)
+        operation: AnyOperation = StoreDocumentKey(key_id, document)
+        credential = self.people.ask(self.people.author, operation, "chain", node.id)
+        return await api.store_document_key(key_id, document, credential)
+
+    def document_for(self, public: Point) -> DocumentKey:
+        """What the author wants stored, whoever is asked."""
+        made = elgamal.encrypt_document_key(public, DOCUMENT_KEY, SeededRandom(b"author"))
+        return DocumentKey(made.common, made.encrypted)
+
+    def opened(self, result: ShadowResult) -> Point:
+        """What the requester gets out of a result."""
+        reader = self.people.reader
+        shadows = [SecretScalar(ecies.decrypt(reader, sealed)) for sealed in result.shadows]
+        common = result.common_point
+        return elgamal.recover_document_key(result.decrypted_secret, common, shadows)
+
+    def wrong_shadows(self, result: ShadowResult) -> set[NodeId]:
+        """Whose shadows the requester finds to be wrong."""
+        found = set()
+        parts = zip(result.nodes, result.shadows, result.shadow_commitments, strict=True)
+        for node, sealed, commitment in parts:
+            try:
+                shadow = SecretScalar(ecies.decrypt(self.people.reader, sealed))
+            except CryptoError:
+                found.add(node)
+                continue
+            if shadow.public() != commitment:
+                found.add(node)
+        return found
+
+    # --- the liars --------------------------------------------------------------------------------
+
+    async def corrupt(self) -> None:
+        """From now on the liars cheat."""
+        for node in self.liars:
+            lie, link_lie = self._deed(node)
+            in_cluster(self.cluster, node, self._spied(lie), link_lie)
+
+    async def act(self) -> None:
+        """What liars do by themselves."""
+        if isinstance(self.row.deed, Acts):
+            for node in self.liars:
+                await self.row.deed.act(self.cluster, node)
+
+    def _deed(self, node: SimulatedNode) -> tuple[Lie, Any]:
+        match self.row.deed:
+            case Tells():
+                return self.row.deed.lie, honest
+            case TellsOnLinks():
+                return honest, self.row.deed.told
+            case Crashes(message):
+                return _crashing(node, message), honest
+            case Replays(whole):
+                return self._replaying(whole=whole), honest
+            case Acts():
+                return honest, honest
+
+    def _replaying(self, *, whole: bool) -> Lie:
+        """After the rehearsal, what was said in it: to the same node if to that one, too."""
+        earlier: dict[tuple[str, NodeId | None], Any] = {}
+
+        def lie(place: Place, message: Any) -> Any:
+            name = type(message).__name__
+            if self.rehearsing:
+                told = pack(place.ctx.sid, message) if whole else message
+                earlier[name, place.to] = told
+                earlier.setdefault((name, None), told)
+                return message
+            return earlier.get((name, place.to)) or earlier.get((name, None)) or message
+
+        return lie
+
+    def _spied(self, lie: Lie) -> Lie:
+        """Take down what the liars know, and which messages are lies."""
+
+        def told(place: Place, message: Any) -> Any:
+            self.view.note(place.ctx.sid, place.ctx.me, place.phase)
+            instead = lie(place, message)
+            if instead is not message and instead is not None:
+                data = instead if isinstance(instead, bytes) else pack(place.ctx.sid, instead)
+                self._told[data] = place.ctx.me
+            return instead
+
+        return told
+
+    def hear(self, sender: NodeId, to: NodeId, message: bytes) -> None:
+        """A message has arrived."""
+        self.view.hear(sender, to, message)
+        if message in self._told and to not in self.view.liars and self._lives(to, message):
+            self.told.setdefault(to, set()).add(sender)
+
+    def _lives(self, node: NodeId, message: bytes) -> bool:
+        if message_type(message) in LINK_TYPES:
+            return False
+        sid = SessionId(message[2:34])
+        table = self.cluster.node(node).api._driver._table
+        return any(table.get((sid, role)) is not None for role in Role)
+
+    # --- the course -------------------------------------------------------------------------------
+
+    async def play(self) -> None:
+        """From the beginning to where nothing is open any more."""
+        await self._prepare()
+        await self.corrupt()
+        self._slow_down()
+        if self._has_rehearsal:
+            self.rehearsing = True
+            await self.act()
+            await self._rehearse()
+            self.rehearsing = False
+        self.view.received.clear()
+        await self.act()
+        if self.row.part is Part.COORDINATOR:
+            self.brought.append(await self.ask(self.liars[0]))
+            await self._settled()
+            self.after_liar = dict(self.states)
+            if self.row.must is Must.DENIED:
+                return
+        await self._lead()
+        await self._settled()
+
+    def _slow_down(self) -> None:
+        """Honest holders take their time, so that liars have their say first, and all of them."""
+        if self.row.protocol in RETRIEVALS and self.row.part is Part.MEMBER:
+            for node in self.honest:
+                node.access.delay_s = ASK_MORE_S + 1
+
+    @property
+    def _has_rehearsal(self) -> bool:
+        deed = self.row.deed
+        return isinstance(deed, Replays) or deed == Acts(with_old_randomness)
+
+    async def _prepare(self) -> None:
+        """What was there before the liars began to lie."""
+        first = self.honest[0]
+        if self.row.protocol is Protocol.STORING or self.row.protocol in RETRIEVALS:
+            await first.call(lambda api: self.generate(api, first, KEY))
+            await asyncio.sleep(1)
+        if self.row.protocol in RETRIEVALS:
+            await first.call(lambda api: self.store(api, first, KEY))
+            await asyncio.sleep(1)
+
+    async def _rehearse(self) -> None:
+        leader = self.liars[0] if self.row.part is Part.COORDINATOR else self.honest[0]
+        if self.row.protocol is Protocol.STORING:
+            await leader.call(lambda api: self.generate(api, leader, EARLIER_KEY))
+            await asyncio.sleep(1)
+        brought = await self.ask(leader, EARLIER_KEY)
+        assert brought.error is None, f"the rehearsal failed: {brought.error}"
+        await asyncio.sleep(1)
+
+    async def _lead(self) -> None:
+        """An honest node leads; what liars led before may have to be given up first."""
+        tries = 1 if self.row.part is Part.MEMBER else ATTEMPTS
+        for _ in range(tries):
+            self.brought.append(await self.ask(self.honest[0]))
+            if self.brought[-1].error is None or not _retriable(self.brought[-1].error):
+                return
+            await asyncio.sleep(PAUSE_S)
+
+    async def _settled(self) -> None:
+        """Wait until honest nodes have nothing undecided and agree, for a quarter of an hour."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + SETTLING_S
+        while True:
+            self.states = {node.id: await node.store.load(KEY) for node in self.honest}
+            self.quiet = self._is_quiet()
+            if loop.time() > end or self.quiet:
+                return
+            await asyncio.sleep(5)
+
+    def _is_quiet(self) -> bool:
+        states = self.states.values()
+        decided = not any(s.prepared or s.document_candidate for s in states)
+        records = {s.active.record.hash if s.active else None for s in states}
+        documents = {s.document.document if s.document else None for s in states}
+        idle = not any(node.api._driver.open_sessions for node in self.honest)
+        return decided and idle and len(records) == len(documents) == 1
+
+
+def _retriable(error: SessionError | CrashedError) -> bool:
+    return isinstance(error, CrashedError) or error.retriable
+
+
+def _crashing(node: SimulatedNode, at: str) -> Lie:
+    def lie(_: Place, message: Any) -> Any:
+        if type(message).__name__ != at or not node.is_up:
+            return message
+        asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(node.crash()))
+        return None
+
+    return lie
+
+
+async def game_of(
+    row: Row, size: Size, seed: int = 1, check: Callable[[Game], Awaitable[None]] | None = None
+) -> Game:
+    """Play a row in a network of its own."""
+    services = frozenset((CONTRACT, operation) for operation in Operation)
+    policy = Policy(generation_quorum=size.honest, service_contracts=services)
+    async with Cluster(size.nodes, seed=seed, policy=policy) as cluster:
+        liars = frozenset(node.id for node in cluster.nodes[1 : 1 + size.liars])
+        people = People(cluster.seed)
+        for node in cluster.nodes:
+            node.access.verdict = people.verdict
+        game = Game(row, size, cluster, people, View(liars))
+        cluster.network.overhear(game.hear)
+        await game.play()
+        if check is not None:
+            await check(game)
+        return game
+
+
+__all__ = ["DOCUMENT_KEY", "KEY", "Brought", "Game", "account", "game_of", "replace"]
