@@ -13,8 +13,8 @@ from typing import TypeVar
 from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from keyserver.client.contracts import Contracts
-from keyserver.client.errors import ClientError, RefusedByKeyServersError
-from keyserver.client.ethereum import Ethereum, Receipt
+from keyserver.client.errors import ClientError, RefusedByContractError, RefusedByKeyServersError
+from keyserver.client.ethereum import Ethereum, EventLog, Receipt
 from keyserver.client.http import HttpKeyServers, connect_nodes
 from keyserver.client.interface import Answered
 from keyserver.client.permissions import REGISTRY, Permissions
@@ -149,6 +149,31 @@ class PersistentEthereum(Ethereum):
         await self._payer.send(signed.tx_hash, signed.raw)
         return signed.tx_hash
 
+    async def receipt(self, tx_hash: Hash32) -> Receipt | None:
+        """As it is; nothing while anvil is in the middle of a reorganisation."""
+        try:
+            return await super().receipt(tx_hash)
+        except RefusedByContractError as error:
+            if _is_in_the_middle(error):
+                return None
+            raise
+
+    async def logs(
+        self,
+        contract: Address,
+        topics: Sequence[Sequence[bytes]],
+        *,
+        from_block: int,
+        to_block: int | None = None,
+    ) -> list[EventLog]:
+        """As they are; none while anvil is in the middle of a reorganisation."""
+        try:
+            return await super().logs(contract, topics, from_block=from_block, to_block=to_block)
+        except RefusedByContractError as error:
+            if _is_in_the_middle(error):
+                return []
+            raise
+
     async def final(self, receipt: Receipt) -> None:
         """Wait until no reorganisation can take a transaction away."""
         async for head in self.heads():
@@ -158,6 +183,11 @@ class PersistentEthereum(Ethereum):
 
     async def close(self) -> None:
         await self._w3.provider.disconnect()
+
+
+def _is_in_the_middle(error: RefusedByContractError) -> bool:
+    """Anvil takes blocks away before it makes others; an Ethereum node does both at once."""
+    return any(words in str(error) for words in ("BlockOutOfRange", "BlockNotFound"))
 
 
 @dataclass

@@ -18,10 +18,8 @@ from tests.support.node_processes import ConfiguredNode
 from tests.support.ports import free_port
 from tests.support.wire import request
 
-RETRY_BLOCKS = 10
-RESEND_BLOCKS = 5
 HEAD_AGE_S = 20
-"""Blocks here take a second where a chain's take twelve, so all that counts blocks is less."""
+"""Blocks here take a second where a chain's take twelve."""
 
 
 @dataclass
@@ -64,8 +62,6 @@ class Seat:
             chain_id=CHAIN_ID,
             acl_depth="both",
             max_head_age_seconds=HEAD_AGE_S,
-            retry_interval_blocks=RETRY_BLOCKS,
-            resend_after_blocks=RESEND_BLOCKS,
             rate_limit=0,
             operator_listen=f"{LOOPBACK}:{operator}",
             log_format="json",
