@@ -6,7 +6,6 @@ itself (`keyserver.engine.acceptance`).
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -41,13 +40,12 @@ from keyserver.engine.links import (
     PreparedValue,
     PrepareVote,
     Proposal,
-    Request,
     Status,
     SubjectKind,
-    pack_link,
     unpack_link,
 )
 from keyserver.engine.recovery import Recovery
+from keyserver.engine.serving import Serving
 from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
@@ -63,9 +61,6 @@ ANSWER_S = 10.0
 
 COMPARE_EVERY_S = 60.0
 """How often a node compares its catalogue with one peer, connections or not."""
-
-MAX_SERVED = 64
-"""Questions of one peer under way; more is no correct node's doing."""
 
 log = structlog.get_logger()
 
@@ -95,7 +90,7 @@ class Catalogue:
         )
         self._answerer = Answerer(ports.store)
         self._hints = Hints()
-        self._served: Counter[NodeId] = Counter()
+        self._serving = Serving(self._answerer, ports.transport)
         self._syncing = asyncio.Lock()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -103,6 +98,7 @@ class Catalogue:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            self._serving.start(tasks)
             tasks.create_task(self._recovery.run())
             tasks.create_task(self.blame.run())
             for peer in sorted(self._ports.transport.connected):
@@ -227,7 +223,7 @@ class Catalogue:
                 | HoldingRequest()
                 | DecisionRequest()
             ):
-                return self._serve(peer, message)
+                return self._serving.put(peer, message)
             case Keys(number=0):
                 self._recovery.deliver(peer, message)
             case Digest() | CataloguePage() | Keys() | Holding():
@@ -240,27 +236,6 @@ class Catalogue:
             case Status() | Entered() | Proposal() | PrepareVote() | PreparedValue() | CommitVote():
                 self._recovery.deliver(peer, message)
         return True
-
-    # --- serving ------------------------------------------------------------------------------
-
-    def _serve(self, peer: NodeId, question: Request) -> bool:
-        if self._served[peer] >= MAX_SERVED:
-            log.warning("peer_asks_too_much", peer=peer)
-            return False
-        if self._tasks is not None:
-            self._served[peer] += 1
-            self._tasks.create_task(self._answer(peer, question))
-        return True
-
-    async def _answer(self, peer: NodeId, question: Request) -> None:
-        try:
-            answer = await self._answerer.answer_to(question)
-        except StorageError as problem:
-            log.error("question_not_answered", peer=peer, problem=str(problem))
-        else:
-            self._ports.transport.send(peer, pack_link(answer))
-        finally:
-            self._served[peer] -= 1
 
     # --- synchronising ------------------------------------------------------------------------
 

@@ -1,38 +1,54 @@
 """What peers claim without proof: it only guides whom to ask and whom to believe together."""
 
 from collections import OrderedDict
+from typing import Generic, TypeVar
 
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
 
-MAX_HINTS = 16_384
-"""Keys for which claims are remembered."""
+MAX_HINTS = 4096
+"""Keys for which claims of one node are remembered, of either kind; some 1 MB in all."""
+
+T = TypeVar("T")
+
+
+class _Claims(Generic[T]):
+    """What each node claims of keys; its oldest claim makes room for its newest, no other's."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._by_node: dict[NodeId, OrderedDict[KeyId, T]] = {}
+
+    def add(self, node: NodeId, key_id: KeyId, claim: T) -> None:
+        claims = self._by_node.setdefault(node, OrderedDict())
+        claims[key_id] = claim
+        if len(claims) > self._limit:
+            claims.popitem(last=False)
+
+    def nodes(self, key_id: KeyId, claim: T) -> frozenset[NodeId]:
+        return frozenset(
+            node for node, claims in self._by_node.items() if claims.get(key_id) == claim
+        )
 
 
 class Hints:
-    """What peers claim: who holds a share, which record they have. Bounded, oldest out first."""
+    """What peers claim: who holds a share, which record they have. Bounded for each of them."""
 
     def __init__(self, limit: int = MAX_HINTS) -> None:
-        self._limit = limit
-        self._holders: OrderedDict[KeyId, set[NodeId]] = OrderedDict()
-        self._reports: OrderedDict[KeyId, dict[NodeId, Hash32]] = OrderedDict()
+        self._holders: _Claims[bool] = _Claims(limit)
+        self._reports: _Claims[Hash32] = _Claims(limit)
 
     def add_holder(self, key_id: KeyId, node: NodeId) -> None:
         """A node says that it holds a share."""
-        self._holders.setdefault(key_id, set()).add(node)
-        if len(self._holders) > self._limit:
-            self._holders.popitem(last=False)
+        self._holders.add(node, key_id, True)
 
     def holders(self, key_id: KeyId) -> frozenset[NodeId]:
         """Who said so."""
-        return frozenset(self._holders.get(key_id, ()))
+        return self._holders.nodes(key_id, True)
 
     def report(self, key_id: KeyId, node: NodeId, record_hash: Hash32) -> None:
         """A node says which record of a key it holds."""
-        self._reports.setdefault(key_id, {})[node] = record_hash
-        if len(self._reports) > self._limit:
-            self._reports.popitem(last=False)
+        self._reports.add(node, key_id, record_hash)
 
     def reporters(self, key_id: KeyId, record_hash: Hash32) -> frozenset[NodeId]:
         """Who said so of this record."""
-        reports = self._reports.get(key_id, {})
-        return frozenset(node for node, reported in reports.items() if reported == record_hash)
+        return self._reports.nodes(key_id, record_hash)

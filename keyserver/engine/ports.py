@@ -248,7 +248,10 @@ class SessionObserver(Protocol):
         ...
 
     def on_misbehaviour(self, culprits: frozenset[NodeId], what: str, evidence: bytes) -> None:
-        """A peer was caught; the evidence is for others to check."""
+        """A node was caught, by this node or by a peer that has shown the evidence.
+
+        `what` names the rule (`keyserver.sessions.evidence.Rule`).
+        """
         ...
 
 

@@ -23,6 +23,7 @@ from keyserver.engine.asking import Asker
 from keyserver.engine.ballot import Ballot, Decided, Effect, Enter
 from keyserver.engine.ballot_terms import Terms
 from keyserver.engine.driver import Identity, Ports
+from keyserver.engine.inbox import Inbox
 from keyserver.engine.installation import Installer
 from keyserver.engine.links import (
     AnyLink,
@@ -54,8 +55,11 @@ TICK_S = 10.0
 ANSWER_S = 3.0
 """How long peers have to say that they know a decision."""
 
-QUEUE_LIMIT = 4096
-"""Messages that wait; more are dropped, their senders repeat them."""
+MAX_VOTES_OF_PEER = 512
+"""Messages of one peer that wait; more are dropped, a correct sender repeats them."""
+
+MAX_QUESTIONS_BY_PEER = 64
+"""Questions under way that were brought about by votes of one peer, and are asked of it."""
 
 MAX_CASES_BY_PEER = 64
 """Cases of which this node knows only because one peer has voted in them."""
@@ -98,8 +102,8 @@ class Recovery:
         self._installer = installer
         self._report = report
         self._cases: dict[Subject, Case] = {}
-        self._inbox: asyncio.Queue[Work] = asyncio.Queue(QUEUE_LIMIT)
-        self._asking: set[Subject] = set()
+        self._inbox: Inbox[Work] = Inbox(MAX_VOTES_OF_PEER)
+        self._asking: set[tuple[Subject, NodeId | None]] = set()
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -112,10 +116,10 @@ class Recovery:
                 await self._do(work)
 
     async def _tick_for_ever(self) -> None:
-        await self._inbox.put(lambda: self._tick(grace_s=0.0))
+        self._inbox.post(lambda: self._tick(grace_s=0.0))
         while True:
             await asyncio.sleep(TICK_S)
-            await self._inbox.put(lambda: self._tick(grace_s=FIRST_ROUND_S))
+            self._inbox.post(lambda: self._tick(grace_s=FIRST_ROUND_S))
 
     async def _do(self, work: Work) -> None:
         try:
@@ -126,21 +130,18 @@ class Recovery:
     def deliver(self, peer: NodeId, message: Vote | Keys) -> None:
         """A vote, or what was decided, has arrived."""
         if isinstance(message, Keys):
-            self._post(lambda: self._on_keys(peer, message))
+            if len(message.keys) == 1:  # what was decided just now, or was voted on
+                self._inbox.put(peer, lambda: self._on_keys(peer, message))
         else:
-            self._post(lambda: self._on_vote(peer, message))
+            self._inbox.put(peer, lambda: self._on_vote(peer, message))
 
     def on_connected(self, peer: NodeId) -> None:
         """A peer is there: it may have missed in which rounds this node is."""
-        self._post(lambda: self._greet(peer))
+        self._inbox.put(peer, lambda: self._greet(peer))
 
     def hasten(self, kind: SubjectKind, key_id: KeyId) -> None:
         """Give the record or document of a key no more time: nobody is left to complete it."""
-        self._post(lambda: self._hasten(kind, key_id))
-
-    def _post(self, work: Work) -> None:
-        if not self._inbox.full():
-            self._inbox.put_nowait(work)
+        self._inbox.post(lambda: self._hasten(kind, key_id))
 
     def _now(self) -> float:
         return self._ports.clock.monotonic()
@@ -226,15 +227,22 @@ class Recovery:
 
     # --- asking -------------------------------------------------------------------------------
 
-    def _ask(self, subject: Subject, peers: Iterable[NodeId] | None = None) -> None:
-        """Ask for the decision, all peers or some; at most one question per subject at a time."""
-        if self._tasks is None or subject in self._asking:
+    def _ask(self, subject: Subject, peer: NodeId | None = None) -> None:
+        """Ask for the decision, all peers or one; not while the same question is under way."""
+        name = (subject, peer)
+        if self._tasks is None or name in self._asking:
             return
-        asked = sorted(self._ports.transport.connected) if peers is None else list(peers)
-        self._asking.add(subject)
-        self._tasks.create_task(self._asked(subject, asked))
+        if peer is not None and self._questions_of(peer) >= MAX_QUESTIONS_BY_PEER:
+            return
+        asked = sorted(self._ports.transport.connected) if peer is None else [peer]
+        self._asking.add(name)
+        self._tasks.create_task(self._asked(name, asked))
 
-    async def _asked(self, subject: Subject, peers: list[NodeId]) -> None:
+    def _questions_of(self, peer: NodeId) -> int:
+        return sum(1 for _, asked in self._asking if asked == peer)
+
+    async def _asked(self, name: tuple[Subject, NodeId | None], peers: list[NodeId]) -> None:
+        subject = name[0]
         try:
             async with asyncio.TaskGroup() as tasks:
                 for peer in peers:
@@ -242,15 +250,15 @@ class Recovery:
                     if subject.kind == SubjectKind.RECORD:
                         tasks.create_task(self._ask_for_holding(peer, subject))
         finally:
-            self._asking.discard(subject)
-        await self._inbox.put(lambda: self._answered(subject, len(peers)))
+            self._asking.discard(name)
+        self._inbox.post(lambda: self._answered(subject, len(peers)))
 
     async def _ask_for_decision(self, peer: NodeId, subject: Subject) -> None:
         number = self._asker.number()
         question = DecisionRequest(number, subject)
         answer = await self._asker.ask(peer, question, Keys, within_s=ANSWER_S)
         if answer is not None and answer.keys:
-            await self._inbox.put(lambda: self._on_keys(peer, answer))
+            self._inbox.post(lambda: self._on_keys(peer, answer))
 
     async def _ask_for_holding(self, peer: NodeId, subject: Subject) -> None:
         number = self._asker.number()
@@ -258,7 +266,7 @@ class Recovery:
         answer = await self._asker.ask(peer, question, Holding, within_s=ANSWER_S)
         if answer is not None and answer.held is not None:
             held = answer.held
-            await self._inbox.put(lambda: self._on_holding(peer, subject, held))
+            self._inbox.post(lambda: self._on_holding(peer, subject, held))
 
     async def _answered(self, subject: Subject, peers: int) -> None:
         """Nobody knew the decision, or the case would be over by now."""
@@ -319,9 +327,9 @@ class Recovery:
             return
         expected = next_count(SubjectKind(subject.kind), state)
         if subject.kind == SubjectKind.DOCUMENT and state.active is None:
-            self._ask(Subject(SubjectKind.RECORD, subject.key_id, state.next_version), [peer])
+            self._ask(Subject(SubjectKind.RECORD, subject.key_id, state.next_version), peer)
         elif subject.count > expected:
-            self._ask(Subject(subject.kind, subject.key_id, expected), [peer])
+            self._ask(Subject(subject.kind, subject.key_id, expected), peer)
         elif self._cases_of(peer) < MAX_CASES_BY_PEER:
             await self._join(peer, vote)
 
@@ -392,11 +400,11 @@ class Recovery:
             return
         await self._enter(case, round_)
         if cause is not None and case.ballot.round >= round_:
-            self._post(lambda: self._on_vote(*cause))
+            self._inbox.post(lambda: self._on_vote(*cause))
 
     def _send_vote(self, to: NodeId, message: Vote) -> None:
         if to == self._identity.me:
-            self._post(lambda: self._on_vote(to, message))
+            self._inbox.post(lambda: self._on_vote(to, message))
         else:
             self._send(to, message)
 

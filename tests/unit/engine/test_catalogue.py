@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-from keyserver.engine.catalogue import MAX_SERVED
 from keyserver.engine.links import (
     MAX_PAGE,
     CataloguePage,
@@ -24,6 +23,7 @@ from keyserver.engine.links import (
     pack_link,
 )
 from keyserver.engine.outcomes import DocumentInstalled, RecordInstalled
+from keyserver.engine.serving import DIGEST_EVERY_S, MAX_WAITING
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import ZERO_HASH, KeyId
 from keyserver.sessions.core import KeyState, PutActive, PutDocument, PutPrepared, VoteKind
@@ -58,8 +58,10 @@ def test_what_is_asked_is_answered_from_the_store() -> None:
     async def play(site: Site) -> None:
         empty = await site.ask(DigestRequest(1))
         await site.store.commit((PutActive(FIRST),))
+        await asyncio.sleep(DIGEST_EVERY_S)
         with_key = await site.ask(DigestRequest(2))
         await site.store.commit((PutDocument(KEY, STORED),))
+        await asyncio.sleep(DIGEST_EVERY_S)
         with_document = await site.ask(DigestRequest(3))
         assert len({(d.keys, d.documents) for d in (empty, with_key, with_document)}) == 3
         assert with_key.keys == with_document.keys
@@ -115,11 +117,39 @@ def test_garbage_and_floods_close_the_connection() -> None:
         assert not take(PEER, b"\x00\x11")
         assert not take(PEER, b"\x00\xfe" + bytes(40))
         question = pack_link(DigestRequest(1))
-        assert all(take(PEER, question) for _ in range(MAX_SERVED))
+        assert all(take(PEER, question) for _ in range(MAX_WAITING))
         assert not take(PEER, question)
         assert take(OTHER, question)
         await asyncio.sleep(0.01)
         assert take(PEER, question)
+
+    scene(play)
+
+
+def test_a_peer_that_asks_without_end_costs_one_answer_at_a_time() -> None:
+    """And its flood of digests one look at the catalogue a second."""
+
+    async def play(site: Site) -> None:
+        for peer in (PEER, OTHER):
+            site.peers.replies[peer] = lambda _: None
+        read, catalogue = 0, site.store.catalogue
+
+        async def counted(after: KeyId | None, limit: int) -> Any:
+            nonlocal read
+            read += 1
+            await asyncio.sleep(0.1)
+            return await catalogue(after, limit)
+
+        site.store.catalogue = counted  # type: ignore[method-assign]
+        for number in range(1, MAX_WAITING + 1):
+            assert site.catalogue.on_link_message(PEER, pack_link(DigestRequest(number)))
+        site.catalogue.on_link_message(OTHER, pack_link(DigestRequest(99)))
+        await asyncio.sleep(0.15)
+        told = site.peers.to(OTHER, Digest)
+        assert [digest.number for digest in told] == [99], "it did not wait for the flood"
+        assert read == 2
+        answers = [digest.number for digest in site.peers.to(PEER, Digest)]
+        assert answers == list(range(1, MAX_WAITING + 1))
 
     scene(play)
 

@@ -20,7 +20,12 @@ from keyserver.engine.links import (
 )
 from keyserver.engine.outcomes import DocumentInstalled, RecordInstalled
 from keyserver.engine.ports import StoredVote
-from keyserver.engine.recovery import MAX_CASES_BY_PEER, open_subjects
+from keyserver.engine.recovery import (
+    MAX_CASES_BY_PEER,
+    MAX_QUESTIONS_BY_PEER,
+    MAX_VOTES_OF_PEER,
+    open_subjects,
+)
 from keyserver.model.codec import encode
 from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId
 from keyserver.sessions.core import (
@@ -266,6 +271,48 @@ def test_a_peer_opens_so_many_cases_and_no_more() -> None:
         await asyncio.sleep(100)
         voted = [bool(await votes_of(site, subject)) for subject in subjects]
         assert voted == [True] * MAX_CASES_BY_PEER + [False]
+
+    scene(play)
+
+
+def test_votes_about_unknown_documents_bring_about_so_many_questions_and_no_more() -> None:
+    async def play(site: Site) -> None:
+        await connected(site, [silent, silent, silent])
+        for n in range(3 * MAX_QUESTIONS_BY_PEER):
+            subject = Subject(SubjectKind.DOCUMENT, KeyId(n.to_bytes(32, "big")), 1)
+            site.peers.arrive(PEER, entered(PEER, subject=subject))
+        await asyncio.sleep(0.1)
+        assert len(site.catalogue._recovery._asking) == MAX_QUESTIONS_BY_PEER
+        subject = Subject(SubjectKind.DOCUMENT, KEY, 1)
+        site.peers.arrive(OTHER, entered(OTHER, subject=subject))
+        await asyncio.sleep(0.1)
+        assert site.peers.to(OTHER, DecisionRequest), "another peer has its own share"
+        await asyncio.sleep(5)
+        assert site.catalogue._recovery._asking == set()
+
+    scene(play)
+
+
+def test_a_flood_of_votes_is_dropped_and_delays_nobody_else() -> None:
+    async def play(site: Site) -> None:
+        await connected(site, [silent, silent, silent])
+        load, loaded = site.store.load, 0
+
+        async def slow(key_id: KeyId) -> KeyState:
+            nonlocal loaded
+            loaded += 1
+            await asyncio.sleep(0.01)
+            return await load(key_id)
+
+        site.store.load = slow  # type: ignore[method-assign]
+        for n in range(10 * MAX_VOTES_OF_PEER):
+            subject = Subject(SubjectKind.DOCUMENT, KeyId(n.to_bytes(32, "big")), 1)
+            site.peers.arrive(PEER, entered(PEER, subject=subject))
+        site.peers.arrive(OTHER, entered(OTHER, subject=Subject(SubjectKind.DOCUMENT, KEY, 1)))
+        await asyncio.sleep(0.05)
+        assert site.peers.to(OTHER, DecisionRequest)
+        await asyncio.sleep(60)
+        assert loaded < 2 * MAX_VOTES_OF_PEER
 
     scene(play)
 
