@@ -1,6 +1,7 @@
 """One greeted peer: reader, bounded writer and keep-alive (engine design, sections 5.4 and 16)."""
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
 
@@ -21,6 +22,9 @@ from keyserver.net.link import (
     unpack,
 )
 from keyserver.net.stream import SecureStream
+
+MESSAGES_AT_A_TIME = 16
+"""After so many messages of a peer everything else that waits has its turn."""
 
 Deliver = Callable[[bytes], bool]
 """Takes a message of the engine; false asks to close the connection."""
@@ -143,7 +147,9 @@ class Connection:
             self.close(str(problem) or type(problem).__name__)
 
     async def _read(self, deliver: Deliver) -> None:
-        while True:
+        for count in itertools.count(1):
+            if count % MESSAGES_AT_A_TIME == 0:
+                await asyncio.sleep(0)  # reading does not yield while the buffer has more
             message = await self._stream.receive()
             if self.closed:
                 return
