@@ -13,7 +13,12 @@ from typing import TypeVar
 from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from keyserver.client.contracts import Contracts
-from keyserver.client.errors import ClientError, RefusedByContractError, RefusedByKeyServersError
+from keyserver.client.errors import (
+    ClientError,
+    NodeUnreachableError,
+    RefusedByContractError,
+    RefusedByKeyServersError,
+)
 from keyserver.client.ethereum import Ethereum, EventLog, Receipt
 from keyserver.client.http import HttpKeyServers, connect_nodes
 from keyserver.client.interface import Answered
@@ -185,6 +190,18 @@ class PersistentEthereum(Ethereum):
         await self._w3.provider.disconnect()
 
 
+async def _once_somebody_is_there(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask again while no node at all can be connected to: then nothing was done."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await ask()
+        except NodeUnreachableError as error:
+            if error.may_have_worked or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(1)
+
+
 def _is_in_the_middle(error: RefusedByContractError) -> bool:
     """Anvil takes blocks away before it makes others; an Ethereum node does both at once."""
     return any(words in str(error) for words in ("BlockOutOfRange", "BlockNotFound"))
@@ -335,7 +352,7 @@ class Clients:
         began, under_faults = time.monotonic(), self.book.under_faults
         trouble: str | None = "it was not finished"
         try:
-            answer = await ask()
+            answer = await _once_somebody_is_there(ask)
             trouble = None
         except (ClientError, ChainError) as error:
             trouble = f"{type(error).__name__}: {error}"
