@@ -61,11 +61,14 @@ class GenerationHandler:
             certified = await self._tools.key_server.generate_server_key(
                 task.key.key_id, request.threshold, credential
             )
-        except DeniedError:
+        except DeniedError as error:
             record = await known_record(self._tools.key_server, task)
-            return self._answer_from(task, request, record) if record else self._error(task)
+            if record:
+                return self._answer_from(task, request, record)
+            return TryAgain(str(error)) if self._tools.set_in_doubt else self._error(task)
         except UnavailableError as error:
-            if may_give_up and task.attempts >= OWN_ATTEMPTS:
+            has_tried = may_give_up and task.attempts >= OWN_ATTEMPTS
+            if has_tried and not self._tools.set_in_doubt:
                 return self._error(task)
             return TryAgain(str(error))
         return self._answer_from(task, request, certified.record)

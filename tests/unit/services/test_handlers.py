@@ -279,6 +279,18 @@ async def test_an_unavailable_generation_is_given_up_when_all_had_their_turn() -
     assert method(await bench.handle(hopeless, attempts=2)) == "serverKeyGenerationError"
 
 
+async def test_a_node_without_its_peers_is_not_sure_that_there_will_be_no_key() -> None:
+    bench = generating()
+    bench.cluster.failures["generate_server_key"] = [
+        UnavailableError("not all nodes are connected"),
+        DeniedError("the key exists", "ServerKeyAlreadyGenerated"),
+    ]
+    bench.key_server.peers = frozenset()
+    hopeless = SEEN + 30 * 4
+    for reason in ("not all nodes are connected", "the key exists"):
+        assert await bench.handle(hopeless, attempts=5) == TryAgain(reason)
+
+
 # --- public keys -----------------------------------------------------------------------------
 
 
