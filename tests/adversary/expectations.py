@@ -20,7 +20,12 @@ def completes(row: Row, size: Size) -> bool:
         return row.message != "Commit" or size.agrees
     if row.protocol in RETRIEVALS:
         return size.decrypts
-    return size.agrees if row.protocol is Protocol.STORING else size.generates
+    return size.agrees if stores(row) else size.generates
+
+
+def stores(row: Row) -> bool:
+    """Whether the cheat is in the storing of a document key."""
+    return row.protocol is Protocol.STORING or row.message.startswith("Store")
 
 
 def failure(row: Row, size: Size) -> tuple[bool, str]:
@@ -38,7 +43,7 @@ def failure(row: Row, size: Size) -> tuple[bool, str]:
         return False, "ConsensusTemporaryUnreachable" if waits else "ConsensusUnreachable"
     if refusal is Refusal.EXCLUSIVE or row.message in ("Ready", "Commit"):
         return False, "DuplicateSessionId"
-    if refusal is Refusal.EXISTS and row.protocol is not Protocol.STORING:
+    if refusal is Refusal.EXISTS and not stores(row):
         return False, "ServerKeyAlreadyGenerated"
     return False, "NodeDisconnected"
 

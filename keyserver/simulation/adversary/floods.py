@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Act = Callable[["Cluster", "SimulatedNode"], Awaitable[None]]
 
-FLOOD_S = 3.0
+FLOOD_S = 2.0
 """How long a flood lasts."""
 
 
@@ -81,10 +81,10 @@ def _question(_: "Cluster", __: "SimulatedNode", count: int) -> bytes:
 STRAY_MESSAGES = _flood(60, _stray)
 """Messages of sessions that do not exist."""
 
-OPENINGS = _flood(30, _opening)
+OPENINGS = _flood(40, _opening)
 """Sessions that are opened and left alone."""
 
-QUESTIONS = _flood(40, _question)
+QUESTIONS = _flood(20, _question)
 """Questions about everything."""
 
 

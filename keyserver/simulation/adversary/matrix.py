@@ -1,6 +1,7 @@
 """The whole adversary matrix."""
 
 from keyserver.simulation.adversary import (
+    both,
     generation_coordinators,
     generation_members,
     retrieval_coordinators,
@@ -14,6 +15,7 @@ ROWS: tuple[Row, ...] = (
     *generation_coordinators.ROWS,
     *storing.MEMBERS,
     *storing.COORDINATORS,
+    *both.ROWS,
     *retrieval_holders.ROWS,
     *retrieval_coordinators.ROWS,
 )
