@@ -171,6 +171,7 @@ def test_w39_secrets_are_looked_for_in_what_is_printed() -> None:
                 for name in ("one_time", "mask"):
                     held = getattr(phase, name, None)
                     if held is not None:
+                        printed.append(f"{held!r} {held}")
                         known.add((held.secret if name == "one_time" else held).expose())
 
     async def play(scene: Scene) -> None:
@@ -186,6 +187,7 @@ def test_w39_secrets_are_looked_for_in_what_is_printed() -> None:
             state = await node.store.load(KEY)
             printed.extend((repr(state), repr(node.store), repr(node._signer), repr(node)))
             assert state.share is not None
+            printed.extend((repr(state.share.value), repr(node._signer._secret)))
             known.add(state.share.value.expose())
             known.add(node._signer._secret.expose())
 
