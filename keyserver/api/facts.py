@@ -6,7 +6,7 @@ Amounts of wei are decimal strings: they do not fit the numbers of most readers 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
+from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, SessionId
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,26 @@ class NodeSetFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class OffenceFacts:
+    """What a node was convicted of; times in Unix seconds."""
+
+    culprit: NodeId
+    address: Address
+    rule: str
+    """The name of the rule that it broke."""
+    what: str
+    """The same as a sentence without its subject."""
+    key_id: KeyId
+    session: SessionId | None
+    since: int
+    """When this node first saw evidence."""
+    until: int
+    """Until when the culprit is avoided for it."""
+    evidence: Hash32
+    """The name of the record that proves it."""
+
+
+@dataclass(frozen=True, slots=True)
 class StatusFacts:
     """A node at a glance."""
 
@@ -82,8 +102,12 @@ class StatusFacts:
     node_set: NodeSetFacts
     sessions: int
     keys: int
+    keys_without_share: int
+    """Keys with a record here, but no share of this node."""
     tasks: Mapping[str, int]
     answers: Mapping[str, int]
+    avoided: tuple[OffenceFacts, ...] = ()
+    """Nodes that are chosen last now, each with its newest offence."""
 
 
 @dataclass(frozen=True, slots=True)

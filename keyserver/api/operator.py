@@ -11,10 +11,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from keyserver.api.facts import FeeFacts, KeyFacts, KeyLine, StatusFacts, TaskFacts, Trouble
+from keyserver.api.facts import (
+    FeeFacts,
+    KeyFacts,
+    KeyLine,
+    OffenceFacts,
+    StatusFacts,
+    TaskFacts,
+    Trouble,
+)
 from keyserver.api.rendering import to_json
 from keyserver.errors import ChainError, KeyServerError, StorageError
-from keyserver.model.identifiers import KeyId
+from keyserver.model.identifiers import Hash32, KeyId
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 DEFAULT_PAGE: Final = 100
@@ -46,6 +54,14 @@ class NodeView(Protocol):
 
     async def requests(self) -> Sequence[TaskFacts]:
         """Everything that is still owed."""
+        ...
+
+    async def offences(self) -> Sequence[OffenceFacts]:
+        """What other nodes were convicted of, the newest first."""
+        ...
+
+    async def evidence(self, name: Hash32) -> bytes | None:
+        """A record of evidence by its hash; `None` for one this node does not have."""
         ...
 
     async def fees(self) -> Sequence[FeeFacts]:
@@ -98,6 +114,17 @@ def operator_app(node: NodeView) -> Starlette:
     async def requests(_: Request) -> Response:
         return JSONResponse({"requests": to_json(list(await node.requests()))})
 
+    async def offences(_: Request) -> Response:
+        return JSONResponse({"evidence": to_json(list(await node.offences()))})
+
+    async def evidence(request: Request) -> Response:
+        name = _hash32("evidence", request.path_params["name"])
+        record = await node.evidence(name)
+        if record is None:
+            text = f"this node has no evidence of the name 0x{name.hex()}"
+            return _error("EvidenceIsNotFound", text, 404)
+        return JSONResponse({"evidence": to_json(name), "record": to_json(record)})
+
     async def fees(_: Request) -> Response:
         return JSONResponse({"fees": to_json(list(await node.fees()))})
 
@@ -114,6 +141,8 @@ def operator_app(node: NodeView) -> Starlette:
             Route("/v1/keys", keys),
             Route("/v1/keys/{key_id}", key),
             Route("/v1/requests", requests),
+            Route("/v1/evidence", offences),
+            Route("/v1/evidence/{name}", evidence),
             Route("/v1/drain", fees, methods=["GET"]),
             Route("/v1/drain", drain, methods=["POST"]),
         ],
@@ -127,6 +156,13 @@ def operator_app(node: NodeView) -> Starlette:
 def _key_id(name: str, text: str) -> KeyId:
     try:
         return KeyId(bytes.fromhex(text.removeprefix("0x")))
+    except ValueError:
+        raise BadQueryError(f"{name}: must be 64 hexadecimal digits") from None
+
+
+def _hash32(name: str, text: str) -> Hash32:
+    try:
+        return Hash32(bytes.fromhex(text.removeprefix("0x")))
     except ValueError:
         raise BadQueryError(f"{name}: must be 64 hexadecimal digits") from None
 

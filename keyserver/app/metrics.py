@@ -74,6 +74,28 @@ class Metrics:
         self.keys = Gauge(
             "keyserver_keys", "Server keys this node has a record of", registry=registry
         )
+        self.keys_without_share = Gauge(
+            "keyserver_keys_without_share",
+            "Server keys this node has a record of, but no share",
+            registry=registry,
+        )
+        self.share_additions_running = Gauge(
+            "keyserver_share_additions_running",
+            "Keys whose share this node is asking others for",
+            registry=registry,
+        )
+
+        self.misbehaviour = Counter(
+            "keyserver_misbehaviour",
+            "Offences of other nodes that this node has evidence of, by rule",
+            ["rule"],
+            registry=registry,
+        )
+        self.avoided_nodes = Gauge(
+            "keyserver_avoided_nodes",
+            "Nodes that are chosen last because of evidence against them",
+            registry=registry,
+        )
 
     def render(self) -> bytes:
         """Return all values as text for a scraper; see `CONTENT_TYPE`."""

@@ -20,7 +20,8 @@ class SessionCounter:
         self._metrics.session_seconds.labels(name).observe(seconds)
 
     def on_misbehaviour(self, culprits: frozenset[NodeId], what: str, evidence: bytes) -> None:
-        """The driver has logged who it was; there is nothing to add."""
+        """Count an offence; the engine has logged who it was."""
+        self._metrics.misbehaviour.labels(what).inc()
 
 
 class PeerReturns:

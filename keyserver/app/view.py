@@ -11,11 +11,13 @@ from keyserver.api.facts import (
     KeyFacts,
     KeyLine,
     NodeSetFacts,
+    OffenceFacts,
     PeerFacts,
     StatusFacts,
     TaskFacts,
     Trouble,
 )
+from keyserver.app.blame_facts import offence_facts
 from keyserver.app.compose import Node, follows_chain
 from keyserver.app.compose_chain import ChainSide
 from keyserver.app.config import ConfigWarning
@@ -26,9 +28,9 @@ from keyserver.chain.client import ContractCall, Returned
 from keyserver.chain.name_registry import ContractDirectory
 from keyserver.chain.ports import ChainView
 from keyserver.errors import ChainError, StorageError
-from keyserver.model.identifiers import Address, KeyId, NodeId
+from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.services.fees import BALANCE, NO_KEY, balance_of
-from keyserver.storage.counting import WorkCounts, count_keys, count_work
+from keyserver.storage.counting import WorkCounts, count_keys, count_shares, count_work
 from keyserver.tasks.model import SeenRequest, Sighting, TaskKey, TaskKind
 
 BALANCE_AGE_S: Final = 60.0
@@ -96,6 +98,7 @@ class OperatorView:
             tasks[state] += count
         if chain is not None:
             await self._refresh_balance(chain, older_than_s=0.0)
+        keys = await count_keys(node.store.database)
         return StatusFacts(
             node_id=node.me,
             address=node.me.address,
@@ -109,9 +112,11 @@ class OperatorView:
             chain=None if chain is None else await self._chain_facts(chain),
             node_set=self._node_set_facts(),
             sessions=node.driver.open_sessions,
-            keys=await count_keys(node.store.database),
+            keys=keys,
+            keys_without_share=keys - await count_shares(node.store.database),
             tasks=tasks,
             answers=counts.answers,
+            avoided=offence_facts(node.catalogue.blame.current),
         )
 
     def _current_warnings(self) -> tuple[Trouble, ...]:
@@ -190,8 +195,12 @@ class OperatorView:
         states = Counter(peer.state for peer in self._node_set_facts().nodes)
         for state in ("connected", "disconnected"):
             metrics.peers.labels(state).set(states[state])
-        metrics.keys.set(await count_keys(node.store.database))
+        keys = await count_keys(node.store.database)
+        metrics.keys.set(keys)
+        metrics.keys_without_share.set(keys - await count_shares(node.store.database))
+        metrics.share_additions_running.set(node.share_additions.running)
         metrics.sessions_running.set(node.driver.open_sessions)
+        metrics.avoided_nodes.set(len(node.catalogue.blame.avoided))
         if node.chain is not None:
             await self._measure_chain(node.chain)
         return metrics.render()
@@ -235,6 +244,16 @@ class OperatorView:
         if self._node.chain is None:
             return []
         return await task_facts(self._node.chain.work.store)
+
+    # --- evidence -----------------------------------------------------------------------------
+
+    async def offences(self) -> Sequence[OffenceFacts]:
+        """What other nodes were convicted of, the newest first."""
+        return offence_facts(self._node.catalogue.blame.offences)
+
+    async def evidence(self, name: Hash32) -> bytes | None:
+        """A record by its hash; raises `StorageError`."""
+        return await self._node.catalogue.blame.record(name)
 
     # --- fees ---------------------------------------------------------------------------------
 

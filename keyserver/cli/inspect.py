@@ -21,6 +21,7 @@ from keyserver.cli.output import (
     print_facts,
     print_json,
     print_rows,
+    time_text,
 )
 
 ConfigOption = Annotated[
@@ -57,6 +58,8 @@ def status(
     print()
     rows = [_peer_row(node) for node in facts["node_set"]["nodes"]]
     print_rows(rows, as_json=False, empty="the node set is empty")
+    for offence in facts["avoided"]:
+        print(_avoided_line(offence))
     for kind, troubles in (("problem", facts["problems"]), ("warning", facts["warnings"])):
         for trouble in troubles:
             print(f"{kind}: {trouble['text']}")
@@ -72,7 +75,7 @@ def _status_lines(facts: Facts) -> dict[str, object]:
         "listens at": facts["peer"],
         "ready": facts["ready"],
         "node set": f"{len(node_set['nodes'])} nodes, epoch {node_set['epoch']}",
-        "keys": facts["keys"],
+        "keys": f"{facts['keys']}, {facts['keys_without_share']} without a share here",
         "sessions": facts["sessions"],
         "tasks": facts["tasks"],
         "answers": facts["answers"],
@@ -85,6 +88,12 @@ def _status_lines(facts: Facts) -> dict[str, object]:
         lines["balance"] = f"{chain['balance_wei']} wei"
         lines |= {name.replace("_", " "): at for name, at in chain["contracts"].items()}
     return lines
+
+
+def _avoided_line(offence: Facts) -> str:
+    since, until = time_text(offence["since"]), time_text(offence["until"])
+    who = f"{_short(offence['culprit'])} ({offence['address']})"
+    return f"avoided: {who} {offence['what']}; since {since}, until {until}"
 
 
 def _peer_row(node: Facts) -> dict[str, object]:

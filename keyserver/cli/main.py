@@ -48,6 +48,7 @@ COMMANDS: Mapping[str, Lazy] = {
     "keys": Lazy("keyserver.cli.inspect:keys", "List the server keys a node has records of."),
     "requests": Lazy("keyserver.cli.inspect:requests", "Show pending tasks and sent answers."),
     "drain": Lazy("keyserver.cli.inspect:drain", "Collect the fees a service contract holds."),
+    "evidence": Lazy("keyserver.cli.evidence:app", "Show and check evidence of cheating."),
     "account": Lazy("keyserver.cli.account:app", "Make accounts."),
     "client": Lazy("keyserver.cli.client:app", "Share documents through the key servers."),
     "devnet": Lazy("keyserver.cli.devnet:app", "Run a whole network on this machine."),

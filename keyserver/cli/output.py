@@ -17,6 +17,7 @@ import json
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -139,3 +140,8 @@ def cell(value: object) -> str:
         case "":
             return '""'
     return str(value)
+
+
+def time_text(unix: int) -> str:
+    """A moment as people read it, in UTC."""
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

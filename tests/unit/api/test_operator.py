@@ -12,6 +12,7 @@ from keyserver.api.facts import (
     KeyLine,
     MemberFacts,
     NodeSetFacts,
+    OffenceFacts,
     StatusFacts,
     TaskFacts,
     Trouble,
@@ -23,6 +24,10 @@ from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 NODE = NodeId(bytes(range(64)))
 ADDRESS = Address(b"\xaa" * 20)
 KEYS = [KeyLine(KeyId(bytes([n]) * 32), 1, True, False) for n in range(1, 4)]
+
+OFFENCE = OffenceFacts(
+    NODE, ADDRESS, "two_votes", "voted", KEYS[0].key_id, None, 5, 9, Hash32(b"\xee" * 32)
+)
 
 
 class FakeNode:
@@ -47,7 +52,7 @@ class FakeNode:
         self._may_fail()
         node_set = NodeSetFacts(ADDRESS, 7, 9, False, False, False, ())
         return StatusFacts(
-            NODE, ADDRESS, "1", 42, 5, None, True, (), (), None, node_set, 0, 3, {"held": 1}, {}
+            NODE, ADDRESS, "1", 42, 5, None, True, (), (), None, node_set, 0, 3, 1, {"held": 1}, {}
         )
 
     async def keys(self, after: KeyId | None, limit: int) -> Sequence[KeyLine]:
@@ -76,6 +81,12 @@ class FakeNode:
     async def requests(self) -> Sequence[TaskFacts]:
         self._may_fail()
         return []
+
+    async def offences(self) -> Sequence[OffenceFacts]:
+        return [OFFENCE]
+
+    async def evidence(self, name: Hash32) -> bytes | None:
+        return b"TKSE" if name == OFFENCE.evidence else None
 
     async def fees(self) -> Sequence[FeeFacts]:
         return [FeeFacts(ADDRESS, ("a",), "66666666666666666")]
@@ -158,6 +169,8 @@ async def test_bad_queries_name_the_field() -> None:
         ("/v1/keys?after=12", "after"),
         ("/v1/keys/12", "key id"),
         (f"/v1/keys/{'zz' * 32}", "key id"),
+        ("/v1/evidence/12", "evidence"),
+        (f"/v1/evidence/{'zz' * 32}", "evidence"),
     ):
         status, body = await ask(FakeNode(), path)
         assert status == 400, path
@@ -203,3 +216,13 @@ async def test_trouble_with_chain_or_database_is_told() -> None:
 async def test_other_methods_and_paths() -> None:
     assert (await ask(FakeNode(), "/v1/status", "POST"))[0] == 405
     assert (await ask(FakeNode(), "/v1/nothing"))[0] == 404
+
+
+async def test_evidence() -> None:
+    status, body = await ask(FakeNode(), "/v1/evidence")
+    assert status == 200
+    assert [offence["culprit"] for offence in body["evidence"]] == [f"0x{NODE.hex()}"]
+    status, body = await ask(FakeNode(), f"/v1/evidence/0x{'ee' * 32}")
+    assert (status, body["record"]) == (200, f"0x{b'TKSE'.hex()}")
+    status, body = await ask(FakeNode(), f"/v1/evidence/{'00' * 32}")
+    assert (status, body["error"]["code"]) == (404, "EvidenceIsNotFound")

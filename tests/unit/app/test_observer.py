@@ -30,11 +30,12 @@ def test_sessions_are_counted_by_outcome() -> None:
     counter = SessionCounter(metrics)
     counter.on_session("generation", "participant", "completed", 0.3)
     counter.on_session("generation", "participant", "AccessDenied", 0.1)
-    counter.on_misbehaviour(frozenset({PEER}), "a lie", b"")
+    counter.on_misbehaviour(frozenset({PEER}), "two_votes", b"")
     text = metrics.render().decode()
     for outcome in ("completed", "AccessDenied"):
         labels = f'outcome="{outcome}",role="participant",type="generation"'
         assert f"keyserver_sessions_total{{{labels}}} 1.0" in text
+    assert 'keyserver_misbehaviour_total{rule="two_votes"} 1.0' in text
     assert 'keyserver_session_seconds_count{type="generation"} 2.0' in text
 
 

@@ -46,8 +46,19 @@ STATUS = {
     },
     "sessions": 0,
     "keys": 2,
+    "keys_without_share": 1,
     "tasks": {"pending": 1},
     "answers": {},
+    "avoided": [
+        {
+            "culprit": "0x" + "03" * 64,
+            "address": "0x" + "04" * 20,
+            "rule": "two_votes",
+            "what": "voted for two values in one round",
+            "since": 1_800_000_000,
+            "until": 1_800_086_400,
+        }
+    ],
 }
 
 TASK = {
@@ -129,6 +140,9 @@ def test_status_for_people(capsys: Output) -> None:
     assert "problem: 1 of 3 nodes are reached" in out
     assert "warning: the account is nearly empty" in out
     assert CONTRACT in out
+    told = "avoided: 0x03030303… (0x04040404"
+    assert told in out
+    assert "voted for two values in one round; since 2027-01-15 08:00:00 UTC, until" in out
 
 
 @pytest.mark.usefixtures("operator")
