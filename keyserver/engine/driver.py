@@ -75,7 +75,7 @@ from keyserver.sessions.wire import LINK_TYPES, message_type, pack
 _SETTLED = frozenset({SessionKind.GENERATION, SessionKind.STORING})
 """What is reported to the caller only when this node has written it down, too."""
 
-ACTS_AT_A_TIME = 16
+ACTS_AT_A_TIME = 4
 """After so many the event loop looks at everything else that waits."""
 
 __all__ = ["Driver", "Identity", "Ports"]
@@ -241,6 +241,8 @@ class Driver:
 
     def on_message(self, peer: NodeId, message: bytes) -> bool:
         """A message has arrived; false if no correct node would have sent it."""
+        if self._openings.is_enough(peer):
+            return False
         if len(message) >= 2 and message_type(message) in LINK_TYPES:
             return self._links is not None and self._links.on_link_message(peer, message)
         try:
@@ -305,9 +307,11 @@ class Driver:
         try:
             authentic = authenticate(first.ctx) if kind in REQUESTED else None
         except Refused as refused:
+            self._openings.note(sender, authentic=refused.code is not Refusal.BAD)
             session.runner = first
             self._take(session, first.turn_away(refused))
         else:
+            self._openings.note(sender, authentic=True)
             self._spawn(self._let_in(session, authentic, begin))
 
     def _boot_nonce(self, peer: NodeId) -> Nonce32 | None:
@@ -400,8 +404,7 @@ class Driver:
                 self._spawn(self._persist(session, effect))
 
     def _send(self, session: LiveSession, effect: Send) -> None:
-        sid, message = session.key[0], effect.message
-        me = self._identity.me
+        sid, message, me = session.key[0], effect.message, self._identity.me
         if effect.to == me:
             self._post(lambda: self._deliver(me, sid, message))
         elif not self._ports.transport.send(effect.to, pack(sid, message)):

@@ -86,6 +86,8 @@ class Connection:
         self.peer = stream.peer
         self.hello = hello
         self.dialled = dialled
+        self.unwanted = False
+        """Whether the peer was sent away for what it sent."""
         self._stream = stream
         self._limits = limits
         self._queue = SendQueue(limits.queued_messages, limits.queued_bytes)
@@ -161,6 +163,7 @@ class Connection:
             elif number < FIRST_ENGINE_TYPE:
                 raise LinkError(f"link message {number:#06x} is out of place")
             elif not deliver(message):
+                self.unwanted = True
                 raise LinkError("the engine does not want this peer's messages")
 
     async def _write(self) -> None:

@@ -23,5 +23,9 @@ class TransportLimits:
     """Bytes of these messages."""
     first_retry_s: float = 0.1
     """Pause after the first failed attempt to connect; it doubles with each further one."""
+    first_penalty_s: float = 1.0
+    """How long a peer stays away that sent what the engine does not want; doubles each time."""
+    longest_penalty_s: float = 60.0
+    """Where that doubling ends."""
     longest_retry_s: float = 10.0
     """Where the doubling ends; also how long a connection must last to begin anew."""

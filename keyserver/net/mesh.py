@@ -16,7 +16,7 @@ from keyserver.engine.ports import Clock, TransportListener
 from keyserver.errors import ConfigError
 from keyserver.model.identifiers import Hash32, NodeId, Nonce32
 from keyserver.model.node_set import NodeAddress
-from keyserver.net.admission import HandshakeSlots
+from keyserver.net.admission import HandshakeSlots, Penalties
 from keyserver.net.back_off import BackOff
 from keyserver.net.connection import Connection, greet
 from keyserver.net.errors import HandshakeError, TransportError
@@ -61,6 +61,7 @@ class Mesh:
         self._software = software
         self._limits = limits or TransportLimits()
         self._slots = HandshakeSlots(self._limits.handshakes, self._limits.handshakes_per_address)
+        self._penalties = Penalties(self._limits.first_penalty_s, self._limits.longest_penalty_s)
         self._admitted: frozenset[NodeId] = frozenset()
         self._address_by_peer: dict[NodeId, NodeAddress] = {}
         self._connection_by_peer: dict[NodeId, Connection] = {}
@@ -176,7 +177,10 @@ class Mesh:
         await self._serve(connection)
 
     def _admits(self, peer: NodeId) -> bool:
-        return peer in self._admitted
+        return peer in self._admitted and not self._penalty_left_s(peer)
+
+    def _penalty_left_s(self, peer: NodeId) -> float:
+        return self._penalties.left_s(peer, asyncio.get_running_loop().time())
 
     # --- dialling --------------------------------------------------------------------------
 
@@ -206,6 +210,8 @@ class Mesh:
             connection = self._open(peer)
             if connection is not None:
                 await connection.wait_closed()
+            elif penalty_s := self._penalty_left_s(peer):
+                await asyncio.sleep(penalty_s)
             else:
                 await self._dial(peer, address)
             if loop.time() - began >= limits.longest_retry_s:
@@ -264,6 +270,11 @@ class Mesh:
             if self._register(connection):
                 deliver = partial(listener.on_message, connection.peer)
                 reason = await connection.run(deliver)
+            if connection.unwanted:
+                penalty_s = self._penalties.punish(
+                    connection.peer, asyncio.get_running_loop().time()
+                )
+                _log.warning("peer_sent_away", peer=connection.peer.short, seconds=penalty_s)
         except Exception:  # a mistake of ours with one peer's message must not cost the others
             _log.exception("peer_failed", peer=connection.peer.short)
             reason = "internal error"

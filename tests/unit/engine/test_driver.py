@@ -12,6 +12,7 @@ from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.credentials import Opening
 from keyserver.engine.driver import Driver, Identity, Ports
 from keyserver.engine.inbox import MAX_QUEUED_MESSAGES
+from keyserver.engine.openings import MAX_FORGED
 from keyserver.engine.outcomes import DocumentInstalled, Outcome, RecordInstalled
 from keyserver.engine.ports import VoteConflictError
 from keyserver.engine.session_table import MAX_SESSIONS_PER_PEER, MAX_WAITING_MESSAGES
@@ -477,6 +478,24 @@ async def test_a_request_that_is_not_authentic_keeps_nobody_waiting() -> None:
         assert world.driver.takes_part(SessionKind.GENERATION, LAST_KEY)
         own.cancel()
         await asyncio.gather(own, return_exceptions=True)
+
+
+async def test_a_peer_that_goes_on_sending_forged_requests_has_to_go() -> None:
+    async with running(3) as world:
+
+        async def forged(count: int) -> list[bool]:
+            taken = []
+            for _ in range(count):
+                taken.append(world.receive(*world.proposal(credential=FORGED)))
+                await world.settle()
+            return taken
+
+        assert await forged(MAX_FORGED - 1) == [True] * (MAX_FORGED - 1)
+        assert world.receive(*world.proposal(key_id=LAST_KEY))
+        await world.settle()
+        assert await forged(MAX_FORGED + 1) == [True] * MAX_FORGED + [False]
+        assert world.driver.on_message(world.nodes[2], pack(SessionId(bytes(32)), Cancel(5)))
+        assert await forged(1) == [True], "it may begin anew when it comes back"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-from keyserver.net.admission import HandshakeSlots
+from keyserver.net.admission import HandshakeSlots, Penalties
+from tests.support.keys import nodes_of
 
 
 def test_an_address_has_its_own_limit() -> None:
@@ -25,3 +26,19 @@ def test_nothing_is_kept_of_those_who_left() -> None:
         assert not slots.enter(str(number))
         slots.leave(str(number))
     assert not slots._by_address
+
+
+PEER, OTHER = nodes_of(2)
+
+
+def test_whoever_is_sent_away_stays_away_for_longer_every_time() -> None:
+    penalties, now = Penalties(1.0, 60.0), 100.0
+    assert penalties.left_s(PEER, now) == 0
+    for seconds in (1, 2, 4, 8, 16, 32, 60, 60):
+        assert penalties.punish(PEER, now) == seconds
+        assert penalties.left_s(PEER, now + seconds - 0.5) == 0.5
+        assert penalties.left_s(OTHER, now) == 0
+        now += seconds
+        assert penalties.left_s(PEER, now) == 0
+    assert penalties.punish(PEER, now + 599) == 60
+    assert penalties.punish(PEER, now + 599 + 60 + 600) == 1, "all is forgiven"
