@@ -238,6 +238,21 @@ async def test_pauses_grow_with_short_connections_and_begin_anew_after_a_long_on
         assert await reconnected(7, long=True) < 0.2
 
 
+async def test_a_peer_that_sends_what_is_not_wanted_stays_away_for_a_while() -> None:
+    """Whoever dials: this node does not, and lets nobody of that name in."""
+    limits = TransportLimits(first_retry_s=0.01, first_penalty_s=0.4)
+    async with running(0, limits=limits) as node, running(1) as other:
+        introduce_fully(node, other)
+        await bring(other, node, message("wanted"))
+        node.witness.refuses.add(message("not wanted"))
+        other.mesh.send(node.id, message("not wanted"))
+        await other.witness.until_event("disconnected", node.id)
+        sent_away = time.monotonic()
+        await node.witness.until_event("connected", other.id, 2)
+        assert time.monotonic() - sent_away > 0.3
+        await bring(other, node, message("wanted again"))
+
+
 async def test_two_meshes_that_dial_at_once_agree_on_one_connection() -> None:
     async with running(0) as one, running(1) as other:
         for _ in range(5):
