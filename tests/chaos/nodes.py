@@ -68,8 +68,13 @@ class Seat:
         )
         return seat
 
-    def follow(self, registry: str, confirmations: int) -> None:
-        self.node.set("keyserver", registry_address=registry, confirmations=confirmations)
+    def follow(self, registry: str, confirmations: int, retry_blocks: int) -> None:
+        self.node.set(
+            "keyserver",
+            registry_address=registry,
+            confirmations=confirmations,
+            retry_interval_blocks=retry_blocks,
+        )
 
     @property
     def id(self) -> NodeId:

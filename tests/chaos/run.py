@@ -74,6 +74,8 @@ class Options:
     """Stories that go on side by side."""
     calm_requests: int = 0
     """Of all requests, how many are made before the faults."""
+    retry_blocks: int = 30
+    """The nodes' `retry_interval_blocks`."""
     gives_up_after_s: float = 3600.0
 
 
@@ -108,7 +110,7 @@ async def run(options: Options, directory: Path, tell: Tell) -> Report:
         Wallet(SecretScalar(random.randbytes(32)))
         for _ in range(MOST_PEOPLE * story_count(options.requests))
     ]
-    async with started(directory, random, people, tell) as network:
+    async with started(options, directory, random, people, tell) as network:
         book = Book()
         faults = draw(
             options.seed,
@@ -153,7 +155,7 @@ async def run(options: Options, directory: Path, tell: Tell) -> Report:
 
 @asynccontextmanager
 async def started(
-    directory: Path, random: Random, people: Sequence[Wallet], tell: Tell
+    options: Options, directory: Path, random: Random, people: Sequence[Wallet], tell: Tell
 ) -> AsyncIterator[Network]:
     """Chain, contracts, proxies and nodes, all running; ended when left, however that is."""
     secrets = [SecretScalar(random.randbytes(32)) for _ in range(NODES)]
@@ -174,7 +176,7 @@ async def started(
         await chain.begin_blocks(BLOCK_TIME_S)
         tell(f"chain {CHAIN_ID} at {chain.local.rpc_url}, contracts deployed")
         for seat in seats:
-            seat.follow(deployed.contracts["SimpleRegistry"], CONFIRMATIONS)
+            seat.follow(deployed.contracts["SimpleRegistry"], CONFIRMATIONS, options.retry_blocks)
             await links.listen(seat.number, seat.announced, seat.node.port)
             for endpoint in seat.endpoints:
                 await endpoint.start()

@@ -12,7 +12,9 @@ from keyserver.errors import ConfigError
 from tests.chaos.run import Options, run
 from tests.chaos.schedule import EVERY_NAME
 
-SHORT = Options(requests=40, seed=1, fault_seconds=120.0, gap_s=1.8, gives_up_after_s=400.0)
+SHORT = Options(
+    requests=40, seed=1, fault_seconds=60.0, gap_s=1.5, retry_blocks=10, gives_up_after_s=400.0
+)
 
 
 @pytest.fixture(autouse=True)
