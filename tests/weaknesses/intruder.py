@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from keyserver.crypto.curve import SecretScalar
-from keyserver.engine.links import AnyLink, pack_link, unpack_link
+from keyserver.engine.links import AnyLink, PrepareVote, pack_link, unpack_link
 from keyserver.model.codec import encode
 from keyserver.model.identifiers import Hash32, NodeId, Nonce32, SessionId, Signature
 from keyserver.model.requests import Request
@@ -114,6 +114,10 @@ class Intruder:
             for one in self.inbox
             if isinstance(one.message, kinds) and sid in (None, one.sid)
         ]
+
+    def prepare_votes(self) -> list[tuple[NodeId, Hash32]]:
+        """The values that others have prepared in rounds of the agreement."""
+        return [(sender, vote.value) for sender, vote in self.heard(PrepareVote)]
 
     def heard_from(self, sender: NodeId) -> bytes:
         """Everything that a node has sent, in canonical encoding."""
