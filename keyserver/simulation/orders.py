@@ -40,6 +40,11 @@ class Order(Protocol):
         """For messages."""
         ...
 
+    @property
+    def asked(self) -> "Asked":
+        """The requests for it."""
+        ...
+
     def outcomes(self) -> list[Seen]:
         """Results and errors on the canonical chain, the oldest first."""
         ...
@@ -55,7 +60,7 @@ class Order(Protocol):
 
 
 @dataclass
-class _Asked:
+class Asked:
     """What all orders share: the transactions that ask, and where to look for answers."""
 
     market: Market
@@ -99,8 +104,8 @@ class _Asked:
         return seen.log.block_number + self.market.depth <= self.market.chain.head.number
 
 
-def _one_answer_each(asked: _Asked, name: str, answers: int) -> None:
-    require(answers <= asked.requests(), "a request was answered twice", name)
+def _one_answer_each(order: Order, answers: int) -> None:
+    require(answers <= order.asked.requests(), "a request was answered twice", order.name)
 
 
 class GenerateOrder:
@@ -108,7 +113,7 @@ class GenerateOrder:
 
     def __init__(self, market: Market, author: Customer, key_id: KeyId, threshold: int) -> None:
         self.threshold = threshold
-        self.asked = _Asked(market, author, key_id, [])
+        self.asked = Asked(market, author, key_id, [])
         self.name = f"generation of {key_id.hex()[:8]}"
         self._ask()
 
@@ -137,7 +142,7 @@ class GenerateOrder:
         errors, made = self.errors(), self.outcomes()
         publics = {seen.values[1] for seen in made}
         require(len(publics) <= 1, "a key was generated twice", self.name)
-        _one_answer_each(self.asked, self.name, len(made) + len(errors))
+        _one_answer_each(self, len(made) + len(errors))
         for earlier, seen in zip([None, *errors], errors, strict=False):
             require(
                 self._is_hopeless(seen) or (earlier is not None and self._is_stray(earlier, seen)),
@@ -173,7 +178,7 @@ class PublicOrder:
 
     def __init__(self, market: Market, customer: Customer, made: GenerateOrder) -> None:
         self._made = made
-        self.asked = _Asked(market, customer, made.asked.key_id, [])
+        self.asked = Asked(market, customer, made.asked.key_id, [])
         self.name = f"public of {made.asked.key_id.hex()[:8]}"
         self.asked.ask("retrieveServerKey", self.asked.key_id)
 
@@ -190,7 +195,7 @@ class PublicOrder:
         """It is the one that was generated."""
         errors, told = self.asked.seen("ServerKeyRetrievalError"), self.outcomes()
         require(not errors, "a request was refused without reason", self.name)
-        _one_answer_each(self.asked, self.name, len(told))
+        _one_answer_each(self, len(told))
         for seen in told:
             wanted = self._made.public().raw64, self._made.threshold
             require(seen.values[1:] == wanted, "a wrong public was told", self.name)
@@ -205,7 +210,7 @@ class StoreOrder:
         self.document_key = SecretScalar.random(random).public()
         sealed = encrypt_document_key(made.public(), self.document_key, random)
         self.common, self.encrypted = sealed.common, sealed.encrypted
-        self.asked = _Asked(market, author, made.asked.key_id, [])
+        self.asked = Asked(market, author, made.asked.key_id, [])
         self.name = f"document key of {made.asked.key_id.hex()[:8]}"
         points = self.common.raw64, self.encrypted.raw64
         self.asked.ask("storeDocumentKey", self.asked.key_id, *points)
@@ -223,7 +228,7 @@ class StoreOrder:
         """Nobody refused it."""
         errors = self.asked.seen("DocumentKeyStoreError")
         require(not errors, "a request was refused without reason", self.name)
-        _one_answer_each(self.asked, self.name, len(self.outcomes()))
+        _one_answer_each(self, len(self.outcomes()))
 
 
 class GrantOrder:
@@ -232,12 +237,12 @@ class GrantOrder:
     def __init__(
         self, market: Market, admin: Customer, key_id: KeyId, users: list[Address]
     ) -> None:
-        self._asked = _Asked(market, admin, key_id, [])
+        self.asked = Asked(market, admin, key_id, [])
         self.name = f"users of {key_id.hex()[:8]}"
         wish = admin.wish(
             market.permissions, permissions.ARTIFACT, "permission", key_id, users, pays=False
         )
-        self._asked.wishes.append(wish)
+        self.asked.wishes.append(wish)
 
     def outcomes(self) -> list[Seen]:
         """Nobody has to answer."""
@@ -246,9 +251,9 @@ class GrantOrder:
     @property
     def is_done(self) -> bool:
         """Whether it is on the chain, with blocks above."""
-        market = self._asked.market
+        market = self.asked.market
         head = market.chain.head.number
-        return any(block + market.depth <= head for block in self._asked.blocks())
+        return any(block + market.depth <= head for block in self.asked.blocks())
 
     def check(self) -> None:
         """There is nothing that could be wrong."""
@@ -259,7 +264,7 @@ class ShadowOrder:
 
     def __init__(self, market: Market, customer: Customer, stored: StoreOrder, t: int) -> None:
         self._stored, self._threshold = stored, t
-        self.asked = _Asked(market, customer, stored.asked.key_id, [])
+        self.asked = Asked(market, customer, stored.asked.key_id, [])
         self.name = f"shadow of {stored.asked.key_id.hex()[:8]}"
         public = customer.public.raw64
         self.asked.ask("retrieveDocumentKeyShadow", self.asked.key_id, public)
@@ -278,7 +283,7 @@ class ShadowOrder:
         errors = self.asked.seen("DocumentKeyShadowRetrievalError", mine=True)
         require(not errors, "a request was refused without reason", self.name)
         complete = self._complete()
-        _one_answer_each(self.asked, self.name, len(complete))
+        _one_answer_each(self, len(complete))
         for answers in complete:
             require(
                 self._opened(answers) == self._stored.document_key,
@@ -306,7 +311,7 @@ class DeniedOrder:
     """A document key for somebody who may not have it."""
 
     def __init__(self, market: Market, customer: Customer, key_id: KeyId) -> None:
-        self.asked = _Asked(market, customer, key_id, [])
+        self.asked = Asked(market, customer, key_id, [])
         self.name = f"forbidden shadow of {key_id.hex()[:8]}"
         self.asked.ask("retrieveDocumentKeyShadow", key_id, customer.public.raw64)
 
@@ -321,7 +326,7 @@ class DeniedOrder:
 
     def check(self) -> None:
         """Nobody told anything."""
-        _one_answer_each(self.asked, self.name, len(self.outcomes()))
+        _one_answer_each(self, len(self.outcomes()))
         told = self.asked.seen("DocumentKeyPersonalRetrieved", mine=True)
         if told:
             raise Violation("a document key was given to somebody who may not have it", self.name)
