@@ -40,6 +40,10 @@ T = TypeVar("T")
 U = TypeVar("U")
 MAX_THRESHOLD = 254
 
+MOST_REFUSALS = 3
+"""How many blocks in a row the Ethereum node may refuse to show logs of; a reorganisation, or an
+address with several nodes behind it, takes blocks away for a moment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -245,6 +249,7 @@ class KeyServers:
     ) -> Answer[T]:
         """Look at every new block until `decide` finds the outcome in the logs."""
         members = await self._members()
+        refusals = 0
         try:
             async with asyncio.timeout(self._patience_s):
                 async for head in self.ethereum.heads():
@@ -253,7 +258,14 @@ class KeyServers:
                     confirmed = head - self._confirmations
                     if placed is None or placed.block > confirmed:
                         continue
-                    logs = await self._logs(service, placed, key_id, confirmed)
+                    try:
+                        logs = await self._logs(service, placed, key_id, confirmed)
+                    except RefusedByContractError:
+                        refusals += 1
+                        if refusals == MOST_REFUSALS:
+                            raise
+                        continue
+                    refusals = 0
                     outcome = decide(logs)
                     if outcome is not None:
                         return Answer(outcome, placed.block, head, placed.gas_used)

@@ -42,7 +42,7 @@ CLIENT_GAS = 1_200_000
 FUNDS_WEI = 10**24
 MOST_PEOPLE = 4
 """In one story."""
-PATIENCE_S = 400.0
+PATIENCE_S = 1500.0
 FINAL = MOST_DEPTH + 1
 """Blocks on top after which no reorganisation comes."""
 SET_USERS = Function.parse("setUsers(bytes32,address[])", "bool")

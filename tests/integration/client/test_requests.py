@@ -1,6 +1,7 @@
 """The four requests against the real contracts, answered by scripted key servers."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,8 @@ from keyserver.client.errors import (
     RefusedByContractError,
     RefusedByKeyServersError,
 )
+from keyserver.client.ethereum import EventLog
+from keyserver.client.requests import MOST_REFUSALS
 from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.elgamal import EncryptedDocumentKey, encrypt_document_key
 from keyserver.model.identifiers import KeyId
@@ -208,3 +211,27 @@ async def test_a_foreign_key_is_not_taken_for_our_own(world: World) -> None:
     found = await world.client(world.bob).find_key(key_id)
     assert found is not None
     assert found.has_document
+
+
+@pytest.mark.parametrize("times", [MOST_REFUSALS - 1, MOST_REFUSALS])
+async def test_logs_may_be_out_of_reach_for_a_moment(
+    world: World, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """As while blocks are replaced: the answer is found with a later block."""
+    honest, left = world.ethereum.logs, times
+
+    async def logs(*arguments: Any, **options: Any) -> list[EventLog]:
+        nonlocal left
+        is_of_client = "to_block" in options
+        left -= is_of_client
+        if is_of_client and left >= 0:
+            raise RefusedByContractError("the Ethereum node refuses: block out of range")
+        return await honest(*arguments, **options)
+
+    monkeypatch.setattr(world.ethereum, "logs", logs)
+    key_id, key = world.new_key_id(), SharedKey(1, SERVERS)
+    if times < MOST_REFUSALS:
+        assert await generate(world, key_id, key) == key.public
+        return
+    with pytest.raises(RefusedByContractError, match="out of range"):
+        await generate(world, key_id, key)
