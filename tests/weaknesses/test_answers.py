@@ -12,7 +12,9 @@ from keyserver.model.requests import OnChainAddress, OnChainPublic, RetrieveDocu
 from keyserver.sessions.core import DeniedError, Refusal, UnavailableError
 from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.retrieval.messages import (
+    NO_MASK,
     DecRequest,
+    MaskPoint,
     Partial,
     Select,
     SelectedPartial,
@@ -156,6 +158,8 @@ def test_w30_selections_of_another_size_or_with_altered_parts() -> None:
             lambda parts: [parts[1], parts[0]],
             lambda parts: [replace(parts[0], point=parts[1].point), parts[1]],
             lambda parts: [replace(parts[0], mask=parts[1].mask), parts[1]],
+            lambda parts: [replace(parts[0], mask=MaskPoint(b"\x05" * 33)), parts[1]],
+            lambda parts: [replace(parts[0], mask=NO_MASK), parts[1]],
             lambda parts: [parts[0], replace(parts[1], node=intruder.id)],
         ):
             assert not await select(change)
