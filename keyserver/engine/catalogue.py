@@ -6,7 +6,7 @@ itself (`keyserver.engine.acceptance`).
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,9 @@ from keyserver.sessions.core import Refused, Report, SessionKind
 
 FETCH_S = 3.0
 """How long `fetch` waits for the slowest peer."""
+
+GRACE_S = 0.3
+"""How long `fetch` waits for a further peer once a quorum has answered."""
 
 ANSWER_S = 10.0
 """How long synchronisation waits for one answer; then it leaves that peer alone."""
@@ -125,24 +128,15 @@ class Catalogue:
 
         Returns what this node has then; takes at most 3 s.
         """
-        peers = sorted(self._ports.transport.connected)
-        answers = await asyncio.gather(*(self._facts_from(peer, key_id) for peer in peers))
-        told = [
-            (peer, facts)
-            for peer, answer in zip(peers, answers, strict=True)
-            if answer is not None
-            for facts in answer.keys
-        ]
+        answers = await self._answers_about(key_id)
+        told = [(peer, facts) for peer, answer in answers.items() for facts in answer.keys]
         for peer, facts in told:
             if facts.record is not None:
                 self._hints.report(key_id, peer, facts.record.record.hash)
         for peer, facts in told:
             await self._take(peer, facts)
         state = await self._ports.store.load(key_id)
-        answered = frozenset(
-            peer for peer, answer in zip(peers, answers, strict=True) if answer is not None
-        )
-        return FoundKey(state.active, state.document, answered)
+        return FoundKey(state.active, state.document, frozenset(answers))
 
     def holders(self, key_id: KeyId) -> frozenset[NodeId]:
         """Nodes that say they hold a share; only a hint whom to ask."""
@@ -152,6 +146,32 @@ class Catalogue:
     def news(self) -> asyncio.Event:
         """Set when there may be new records here, or nodes that hold shares."""
         return self._installer.news
+
+    async def _answers_about(self, key_id: KeyId) -> dict[NodeId, Keys]:
+        """What the peers say; once a quorum has spoken, a silent one is not waited for."""
+        peers = sorted(self._ports.transport.connected)
+        asked = {asyncio.ensure_future(self._facts_from(peer, key_id)): peer for peer in peers}
+        answers: dict[NodeId, Keys] = {}
+        waiting = set(asked)
+        try:
+            while waiting:
+                grace_s = GRACE_S if self._is_quorum(answers) else None
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    break
+                said = {asked[task]: task.result() for task in done}
+                answers |= {peer: answer for peer, answer in said.items() if answer is not None}
+        finally:
+            for task in asked:
+                task.cancel()
+        return {peer: answers[peer] for peer in sorted(answers)}
+
+    def _is_quorum(self, answers: Iterable[NodeId]) -> bool:
+        current = self._ports.node_sets.snapshot.current
+        quorum = Quorums.of(len(current), self._identity.policy().max_faulty).agreement
+        return sum(node in current for node in {self._identity.me, *answers}) >= quorum
 
     async def _facts_from(self, peer: NodeId, key_id: KeyId) -> Keys | None:
         """What a peer knows of a key; `None` if it has not answered, or about something else."""

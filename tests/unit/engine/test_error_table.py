@@ -223,6 +223,18 @@ def test_what_a_quorum_does_not_know_does_not_exist() -> None:
     on_cluster(scenario, prepared=False)
 
 
+def test_a_silent_node_is_not_waited_for_to_say_that_nothing_exists() -> None:
+    async def scenario(told: Told) -> None:
+        liars.in_cluster(told.cluster, told.cluster.nodes[4], liars.silent, liars.silent)
+        begun = asyncio.get_running_loop().time()
+        await check(told.look_up(), FINAL, "ServerKeyIsNotFound")
+        assert asyncio.get_running_loop().time() - begun < 0.5
+        liars.in_cluster(told.cluster, told.cluster.nodes[3], liars.silent, liars.silent)
+        await check(told.look_up(), FOR_NOW, "ConsensusTemporaryUnreachable")
+
+    on_cluster(scenario, prepared=False)
+
+
 def test_a_document_key_that_a_quorum_does_not_know_does_not_exist() -> None:
     async def scenario(told: Told) -> None:
         await told.generate()
