@@ -135,6 +135,28 @@ def test_a_share_that_came_late_is_found_by_nodes_that_started_since() -> None:
     run_virtual(scenario())
 
 
+def test_a_share_that_was_lost_comes_back() -> None:
+    """Also to a holder that the certificate names."""
+
+    async def scenario() -> None:
+        async with cluster_of(4, 1, seed=6) as cluster:
+            story = Story(cluster, 1)
+            await generate(story, cluster.nodes[0])
+            await asyncio.sleep(20)
+            victim = cluster.nodes[1]
+            before = (await state(story, victim)).share
+            await victim.crash()
+            keys = victim.disk.platter.state.keys
+            without = {key_id: replace(key, shares={}) for key_id, key in keys.items()}
+            victim.disk.platter.state = replace(victim.disk.platter.state, keys=without)
+            assert not await has_share(story, victim)
+            victim.boot()
+            await wait_for_share(story, victim)
+            assert (await state(story, victim)).share == before
+
+    run_virtual(scenario())
+
+
 def test_many_keys_are_caught_up_with() -> None:
     async def scenario() -> None:
         async with cluster_of(5, 2, seed=1) as cluster:
