@@ -13,14 +13,15 @@ from keyserver.sessions.outcomes import ShadowReady, ShadowResult
 from keyserver.sessions.retrieval.messages import Partial
 from keyserver.sessions.sharing.messages import Accept
 from keyserver.sessions.storing.messages import StoreAck
-from keyserver.simulation.adversary.rows import Must, Part, Protocol
+from keyserver.simulation.adversary.rows import Acts, Must, Protocol
 from tests.adversary.expectations import completes, failure, must_name, stores
-from tests.adversary.play import DOCUMENT_KEY, KEY, RETRIEVALS, Brought, Game
+from tests.adversary.play import DOCUMENT_KEY, RETRIEVALS, STORINGS, Brought, Game
 from tests.adversary.view import Drawn, interpolated
 
 
 async def check(game: Game) -> None:
     """Everything that the row promises."""
+    assert game.lies or isinstance(game.row.deed, Acts), "nobody has lied"
     await check_names(game)
     if game.size.is_safe:
         check_agreement(game)
@@ -28,7 +29,7 @@ async def check(game: Game) -> None:
         await check_secrecy(game)
     if game.row.must is Must.DENIED:
         check_denied(game)
-    elif game.row.part is Part.MEMBER:
+    elif not game.liar_leads:
         check_member(game)
         if game.row.must is Must.NOTICED and game.size.decrypts:
             await check_noticed(game)
@@ -109,7 +110,7 @@ def check_member(game: Game) -> None:
 
 def check_result(game: Game, brought: Brought) -> None:
     """The result is what was asked for, and made without whoever was left out."""
-    left_out = game.row.left_out and game.row.part is Part.MEMBER
+    left_out = game.row.left_out and not game.liar_leads
     match brought.result:
         case CertifiedRecord() as certified:
             signers = {entry.node for entry in certified.certificate.holding.signatures}
@@ -211,7 +212,7 @@ def check_final(game: Game, last: Brought) -> None:
     assert isinstance(last.error, DeniedError)
     assert last.error.code in _DECIDED_ALREADY
     assert all(state.active is not None for state in game.states.values())
-    if game.row.protocol is Protocol.STORING:
+    if game.row.protocol in STORINGS:
         check_stored(game)
 
 
@@ -233,7 +234,7 @@ async def check_secrecy(game: Game) -> None:
     for secret in honest_secrets(game):
         assert secret not in heard, "a secret of an honest node was sent in the clear"
     check_deals(game)
-    shares = {node.id: (await node.store.load(KEY)).share for node in game.liars}
+    shares = {node.id: (await node.store.load(game.key)).share for node in game.liars}
     own = {node: share for node, share in shares.items() if share is not None}
     record = next((s.active.record for s in game.states.values() if s.active), None)
     if record is None:

@@ -4,8 +4,8 @@ from keyserver.model.identifiers import NodeId
 from keyserver.sessions.core import Refusal
 from keyserver.sessions.refusals import FOR_GOOD, FOR_NOW
 from keyserver.simulation.adversary import floods
-from keyserver.simulation.adversary.rows import Acts, Behaviour, Part, Protocol, Row
-from tests.adversary.play import RETRIEVALS, Game
+from keyserver.simulation.adversary.rows import Acts, Behaviour, Part, Row
+from tests.adversary.play import AGREEMENTS, RETRIEVALS, STORINGS, Game
 from tests.adversary.sizes import Size
 
 
@@ -16,6 +16,8 @@ def takes_part(row: Row) -> bool:
 
 def completes(row: Row, size: Size) -> bool:
     """Whether an honest coordinator must bring the result: enough nodes are left without liars."""
+    if row.protocol in AGREEMENTS:
+        return size.agrees and size.generates
     if row.part is Part.MEMBER and (takes_part(row) or row.message == "Commit"):
         return row.message != "Commit" or size.agrees
     if row.protocol in RETRIEVALS:
@@ -25,7 +27,7 @@ def completes(row: Row, size: Size) -> bool:
 
 def stores(row: Row) -> bool:
     """Whether the cheat is in the storing of a document key."""
-    return row.protocol is Protocol.STORING or row.message.startswith("Store")
+    return row.protocol in STORINGS or row.message.startswith("Store")
 
 
 def failure(row: Row, size: Size) -> tuple[bool, str]:

@@ -10,6 +10,7 @@ from keyserver.crypto.curve import Point, SecretScalar, mul_base
 from keyserver.crypto.errors import CryptoError
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.key_server import KeyServer
+from keyserver.engine.links import pack_link
 from keyserver.model.identifiers import KeyId, NodeId, SessionId
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
@@ -37,14 +38,28 @@ from keyserver.simulation.adversary.rows import (
     TellsOnLinks,
 )
 from keyserver.simulation.cluster import CONTRACT, Cluster, CrashedError, SimulatedNode
-from keyserver.simulation.liars import Lie, Place, honest, in_cluster
+from keyserver.simulation.liars import (
+    Lie,
+    LinkLie,
+    LinkPlace,
+    Place,
+    at,
+    honest,
+    in_cluster,
+    silent,
+)
 from keyserver.simulation.scenarios.people import People, account
 from tests.adversary.sizes import Size
 from tests.adversary.view import View
 
-KEY, EARLIER_KEY = KeyId(b"\x4b" * 32), KeyId(b"\x4c" * 32)
+KEY, EARLIER_KEY = KeyId(b"\x01" * 32), KeyId(b"\x02" * 32)
+"""Of both the first node in canonical order is responsible; the second, a liar, proposes first."""
+HONEST_KEY = KeyId(b"\xf0" * 32)
+"""Of this one the last node is responsible; the first, an honest one, proposes first."""
 DOCUMENT_KEY: Point = mul_base(SecretScalar.from_int(4712))
 SETTLING_S = 900.0
+ROUNDS_S = 3600.0
+"""Long enough for all liars to propose one after the other: every round lasts twice as long."""
 ATTEMPTS, PAUSE_S = 6, 30.0
 
 FORMS = {
@@ -55,6 +70,8 @@ FORMS = {
     Protocol.SHADOW_LEGACY: "path",
     Protocol.SHADOW_BOUND: "bound",
     Protocol.SHADOW_CONTRACT: "chain",
+    Protocol.AGREEMENT: "chain",
+    Protocol.DOCUMENT_AGREEMENT: "chain",
 }
 RETRIEVALS = frozenset(
     {
@@ -64,6 +81,12 @@ RETRIEVALS = frozenset(
         Protocol.SHADOW_CONTRACT,
     }
 )
+
+
+AGREEMENTS = {Protocol.AGREEMENT: "Cert", Protocol.DOCUMENT_AGREEMENT: "StoreCert"}
+"""Decided in rounds, and what a liar has withheld so that it comes to that."""
+GENERATIONS = frozenset({Protocol.GENERATION, Protocol.AGREEMENT})
+STORINGS = frozenset({Protocol.STORING, Protocol.DOCUMENT_AGREEMENT})
 
 
 @dataclass(frozen=True)
@@ -92,6 +115,8 @@ class Game:
     """By honest node: the liars whose lies one of its sessions has got while it lived."""
     quiet: bool = False
     """Whether honest nodes agree in the end, with nothing open or undecided."""
+    lies: int = 0
+    """How often a liar has said something else than it should, or nothing."""
     rehearsing: bool = False
     _told: dict[bytes, NodeId] = field(default_factory=dict)
 
@@ -104,6 +129,17 @@ class Game:
         return [node for node in self.cluster.nodes if node.id not in self.view.liars]
 
     @property
+    def key(self) -> KeyId:
+        """The key that it is about."""
+        votes = self.row.protocol in AGREEMENTS and self.row.part is Part.MEMBER
+        return HONEST_KEY if votes else KEY
+
+    @property
+    def liar_leads(self) -> bool:
+        """Whether a liar leads first; undecided is only what liars leave so."""
+        return self.row.part is Part.COORDINATOR or self.row.protocol in AGREEMENTS
+
+    @property
     def named(self) -> dict[NodeId, set[NodeId]]:
         """Whom each honest node has named."""
         return {node.id: set(node.recorder.culprits) for node in self.honest}
@@ -111,11 +147,16 @@ class Game:
     # --- what clients ask -----------------------------------------------------------------------
 
     async def ask(
-        self, node: SimulatedNode, key_id: KeyId = KEY, exclude: frozenset[NodeId] = frozenset()
+        self,
+        node: SimulatedNode,
+        key_id: KeyId | None = None,
+        exclude: frozenset[NodeId] = frozenset(),
     ) -> Brought:
         """Have a node lead the protocol of the row."""
         try:
-            result = await node.call(lambda api: self._asked(api, node, key_id, exclude))
+            result = await node.call(
+                lambda api: self._asked(api, node, key_id or self.key, exclude)
+            )
             return Brought(node.id, result)
         except (SessionError, CrashedError) as error:
             return Brought(node.id, error=error)
@@ -125,20 +166,20 @@ class Game:
     ) -> Any:
         protocol, people = self.row.protocol, self.people
         form = FORMS[protocol]
-        if protocol is Protocol.GENERATION:
+        if protocol in GENERATIONS:
             return await self.generate(api, node, key_id)
-        if protocol is Protocol.STORING:
+        if protocol in STORINGS:
             return await self.store(api, node, key_id)
         if protocol is Protocol.BOTH:
             both = GenerateServerKey(key_id, self.size.threshold, with_document_key=True)
             credential = people.ask(people.author, both, form, node.id)
             recipient = people.author.public()
             return await api.generate_both(key_id, self.size.threshold, credential, recipient)
-        operation = RetrieveDocumentKey(KEY, shadow=protocol is not Protocol.PLAIN)
+        operation = RetrieveDocumentKey(self.key, shadow=protocol is not Protocol.PLAIN)
         credential = people.ask(people.reader, operation, form, node.id)
         if protocol is Protocol.PLAIN:
-            return await api.retrieve_plain(KEY, credential)
-        return await api.retrieve_shadow(KEY, credential, exclude)
+            return await api.retrieve_plain(self.key, credential)
+        return await api.retrieve_shadow(self.key, credential, exclude)
 
     async def generate(self, api: KeyServer, node: SimulatedNode, key_id: KeyId) -> Any:
         operation = GenerateServerKey(key_id, self.size.threshold)
@@ -185,7 +226,11 @@ class Game:
         """From now on the liars cheat."""
         for node in self.liars:
             lie, link_lie = self._deed(node)
-            in_cluster(self.cluster, node, self._spied(lie), link_lie)
+            session_lie = self._spied(lie)
+            withheld = AGREEMENTS.get(self.row.protocol)
+            if withheld is not None:
+                session_lie = at(withheld, silent)
+            in_cluster(self.cluster, node, session_lie, self._spied_links(link_lie))
 
     async def act(self) -> None:
         """What liars do by themselves."""
@@ -197,12 +242,12 @@ class Game:
         match self.row.deed:
             case Tells():
                 return self.row.deed.lie, honest
-            case TellsOnLinks():
-                return honest, self.row.deed.told
+            case TellsOnLinks(message, told):
+                return honest, at(message, told)
             case Crashes(message):
-                return _crashing(node, message), honest
+                return _crashing(node, message), _crashing(node, message)
             case Replays(whole):
-                return self._replaying(whole=whole), honest
+                return self._replaying(whole=whole), self._replaying_links()
             case Acts():
                 return honest, honest
 
@@ -227,12 +272,40 @@ class Game:
         def told(place: Place, message: Any) -> Any:
             self.view.note(place.ctx.sid, place.ctx.me, place.phase)
             instead = lie(place, message)
+            self.lies += instead is not message
             if instead is not message and instead is not None:
                 data = instead if isinstance(instead, bytes) else pack(place.ctx.sid, instead)
                 self._told[data] = place.ctx.me
             return instead
 
         return told
+
+    def _spied_links(self, lie: LinkLie) -> LinkLie:
+        """Take down which link messages are lies."""
+
+        def told(place: LinkPlace, message: Any) -> Any:
+            instead = lie(place, message)
+            self.lies += instead is not message
+            if instead is not message and instead is not None:
+                data = instead if isinstance(instead, bytes) else pack_link(instead)
+                self._told[data] = place.me
+            return instead
+
+        return told
+
+    def _replaying_links(self) -> LinkLie:
+        """After the rehearsal, the votes that were cast in it."""
+        if self.row.protocol not in AGREEMENTS:
+            return honest
+        earlier: dict[str, Any] = {}
+
+        def lie(_: LinkPlace, message: Any) -> Any:
+            name = type(message).__name__
+            if self.rehearsing:
+                earlier[name] = message
+            return earlier.get(name, message) if hasattr(message, "subject") else message
+
+        return lie
 
     def hear(self, sender: NodeId, to: NodeId, message: bytes) -> None:
         """A message has arrived."""
@@ -242,7 +315,7 @@ class Game:
 
     def _lives(self, node: NodeId, message: bytes) -> bool:
         if message_type(message) in LINK_TYPES:
-            return False
+            return True
         sid = SessionId(message[2:34])
         table = self.cluster.node(node).api._driver._table
         return any(table.get((sid, role)) is not None for role in Role)
@@ -260,8 +333,9 @@ class Game:
             await self._rehearse()
             self.rehearsing = False
         self.view.received.clear()
+        self.lies = 0
         await self.act()
-        if self.row.part is Part.COORDINATOR:
+        if self.liar_leads:
             self.brought.append(await self.ask(self.liars[0]))
             await self._settled()
             self.after_liar = dict(self.states)
@@ -284,25 +358,28 @@ class Game:
     async def _prepare(self) -> None:
         """What was there before the liars began to lie."""
         first = self.honest[0]
-        if self.row.protocol is Protocol.STORING or self.row.protocol in RETRIEVALS:
-            await first.call(lambda api: self.generate(api, first, KEY))
+        if self.row.protocol in STORINGS | RETRIEVALS:
+            await first.call(lambda api: self.generate(api, first, self.key))
             await asyncio.sleep(1)
         if self.row.protocol in RETRIEVALS:
-            await first.call(lambda api: self.store(api, first, KEY))
+            await first.call(lambda api: self.store(api, first, self.key))
             await asyncio.sleep(1)
 
     async def _rehearse(self) -> None:
-        leader = self.liars[0] if self.row.part is Part.COORDINATOR else self.honest[0]
-        if self.row.protocol is Protocol.STORING:
+        leader = self.liars[0] if self.liar_leads else self.honest[0]
+        if self.row.protocol in STORINGS:
             await leader.call(lambda api: self.generate(api, leader, EARLIER_KEY))
             await asyncio.sleep(1)
         brought = await self.ask(leader, EARLIER_KEY)
+        if self.row.protocol in AGREEMENTS:
+            await asyncio.sleep(ROUNDS_S)
+            return
         assert brought.error is None, f"the rehearsal failed: {brought.error}"
         await asyncio.sleep(1)
 
     async def _lead(self) -> None:
         """An honest node leads; what liars led before may have to be given up first."""
-        tries = 1 if self.row.part is Part.MEMBER else ATTEMPTS
+        tries = ATTEMPTS if self.liar_leads else 1
         for _ in range(tries):
             self.brought.append(await self.ask(self.honest[0]))
             if self.brought[-1].error is None or not _retriable(self.brought[-1].error):
@@ -312,9 +389,9 @@ class Game:
     async def _settled(self) -> None:
         """Wait until honest nodes have nothing undecided and agree, for a quarter of an hour."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + SETTLING_S
+        end = loop.time() + (ROUNDS_S if self.row.protocol in AGREEMENTS else SETTLING_S)
         while True:
-            self.states = {node.id: await node.store.load(KEY) for node in self.honest}
+            self.states = {node.id: await node.store.load(self.key) for node in self.honest}
             self.quiet = self._is_quiet()
             if loop.time() > end or self.quiet:
                 return

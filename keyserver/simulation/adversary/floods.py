@@ -4,8 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from keyserver.engine.links import DigestRequest, KeysRequest, pack_link
-from keyserver.model.identifiers import Address, KeyId, SessionId, Signature
+from keyserver.engine.links import (
+    DigestRequest,
+    Entered,
+    KeysRequest,
+    Subject,
+    SubjectKind,
+    pack_link,
+)
+from keyserver.model.identifiers import Address, Hash32, KeyId, SessionId, Signature
 from keyserver.model.requests import GenerateServerKey, OnChainAddress, Request
 from keyserver.sessions.core import SessionKind, Verdict
 from keyserver.sessions.identity import session_id
@@ -78,11 +85,19 @@ def _question(_: "Cluster", __: "SimulatedNode", count: int) -> bytes:
     return pack_link(KeysRequest(count, wanted) if count % 2 else DigestRequest(count))
 
 
+def _vote(_: "Cluster", __: "SimulatedNode", count: int) -> bytes:
+    subject = Subject(SubjectKind.RECORD, KeyId(count.to_bytes(32, "big")), 1)
+    return pack_link(Entered(0, subject, 1, Hash32(bytes(32)), Signature(bytes(65))))
+
+
 STRAY_MESSAGES = _flood(60, _stray)
 """Messages of sessions that do not exist."""
 
 OPENINGS = _flood(40, _opening)
 """Sessions that are opened and left alone."""
+
+VOTES = _flood(60, _vote)
+"""Votes on subjects that nobody else knows."""
 
 QUESTIONS = _flood(20, _question)
 """Questions about everything."""

@@ -1,6 +1,7 @@
 """The whole adversary matrix."""
 
 from keyserver.simulation.adversary import (
+    agreement,
     both,
     generation_coordinators,
     generation_members,
@@ -16,6 +17,7 @@ ROWS: tuple[Row, ...] = (
     *storing.MEMBERS,
     *storing.COORDINATORS,
     *both.ROWS,
+    *agreement.ROWS,
     *retrieval_holders.ROWS,
     *retrieval_coordinators.ROWS,
 )
