@@ -71,17 +71,14 @@ class Pair:
         try:
             output, logs = changed.run(message)
         except RevertError as refused:
-            assert (mined.succeeded, mined.output) == (False, refused.data), (what, str(refused))
+            told: tuple[bool, bytes, list[object]] = (False, refused.data, [])
             self.reverted += 1
-            return
-        assert mined.succeeded, (what, mined.output)
-        assert mined.output == output, what
-        told = [(log["topics"], log["data"]) for log in mined.logs]
-        assert [([*log.topics], log.data) for log in logs] == [
-            ([bytes(topic) for topic in topics], bytes(data)) for topics, data in told
-        ], what
-        self.models[to] = changed
-        self.succeeded += 1
+        else:
+            told = True, output, [([*map(bytes, log.topics)], log.data) for log in logs]
+            self.models[to] = changed
+            self.succeeded += 1
+        logged = [([*map(bytes, log["topics"])], bytes(log["data"])) for log in mined.logs]
+        assert told == (mined.succeeded, mined.output, logged), what
 
     def compare(self, to: Address, method: str, *arguments: Any) -> None:
         """One call that changes nothing."""
