@@ -59,14 +59,14 @@ class Fault:
 
 
 LASTS_S = {
-    FaultKind.KILL: (0.5, 8.0),
-    FaultKind.KILL_ALL: (0.5, 3.0),
-    FaultKind.PAUSE: (2.0, 7.0),
-    FaultKind.CUT: (3.0, 12.0),
-    FaultKind.HOLD: (3.0, 10.0),
+    FaultKind.KILL: (0.2, 5.0),
+    FaultKind.KILL_ALL: (0.2, 2.0),
+    FaultKind.PAUSE: (1.0, 5.0),
+    FaultKind.CUT: (2.0, 8.0),
+    FaultKind.HOLD: (2.0, 7.0),
     FaultKind.DELAY: (5.0, 15.0),
-    FaultKind.ISOLATE: (4.0, 12.0),
-    FaultKind.SPLIT: (4.0, 10.0),
+    FaultKind.ISOLATE: (2.0, 7.0),
+    FaultKind.SPLIT: (2.0, 6.0),
     FaultKind.REORGANISE: (0.0, 0.0),
     FaultKind.DROP: (5.0, 10.0),
     FaultKind.FEE_SPIKE: (5.0, 12.0),

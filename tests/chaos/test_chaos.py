@@ -13,7 +13,7 @@ from tests.chaos.run import Options, run
 from tests.chaos.schedule import EVERY_NAME
 
 SHORT = Options(
-    requests=40, seed=1, fault_seconds=60.0, gap_s=1.5, retry_blocks=10, gives_up_after_s=400.0
+    requests=40, seed=1, fault_seconds=65.0, gap_s=1.7, retry_blocks=10, gives_up_after_s=400.0
 )
 
 
