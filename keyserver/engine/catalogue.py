@@ -245,7 +245,7 @@ class Catalogue:
             ):
                 return self._serving.put(peer, message)
             case Keys(number=0):
-                self._recovery.deliver(peer, message)
+                return self._recovery.deliver(peer, message)
             case Digest() | CataloguePage() | Keys() | Holding():
                 self._asker.on_answer(peer, message)
             case Have(_, key_id, _):
@@ -254,7 +254,7 @@ class Catalogue:
             case Accusation():
                 return self.blame.on_accusation(peer, message)
             case Status() | Entered() | Proposal() | PrepareVote() | PreparedValue() | CommitVote():
-                self._recovery.deliver(peer, message)
+                return self._recovery.deliver(peer, message)
         return True
 
     # --- synchronising ------------------------------------------------------------------------

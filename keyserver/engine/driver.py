@@ -18,6 +18,7 @@ from keyserver.engine.generated import GeneratedBoth
 from keyserver.engine.inbox import Inbox
 from keyserver.engine.installation import announce
 from keyserver.engine.openings import REQUESTED, Openings
+from keyserver.engine.patience import Patience
 from keyserver.engine.ports import (
     Identity,
     LinkService,
@@ -92,6 +93,7 @@ class Driver:
         self._table = SessionTable()
         self._turns = Turns(self._table)
         self._openings = Openings(self._boot_nonce)
+        self._patience = Patience("forged requests")
         self._counter = 0
         self._inbox: Inbox[Callable[[], None]] = Inbox()
         self._tasks: asyncio.TaskGroup | None = None
@@ -130,8 +132,7 @@ class Driver:
 
     async def settle(self, kind: SessionKind, key_id: KeyId) -> None:
         """Wait, not for long, for the end of a participant's part of such a session."""
-        parts = self._begun(kind, key_id)
-        await end_of(parts[0] if parts else None)
+        await end_of(next(iter(self._begun(kind, key_id)), None))
 
     def _begun(self, kind: SessionKind, key_id: KeyId) -> list[LiveSession]:
         return [part for part in self._table.participants((kind, key_id)) if part.runner]
@@ -241,7 +242,7 @@ class Driver:
 
     def on_message(self, peer: NodeId, message: bytes) -> bool:
         """A message has arrived; false if no correct node would have sent it."""
-        if self._openings.is_enough(peer):
+        if self._patience.is_over(peer):
             return False
         if len(message) >= 2 and message_type(message) in LINK_TYPES:
             return self._links is not None and self._links.on_link_message(peer, message)
@@ -290,8 +291,7 @@ class Driver:
         self._table.add(session)
 
         def runner(state: KeyState, authentic: Authentic | None = None) -> Runner:
-            counter = message.counter
-            ctx = self._context(sid, kind, sender, boot_nonce, counter, request, state)
+            ctx = self._context(sid, kind, sender, boot_nonce, message.counter, request, state)
             ctx = replace(ctx, authentic=authentic)
             return Runner(session_type, ctx, Role.PARTICIPANT)
 
@@ -307,11 +307,11 @@ class Driver:
         try:
             authentic = authenticate(first.ctx) if kind in REQUESTED else None
         except Refused as refused:
-            self._openings.note(sender, authentic=refused.code is not Refusal.BAD)
+            self._patience.note(sender, correct=refused.code is not Refusal.BAD)
             session.runner = first
             self._take(session, first.turn_away(refused))
         else:
-            self._openings.note(sender, authentic=True)
+            self._patience.note(sender, correct=True)
             self._spawn(self._let_in(session, authentic, begin))
 
     def _boot_nonce(self, peer: NodeId) -> Nonce32 | None:

@@ -4,11 +4,8 @@ Engine design, sections 5.5 and 6. A request that is not authentic costs this no
 nothing else: no record is read for it, no session waits in its name, no other one waits for it.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
-
-import structlog
 
 from keyserver.engine.session_table import CounterWindow
 from keyserver.model.identifiers import NodeId, Nonce32, SessionId
@@ -19,22 +16,13 @@ REQUESTED = frozenset({SessionKind.GENERATION, SessionKind.STORING, SessionKind.
 """Sessions that somebody outside the network asks for, with a credential."""
 
 
-MAX_FORGED = 64
-"""Requests in a row that are not authentic: a coordinator checks them itself, so that a correct one
-sends none, but for clocks that differ."""
-
-
-log = structlog.get_logger()
-
-
 class Openings:
-    """Which openings were used, in whose name they may be, and who sent too many forged ones."""
+    """Which openings were used, and in whose name they may be."""
 
     def __init__(self, boot_nonce_of: Callable[[NodeId], Nonce32 | None]) -> None:
         """`boot_nonce_of`: what the process that is connected now said in its HELLO."""
         self._boot_nonce_of = boot_nonce_of
         self._counters = CounterWindow()
-        self._forged: Counter[NodeId] = Counter()
 
     def check(
         self, sender: NodeId, sid: SessionId, kind: SessionKind, message: Any
@@ -50,18 +38,3 @@ class Openings:
         if sid != expected or not self._counters.use(sender, boot_nonce, message.counter):
             return None
         return boot_nonce
-
-    def note(self, sender: NodeId, *, authentic: bool) -> None:
-        """Take note of what has become of the check of a request."""
-        if authentic:
-            del self._forged[sender]
-        else:
-            self._forged[sender] += 1
-
-    def is_enough(self, sender: NodeId) -> bool:
-        """Whether a peer has to go; it begins anew after that."""
-        if self._forged[sender] < MAX_FORGED:
-            return False
-        log.warning("peer_sent_forged_requests", peer=sender)
-        del self._forged[sender]
-        return True

@@ -7,6 +7,7 @@ joined. One consumer works all of it off in turn, so a vote is on disk before th
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,7 @@ from keyserver.engine.links import (
     pack_link,
 )
 from keyserver.engine.own_votes import Memory, remembered
+from keyserver.engine.patience import Patience
 from keyserver.engine.ports import VoteConflictError
 from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError
@@ -63,6 +65,11 @@ MAX_QUESTIONS_BY_PEER = 64
 
 MAX_CASES_BY_PEER = 64
 """Cases of which this node knows only because one peer has voted in them."""
+
+MAX_BROUGHT_A_DAY = 1024
+"""The same, in all, of one day."""
+
+DAY_S = 86_400.0
 
 log = structlog.get_logger()
 
@@ -102,7 +109,10 @@ class Recovery:
         self._installer = installer
         self._report = report
         self._cases: dict[Subject, Case] = {}
+        self._brought: Counter[NodeId] = Counter()
+        self._day_ends = 0.0
         self._inbox: Inbox[Work] = Inbox(MAX_VOTES_OF_PEER)
+        self._patience = Patience("forged votes")
         self._asking: set[tuple[Subject, NodeId | None]] = set()
         self._tasks: asyncio.TaskGroup | None = None
 
@@ -127,13 +137,16 @@ class Recovery:
         except StorageError as problem:
             log.error("recovery_failed", problem=str(problem))
 
-    def deliver(self, peer: NodeId, message: Vote | Keys) -> None:
-        """A vote, or what was decided, has arrived."""
+    def deliver(self, peer: NodeId, message: Vote | Keys) -> bool:
+        """A vote, or what was decided, has arrived; false if the peer has to go."""
+        if self._patience.is_over(peer):
+            return False
         if isinstance(message, Keys):
             if len(message.keys) == 1:  # what was decided just now, or was voted on
                 self._inbox.put(peer, lambda: self._on_keys(peer, message))
         else:
             self._inbox.put(peer, lambda: self._on_vote(peer, message))
+        return True
 
     def on_connected(self, peer: NodeId) -> None:
         """A peer is there: it may have missed in which rounds this node is."""
@@ -312,7 +325,9 @@ class Recovery:
                 await self._on_strange_vote(peer, vote)
             else:
                 await self._act(case, case.ballot.handle(peer, vote), (peer, vote))
+            self._patience.note(peer, correct=True)
         except Refused as refused:
+            self._patience.note(peer, correct=False)
             log.warning("vote_refused", peer=peer, vote=type(vote).__name__, problem=str(refused))
             for report in refused.reports:
                 self._report(report)
@@ -330,18 +345,30 @@ class Recovery:
             self._ask(Subject(SubjectKind.RECORD, subject.key_id, state.next_version), peer)
         elif subject.count > expected:
             self._ask(Subject(subject.kind, subject.key_id, expected), peer)
-        elif self._cases_of(peer) < MAX_CASES_BY_PEER:
-            await self._join(peer, vote)
+        elif self._cases_of(peer) < MAX_CASES_BY_PEER and self._may_bring(peer):
+            await self._join(peer, vote, given_up=_given_up(subject, state))
 
     def _cases_of(self, peer: NodeId) -> int:
         return sum(1 for case in self._cases.values() if case.started_by == peer)
 
-    async def _join(self, peer: NodeId, vote: Vote) -> None:
-        """Vote along: at once when f + 1 others do, else when the session has had its time."""
+    def _may_bring(self, peer: NodeId) -> bool:
+        """Whether the peer may bring one more case: what is given up stays on the disk for ever."""
+        if self._now() >= self._day_ends:
+            self._brought.clear()
+            self._day_ends = self._now() + DAY_S
+        return self._brought[peer] < MAX_BROUGHT_A_DAY
+
+    async def _join(self, peer: NodeId, vote: Vote, *, given_up: int) -> None:
+        """Vote along: at once when f + 1 others do, else when the session has had its time.
+
+        The more versions or attempts were given up in a row, the longer that is: one peer alone
+        cannot have them given up as fast as it votes.
+        """
         now = self._now()
-        case = await self._open(vote.subject, peer, now, now + FIRST_ROUND_S)
+        case = await self._open(vote.subject, peer, now, now + round_timeout_s(given_up))
         if case is None:
             return
+        self._brought[peer] += 1
         try:
             effects = case.ballot.handle(peer, vote)
         except Refused:
@@ -423,6 +450,12 @@ class Recovery:
         self._close(case)
         for peer in self._peers(case):
             self._send(peer, Keys(0, (facts,)))
+
+
+def _given_up(subject: Subject, state: KeyState) -> int:
+    """How many versions or attempts directly before this one were decided as *nothing*."""
+    decided = state.active.record.version if state.active is not None else 0
+    return subject.count - 1 - (decided if subject.kind == SubjectKind.RECORD else 0)
 
 
 def open_subjects(key_id: KeyId, state: KeyState) -> list[Subject]:

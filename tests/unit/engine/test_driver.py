@@ -12,8 +12,8 @@ from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.credentials import Opening
 from keyserver.engine.driver import Driver, Identity, Ports
 from keyserver.engine.inbox import MAX_QUEUED_MESSAGES
-from keyserver.engine.openings import MAX_FORGED
 from keyserver.engine.outcomes import DocumentInstalled, Outcome, RecordInstalled
+from keyserver.engine.patience import MAX_IN_A_ROW
 from keyserver.engine.ports import VoteConflictError
 from keyserver.engine.session_table import MAX_SESSIONS_PER_PEER, MAX_WAITING_MESSAGES
 from keyserver.engine.turns import rank
@@ -490,10 +490,10 @@ async def test_a_peer_that_goes_on_sending_forged_requests_has_to_go() -> None:
                 await world.settle()
             return taken
 
-        assert await forged(MAX_FORGED - 1) == [True] * (MAX_FORGED - 1)
+        assert await forged(MAX_IN_A_ROW - 1) == [True] * (MAX_IN_A_ROW - 1)
         assert world.receive(*world.proposal(key_id=LAST_KEY))
         await world.settle()
-        assert await forged(MAX_FORGED + 1) == [True] * MAX_FORGED + [False]
+        assert await forged(MAX_IN_A_ROW + 1) == [True] * MAX_IN_A_ROW + [False]
         assert world.driver.on_message(world.nodes[2], pack(SessionId(bytes(32)), Cancel(5)))
         assert await forged(1) == [True], "it may begin anew when it comes back"
 

@@ -17,8 +17,10 @@ from keyserver.engine.links import (
     Status,
     Subject,
     SubjectKind,
+    pack_link,
 )
 from keyserver.engine.outcomes import DocumentInstalled, RecordInstalled
+from keyserver.engine.patience import MAX_IN_A_ROW
 from keyserver.engine.ports import StoredVote
 from keyserver.engine.recovery import (
     MAX_CASES_BY_PEER,
@@ -289,6 +291,20 @@ def test_votes_about_unknown_documents_bring_about_so_many_questions_and_no_more
         assert site.peers.to(OTHER, DecisionRequest), "another peer has its own share"
         await asyncio.sleep(5)
         assert site.catalogue._recovery._asking == set()
+
+    scene(play)
+
+
+def test_a_peer_that_goes_on_sending_forged_votes_has_to_go() -> None:
+    async def play(site: Site) -> None:
+        await connected(site, [silent, silent, silent])
+        forged = pack_link(replace(entered(PEER), round=2))
+        for _ in range(MAX_IN_A_ROW):
+            assert site.catalogue.on_link_message(PEER, forged)
+            await asyncio.sleep(0.01)
+        assert not site.catalogue.on_link_message(PEER, forged)
+        assert site.catalogue.on_link_message(PEER, pack_link(entered(PEER))), "it may come back"
+        assert site.catalogue.on_link_message(OTHER, pack_link(entered(OTHER)))
 
     scene(play)
 
