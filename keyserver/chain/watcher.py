@@ -174,10 +174,20 @@ class Watcher:
         if isinstance(move, Moved):
             raise BlockReplacedError("the chain moved while its headers were read")
         if isinstance(move, Advance):
+            await self._check_depth(move)
             self._apply(move, history.advanced(move, keep=depth), history)
             return True
         # A head that was placed, but whose evaluation failed, or that a reconnect shows again.
         return self._reread and history.top == head.id
+
+    async def _check_depth(self, move: Advance) -> None:
+        """Raises `ChainUnavailableError` if only some endpoints tell of a deep reorganisation."""
+        if len(move.dropped) <= self._settings.confirmations:
+            return
+        first = move.dropped[0].number
+        instead = next((each for each in move.added if each.number >= first), move.added[-1])
+        if not await self._client.endpoints_agree(instead.id):
+            raise ChainUnavailableError(f"endpoints disagree about block {instead.number}")
 
     async def _load_history(self) -> History:
         if self._history is None:

@@ -18,6 +18,7 @@ from keyserver.chain.client import (
 from keyserver.chain.ports import KEPT_BLOCKS
 from keyserver.chain.watcher import STARTING, Watcher, WatcherSettings
 from keyserver.errors import StorageError
+from keyserver.model.identifiers import Hash32
 from tests.support import echo_contract as echo
 from tests.support.watched_chain import FixedContracts, WatchedChain
 
@@ -195,6 +196,38 @@ async def test_a_reorganisation_deeper_than_all_that_is_known(chain: WatchedChai
     assert chain.sink.cursor == chain.inner.node.head.number - 3
     assert chain.observer.last.reread
     assert len(chain.sink.batches[-1].dropped) >= KEPT_BLOCKS
+
+
+async def test_a_deep_reorganisation_that_one_endpoint_tells_alone_changes_nothing(
+    chain: WatchedChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a lying endpoint tells it to a node that has no other in use."""
+    watcher = chain.watcher()
+    await chain.mine_and_process(watcher, 5)
+    chain.log(b"request")
+    await chain.mine_and_process(watcher, 5)
+    batches = len(chain.sink.batches)
+
+    def forged(block: BlockRef | None) -> BlockRef | None:
+        if block is None:
+            return None
+        own, parent = (Hash32(bytes(each[::-1])) for each in (block.hash, block.parent_hash))
+        return replace(block, hash=own, parent_hash=parent)
+
+    honest = chain.inner.block
+
+    async def block(which: int | BlockTag) -> BlockRef | None:
+        return forged(await honest(which))
+
+    chain.client.agrees = False
+    with monkeypatch.context() as lie:
+        lie.setattr(chain.inner, "block", block)
+        with pytest.raises(ChainUnavailableError, match="disagree"):
+            await chain.process(watcher)
+    chain.client.agrees = True
+    await chain.mine_and_process(watcher, 1)
+    assert chain.sink.texts == [b"request"]
+    assert not any(batch.dropped for batch in chain.sink.batches[batches:])
 
 
 async def test_logs_of_another_branch_are_not_believed(
