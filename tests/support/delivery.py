@@ -128,6 +128,7 @@ class Delivery:
         self.node_set = NodeSet(1, Address(bytes(20)), tuple(member.id for member in self.members))
         self.connected = frozenset(self.by_id)
         self.generated_by: NodeId | None = None
+        self.avoided: frozenset[NodeId] = frozenset()
         self.boot_nonce = Nonce32(b"\xb0" * 32)
         self.counter = 0
         self.tamper: Tamper = lambda _sender, _to, message: message
@@ -203,6 +204,7 @@ class Delivery:
             now=NOW,
             bound_uses=member.bound_uses,
             generated_by=self.generated_by,
+            avoided=self.avoided - {me},
         )
 
     def _deliver(self, sender: NodeId, to: NodeId, data: bytes | Looped) -> None:

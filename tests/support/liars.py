@@ -18,8 +18,10 @@ from keyserver.crypto.randomness import SeededRandom
 from keyserver.crypto.transcripts import (
     accept_digest,
     complaint_statement,
+    deal_hash,
     one_time_statement,
     share_digest,
+    tail_hash,
 )
 from keyserver.model.identifiers import Hash32, NodeId, SessionId, Signature
 from keyserver.model.requests import Proof
@@ -172,6 +174,20 @@ def other_degree(change: int) -> Lie:
         return _deal_of(place, SecretPolynomial.random(degree, _RANDOM), lambda _, share: share)
 
     return deal
+
+
+def false_possession(place: Place, _: Deal) -> Deal:
+    """A deal that is signed as it must be, with a proof of something else."""
+    group, one_time = place.phase.group, place.phase.one_time
+    polynomial = SecretPolynomial.random(group.terms.params.threshold, _RANDOM)
+    commitments, proof = polynomial.commit(), b"\x01" * 64
+    tail = tail_hash(commitments)
+    dealt = deal_hash(group.session_hash, place.ctx.me.point, commitments[0], proof, tail)
+    shares = tuple(
+        _seal(place, group, dealt, receiver, polynomial.evaluate(receiver.x).expose(), one_time)
+        for receiver in group.members.values()
+    )
+    return Deal(commitments, proof, shares)
 
 
 def badly_signed_shares(victims: frozenset[int]) -> Lie:

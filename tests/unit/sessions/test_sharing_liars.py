@@ -5,6 +5,7 @@ import pytest
 from keyserver.crypto.polynomial import interpolate_secret
 from keyserver.model.keys import CertifiedRecord
 from keyserver.sessions.core import Completed, Report
+from keyserver.sessions.evidence import Rule, decode_evidence, judge
 from tests.support import liars
 from tests.support.delivery import Delivery
 from tests.support.key_life import try_generate
@@ -19,6 +20,7 @@ PROVEN: dict[str, Lie] = {
     "zeros and values above the order": at("Deal", liars.zero_share),
     "an accusation without cause": at("Ok", liars.false_complaint),
     "an accusation without proof": at("Ok", liars.unproven_complaint),
+    "a constant without proof": at("Deal", liars.false_possession),
     "a polynomial too short": at("Deal", liars.other_degree(-1)),
     "a polynomial too long": at("Deal", liars.other_degree(1)),
 }
@@ -71,6 +73,19 @@ def _generate_with(lie: Lie, quorum: int | None = 5) -> tuple[Delivery, list[Rep
 def test_the_liar_is_named(name: str) -> None:
     net, reports = _generate_with(PROVEN[name])
     assert {culprit for r in reports for culprit in r.culprits} == {net.members[LIAR].id}
+
+
+def test_a_coordinator_that_deals_without_proof_is_named_by_the_receivers() -> None:
+    """It checks the deals of others, not its own: whoever gets a share sees it."""
+    net = Delivery(4)
+    liar = net.members[0].id
+    net.tamper = liars.over_delivery(net, {liar: at("Deal", liars.false_possession)})
+    try_generate(net, 1)
+    assert len(net.reports) >= 3
+    assert {culprit for report in net.reports for culprit in report.culprits} == {liar}
+    assert {judge(decode_evidence(report.evidence)).rule for report in net.reports} == {
+        Rule.WRONG_POSSESSION_PROOF
+    }
 
 
 @pytest.mark.parametrize("name", UNPROVEN)
