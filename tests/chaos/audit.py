@@ -208,6 +208,11 @@ def check_chain(facts: ChainFacts, book: Book) -> list[str]:
     for (node, function, _), count in facts.answers.items():
         if count > 1:
             troubles.append(f"doubled: {count} times {function} of node 0x{node.hex()}")
+    for (node, subject), functions in facts.both_ways.items():
+        errors = {function for function in functions if function.endswith("Error")}
+        # The stages of a shadow retrieval are answered one by one.
+        if errors and functions - errors and subject[0] is not Kind.SHADOW:
+            troubles.append(f"error and result of node 0x{node.hex()}: {_name(subject)}")
     for key_id, publics in facts.publics.items():
         told = book.publics.get(key_id)
         if len(publics) != 1 or told is None or told.raw64 not in publics:
