@@ -94,8 +94,10 @@ class VirtualChain:
         self.chain_id = chain_id
         self.block_s = block_s
         """Time between two blocks, on average."""
-        self.base_fee = 5 * GWEI
-        """Of the next block."""
+        self.usual_fee = 5 * GWEI
+        """Base fee in wei per gas."""
+        self.spikes: list[int] = []
+        """Base fees that hold for a while; the highest counts."""
         self.halted = 0
         """How many reasons there are to make no blocks."""
         self.pool = Mempool()
@@ -111,6 +113,11 @@ class VirtualChain:
         self._waiting: list[asyncio.Future[None]] = []
 
     # --- looking ------------------------------------------------------------------------------
+
+    @property
+    def base_fee(self) -> int:
+        """Of the next block."""
+        return max([self.usual_fee, *self.spikes])
 
     @property
     def head(self) -> Block:

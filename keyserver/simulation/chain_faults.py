@@ -38,14 +38,14 @@ class Standstill:
 
 @dataclass(frozen=True, slots=True)
 class EndpointTrouble:
-    """An endpoint of a node behaves badly for a while; `kind` is one of `TROUBLES`."""
+    """An endpoint of a node behaves badly for a while; `trouble` is one of `TROUBLES`."""
 
     at: float
     for_s: float
     node: int
     endpoint: int
     """Its place in the node's configuration."""
-    kind: str
+    trouble: str
 
 
 TROUBLES = (

@@ -61,6 +61,9 @@ PATIENCE_INTERVALS: Final = 24
 PATIENCE_BLOCKS: Final = 60
 """When nothing is wrong any more, everything ends within so many blocks and retry intervals."""
 
+REVOKED: Final = 0.5
+"""In so many lives the permission is taken back at last."""
+
 
 class World:
     """Build it and `run` it inside a `run_virtual`."""
@@ -174,17 +177,20 @@ class World:
 
     async def _life(self) -> None:
         """A key is made, used by who may and by who may not."""
-        author, reader, stranger = self.customer(), self.customer(), self.customer()
+        author, reader, stranger, later = (self.customer() for _ in range(4))
         key_id, threshold = KeyId(self.random.randbytes(32)), self.plan.threshold
         made = GenerateOrder(self.market, author, key_id, threshold)
         await self._done(made)
-        users = GrantOrder(self.market, author, key_id, [reader.address])
+        users = GrantOrder(self.market, author, key_id, [reader.address, later.address])
         stored = StoreOrder(self.market, author, made, self._secrets)
         public = PublicOrder(self.market, stranger, made)
         await self._done(users, stored, public)
         told = ShadowOrder(self.market, reader, stored, threshold)
         denied = DeniedOrder(self.market, stranger, key_id)
         await self._done(told, denied)
+        if self.random.random() < REVOKED:
+            await self._done(GrantOrder(self.market, author, key_id, []))
+            await self._done(DeniedOrder(self.market, later, key_id))
 
     async def _done(self, *orders: Order) -> None:
         """Return when all of these have their outcome."""
@@ -229,17 +235,17 @@ class World:
                 await self._trouble(event)
 
     async def _spike(self, base_fee: int, for_s: float) -> None:
-        usual, self.chain.base_fee = self.chain.base_fee, base_fee
+        self.chain.spikes.append(base_fee)
         await asyncio.sleep(for_s)
-        self.chain.base_fee = usual
+        self.chain.spikes.remove(base_fee)
 
     async def _trouble(self, event: EndpointTrouble) -> None:
         if event.node >= len(self.nodes) or event.endpoint >= self.rules.endpoints:
             return
         condition = self.nodes[event.node].conditions[event.endpoint]
-        condition.begin(event.kind, self.chain)
+        condition.begin(event.trouble, self.chain)
         await asyncio.sleep(event.for_s)
-        condition.end(event.kind)
+        condition.end(event.trouble)
 
     def heal(self) -> None:
         """From now on nothing is wrong any more."""

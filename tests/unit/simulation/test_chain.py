@@ -94,10 +94,10 @@ def test_transactions_wait_for_their_nonce_and_for_the_fee() -> None:
         assert not chain.head.transactions
         chain.submit(transaction(0))
         assert chain.pool.next_nonce(ADMIN, 0) == 2
-        chain.base_fee = 30 * GWEI
+        chain.spikes = [30 * GWEI, 6 * GWEI]
         chain.mine()
         assert not chain.head.transactions
-        chain.base_fee = 10 * GWEI
+        chain.spikes = []
         chain.mine()
         assert [each.nonce for each in chain.head.transactions] == [0, 1]
         assert not chain.pool.waiting
