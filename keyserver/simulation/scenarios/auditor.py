@@ -11,9 +11,9 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from keyserver.engine import links
-from keyserver.model.codec import CodecError
+from keyserver.model.codec import CodecError, decode
 from keyserver.model.identifiers import Hash32, NodeId, Nonce32, SessionId
-from keyserver.model.keys import KeyRecord
+from keyserver.model.keys import KeyRecord, PreparedCertificate
 from keyserver.model.requests import BoundCredential, Operation, Request
 from keyserver.sessions.certificates import document_subject, record_subject
 from keyserver.sessions.core import VoteKind
@@ -42,7 +42,11 @@ from keyserver.sessions.storing.messages import StoreAck, StoreCommit, StoreProp
 from keyserver.sessions.wire import LINK_TYPES, message_type
 from keyserver.simulation.cluster import Cluster
 from keyserver.simulation.scenarios.dealing_audit import DealingAudit
-from keyserver.simulation.scenarios.invariants import check_shares_of
+from keyserver.simulation.scenarios.invariants import (
+    check_holding_of,
+    check_prepared_value,
+    check_shares_of,
+)
 from keyserver.simulation.scenarios.people import People, requester
 from keyserver.simulation.scenarios.violation import Violation, require
 
@@ -156,9 +160,7 @@ class Auditor:
             case Ready():
                 self._check_ready(sender, self._of(sid, sender, Finalize).record)
             case Commit():
-                self._check_record_vote(
-                    sender, VoteKind.COMMIT, self._of(sid, sender, Finalize).record
-                )
+                self._check_commit(sender, self._of(sid, sender, Finalize).record)
             case StoreAck():
                 self._check_stored(sender, sid, VoteKind.PREPARE)
             case StoreCommit():
@@ -197,6 +199,16 @@ class Auditor:
         if own is not None and own.record_hash == record.hash:
             check_shares_of(record, [own.share])
 
+    def _check_commit(self, node: NodeId, record: KeyRecord) -> None:
+        self._check_record_vote(node, VoteKind.COMMIT, record)
+        stored = self._cluster.node(node).disk.platter.state.keys[record.key_id]
+        held = stored.open_records.get((record.version, record.hash))
+        if held is not None:
+            sure = held.holding is not None
+            require(sure, "a node commits without a holding certificate", node.short)
+            assert held.holding is not None
+            check_holding_of(record, held.holding, len(self._cluster.nodes))
+
     def _check_record_vote(self, node: NodeId, kind: VoteKind, record: KeyRecord) -> None:
         self._check_vote(node, record_subject(record.key_id, record.version), 0, kind, record.hash)
 
@@ -214,6 +226,11 @@ class Auditor:
         value = opening.document.hash_under(opening.record_hash)
         subject = document_subject(request.key_id, opening.attempt)
         self._check_vote(node, subject, 0, kind, value)
+        if kind is VoteKind.COMMIT:
+            vote = self._cluster.node(node).disk.platter.state.votes[subject][0, kind]
+            prepared = decode(PreparedCertificate, vote.evidence)
+            committee = stored.active.record.nodes
+            check_prepared_value(subject, prepared, frozenset(committee), len(committee))
 
     def _check_vote(
         self, node: NodeId, subject: Hash32, round_: int, kind: VoteKind, value: Hash32

@@ -17,8 +17,10 @@ from keyserver.model.keys import (
     CertifiedDocumentKey,
     CertifiedRecord,
     Decision,
+    HoldingCertificate,
     KeyRecord,
     KeyShare,
+    PreparedCertificate,
 )
 from keyserver.sessions.certificates import (
     document_subject,
@@ -138,20 +140,38 @@ def check_record(certified: CertifiedRecord, nodes: int) -> None:
     """The certificate of a record is what it has to be."""
     record, certificate = certified.record, certified.certificate
     require(len(record.committee) == nodes, "a record of another committee was accepted")
-    ready = {
-        entry.node: (
-            ready_digest(record.hash, certificate.holding.transcript, entry.node),
-            entry.signature,
-        )
-        for entry in certificate.holding.signatures
-    }
-    enough = len(ready) >= _holders_needed(nodes, record.threshold)
-    require(enough, "a record with too few holders was accepted", str(len(ready)))
-    _check_signatures(ready, frozenset(record.nodes), "a forged record was accepted")
+    check_holding_of(record, certificate.holding, nodes)
     subject = record_subject(record.key_id, record.version)
     decision = certificate.decision
     require(decision.value == record.hash, "a record was accepted for another one's decision")
     _check_decision(subject, decision, frozenset(record.nodes), nodes, "record")
+
+
+def check_holding_of(record: KeyRecord, holding: HoldingCertificate, nodes: int) -> None:
+    """Enough members have signed that they hold a share."""
+    ready = {
+        entry.node: (ready_digest(record.hash, holding.transcript, entry.node), entry.signature)
+        for entry in holding.signatures
+    }
+    enough = len(ready) >= _holders_needed(nodes, record.threshold)
+    require(enough, "a record with too few holders was accepted", str(len(ready)))
+    _check_signatures(ready, frozenset(record.nodes), "a forged record was accepted")
+
+
+def check_prepared_value(
+    subject: Hash32, prepared: PreparedCertificate, committee: frozenset[NodeId], nodes: int
+) -> None:
+    """A quorum has prepared the value of a document key."""
+    votes = {
+        entry.node: (
+            vote_digest(VoteKind.PREPARE, subject, prepared.round, prepared.value, entry.node),
+            entry.signature,
+        )
+        for entry in prepared.signatures
+    }
+    enough = len(votes) >= quorum_of(nodes)
+    require(enough, "a node commits to what too few have prepared", str(len(votes)))
+    _check_signatures(votes, committee, "a node commits to what others have not prepared")
 
 
 def check_document(

@@ -1,8 +1,14 @@
 """What liars of a plan do, by name: the rows of the adversary matrix."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
 from typing import Any
 
+from keyserver.engine.links import Keys
+from keyserver.model.identifiers import Address
+from keyserver.model.keys import DocumentKey
+from keyserver.model.requests import BoundCredential, LegacyCredential, OnChainPublic
 from keyserver.simulation.adversary import (
     generation_coordinators,
     generation_members,
@@ -10,9 +16,16 @@ from keyserver.simulation.adversary import (
     retrieval_holders,
     storing,
 )
-from keyserver.simulation.adversary.rows import Part, Row, Tells, TellsOnLinks
+from keyserver.simulation.adversary.rows import (
+    Behaviour,
+    Part,
+    Protocol,
+    Row,
+    Tells,
+    TellsOnLinks,
+)
 from keyserver.simulation.cluster import Cluster, SimulatedNode
-from keyserver.simulation.liars import Lie, LinkLie, LinkPlace, honest, in_cluster
+from keyserver.simulation.liars import Lie, LinkLie, LinkPlace, Place, honest, in_cluster
 
 _ROWS: tuple[Row, ...] = (
     *generation_members.ROWS,
@@ -23,6 +36,39 @@ _ROWS: tuple[Row, ...] = (
     *retrieval_coordinators.ROWS,
 )
 
+_FORGED = b"\xfa" * 20
+
+
+def _forged_record(_: LinkPlace, message: Keys) -> Keys:
+    """Records of another author under the certificates of the true ones."""
+    facts = []
+    for one in message.keys:
+        certified = one.record
+        if certified is not None:
+            changed = replace(certified.record, author=Address(_FORGED))
+            certified = replace(certified, record=changed)
+        facts.append(replace(one, record=certified))
+    return replace(message, keys=tuple(facts))
+
+
+def _forged_document(_: LinkPlace, message: Keys) -> Keys:
+    """Document keys with their points exchanged, under the decisions for the true ones."""
+    facts = []
+    for one in message.keys:
+        held = one.document
+        if held is not None:
+            swapped = DocumentKey(held.document.encrypted, held.document.common)
+            held = replace(held, document=swapped)
+        facts.append(replace(one, document=held))
+    return replace(message, keys=tuple(facts))
+
+
+FORGERIES: dict[str, LinkLie] = {
+    "catalogue: records of another author": _forged_record,
+    "catalogue: document keys with their points exchanged": _forged_document,
+}
+"""What liars show to nodes that were away."""
+
 LIES: dict[str, Row] = {
     f"{row.protocol.value}, {row.part.value}: {row.name}": row
     for row in _ROWS
@@ -30,16 +76,51 @@ LIES: dict[str, Row] = {
 }
 """Lies by the name they have in plans."""
 
-MEMBER_LIES = sorted(name for name, row in LIES.items() if row.part is Part.MEMBER)
-LEADING_LIES = sorted(name for name, row in LIES.items() if row.part is Part.COORDINATOR)
+_DULL = (Behaviour.OVERSIZED, Behaviour.SILENT)
+"""What never gets past the parser, or is nothing at all: drawn seldom."""
+
+
+def draw(random: Random, part: Part, count: int) -> tuple[str, ...]:
+    """Some lies of a part, every behaviour in every protocol as likely as any other."""
+    classes: dict[tuple[str, str], list[str]] = {}
+    for name, row in sorted(LIES.items()):
+        if row.part is part and (row.behaviour not in _DULL or random.random() < 0.1):
+            family = row.protocol.value.partition(",")[0]
+            classes.setdefault((family, row.behaviour.value), []).append(name)
+    chosen = random.sample(sorted(classes), min(count, len(classes)))
+    return tuple(random.choice(classes[each]) for each in chosen)
 
 
 def make_liar(cluster: Cluster, node: SimulatedNode, names: tuple[str, ...]) -> None:
     """Make a node tell the first of these lies that changes what it is about to say."""
-    deeds = [LIES[name].deed for name in names]
-    lies = [deed.lie for deed in deeds if isinstance(deed, Tells)]
-    told: list[Any] = [_on_link(deed) for deed in deeds if isinstance(deed, TellsOnLinks)]
+    rows = [LIES[name] for name in names if name in LIES]
+    lies = [_where_it_fits(row, row.deed) for row in rows if isinstance(row.deed, Tells)]
+    told: list[Any] = [_on_link(row.deed) for row in rows if isinstance(row.deed, TellsOnLinks)]
+    forged = [FORGERIES[name] for name in names if name in FORGERIES]
+    told += [_on_link(TellsOnLinks("Keys", forgery)) for forgery in forged]
     in_cluster(cluster, node, _first_of(lies), _first_of(told) if told else honest)
+
+
+_FORM_OF: dict[Protocol, type] = {
+    Protocol.PLAIN: BoundCredential,
+    Protocol.SHADOW_LEGACY: LegacyCredential,
+    Protocol.SHADOW_BOUND: BoundCredential,
+    Protocol.SHADOW_CONTRACT: OnChainPublic,
+}
+"""Which credential requests of a protocol have."""
+
+
+def _where_it_fits(row: Row, deed: Tells) -> Lie:
+    """Lies about credentials are told about credentials of their kind only."""
+    form = _FORM_OF.get(row.protocol)
+    if form is None or row.part is Part.MEMBER:
+        return deed.lie
+
+    def lie(place: Place, message: Any) -> Any:
+        fits = isinstance(place.ctx.request.credential(), form)
+        return deed.lie(place, message) if fits else message
+
+    return lie
 
 
 def _on_link(deed: TellsOnLinks) -> LinkLie:

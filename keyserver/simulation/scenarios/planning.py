@@ -1,12 +1,12 @@
 """Plans from seeds: which faults a scenario draws, and how often."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random
 from typing import Any
 
+from keyserver.simulation.adversary.rows import Part
 from keyserver.simulation.scenarios.intruders import ATTACKS
-from keyserver.simulation.scenarios.lies import LEADING_LIES, MEMBER_LIES
+from keyserver.simulation.scenarios.lies import FORGERIES, draw
 from keyserver.simulation.scenarios.plan import (
     Ask,
     Attack,
@@ -29,7 +29,7 @@ from keyserver.simulation.scenarios.plan import (
 SIZES = ((1, 0), (2, 1), (3, 1), (4, 1), (4, 2), (5, 2), (5, 4), (7, 3))
 """Nodes and thresholds without liars."""
 
-LIAR_SIZES = ((4, 1), (4, 1), (5, 1), (5, 2), (7, 2))
+LIAR_SIZES = ((4, 1), (7, 2), (5, 1), (4, 1), (5, 2))
 """With liars: t keeps the key secret from f of them, and t + 1 honest nodes are left."""
 
 LETHAL = (
@@ -176,11 +176,10 @@ ANYTHING: tuple[Draw, ...] = (
 """All faults, each drawn as often as the others."""
 
 
-def liars(random: Random, nodes: int, count: int, *, leading: bool = False) -> tuple[Liar, ...]:
+def liars(random: Random, nodes: int, count: int, part: Part) -> tuple[Liar, ...]:
     """So many nodes with a few lies each."""
-    told = MEMBER_LIES + LEADING_LIES if leading else MEMBER_LIES
     return tuple(
-        Liar(0.0, node, tuple(random.sample(told, min(3, len(told)))))
+        Liar(0.0, node, draw(random, part, random.choice([1, 2, 5])))
         for node in sorted(random.sample(range(nodes), count))
     )
 
@@ -219,25 +218,54 @@ def abandoned(seed: int, scenario: str) -> Plan:
     return Plan(nodes, threshold, None, (gone,))
 
 
-def intruders(seed: int, scenario: str) -> Plan:
-    """Liars lead sessions and do what nobody asked for, some with lies besides."""
+LED = (("generate", 0.05, 0.9), ("store", 1.4, 2.4), ("retrieve", 2.7, 5.0))
+"""What liars lead, and when it finds others at rest (`keyserver.simulation.scenarios.stage`)."""
+
+
+def leaders(seed: int, scenario: str) -> Plan:
+    """Liars lead sessions, with lies."""
     random = randomness(seed, scenario)
     nodes, threshold = LIAR_SIZES[seed % len(LIAR_SIZES)]
     faulty = (nodes - 1) // 3
-    told = liars(random, nodes, faulty, leading=True)
+    told = liars(random, nodes, faulty, Part.COORDINATOR)
+    leads = [
+        Lead(round(random.uniform(first, last), 3), liar.node, what)
+        for liar in told
+        for what, first, last in (*LED, LED[-1])
+    ]
+    return Plan(nodes, threshold, nodes - faulty, (*told, *leads))
+
+
+def intruders(seed: int, scenario: str) -> Plan:
+    """Liars do what nobody asked for, and lead sessions without a lie."""
+    random = randomness(seed, scenario)
+    nodes, threshold = LIAR_SIZES[seed % len(LIAR_SIZES)]
+    faulty = (nodes - 1) // 3
     events: list[Any] = []
-    for liar in told:
-        for _ in range(random.randint(1, 3)):
-            what = random.choice(["generate", "store", "retrieve", "retrieve plain"])
-            events.append(Lead(round(random.uniform(0.05, 2), 3), liar.node, what))
-        for _ in range(random.randint(1, 4)):
-            attack = random.choice(sorted(ATTACKS))
-            events.append(Attack(round(random.uniform(0.4, 4), 3), liar.node, attack))
+    cheats = sorted(random.sample(range(nodes), faulty))
+    for node in cheats:
+        events.append(Liar(0.0, node, ()))
+        what, first, last = random.choice(LED)
+        events.append(Lead(round(random.uniform(first, last), 3), node, what))
+        for attack in random.sample(sorted(ATTACKS), 3):
+            early = attack.startswith("store")
+            at = random.uniform(1.4, 2.4) if early else random.uniform(3.2, 6)
+            events.append(Attack(round(at, 3), node, attack))
     if random.random() < 0.3:
         events.append(crash(random, nodes))
-    silent = tuple(replace(liar, lies=()) for liar in told)
-    chosen = told if random.random() < 0.5 else silent
-    return Plan(nodes, threshold, nodes - faulty, (*chosen, *events))
+    return Plan(nodes, threshold, nodes - faulty, tuple(events))
+
+
+def forgers(seed: int, scenario: str) -> Plan:
+    """Liars show forged records and document keys to a node that was away."""
+    random = randomness(seed, scenario)
+    nodes, threshold = LIAR_SIZES[seed % len(LIAR_SIZES)]
+    faulty = (nodes - 1) // 3
+    cheats = random.sample(range(nodes), faulty)
+    told = [Liar(0.0, node, (random.choice(sorted(FORGERIES)),)) for node in sorted(cheats)]
+    away = random.choice([node for node in range(nodes) if node not in cheats])
+    gone = Crash(round(random.uniform(0, 0.04), 3), away, round(random.uniform(0.1, 90), 2))
+    return Plan(nodes, threshold, nodes - faulty, (*told, gone))
 
 
 def faults_of(
@@ -254,7 +282,7 @@ def faults_of(
     return plan
 
 
-def with_liars(draws: tuple[Draw, ...], most: int, *, leading: bool = False) -> MakePlan:
+def with_liars(draws: tuple[Draw, ...], most: int) -> MakePlan:
     """A maker of plans with f liars and up to `most` of these faults."""
 
     def plan(seed: int, scenario: str) -> Plan:
@@ -262,7 +290,7 @@ def with_liars(draws: tuple[Draw, ...], most: int, *, leading: bool = False) -> 
         nodes, threshold = LIAR_SIZES[seed % len(LIAR_SIZES)]
         faulty = (nodes - 1) // 3
         events = [random.choice(draws)(random, nodes) for _ in range(random.randint(0, most))]
-        told = liars(random, nodes, faulty, leading=leading)
+        told = liars(random, nodes, faulty, Part.MEMBER)
         return Plan(nodes, threshold, nodes - faulty, (*told, *events))
 
     return plan

@@ -30,6 +30,9 @@ from keyserver.simulation.scenarios.violation import require
 CONNECTED_S = 0.05
 """By then all nodes are connected and have compared what they have."""
 
+LED_S = 1.0
+"""How long honest clients rest before each step where liars lead some, so that these come first."""
+
 
 @dataclass
 class Stage:
@@ -58,6 +61,7 @@ class Stage:
             self.liars,
             form,
             first=doomed[0] if doomed else None,
+            rest_s=LED_S if self.plan.of_kind(Lead) else 0.0,
         )
 
     async def asks(self, story: Story) -> None:
@@ -141,7 +145,7 @@ async def _life(stage: Stage) -> None:
 
 
 async def _told(stage: Stage, story: Story) -> None:
-    await asyncio.sleep(CONNECTED_S)
     async with asyncio.TaskGroup() as group:
         group.create_task(stage.asks(story))
+        await asyncio.sleep(max(CONNECTED_S, story.rest_s))
         group.create_task(story.run())

@@ -46,6 +46,8 @@ class Story:
     form: str = "chain"
     first: int | None = None
     """Whom clients ask first; `None`: anybody."""
+    rest_s: float = 0.0
+    """How long they rest after each step."""
     document_key: Point = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,7 +62,9 @@ class Story:
     async def run(self) -> None:
         """The whole story; raises `Violation` if it does not come to its end."""
         await self.generate()
+        await asyncio.sleep(self.rest_s)
         await self.store()
+        await asyncio.sleep(self.rest_s)
         await self.retrieve()
         if self.form != "chain":
             await self.retrieve_plain()
