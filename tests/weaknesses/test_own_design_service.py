@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from keyserver.engine import recovery
 from keyserver.engine.hints import MAX_HINTS
 from keyserver.engine.links import (
     MAX_KEYS,
@@ -155,15 +156,13 @@ def test_own_votes_about_things_that_are_not() -> None:
             (vote,) = forge.votes(VoteKind.STATUS, subject, 1, ZERO_HASH, mine)
             intruder.send_link(victim.id, Entered(0, subject, 1, ZERO_HASH, vote.signature))
         await scene.settle(5)
-        recovery = victim.api._catalogue._recovery  # type: ignore[attr-defined]
-        by_peer = Counter(case.started_by for case in recovery._cases.values())
+        cases = victim.api._catalogue._recovery._cases  # type: ignore[attr-defined]
+        by_peer = Counter(case.started_by for case in cases.values())
         assert 0 < by_peer[intruder.id] <= MAX_CASES_BY_PEER
         await scene.store()
         await scene.all_is_well()
         await scene.settle(600)
-        assert Counter(c.started_by for c in recovery._cases.values())[intruder.id] <= (
-            MAX_CASES_BY_PEER
-        )
+        assert Counter(c.started_by for c in cases.values())[intruder.id] <= (MAX_CASES_BY_PEER)
 
     perform(play)
 
@@ -185,6 +184,52 @@ def test_own_attempts_burnt_before_the_author_comes() -> None:
         states = await scene.states()
         assert {len(state.document_skipped) for state in states} == {2}, "the attack works so far"
         await scene.store()
+        await scene.all_is_well()
+
+    perform(play)
+
+
+def _vote_on(scene: Scene, subject: Subject) -> None:
+    """Tell everybody that round 1 has begun for a subject."""
+    intruder = scene.intruder
+    mine: forge.Signers = {intruder.id: intruder}
+    (vote,) = forge.votes(VoteKind.STATUS, subject, 1, ZERO_HASH, mine)
+    for node in scene.honest:
+        intruder.send_link(node.id, Entered(0, subject, 1, ZERO_HASH, vote.signature))
+
+
+def test_own_attempts_burnt_for_hours() -> None:
+    """The same for six hours, every two minutes: what was given up is kept for ever and goes along with
+    every proposal, so it must not grow as fast as a member votes."""
+
+    async def play(scene: Scene) -> None:
+        await scene.generate()
+        for _ in range(6 * 30):
+            state = await scene.victim.store.load(KEY)
+            _vote_on(scene, Subject(SubjectKind.DOCUMENT, KEY, state.next_document_attempt))
+            await scene.settle(120)
+        state = await scene.victim.store.load(KEY)
+        assert len(state.document_skipped) <= 12
+        await scene.store()
+        await scene.all_is_well()
+
+    perform(play)
+
+
+def test_own_keys_given_up_before_anybody_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member has one key after the other given up that nobody has asked for: every node keeps the
+    decision for ever. One peer may bring about so many a day (here: forty-eight)."""
+    monkeypatch.setattr(recovery, "MAX_BROUGHT_A_DAY", 48)
+
+    async def play(scene: Scene) -> None:
+        await scene.own_key()
+        names = [_name(number) for number in range(96)]
+        for start in range(0, len(names), 32):
+            for name in names[start : start + 32]:
+                _vote_on(scene, Subject(SubjectKind.RECORD, name, 1))
+            await scene.settle(600)
+        given_up = [name for name in names if (await scene.victim.store.load(name)).skipped]
+        assert 32 <= len(given_up) <= 48
         await scene.all_is_well()
 
     perform(play)
