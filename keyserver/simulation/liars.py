@@ -6,7 +6,7 @@ stands in `keyserver.simulation.adversary`; here is how it gets onto the network
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from keyserver.crypto.curve import Point, SecretScalar, mul_base
 from keyserver.crypto.randomness import SeededRandom
@@ -72,7 +72,10 @@ def silent(_: Any, __: Any) -> None:
     return
 
 
-def at(name: str, lie: Lie) -> Lie:
+Where = TypeVar("Where")
+
+
+def at(name: str, lie: Callable[[Where, Any], Any]) -> Callable[[Where, Any], Any]:
     """Lie with messages of one type only."""
     return lambda place, message: lie(place, message) if type(message).__name__ == name else message
 
@@ -101,7 +104,7 @@ def with_field(name: str, value: Callable[[Any], Any]) -> Lie:
     return lambda _, message: replace(message, **{name: value(getattr(message, name))})
 
 
-def unsigned(_: Place, message: Any) -> Any:
+def unsigned(_: Any, message: Any) -> Any:
     """Leave the signature out."""
     return replace(message, signature=UNSIGNED)
 

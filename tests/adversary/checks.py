@@ -7,13 +7,13 @@ from keyserver.crypto.curve import Point, add, mul_secret, negate
 from keyserver.crypto.polynomial import interpolate_secret
 from keyserver.model.identifiers import NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord
-from keyserver.sessions.core import DeniedError, KeyState
+from keyserver.sessions.core import DeniedError, KeyState, SessionError
 from keyserver.sessions.evidence import decode_evidence, judge
 from keyserver.sessions.outcomes import ShadowReady, ShadowResult
 from keyserver.sessions.retrieval.messages import Partial
 from keyserver.sessions.sharing.messages import Accept
 from keyserver.sessions.storing.messages import StoreAck
-from keyserver.simulation.adversary.rows import Acts, Must, Protocol
+from keyserver.simulation.adversary.rows import Must, Protocol
 from tests.adversary.expectations import completes, failure, must_name, stores
 from tests.adversary.play import DOCUMENT_KEY, RETRIEVALS, STORINGS, Brought, Game
 from tests.adversary.view import Drawn, interpolated
@@ -21,13 +21,14 @@ from tests.adversary.view import Drawn, interpolated
 
 async def check(game: Game) -> None:
     """Everything that the row promises."""
-    assert game.lies or isinstance(game.row.deed, Acts), "nobody has lied"
     await check_names(game)
-    if game.size.is_safe:
+    if game.size.is_safe and completes(game.row, game.size):
         check_agreement(game)
     if game.size.is_secret:
         await check_secrecy(game)
-    if game.row.must is Must.DENIED:
+    if game.late is not None:
+        await check_late(game)
+    elif game.row.must is Must.DENIED:
         check_denied(game)
     elif not game.liar_leads:
         check_member(game)
@@ -103,7 +104,7 @@ def check_member(game: Game) -> None:
         assert brought.error is None, f"it failed: {brought.error!r}"
         check_result(game, brought)
         return
-    assert brought.error is not None, "it completed with too few honest nodes"
+    assert isinstance(brought.error, SessionError), "it completed with too few honest nodes"
     final, code = failure(game.row, game.size)
     assert (not brought.error.retriable, brought.error.code) == (final, code)
 
@@ -225,6 +226,26 @@ def check_denied(game: Game) -> None:
     assert answers == [], "an honest node took part"
 
 
+# --- a node that was away ------------------------------------------------------------------------
+
+
+async def check_late(game: Game) -> None:
+    """It has what was decided, and its share if honest donors suffice; a liar gets nothing."""
+    assert game.late is not None
+    check_shares(game)
+    state = await game.late.store.load(game.key)
+    if game.late not in game.honest:
+        assert state.share is None, "the liar has got a share"
+        return
+    if not game.size.is_safe:
+        return
+    assert state.active is not None, "it does not know the key"
+    assert state.active == game.states[game.honest[0].id].active
+    check_stored(game)
+    if game.row.protocol is Protocol.CATALOGUE or game.size.honest - 1 > game.size.threshold:
+        assert state.share is not None, "it has no share"
+
+
 # --- secrecy -------------------------------------------------------------------------------------
 
 
@@ -252,7 +273,7 @@ def honest_secrets(game: Game) -> set[bytes]:
     drawn = {
         secret
         for seed, secrets in Drawn.drawn.items()
-        if any(node.id in seed for node in game.honest)
+        if any(bytes(node.id) in seed for node in game.honest)
         for secret in secrets
     }
     held = {s.share.value.expose() for s in game.states.values() if s.share}

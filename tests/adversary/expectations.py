@@ -4,8 +4,8 @@ from keyserver.model.identifiers import NodeId
 from keyserver.sessions.core import Refusal
 from keyserver.sessions.refusals import FOR_GOOD, FOR_NOW
 from keyserver.simulation.adversary import floods
-from keyserver.simulation.adversary.rows import Acts, Behaviour, Part, Row
-from tests.adversary.play import AGREEMENTS, RETRIEVALS, STORINGS, Game
+from keyserver.simulation.adversary.rows import Acts, Behaviour, Part, Protocol, Row
+from tests.adversary.play import AGREEMENTS, LATE, RETRIEVALS, STORINGS, Game
 from tests.adversary.sizes import Size
 
 
@@ -14,8 +14,19 @@ def takes_part(row: Row) -> bool:
     return row.behaviour is Behaviour.FLOOD or row.deed == Acts(floods.with_old_randomness)
 
 
+def is_possible(row: Row, size: Size) -> bool:
+    """Whether the cell can be played: who is late must not be needed for the making of the key."""
+    if row.protocol in LATE and size.quorums.holders(size.threshold) >= size.nodes:
+        return False
+    return size.threshold >= row.least_threshold
+
+
 def completes(row: Row, size: Size) -> bool:
     """Whether an honest coordinator must bring the result: enough nodes are left without liars."""
+    if row.protocol is Protocol.ADDITION and row.part is Part.MEMBER:
+        return size.honest - 1 > size.threshold
+    if row.protocol in LATE:
+        return True
     if row.protocol in AGREEMENTS:
         return size.agrees and size.generates
     if row.part is Part.MEMBER and (takes_part(row) or row.message == "Commit"):

@@ -60,6 +60,7 @@ DOCUMENT_KEY: Point = mul_base(SecretScalar.from_int(4712))
 SETTLING_S = 900.0
 ROUNDS_S = 3600.0
 """Long enough for all liars to propose one after the other: every round lasts twice as long."""
+ECLIPSE_S = 30.0
 ATTEMPTS, PAUSE_S = 6, 30.0
 
 FORMS = {
@@ -85,6 +86,8 @@ RETRIEVALS = frozenset(
 
 AGREEMENTS = {Protocol.AGREEMENT: "Cert", Protocol.DOCUMENT_AGREEMENT: "StoreCert"}
 """Decided in rounds, and what a liar has withheld so that it comes to that."""
+LATE = frozenset({Protocol.CATALOGUE, Protocol.ADDITION})
+"""Where a node returns that has missed the making of a key."""
 GENERATIONS = frozenset({Protocol.GENERATION, Protocol.AGREEMENT})
 STORINGS = frozenset({Protocol.STORING, Protocol.DOCUMENT_AGREEMENT})
 
@@ -133,6 +136,18 @@ class Game:
         """The key that it is about."""
         votes = self.row.protocol in AGREEMENTS and self.row.part is Part.MEMBER
         return HONEST_KEY if votes else KEY
+
+    @property
+    def has_lied(self) -> bool:
+        """Whether the liars have done what the row is about."""
+        return self.lies > 0 or isinstance(self.row.deed, Acts)
+
+    @property
+    def late(self) -> SimulatedNode | None:
+        """Who has missed everything; where the liar leads, that is a liar."""
+        if self.row.protocol not in LATE:
+            return None
+        return self.liars[0] if self.row.part is Part.COORDINATOR else self.honest[-1]
 
     @property
     def liar_leads(self) -> bool:
@@ -335,6 +350,9 @@ class Game:
         self.view.received.clear()
         self.lies = 0
         await self.act()
+        if self.late is not None:
+            await self._return_of(self.late)
+            return
         if self.liar_leads:
             self.brought.append(await self.ask(self.liars[0]))
             await self._settled()
@@ -353,15 +371,19 @@ class Game:
     @property
     def _has_rehearsal(self) -> bool:
         deed = self.row.deed
+        if self.late is not None:
+            return False
         return isinstance(deed, Replays) or deed == Acts(with_old_randomness)
 
     async def _prepare(self) -> None:
         """What was there before the liars began to lie."""
         first = self.honest[0]
-        if self.row.protocol in STORINGS | RETRIEVALS:
+        if self.late is not None:
+            await self.late.crash()
+        if self.row.protocol in STORINGS | RETRIEVALS | LATE:
             await first.call(lambda api: self.generate(api, first, self.key))
             await asyncio.sleep(1)
-        if self.row.protocol in RETRIEVALS:
+        if self.row.protocol in RETRIEVALS | LATE:
             await first.call(lambda api: self.store(api, first, self.key))
             await asyncio.sleep(1)
 
@@ -376,6 +398,18 @@ class Game:
             return
         assert brought.error is None, f"the rehearsal failed: {brought.error}"
         await asyncio.sleep(1)
+
+    async def _return_of(self, late: SimulatedNode) -> None:
+        """The late node is back; where it catches up, it has only liars to talk to at first."""
+        others = [node.id for node in self.honest if node is not late]
+        hidden = others if self.row.protocol is Protocol.CATALOGUE else []
+        for other in hidden:
+            self.cluster.network.cut(late.id, other)
+        late.boot()
+        await asyncio.sleep(ECLIPSE_S)
+        for other in hidden:
+            self.cluster.network.mend(late.id, other)
+        await self._settled()
 
     async def _lead(self) -> None:
         """An honest node leads; what liars led before may have to be given up first."""
@@ -402,6 +436,8 @@ class Game:
         decided = not any(s.prepared or s.document_candidate for s in states)
         records = {s.active.record.hash if s.active else None for s in states}
         documents = {s.document.document if s.document else None for s in states}
+        if self.late in self.honest and not all(s.share for s in states):
+            return False
         idle = not any(node.api._driver.open_sessions for node in self.honest)
         return decided and idle and len(records) == len(documents) == 1
 

@@ -1,8 +1,10 @@
 """The whole adversary matrix."""
 
 from keyserver.simulation.adversary import (
+    addition,
     agreement,
     both,
+    catalogue,
     generation_coordinators,
     generation_members,
     retrieval_coordinators,
@@ -18,6 +20,8 @@ ROWS: tuple[Row, ...] = (
     *storing.COORDINATORS,
     *both.ROWS,
     *agreement.ROWS,
+    *catalogue.ROWS,
+    *addition.ROWS,
     *retrieval_holders.ROWS,
     *retrieval_coordinators.ROWS,
 )
