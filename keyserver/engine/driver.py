@@ -26,7 +26,7 @@ from keyserver.engine.ports import (
     TimerHandle,
     VoteConflictError,
 )
-from keyserver.engine.session_log import log_session, outcome_name
+from keyserver.engine.session_log import log_session, observe, outcome_name
 from keyserver.engine.session_table import (
     MAX_WAITING_MESSAGES,
     LiveSession,
@@ -129,6 +129,11 @@ class Driver:
     def takes_part(self, kind: SessionKind, key_id: KeyId) -> bool:
         """Whether a participant's part of such a session for this key lives here."""
         return bool(self._begun(kind, key_id))
+
+    def is_occupied(self, key_id: KeyId) -> bool:
+        """Whether a generation goes on here that one of this node would disturb."""
+        now = self._ports.clock.monotonic()
+        return self._turns.is_occupied(key_id, self._identity.me, now)
 
     async def settle(self, kind: SessionKind, key_id: KeyId) -> None:
         """Wait, not for long, for the end of a participant's part of such a session."""
@@ -463,7 +468,7 @@ class Driver:
         if isinstance(outcome, Failed) and session.result is not None:
             error, key_id = outcome.error, session.subject[1]
             log.info("session_failed", key_id=key_id, code=error.code, why=str(error))
-        self._observe(session, outcome)
+        observe(self._ports.observer, session, outcome, self._ports.clock.monotonic())
         if session.result is not None and not session.result.done():
             match outcome:
                 case Completed(result):
@@ -486,12 +491,6 @@ class Driver:
         for timer in session.timers.values():
             timer.cancel()
         session.timers.clear()
-
-    def _observe(self, session: LiveSession, outcome: Completed | Failed) -> None:
-        assert session.runner is not None
-        seconds = self._ports.clock.monotonic() - session.opened_at
-        name = session.runner.session_type.name
-        self._ports.observer.on_session(name, session.key[1].value, outcome_name(outcome), seconds)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._tasks is None:

@@ -203,7 +203,7 @@ class KeyServer:
 
     async def _check_not_generated(self, key_id: KeyId) -> None:
         """Another node may be generating it here, too: if that is all but done, see its end."""
-        if self._driver.takes_part(SessionKind.GENERATION, key_id):
+        if self._driver.is_occupied(key_id):
             prepared = (await self._store.load(key_id)).prepared
             if prepared is None or prepared.holding is None:
                 raise _duplicate()
@@ -224,7 +224,7 @@ class KeyServer:
             kind = DeniedError if error.code == exists else UnavailableError
             return kind("another node has the key already", exists)
         state = await self._store.load(key_id)
-        if state.prepared is not None or self._driver.takes_part(SessionKind.GENERATION, key_id):
+        if state.prepared is not None or self._driver.is_occupied(key_id):
             return _duplicate()
         return error
 

@@ -2,6 +2,7 @@
 
 import structlog
 
+from keyserver.engine.ports import SessionObserver
 from keyserver.engine.session_table import LiveSession
 from keyserver.sessions.core import Completed, Failed
 
@@ -21,6 +22,15 @@ def log_session(session: LiveSession, event: str, **more: str) -> None:
         coordinator=session.coordinator,
         **more,
     )
+
+
+def observe(
+    observer: SessionObserver, session: LiveSession, outcome: Completed | Failed, now: float
+) -> None:
+    """Tell the metrics how a session that has begun ended; `now`: monotonic seconds."""
+    assert session.runner is not None
+    name, role = session.runner.session_type.name, session.key[1].value
+    observer.on_session(name, role, outcome_name(outcome), now - session.opened_at)
 
 
 def outcome_name(outcome: Completed | Failed) -> str:

@@ -127,6 +127,7 @@ class Turns:
         `now`: monotonic seconds.
         """
         session.in_line_since = now
+        self._note_overstayed(session, now)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
                 while True:
@@ -141,10 +142,25 @@ class Turns:
                     await before.ended.wait()
         return False
 
+    def is_occupied(self, key_id: KeyId, coordinator: NodeId, now: float) -> bool:
+        """Whether a generation goes on here that a new one of this coordinator would disturb."""
+        own = self._locks.level(coordinator, key_id, now)
+        return any(
+            part.has_turn and _is_fresh(part, now) and self._level(part, now) <= own
+            for part in self._table.participants((SessionKind.GENERATION, key_id))
+        )
+
+    def _note_overstayed(self, session: LiveSession, now: float) -> None:
+        """Who has kept its turn for too long has failed, whether or not it ever ends."""
+        for other in self._table.participants(session.subject):
+            if other.has_turn and not _is_fresh(other, now):
+                other.has_turn = False
+                self._locks.failed(other.coordinator, other.subject[1], now)
+
     def note_end(self, session: LiveSession, outcome: Completed | Failed, now: float) -> None:
         """Take note of how a session has ended that was let in."""
         coordinator, key_id = session.coordinator, session.subject[1]
-        if session.has_turn and isinstance(outcome, Completed):
+        if isinstance(outcome, Completed):
             self._locks.succeeded(coordinator, key_id)
         elif session.has_turn:
             self._locks.failed(coordinator, key_id, now)
@@ -153,10 +169,7 @@ class Turns:
         return [
             other
             for other in self._table.participants(session.subject)
-            if other is not session
-            and other.in_line_since is not None
-            and now - other.in_line_since < LONGEST_TURN_S
-            and self._level(other, now) <= level
+            if other is not session and _is_fresh(other, now) and self._level(other, now) <= level
         ]
 
     def _level(self, session: LiveSession, now: float) -> int:
@@ -167,3 +180,8 @@ class Turns:
     ) -> tuple[int, tuple[int, NodeId]]:
         own_rank = rank(session.subject[1], session.coordinator, nodes)
         return self._level(session, now), own_rank
+
+
+def _is_fresh(session: LiveSession, now: float) -> bool:
+    """Whether it has asked for its turn, not too long ago."""
+    return session.in_line_since is not None and now - session.in_line_since < LONGEST_TURN_S

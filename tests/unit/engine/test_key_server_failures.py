@@ -52,6 +52,9 @@ class ScriptedDriver:
     def takes_part(self, kind: SessionKind, _: KeyId) -> bool:
         return self.world.failed and kind is self.busy
 
+    def is_occupied(self, key_id: KeyId) -> bool:
+        return self.takes_part(SessionKind.GENERATION, key_id)
+
     async def settle(self, kind: SessionKind, key_id: KeyId) -> None:
         pass
 

@@ -152,6 +152,22 @@ def test_a_coordinator_that_occupies_an_id_comes_behind_all_others() -> None:
     run_virtual(scenario())
 
 
+def test_who_overstays_its_turn_has_failed_before_it_ends() -> None:
+    async def scenario() -> None:
+        node = Node()
+        for turn in (0, 1):
+            at = turn * LONGEST_TURN_S
+            assert await node.turn(node.opened(NODES[0], at))
+            assert node.turns.is_occupied(FIRST_KEY, NODES[1], at)
+            assert not await node.turn(node.opened(NODES[1], at))
+            assert not node.turns.is_occupied(FIRST_KEY, NODES[1], at + LONGEST_TURN_S)
+        assert await node.turn(node.opened(NODES[0], 2 * LONGEST_TURN_S))
+        assert not node.turns.is_occupied(FIRST_KEY, NODES[1], 2 * LONGEST_TURN_S), "it is locked"
+        assert await node.turn(node.opened(NODES[1], 2 * LONGEST_TURN_S))
+
+    run_virtual(scenario())
+
+
 def test_one_failure_is_nothing_to_hold_against_a_coordinator() -> None:
     async def scenario() -> None:
         node = Node()
