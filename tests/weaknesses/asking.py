@@ -19,8 +19,10 @@ from keyserver.model.requests import (
 )
 from keyserver.sessions.core import SessionKind
 from keyserver.sessions.retrieval.messages import DecRequest, Mode, Partial
+from keyserver.sessions.retrieval.parts import partial_digest
+from keyserver.sessions.runner import Role
 from keyserver.simulation.cluster import CONTRACT
-from tests.weaknesses.by_hand import RANDOM
+from tests.weaknesses.by_hand import RANDOM, point
 from tests.weaknesses.intruder import Intruder
 from tests.weaknesses.scene import KEY, Scene, failing
 
@@ -109,6 +111,17 @@ def bound(
     signature = sign_digest(user or scene.user, digest)
     header = AuthHeader(not_after, nonce, signature)
     return BoundCredentialSource(header, digest, open_signature(digest, signature), RANDOM)
+
+
+def wrong_part(intruder: Intruder, part: Partial) -> Partial:
+    """Another point than the holder's, under a right signature; for a session in shadow form."""
+    session = intruder.node.api._driver._table.get((intruder.sid, Role.PARTICIPANT))
+    assert session is not None
+    assert session.runner is not None
+    ctx, subject = session.runner.ctx, session.runner.phase.subject
+    wrong = replace(part, point=point(77))
+    signed = partial_digest(ctx, subject, intruder.id, wrong)
+    return replace(wrong, signature=intruder.sign(signed))
 
 
 PLAIN, SHADOW, ON_CHAIN = Mode.PLAIN, Mode.SHADOW, Mode.SHADOW_ON_CHAIN

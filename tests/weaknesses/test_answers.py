@@ -15,18 +15,15 @@ from keyserver.sessions.retrieval.messages import (
     NO_MASK,
     DecRequest,
     MaskPoint,
-    Partial,
     Select,
     SelectedPartial,
     Shadow,
 )
-from keyserver.sessions.retrieval.parts import partial_digest, select_hash
-from keyserver.sessions.runner import Role
+from keyserver.sessions.retrieval.parts import select_hash
 from keyserver.sessions.sharing.messages import Installed, Propose, Start
 from keyserver.sessions.storing.messages import StorePropose
 from keyserver.simulation.cluster import CONTRACT
-from tests.weaknesses.asking import SHADOW, Asker, path_credential
-from tests.weaknesses.by_hand import point
+from tests.weaknesses.asking import SHADOW, Asker, path_credential, wrong_part
 from tests.weaknesses.intruder import Heard, rewriting
 from tests.weaknesses.scene import KEY, OTHER_KEY, Scene, failing, perform
 
@@ -39,17 +36,7 @@ def test_w13_wrong_part_of_a_decryption() -> None:
         await scene.own_key()
         intruder = scene.intruder
 
-        def wrong(_: NodeId, message: Partial) -> Partial:
-            session = intruder.node.api._driver._table.get((intruder.sid, Role.PARTICIPANT))
-            assert session is not None
-            assert session.runner is not None
-            ctx, subject = session.runner.ctx, session.runner.phase.subject
-            bad = replace(message, point=point(77))
-            return replace(
-                bad, signature=intruder.sign(partial_digest(ctx, subject, intruder.id, bad))
-            )
-
-        intruder.rewrite = rewriting(Partial=wrong)
+        intruder.rewrite = rewriting(Partial=lambda _, part: wrong_part(intruder, part))
         for _ in range(4):  # holders are asked in random order
             assert await scene.retrieve() == scene.document_key
         assert scene.blamed == {intruder.id}

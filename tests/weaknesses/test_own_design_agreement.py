@@ -266,9 +266,14 @@ def test_own_votes_are_used_for_something_else() -> None:
                 KEY, document, OnChainAddress(CONTRACT, scene.author)
             )
         await scene.settle()
-        by_kind = {
-            kind: [(node, m.signature) for node, m in intruder.heard(kind)]
-            for kind in (Ready, Commit, StoreAck, StoreCommit)
+        by_kind: dict[type, list[tuple[NodeId, Signature]]] = {
+            kind: [(node, message.signature) for node, message in heard]
+            for kind, heard in (
+                (Ready, intruder.heard(Ready)),
+                (Commit, intruder.heard(Commit)),
+                (StoreAck, intruder.heard(StoreAck)),
+                (StoreCommit, intruder.heard(StoreCommit)),
+            )
         }
         assert all(len(found) == 3 for found in by_kind.values())
         record, transcript = finals[0].record, finals[0].transcript
@@ -280,7 +285,7 @@ def test_own_votes_are_used_for_something_else() -> None:
             SubjectKind.RECORD: record.hash,
             SubjectKind.DOCUMENT: document.hash_under(record.hash),
         }
-        meant = {
+        meant: dict[type, set[tuple[str, SubjectKind, int]]] = {
             Ready: {("ready", SubjectKind.RECORD, 0)},
             Commit: {("COMMIT", SubjectKind.RECORD, 0)},
             StoreAck: {("PREPARE", SubjectKind.DOCUMENT, 0)},

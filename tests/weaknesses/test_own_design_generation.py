@@ -13,6 +13,7 @@ from keyserver.crypto.dealkey import OneTimeKey
 from keyserver.crypto.dkg import make_deal
 from keyserver.crypto.polynomial import SecretPolynomial
 from keyserver.crypto.proofs import prove
+from keyserver.engine.links import Subject, SubjectKind
 from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId, NodeId, SessionId
 from keyserver.model.keys import Decision
 from keyserver.model.node_set import NodeSet
@@ -325,8 +326,8 @@ def test_own_versions_that_were_never_given_up() -> None:
     async def play(scene: Scene) -> None:
         template = await propose_template(scene)
         assert len(await _propose(scene, template)) == 3, "as it should be"
-        mine = {scene.intruder.id: scene.intruder}
-        subject = forge.Subject(1, KEY, 1)
+        mine: forge.Signers = {scene.intruder.id: scene.intruder}
+        subject = Subject(SubjectKind.RECORD, KEY, 1)
         strange = forge.decision(subject, ZERO_HASH, forge.invented(4))
         (own,) = forge.decision(subject, ZERO_HASH, mine).signatures
         thrice = Decision(0, ZERO_HASH, (own, own, own))

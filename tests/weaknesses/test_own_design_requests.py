@@ -88,9 +88,9 @@ def test_own_permission_is_not_asked_for_another_operation() -> None:
         ):
             for mode in Mode:
                 assert not (await asker.ask_with(http, operation, mode=int(mode)))[1]
-        for operation in (RetrieveDocumentKey(KEY), RetrieveDocumentKey(KEY, shadow=False)):
+        for reading in (RetrieveDocumentKey(KEY), RetrieveDocumentKey(KEY, shadow=False)):
             for mode in Mode:
-                assert not (await asker.ask_with(http, operation, mode=int(mode)))[1]
+                assert not (await asker.ask_with(http, reading, mode=int(mode)))[1]
         request = Request.of(RetrieveServerKey(KEY), OnChainAddress(CONTRACT, scene.author))
         for mode in Mode:
             assert not await asker.ask(request, mode=int(mode))

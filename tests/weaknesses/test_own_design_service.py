@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from keyserver.crypto import elgamal
 from keyserver.engine import recovery
 from keyserver.engine.hints import MAX_HINTS
 from keyserver.engine.links import (
     MAX_KEYS,
     MAX_PAGE,
+    Accusation,
     AnyLink,
     CataloguePage,
     CatalogueRequest,
@@ -31,11 +33,12 @@ from keyserver.engine.links import (
 )
 from keyserver.engine.recovery import MAX_CASES_BY_PEER
 from keyserver.engine.serving import MAX_WAITING
-from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId
+from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId, NodeId
 from keyserver.sessions.core import VoteKind
 from keyserver.sessions.retrieval import participant
 from tests.weaknesses import forge
-from tests.weaknesses.asking import ON_CHAIN, Asker, request_of
+from tests.weaknesses.asking import ON_CHAIN, Asker, request_of, wrong_part
+from tests.weaknesses.intruder import rewriting
 from tests.weaknesses.scene import KEY, Scene, perform
 
 MEGABYTE = 2**20
@@ -199,8 +202,8 @@ def _vote_on(scene: Scene, subject: Subject) -> None:
 
 
 def test_own_attempts_burnt_for_hours() -> None:
-    """The same for six hours, every two minutes: what was given up is kept for ever and goes along with
-    every proposal, so it must not grow as fast as a member votes."""
+    """The same for six hours, every two minutes: what was given up is kept for ever and goes along
+    with every proposal, so it must not grow as fast as a member votes."""
 
     async def play(scene: Scene) -> None:
         await scene.generate()
@@ -235,10 +238,55 @@ def test_own_keys_given_up_before_anybody_wants_them(monkeypatch: pytest.MonkeyP
     perform(play)
 
 
+def test_own_evidence_turned_against_others() -> None:
+    """A member that was convicted itself takes the evidence, writes other nodes' names into it,
+    alters it everywhere, and accuses everybody else with that: nobody but itself is avoided."""
+
+    async def play(scene: Scene) -> None:
+        await scene.own_key()
+        intruder, victim = scene.intruder, scene.victim
+        records: set[bytes] = set()
+        for node in scene.honest:
+            node.recorder.on_misbehaviour = (  # type: ignore[method-assign]
+                lambda culprits, what, evidence: records.add(evidence)
+            )
+        intruder.rewrite = rewriting(Partial=lambda _, part: wrong_part(intruder, part))
+        for _ in range(4):
+            await scene.retrieve()
+        assert records, "it was caught"
+        catalogue = victim.api._catalogue
+        assert catalogue.avoided == {intruder.id}  # type: ignore[attr-defined]
+        tried = 0
+        for record in list(records):
+            for other in _altered(record, intruder.id, [node.id for node in scene.honest]):
+                for node in scene.honest:
+                    intruder.send_link(node.id, Accusation(0, other))
+                    await scene.settle(1)
+                    tried += 1
+        assert tried > 40
+        await scene.settle(120)
+        for node in scene.honest:
+            assert node.api._catalogue.avoided == {intruder.id}  # type: ignore[attr-defined]
+        await scene.all_is_well()
+
+    perform(play)
+
+
+def _altered(record: bytes, own: NodeId, others: list[NodeId]) -> list[bytes]:
+    mine = own.point.compressed
+    renamed = [record.replace(mine, other.point.compressed) for other in others]
+    flipped = [
+        record[:place] + bytes([record[place] ^ 1]) + record[place + 1 :]
+        for place in range(5, len(record), max(1, len(record) // 12))
+    ]
+    assert mine in record
+    return [*renamed, *flipped, record[:-1], record + b"\0"]
+
+
 def test_own_work_for_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     """How much a node computes for messages of one peer, in operations with its share: one per
     session that is allowed, none for one that is not, however often the peer asks."""
-    made, counted = participant.shadow_partial, Counter[str]()
+    made, counted = elgamal.shadow_partial, Counter[str]()
 
     def counting(*args: Any) -> Any:
         counted["partial"] += 1
@@ -247,7 +295,7 @@ def test_own_work_for_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
     async def play(scene: Scene) -> None:
         await scene.own_key()
         asker = await Asker.at(scene)
-        monkeypatch.setattr(participant, "shadow_partial", counting)
+        monkeypatch.setattr(f"{participant.__name__}.shadow_partial", counting)
         request = request_of(scene.on_chain_user())
         counter = scene.intruder.next_counter()
         for _ in range(20):
