@@ -11,7 +11,8 @@ from tests.adversary.sizes import Size
 
 def takes_part(row: Row) -> bool:
     """Whether the liars go on to the end like honest nodes, for all that a coordinator sees."""
-    return row.behaviour is Behaviour.FLOOD or row.deed == Acts(floods.with_old_randomness)
+    deeds = (Acts(floods.with_old_randomness), Acts(floods.accuse_wrongly))
+    return row.behaviour is Behaviour.FLOOD or row.deed in deeds
 
 
 def is_possible(row: Row, size: Size) -> bool:

@@ -270,9 +270,12 @@ class Game:
         """After the rehearsal, what was said in it: to the same node if to that one, too."""
         earlier: dict[tuple[str, NodeId | None], Any] = {}
 
+        sids: dict[str, SessionId] = {}
+
         def lie(place: Place, message: Any) -> Any:
             name = type(message).__name__
-            if self.rehearsing:
+            first = sids.setdefault(name, place.ctx.sid) == place.ctx.sid
+            if self.rehearsing or (self.late is not None and first):
                 told = pack(place.ctx.sid, message) if whole else message
                 earlier[name, place.to] = told
                 earlier.setdefault((name, None), told)
@@ -380,6 +383,8 @@ class Game:
         first = self.honest[0]
         if self.late is not None:
             await self.late.crash()
+        if isinstance(self.row.deed, Replays) and self.late is not None:
+            await first.call(lambda api: self.generate(api, first, EARLIER_KEY))
         if self.row.protocol in STORINGS | RETRIEVALS | LATE:
             await first.call(lambda api: self.generate(api, first, self.key))
             await asyncio.sleep(1)

@@ -12,9 +12,11 @@ from keyserver.simulation.adversary.rows import (
     Part,
     Protocol,
     Refusing,
+    Replays,
     Row,
     Tells,
 )
+from keyserver.simulation.adversary.storing import kind_of
 from keyserver.simulation.liars import garbage, silent, unsigned, with_bytes
 
 B = Behaviour
@@ -137,8 +139,15 @@ DONORS: tuple[Row, ...] = (
         for what, lie in floods.OVERSIZED.items()
     ),
     *(
-        _donor(B.LIED_REQUEST, f"it refuses: {code.name}", Tells("AddAccept", Refusing(code)))
+        _donor(kind_of(code), f"it refuses: {code.name}", Tells("AddAccept", Refusing(code)))
         for code in Refusal
+    ),
+    _donor(B.REPLAY, "what it said in an earlier session", Replays()),
+    _donor(
+        B.FALSE_ACCUSATION,
+        "evidence that convicts nobody",
+        Acts(floods.accuse_wrongly),
+        least_threshold=0,
     ),
     _donor(B.FLOOD, "questions about everything", Acts(floods.QUESTIONS), least_threshold=0),
 )
@@ -184,6 +193,18 @@ LATE: tuple[Row, ...] = (
         _late(B.OVERSIZED, f"garbage for {name}", Tells(name, garbage))
         for name in ("AddPropose", "AddStart", "AddMasks")
     ),
+    _late(
+        B.BAD_POINT,
+        "an AddStart with a key off the curve",
+        Tells("AddStart", with_bytes(lambda m: m.accepted[0].one_time.compressed, OFF_CURVE)),
+    ),
+    _late(
+        B.FALSE_ACCUSATION,
+        "evidence that convicts nobody",
+        Acts(floods.accuse_wrongly),
+        Must.DECIDED,
+    ),
+    _late(B.FLOOD, "questions about everything", Acts(floods.QUESTIONS), Must.DECIDED),
 )
 
 ROWS = (*DONORS, *LATE)

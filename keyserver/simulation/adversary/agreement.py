@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from keyserver.engine.links import (
-    Accusation,
     Backing,
     CommitVote,
     Entered,
@@ -24,6 +23,7 @@ from keyserver.sessions.certificates import vote_digest
 from keyserver.sessions.core import VoteKind
 from keyserver.simulation.adversary import floods
 from keyserver.simulation.adversary.generation_coordinators import unsigned_all
+from keyserver.simulation.adversary.generation_members import OFF_CURVE, OFF_CURVE_RAW
 from keyserver.simulation.adversary.rows import (
     Acts,
     Behaviour,
@@ -102,6 +102,18 @@ def _of_other_subject(_: LinkPlace, message: Any) -> Any:
     return replace(message, subject=Subject(subject.kind, subject.key_id, subject.count + 1))
 
 
+def _off_curve(_: LinkPlace, message: Status) -> Any:
+    """A record, or a document key, with a point off the curve behind the status."""
+    if message.highest is None:
+        return message
+    backing = message.highest.backing
+    if backing.record is not None:
+        return pack_link(message).replace(backing.record.record.public.compressed, OFF_CURVE)
+    if backing.document is not None:
+        return pack_link(message).replace(backing.document.document.common.raw64, OFF_CURVE_RAW)
+    return message
+
+
 def too_long(_: LinkPlace, message: Any) -> bytes:
     """A message with 64 KiB behind its end."""
     return pack_link(message) + bytes(2**16)
@@ -110,13 +122,6 @@ def too_long(_: LinkPlace, message: Any) -> bytes:
 def garbled(_: LinkPlace, message: Any) -> bytes:
     """The header of a message, and nothing that parses behind it."""
     return pack_link(message)[:42] + b"\xff" * 90
-
-
-async def accuse_wrongly(cluster: Any, node: Any) -> None:
-    """Show evidence that convicts nobody, to everybody."""
-    for evidence in (b"", b"TKSE\x01\x01" + bytes(200), b"TKSE\x01\x06" + b"\x01" * 500):
-        for other in cluster.nodes:
-            cluster.network.inject(node.id, other.id, pack_link(Accusation(0, evidence)))
 
 
 _SHAPES: dict[str, LinkLie] = {"64 KiB too long": too_long, "garbage": garbled}
@@ -155,6 +160,7 @@ def _voters(protocol: Protocol) -> tuple[Row, ...]:
             "it commits to what was not proposed",
             TellsOnLinks("CommitVote", _for_another),
         ),
+        row(B.BAD_POINT, "a point off the curve", TellsOnLinks("Status", _off_curve)),
         row(B.REPLAY, "its votes on another key", Replays()),
         *(row(B.BAD_PROOF, f"an unsigned {name}", TellsOnLinks(name, unsigned)) for name in votes),
         row(B.BAD_PROOF, "a forged certificate", TellsOnLinks("Status", _forged_backing)),
@@ -184,7 +190,7 @@ def _voters(protocol: Protocol) -> tuple[Row, ...]:
             for name in votes
             for what, lie in _SHAPES.items()
         ),
-        row(B.FALSE_ACCUSATION, "evidence that convicts nobody", Acts(accuse_wrongly)),
+        row(B.FALSE_ACCUSATION, "evidence that convicts nobody", Acts(floods.accuse_wrongly)),
         row(B.FLOOD, "votes on subjects that nobody knows", Acts(floods.VOTES)),
         row(B.FLOOD, "questions about everything", Acts(floods.QUESTIONS)),
     )
@@ -262,6 +268,8 @@ def _proposers(protocol: Protocol) -> tuple[Row, ...]:
             TellsOnLinks("PreparedValue", _to_first(silent)),
         ),
         row(B.REPLAY, "its proposal of another key", Replays()),
+        row(B.FALSE_ACCUSATION, "evidence that convicts nobody", Acts(floods.accuse_wrongly)),
+        row(B.FLOOD, "votes on subjects that nobody knows", Acts(floods.VOTES)),
         row(
             B.BAD_PROOF,
             "a proposal with unsigned votes",

@@ -24,7 +24,7 @@ from keyserver.model.keys import (
 from keyserver.sessions.certificates import ready_digest, record_subject, vote_digest
 from keyserver.sessions.core import VoteKind
 from keyserver.simulation.adversary import floods
-from keyserver.simulation.adversary.agreement import accuse_wrongly, garbled, too_long
+from keyserver.simulation.adversary.agreement import garbled, too_long
 from keyserver.simulation.adversary.generation_coordinators import unsigned_all
 from keyserver.simulation.adversary.generation_members import OFF_CURVE, OFF_CURVE_RAW
 from keyserver.simulation.adversary.rows import (
@@ -198,7 +198,7 @@ ROWS: tuple[Row, ...] = (
         for name in ("Digest", "CataloguePage", "Keys")
         for what, lie in (("64 KiB too long", too_long), ("garbage", garbled))
     ),
-    _row(B.FALSE_ACCUSATION, "evidence that convicts nobody", Acts(accuse_wrongly)),
+    _row(B.FALSE_ACCUSATION, "evidence that convicts nobody", Acts(floods.accuse_wrongly)),
     _row(B.FLOOD, "questions about everything", Acts(floods.QUESTIONS)),
     _row(B.FLOOD, "votes on subjects that nobody knows", Acts(floods.VOTES)),
 )

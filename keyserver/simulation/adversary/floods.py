@@ -1,10 +1,11 @@
-"""Too much of everything: floods, oversized messages, and nodes that leave in the middle."""
+"""What a liar does by itself: floods, false accusations, a chain that it sees alone."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from keyserver.engine.links import (
+    Accusation,
     DigestRequest,
     Entered,
     KeysRequest,
@@ -101,6 +102,13 @@ VOTES = _flood(60, _vote)
 
 QUESTIONS = _flood(20, _question)
 """Questions about everything."""
+
+
+async def accuse_wrongly(cluster: "Cluster", node: "SimulatedNode") -> None:
+    """Show evidence that convicts nobody, to everybody."""
+    for evidence in (b"", b"TKSE\x01\x01" + bytes(200), b"TKSE\x01\x06" + b"\x01" * 500):
+        for other in cluster.nodes:
+            cluster.network.inject(node.id, other.id, pack_link(Accusation(0, evidence)))
 
 
 def as_denied(_: "Cluster", node: "SimulatedNode") -> Awaitable[None]:

@@ -378,6 +378,12 @@ _ANY = (
     ),
     _row(B.REPLAY, "what it said in an earlier session", Replays()),
     _row(B.STALE_ACL, "it alone sees the request", Acts(floods.permitted_only_here), Must.DENIED),
+    _row(
+        B.FALSE_ACCUSATION,
+        "evidence that convicts nobody",
+        Acts(floods.accuse_wrongly),
+        Must.DECIDED,
+    ),
     _row(B.FLOOD, "sessions opened and left alone", Acts(floods.OPENINGS), Must.DECIDED),
 )
 

@@ -60,6 +60,11 @@ def _everybody(_: int) -> bool:
     return True
 
 
+def _kind_of(code: Refusal) -> Behaviour:
+    """TEMPORARY is what a node says that sees another node set."""
+    return B.LIED_SET if code is Refusal.TEMPORARY else B.LIED_REQUEST
+
+
 _PROVABLE = (
     _row(B.WRONG_SHARE, "a false share for one", Tells("Deal", dealing.false_share_for_one)),
     _row(
@@ -197,7 +202,7 @@ _LEFT_OUT = (
     _row(B.STALE_ACL, "its chain denies what is pending", Acts(floods.as_denied)),
     _row(B.STALE_ACL, "its chain does not show what is pending", Acts(floods.as_unavailable)),
     *(
-        _row(B.LIED_REQUEST, f"it refuses: {code.name}", Tells("Accept", Refusing(code)))
+        _row(_kind_of(code), f"it refuses: {code.name}", Tells("Accept", Refusing(code)))
         for code in Refusal
     ),
     _row(B.LIED_REQUEST, "it refuses for no known reason", Tells("Accept", Refusing(999))),

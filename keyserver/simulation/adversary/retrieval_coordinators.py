@@ -199,6 +199,12 @@ def _rows(protocol: Protocol) -> tuple[Row, ...]:
             for what, lie in (*floods.OVERSIZED.items(), ("garbage", garbage))
         ),
         row(B.STALE_ACL, "it alone permits it", Acts(floods.permitted_only_here), Must.DENIED),
+        row(
+            B.FALSE_ACCUSATION,
+            "evidence that convicts nobody",
+            Acts(floods.accuse_wrongly),
+            Must.DECIDED,
+        ),
         row(B.FLOOD, "sessions opened and left alone", Acts(floods.OPENINGS), Must.DECIDED),
         row(
             B.LIED_REQUEST,

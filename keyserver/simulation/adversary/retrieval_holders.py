@@ -24,6 +24,7 @@ from keyserver.simulation.adversary.rows import (
     Row,
     Tells,
 )
+from keyserver.simulation.adversary.storing import kind_of
 from keyserver.simulation.liars import (
     OTHER_POINT,
     Lie,
@@ -106,6 +107,12 @@ def _rows(protocol: Protocol) -> tuple[Row, ...]:
             Acts(floods.STRAY_MESSAGES),
             left_out=False,
         ),
+        row(
+            B.FALSE_ACCUSATION,
+            "evidence that convicts nobody",
+            Acts(floods.accuse_wrongly),
+            left_out=False,
+        ),
         row(B.FLOOD, "sessions opened and left alone", Acts(floods.OPENINGS), left_out=False),
         row(B.FLOOD, "questions about everything", Acts(floods.QUESTIONS), left_out=False),
         *(
@@ -116,7 +123,7 @@ def _rows(protocol: Protocol) -> tuple[Row, ...]:
         row(B.STALE_ACL, "its chain says nothing", Acts(floods.as_unavailable)),
         *(
             row(
-                B.LIED_SET if code is Refusal.STALE else B.LIED_REQUEST,
+                kind_of(code),
                 f"it refuses: {code.name}",
                 Tells("Partial", Refusing(code)),
             )

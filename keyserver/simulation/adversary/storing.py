@@ -57,6 +57,11 @@ def _commit_to_another(place: Place, _: StoreCommit) -> StoreCommit:
     return StoreCommit(_vote(place, VoteKind.COMMIT, OTHER))
 
 
+def kind_of(code: Refusal) -> Behaviour:
+    """STALE is what a node says that knows a later set's record."""
+    return B.LIED_SET if code is Refusal.STALE else B.LIED_REQUEST
+
+
 def _member(behaviour: Behaviour, name: str, deed: Deed, *, left_out: bool = True) -> Row:
     return Row(
         behaviour,
@@ -90,6 +95,12 @@ MEMBERS: tuple[Row, ...] = (
         Acts(floods.STRAY_MESSAGES),
         left_out=False,
     ),
+    _member(
+        B.FALSE_ACCUSATION,
+        "evidence that convicts nobody",
+        Acts(floods.accuse_wrongly),
+        left_out=False,
+    ),
     _member(B.FLOOD, "sessions opened and left alone", Acts(floods.OPENINGS), left_out=False),
     _member(B.FLOOD, "questions about everything", Acts(floods.QUESTIONS), left_out=False),
     *(
@@ -100,7 +111,7 @@ MEMBERS: tuple[Row, ...] = (
     _member(B.STALE_ACL, "its chain denies what is pending", Acts(floods.as_denied)),
     _member(B.STALE_ACL, "its chain does not show what is pending", Acts(floods.as_unavailable)),
     *(
-        _member(B.LIED_REQUEST, f"it refuses: {code.name}", Tells("StoreAck", Refusing(code)))
+        _member(kind_of(code), f"it refuses: {code.name}", Tells("StoreAck", Refusing(code)))
         for code in Refusal
     ),
     _member(B.LIED_REQUEST, "it refuses for no known reason", Tells("StoreAck", Refusing(999))),
@@ -245,6 +256,12 @@ COORDINATORS: tuple[Row, ...] = (
     ),
     _coordinator(
         B.STALE_ACL, "it alone sees the request", Acts(floods.permitted_only_here), Must.DENIED
+    ),
+    _coordinator(
+        B.FALSE_ACCUSATION,
+        "evidence that convicts nobody",
+        Acts(floods.accuse_wrongly),
+        Must.DECIDED,
     ),
     _coordinator(B.FLOOD, "sessions opened and left alone", Acts(floods.OPENINGS), Must.DECIDED),
 )
