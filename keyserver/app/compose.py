@@ -12,6 +12,7 @@ from keyserver.app.compose_chain import (
     compose_reading,
     compose_work,
 )
+from keyserver.app.compose_engine import compose_engine
 from keyserver.app.config import Config, Loaded, NoContract, configured_nodes
 from keyserver.app.config.effective import keys_needing_chain
 from keyserver.app.late_binding import LateOutcomes
@@ -23,9 +24,9 @@ from keyserver.app.without_chain import AccessWithoutChain, NoNodeSets
 from keyserver.chain.node_set import NodeSetTracker, StaticNodeSets
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.catalogue import Catalogue
-from keyserver.engine.driver import Driver, Identity, Ports
+from keyserver.engine.driver import Driver
 from keyserver.engine.key_server import KeyServer
-from keyserver.engine.ports import AccessPolicy, NodeSets
+from keyserver.engine.ports import AccessPolicy, Identity, NodeSets, Ports
 from keyserver.engine.share_additions import ShareAdditions
 from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32
 from keyserver.model.node_set import (
@@ -78,11 +79,8 @@ def compose(
     identity = Identity(me, LocalSigner(key.secret), boot_nonce, random, policy)
     access, observer = _access(config, reading), SessionCounter(metrics)
     ports = Ports(mesh, store.records, access, node_sets, clock, outcomes, observer)
-    driver, catalogue = Driver(identity, ports), Catalogue(identity, ports)
-    driver.serve_links(catalogue)
-    key_server = KeyServer(driver, store.records, catalogue, random)
-    share_additions = ShareAdditions(identity, ports, driver, catalogue)
-    chain = _chain_side(config, key, reading, key_server, store, clock)
+    engine = compose_engine(identity, ports)
+    chain = _chain_side(config, key, reading, engine.key_server, store, clock)
     outcomes.listener = chain.work.recorder if chain else None
     return Node(
         config=config,
@@ -92,12 +90,12 @@ def compose(
         metrics=metrics,
         store=store,
         node_sets=node_sets,
-        driver=driver,
-        catalogue=catalogue,
-        key_server=key_server,
-        share_additions=share_additions,
+        driver=engine.driver,
+        catalogue=engine.catalogue,
+        key_server=engine.key_server,
+        share_additions=engine.share_additions,
         mesh=mesh,
-        peers=PeerReturns(driver, chain.work.queue.hasten if chain else None),
+        peers=PeerReturns(engine.driver, chain.work.queue.hasten if chain else None),
         chain=chain,
     )
 

@@ -18,17 +18,14 @@ from keyserver.app.compose_chain import (
     compose_reading,
     compose_work,
 )
+from keyserver.app.compose_engine import Engine, compose_engine
 from keyserver.app.config import Config
 from keyserver.app.late_binding import LateOutcomes
 from keyserver.app.observer import PeerReturns
 from keyserver.app.signing import LocalSigner
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import SeededRandom
-from keyserver.engine.catalogue import Catalogue
-from keyserver.engine.driver import Driver
-from keyserver.engine.key_server import KeyServer
 from keyserver.engine.ports import Identity, Ports
-from keyserver.engine.share_additions import ShareAdditions
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import NodeId, Nonce32
 from keyserver.simulation.chain import VirtualChain
@@ -62,8 +59,7 @@ class Surroundings:
 class Parts:
     """What runs while the process does."""
 
-    driver: Driver
-    key_server: KeyServer
+    engine: Engine
     reading: ChainReading
     work: ChainWork
     runs: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
@@ -147,33 +143,30 @@ class WholeNode:
         )
         policy = PolicySource(config, reading.node_sets, reading)
         identity = Identity(self.id, LocalSigner(self._secret), boot_nonce, random, policy)
-        driver, catalogue = Driver(identity, ports), Catalogue(identity, ports)
-        driver.serve_links(catalogue)
-        key_server = KeyServer(driver, records, catalogue, random)
-        additions = ShareAdditions(identity, ports, driver, catalogue)
+        engine = compose_engine(identity, ports)
         work = compose_work(
             config,
             reading=reading,
             me=self.id,
             secret=self._secret,
-            key_server=key_server,
+            key_server=engine.key_server,
             store=SimulatedWorkStore(self.disk, reading.chain_id, process, around.random),
             clock=clock,
             fraction=around.random.random,
         )
         outcomes.listener = work.recorder
-        peers = PeerReturns(driver, work.queue.hasten)
+        peers = PeerReturns(engine.driver, work.queue.hasten)
         runs = (
             work.watcher.run,
             work.queue.run,
             work.sender.run,
             peers.run,
-            additions.run,
-            catalogue.run,
-            driver.run,
+            engine.share_additions.run,
+            engine.catalogue.run,
+            engine.driver.run,
             work.recorder.run,
         )
-        return Parts(driver, key_server, reading, work, runs), peers
+        return Parts(engine, reading, work, runs), peers
 
     def _endpoint(self, place: int, process: Process) -> SimulatedEndpoint:
         return SimulatedEndpoint(
