@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keyserver.crypto.curve import SecretScalar, mul_base
-from keyserver.crypto.transcripts import tail_hash
+from keyserver.crypto.transcripts import deal_hash, share_digest, tail_hash
 from keyserver.model.identifiers import ZERO_HASH, Hash32, NodeId, Signature
 from keyserver.sessions.conviction import HEADER_SIZE, MAGIC, reports_of
 from keyserver.sessions.core import Received, SessionKind, VoteKind
@@ -217,6 +217,23 @@ def test_a_proof_that_holds_convicts_nobody() -> None:
     acquitted(degree, "is right")
     acquitted(replace(degree, commitments=()), "no commitments")
     acquitted(replace(degree, commitments=deal.commitments[:1]), "not signed")
+
+
+def test_a_record_that_nobody_would_take_is_not_reported() -> None:
+    """A polynomial of thousands of coefficients is refused like any other of a wrong degree."""
+    deal = samples()["too long"].evidence
+    assert isinstance(deal, WrongDegree)
+    commitments = deal.commitments[:1] * (MAX_EVIDENCE_BYTES // 64)
+    session, tail = deal.sitting.hash(), tail_hash(commitments)
+    named = deal_hash(session, deal.dealer.point, commitments[0], deal.possession, tail)
+    receiver = deal.receiver.point
+    signed = share_digest(session, deal.dealer.point, receiver, named, deal.ciphertext)
+    signature = Delivery(NODES).by_id[deal.dealer].signer.sign(Hash32(signed))
+    longest = replace(deal, commitments=commitments, signature=signature)
+    assert judge(longest).culprit == deal.dealer
+    with pytest.raises(InvalidEvidenceError, match="too long"):
+        report_of(longest)
+    assert reports_of(longest) == ()
 
 
 # --- partial decryptions -----------------------------------------------------------------------
