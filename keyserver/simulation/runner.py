@@ -166,7 +166,7 @@ def run_many(
         ]
     )
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=be_quiet) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=_be_silent) as pool:
         running: set[Future[Batch]] = set()
         while True:
             for chunk in islice(chunks, 2 * jobs - len(running)):
@@ -188,5 +188,10 @@ def run_chunk(name: str, start: int, stop: int, limit_s: float) -> Batch:
 
 def be_quiet() -> None:
     """Log nothing: simulated nodes see trouble all the time."""
-    logging.disable(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def _be_silent() -> None:
+    """The same in a process of its own, where also the libraries say nothing."""
+    logging.disable(logging.CRITICAL)
+    be_quiet()

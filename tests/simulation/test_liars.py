@@ -1,15 +1,14 @@
-"""Clusters with as many liars as they are made for: honest nodes finish, and only liars are named.
+"""Coordinators that lie, one lie after the other, and the secrets that no message must contain.
 
-Every liar follows the protocol but for what it alters; a coordinator that lies is one of them. The
-rest of the cluster must finish all the same, agree, blame nobody else, and keep its secrets.
+A liar follows the protocol but for what it alters. The rest of the cluster must finish all the
+same, agree, blame nobody else, and keep its secrets. Liars in a mixture with everything else: the
+scenarios.
 """
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, cycle, islice
-from random import Random
 from typing import Any
 
 import pytest
@@ -25,25 +24,13 @@ from keyserver.sessions.core import DeniedError, KeyState, Policy, UnavailableEr
 from keyserver.simulation import cluster as cluster_module
 from keyserver.simulation.cluster import CONTRACT, Cluster, SimulatedNode
 from keyserver.simulation.loop import run_virtual
-from keyserver.simulation.network import Faults
 from tests.simulation.story import Story
 from tests.support import liars
-from tests.support.liars import Lie, at
-from tests.unit.sessions.test_retrieval import BLAMED, TOLERATED
 from tests.unit.sessions.test_retrieval import COORDINATOR_LIES as RETRIEVAL_LIES
 from tests.unit.sessions.test_sharing import COORDINATOR_LIES as GENERATION_LIES
-from tests.unit.sessions.test_sharing_liars import PROVEN, UNPROVEN
+from tests.unit.sessions.test_sharing_liars import PROVEN
 from tests.unit.sessions.test_storing import COORDINATOR_LIES as STORING_LIES
-from tests.unit.sessions.test_storing import PARTICIPANT_LIES
 
-SIZES = [(4, 1, 1), (5, 1, 1), (7, 2, 2), (10, 3, 3)]
-"""n, t, liars: f of them; t keeps the key secret from them, and t + 1 + f honest nodes are left."""
-
-GARBAGE: dict[str, Lie] = {
-    f"garbage for {name}": at(name, liars.garbage)
-    for name in ("Accept", "Deal", "Ok", "Ready", "Commit", "StoreAck", "Partial", "Shadow")
-}
-SPEAKING = PROVEN | UNPROVEN | PARTICIPANT_LIES | BLAMED | TOLERATED | GARBAGE
 LEADING = GENERATION_LIES | STORING_LIES | RETRIEVAL_LIES
 
 
@@ -88,68 +75,6 @@ class HonestStory(Story):
             assert secret.public() == record.public
         named = set().union(*(node.recorder.culprits for node in self.honest))
         assert named <= self.liars, "an honest node was blamed"
-
-
-def _cheats(cluster: Cluster, random: Random, count: int) -> list[SimulatedNode]:
-    return random.sample(cluster.nodes, count)
-
-
-def test_liars_among_the_participants(seed: int) -> None:
-    nodes, threshold, faulty = SIZES[seed % len(SIZES)]
-    random = Random(seed)
-
-    async def scenario() -> None:
-        async with Cluster(nodes, seed=seed, policy=_policy(nodes, faulty)) as cluster:
-            cheats = _cheats(cluster, random, faulty)
-            for cheat in cheats:
-                names = random.sample(sorted(SPEAKING), 3)
-                liars.in_cluster(cluster, cheat, _all_of([SPEAKING[name] for name in names]))
-            story = HonestStory(cluster, threshold, liars=frozenset(c.id for c in cheats))
-            await story.run()
-            await story.check()
-
-    run_virtual(scenario())
-
-
-def _all_of(lies: Sequence[Lie]) -> Lie:
-    """The first of several lies that changes the message."""
-
-    def lie(place: liars.Place, message: Any) -> Any:
-        for one in lies:
-            told = one(place, message)
-            if told is not message:
-                return told
-        return message
-
-    return lie
-
-
-def test_liars_on_a_bad_network_with_a_crash(seed: int) -> None:
-    nodes, threshold, faulty = SIZES[2]
-    random = Random(seed)
-    faults = Faults(most_delay_s=0.3, reorder=random.random() < 0.5, duplicate=0.1)
-
-    async def scenario() -> None:
-        policy = _policy(nodes, faulty)
-        async with Cluster(nodes, seed=seed, faults=faults, policy=policy) as cluster:
-            liar, victim = _cheats(cluster, random, 2)
-            lie = _all_of([SPEAKING[name] for name in random.sample(sorted(SPEAKING), 4)])
-            liars.in_cluster(cluster, liar, lie)
-            story = HonestStory(cluster, threshold, liars=frozenset({liar.id}))
-            fate = asyncio.ensure_future(_crash(victim, random))
-            await asyncio.sleep(0.01)
-            await story.run()
-            await fate
-            await story.check()
-
-    run_virtual(scenario())
-
-
-async def _crash(node: SimulatedNode, random: Random) -> None:
-    await asyncio.sleep(random.uniform(0, 2))
-    await node.crash()
-    await asyncio.sleep(random.uniform(0, 10))
-    node.boot()
 
 
 async def _lead(story: HonestStory, liar: SimulatedNode) -> None:

@@ -310,7 +310,7 @@ def _convert(hint: Any, value: Any, what: str) -> Any:
     """A value of JSON as the plain type that a field is made for."""
     origin = get_origin(hint)
     if origin is tuple:
-        if not isinstance(value, list):
+        if not isinstance(value, list | tuple):
             raise PlanError(f"{what}: must be a list")
         return tuple(_convert(get_args(hint)[0], item, what) for item in value)
     if origin in (typing.Union, types.UnionType):
