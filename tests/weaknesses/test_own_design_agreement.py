@@ -224,6 +224,17 @@ def test_own_proposer_tells_everybody_something_else() -> None:
         mine = StatusVote(own.node, named, own.signature)
         backing = Backing(record=HeldRecord(record, holding))
         real = Proposal(0, subject, 1, (*others[:2], mine), (certificate,), backing)
+        for false in (  # what does not follow from the STATUS votes is not prepared
+            replace(nothing, backing=backing),
+            replace(real, backing=Backing()),
+            replace(real, certificates=()),
+            replace(nothing, statuses=(others[0], others[0], others[1])),
+            replace(nothing, statuses=tuple(others[:2])),
+        ):
+            for node in scene.honest:
+                intruder.send_link(node.id, false)
+        await scene.settle(2)
+        assert not intruder.prepare_votes()
         for number, node in enumerate(scene.honest):
             intruder.send_link(node.id, nothing if number == 1 else real)
         await scene.settle(5)
