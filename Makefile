@@ -44,7 +44,7 @@ unit: $(STAMP)
 e2e: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile -m e2e
 
-CHAOS := --requests 1000 --calm 100 --seed 1 --minutes 30 --gap 4 --parallel 60
+CHAOS := --requests 1000 --calm 100 --seed 1 --minutes 30 --gap 5 --parallel 20
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos $(CHAOS)

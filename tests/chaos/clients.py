@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from web3 import AsyncHTTPProvider, AsyncWeb3
 
@@ -178,6 +178,16 @@ class PersistentEthereum(Ethereum):
             if _is_in_the_middle(error):
                 return []
             raise
+
+    async def call(self, contract: Address, function: Function, *arguments: Any) -> Any:
+        """What the function returns, once anvil is through with a reorganisation."""
+        while True:
+            try:
+                return await super().call(contract, function, *arguments)
+            except RefusedByContractError as error:
+                if not _is_in_the_middle(error):
+                    raise
+            await asyncio.sleep(self.poll_s)
 
     async def final(self, receipt: Receipt) -> None:
         """Wait until no reorganisation can take a transaction away."""
