@@ -18,7 +18,7 @@ from keyserver.crypto.transcripts import (
 )
 from keyserver.model.identifiers import Hash32, NodeId, SessionId, Signature
 from keyserver.model.requests import Proof
-from keyserver.sessions.runner import Role
+from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.sharing.messages import Accept, DealtShare, SealedShare, SignedShare
 from keyserver.sessions.sharing.phases import Group
 from tests.weaknesses.intruder import Intruder
@@ -34,12 +34,18 @@ def point(number: int) -> Point:
     return secret(number).public()
 
 
-def phase(intruder: Intruder, sid: SessionId, role: Role) -> Any:
-    """Where the attacker's own code stands in a session."""
-    session = intruder.node.api._driver._table.get((sid, role))
+def running(intruder: Intruder, role: Role) -> Runner:
+    """The attacker's own code in the session whose message it alters."""
+    session = intruder.node.api._driver._table.get((intruder.sid, role))
     assert session is not None
     assert session.runner is not None
-    return session.runner.phase
+    return session.runner
+
+
+def phase(intruder: Intruder, sid: SessionId, role: Role) -> Any:
+    """Where the attacker's own code stands in a session."""
+    assert sid == intruder.sid
+    return running(intruder, role).phase
 
 
 def accept(intruder: Intruder, params_hash: bytes, one_time: OneTimeKey) -> Accept:

@@ -1,7 +1,10 @@
 """Attacks on the making of keys: W1, W2, W10, W11, W21, W26, W37."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from keyserver.crypto.curve import Scalar, SecretScalar, mul_base, negate
 from keyserver.crypto.transcripts import deal_hash, tail_hash
@@ -14,13 +17,14 @@ from keyserver.sessions.sharing.messages import (
     Accept,
     Deal,
     Finalize,
-    Investigate,
     Ok,
     Propose,
     Ready,
     Shares,
 )
+from keyserver.simulation.adversary.dealing import false_complaint, unproven_complaint
 from keyserver.simulation.cluster import CONTRACT
+from keyserver.simulation.liars import Place
 from tests.weaknesses import by_hand
 from tests.weaknesses.by_hand import plus, point, times
 from tests.weaknesses.intruder import rewriting
@@ -183,18 +187,27 @@ def _deal_name(intruder: Any, group: Any, deal: Deal) -> bytes:
     return deal_hash(group.session_hash, intruder.id.point, constant, deal.possession, tail)
 
 
-def test_w11_false_complaint_is_traced_to_its_accuser() -> None:
-    """A receiver answers right shares with a request for all commitments, and with a complaint that
-    shows an honest dealer's right share: it wants the dealer thrown out."""
+@pytest.mark.parametrize("lie", [false_complaint, unproven_complaint])
+def test_w11_false_complaint_is_traced_to_its_accuser(lie: Callable[[Place, Any], Any]) -> None:
+    """A receiver answers right shares with a complaint that opens an honest dealer's right share or
+    shows a common point that is none: it wants the dealer thrown out, and blamed."""
 
     async def play(scene: Scene) -> None:
         intruder = scene.intruder
-        intruder.rewrite = rewriting(Ok=lambda *_: Investigate())
-        with failing():
-            await scene.generate()
-        assert not scene.blamed - {intruder.id}
-        with failing():
-            await scene.generate()
+
+        def accuse(_: NodeId, message: Ok) -> Any:
+            own = by_hand.running(intruder, Role.PARTICIPANT)
+            table = scene.victim.api._driver._table
+            leading = table.get((intruder.sid, Role.COORDINATOR))
+            assert leading is not None
+            assert leading.runner is not None
+            return lie(Place(own.ctx, own.phase, scene.victim.id, leading.runner.phase), message)
+
+        intruder.rewrite = rewriting(Ok=accuse)
+        made = await scene.generate()
+        assert scene.blamed == {intruder.id}
+        holders = {entry.node for entry in made.certificate.holding.signatures}
+        assert holders == {node.id for node in scene.honest}
         await scene.store()
         await scene.all_is_well()
 
