@@ -268,6 +268,17 @@ def forgers(seed: int, scenario: str) -> Plan:
     return Plan(nodes, threshold, nodes - faulty, (*told, gone))
 
 
+def absent(seed: int, scenario: str) -> Plan:
+    """Up to f nodes are away while a key is made, on a network that may be bad."""
+    random = randomness(seed, scenario)
+    nodes, threshold = LIAR_SIZES[seed % len(LIAR_SIZES)]
+    faulty = (nodes - 1) // 3
+    away = random.sample(range(nodes), random.randint(1, faulty))
+    gone = [Crash(0.0, node, round(random.uniform(5, 200), 1)) for node in sorted(away)]
+    bad = (quality(random, nodes),) if random.random() < 0.3 else ()
+    return Plan(nodes, threshold, nodes - faulty, (*gone, *bad))
+
+
 def faults_of(
     draws: tuple[Draw, ...], most: int, sizes: tuple[tuple[int, int], ...] = SIZES
 ) -> Any:

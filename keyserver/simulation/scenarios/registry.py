@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from keyserver.errors import KeyServerError
 from keyserver.simulation.scenarios import planning, worlds
+from keyserver.simulation.scenarios.absent import play_absent
 from keyserver.simulation.scenarios.at_once import play_abandoned, play_at_once
 from keyserver.simulation.scenarios.plan import Plan
 from keyserver.simulation.scenarios.stage import play_life
@@ -110,6 +111,12 @@ _ALL = (
         play_life,
         planning.faults_of(planning.ANYTHING, 6),
         weight=12,
+    ),
+    Scenario(
+        "absent",
+        "nodes are away while a key is made, and get their shares later",
+        play_absent,
+        planning.absent,
     ),
     Scenario(
         "liars",

@@ -131,10 +131,11 @@ async def until(at: float) -> None:
 async def play_life(seed: int, plan: Plan) -> None:
     """The life of a key while the plan is played; afterwards everything must be in order."""
     async with staged(seed, plan) as stage:
-        await stage.auditor.guard(_life(stage))
+        await stage.auditor.guard(live(stage))
 
 
-async def _life(stage: Stage) -> None:
+async def live(stage: Stage) -> Story:
+    """The same on a stage; returns the story when everything is in order."""
     story = stage.story()
     async with asyncio.TaskGroup() as group:
         group.create_task(stage.player.play())
@@ -142,6 +143,7 @@ async def _life(stage: Stage) -> None:
     stage.cluster.network.heal()
     await story.run()
     await check_everything(story)
+    return story
 
 
 async def _told(stage: Stage, story: Story) -> None:

@@ -1,7 +1,7 @@
 """The life of one key as its clients drive it: generate, store, retrieve until it succeeds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
@@ -92,8 +92,12 @@ class Story:
 
         Who answered with something that does not open is left out the next time, as clients do.
         """
+        await self.retrieve_at(self._in_turn())
+
+    async def retrieve_at(self, nodes: Iterable[SimulatedNode]) -> None:
+        """The same from the first of these nodes that answers."""
         wrong: frozenset[NodeId] = frozenset()
-        for node in self._in_turn():
+        for node in nodes:
             result = await _heard(self.ask_shadow(node, wrong))
             if result is not None:
                 found = self.check_shadows(result)
