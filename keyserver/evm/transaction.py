@@ -5,7 +5,8 @@ from typing import Any, assert_never
 
 import rlp  # type: ignore[import-untyped]
 from eth_account import Account
-from eth_keys.exceptions import BadSignature, ValidationError
+from eth_keys.exceptions import BadSignature
+from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 
 from keyserver.crypto.curve import SecretScalar

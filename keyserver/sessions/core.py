@@ -155,18 +155,6 @@ class DeniedError(SessionError):
         self.code = code
 
 
-class Misbehaviour(SessionError):  # noqa: N818
-    """What can be proven to a third party about `culprits`."""
-
-    retriable = True
-    code = "ConsensusTemporaryUnreachable"
-
-    def __init__(self, message: str, culprits: frozenset[NodeId], evidence: bytes) -> None:
-        super().__init__(message)
-        self.culprits = culprits
-        self.evidence = evidence
-
-
 # --- events ----------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.identifiers import Address, KeyId, Nonce32
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.requests import Credential, GenerateServerKey, Operation
-from keyserver.sessions.core import DeniedError, Misbehaviour, UnavailableError
+from keyserver.sessions.core import DeniedError, UnavailableError
 from tests.support.asgi import call
 from tests.support.bound_requests import (
     ALICE,
@@ -575,7 +575,6 @@ FAILURES: list[tuple[KeyServerError, int, str]] = [
     (UnavailableError("x", "DuplicateSessionId"), 503, "DUPLICATE_SESSION_ID"),
     (UnavailableError("x", "ExclusiveSessionActive"), 503, "EXCLUSIVE_SESSION_ACTIVE"),
     (UnavailableError("x", "HasActiveSessions"), 503, "HAS_ACTIVE_SESSIONS"),
-    (Misbehaviour("x", frozenset(), b""), 503, "CONSENSUS_TEMPORARY_UNREACHABLE"),
     (DeniedError("x", "ReplayProtection"), 401, "NONCE_USED"),
     (DeniedError("x", "SignatureExpired"), 401, "SIGNATURE_EXPIRED"),
     (DeniedError("x", "InvalidMessage"), 500, "INVALID_MESSAGE"),

@@ -14,7 +14,6 @@ from keyserver.sessions.core import (
     DeniedError,
     Event,
     Failed,
-    Misbehaviour,
     NotYet,
     PeerLost,
     Received,
@@ -193,7 +192,6 @@ def test_a_coordinator_that_refuses_its_own_request(ctx: Context) -> None:
     [
         DeniedError("no", "AccessDenied"),
         UnavailableError("later"),
-        Misbehaviour("lied", frozenset(nodes_of(1)), b"evidence"),
     ],
 )
 def test_errors_of_a_session_end_it(ctx: Context, error: Exception) -> None:
