@@ -4,7 +4,15 @@ from keyserver.model.identifiers import NodeId
 from keyserver.sessions.core import Refusal
 from keyserver.sessions.refusals import FOR_GOOD, FOR_NOW
 from keyserver.simulation.adversary import floods
-from keyserver.simulation.adversary.rows import Acts, Behaviour, Part, Protocol, Row
+from keyserver.simulation.adversary.rows import (
+    Acts,
+    Behaviour,
+    Crashes,
+    Part,
+    Protocol,
+    Replays,
+    Row,
+)
 from tests.adversary.play import AGREEMENTS, LATE, RETRIEVALS, STORINGS, Game
 from tests.adversary.sizes import Size
 
@@ -19,6 +27,8 @@ def is_possible(row: Row, size: Size) -> bool:
     """Whether the cell can be played: who is late must not be needed for the making of the key."""
     if row.protocol in LATE and size.quorums.holders(size.threshold) >= size.nodes:
         return False
+    if row.name == "tells each donor another set" and size.threshold + 2 >= size.nodes:
+        return False  # there is no other set of donors
     return size.threshold >= row.least_threshold
 
 
@@ -30,6 +40,8 @@ def completes(row: Row, size: Size) -> bool:
         return True
     if row.protocol in AGREEMENTS:
         return size.agrees and size.generates
+    if row.part is Part.COORDINATOR and not isinstance(row.deed, Crashes | Replays):
+        return True  # as members the liars do what they should
     if row.part is Part.MEMBER and (takes_part(row) or row.message == "Commit"):
         return row.message != "Commit" or size.agrees
     if row.protocol in RETRIEVALS:
@@ -74,11 +86,12 @@ def must_name(game: Game) -> set[NodeId] | None:
     """Whom every honest node must have named, exactly; `None` if that depends on what came first.
 
     Whoever has got a provable lie shows it to all. Where the session ends early because too few
-    honest nodes are left, the first of several liars may be all that it has come to judge.
+    honest nodes are left, the first of several liars may be all that it has come to judge; of
+    liars with two faces some may have shown but one to each honest node.
     """
     if not game.row.provable:
         return set()
     told = set().union(*game.told.values())
-    if len(told) > 1 and not completes(game.row, game.size):
+    if len(told) > 1 and (game.row.two_faced or not completes(game.row, game.size)):
         return None
     return told

@@ -50,19 +50,21 @@ class Size:
         return self.honest > self.threshold
 
 
-SMALL = (Size(4, 1, 1), Size(7, 2, 2))
-"""Where every row is played each time: f liars, and the largest threshold that stays usable."""
+SMALL, SEVEN = Size(4, 1, 1), Size(7, 2, 2)
+"""f liars, and the largest threshold that stays usable among the others."""
 
-LARGE = (
+EVERYWHERE = (
     Size(3, 1, 1),
     Size(3, 2, 1),
     Size(4, 0, 1),
+    SMALL,
     Size(4, 3, 1),
     Size(4, 3, 3),
     Size(5, 1, 1),
     Size(5, 2, 1),
     Size(5, 4, 3),
     Size(7, 1, 2),
+    SEVEN,
     Size(7, 3, 3),
     Size(7, 6, 5),
     Size(10, 1, 3),
@@ -70,4 +72,4 @@ LARGE = (
     Size(10, 5, 5),
     Size(10, 9, 8),
 )
-"""The rest: f = 0, thresholds that are too low or too high for f, and as many liars as t."""
+"""Also f = 0, thresholds that are too low or too high for f, and as many liars as t."""

@@ -1,28 +1,58 @@
-"""Every cheat of the adversary matrix, in every protocol, part and size of network."""
+"""Every cheat of the adversary matrix, in every protocol, part and size of network.
+
+By default each is played among four nodes, and one of each kind, and what can be proven, among
+seven; what takes long, and what is the same in two protocols, once. `--full-matrix` plays all of
+them everywhere.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 from keyserver.simulation import cluster as cluster_module
-from keyserver.simulation.adversary.matrix import ROWS
-from keyserver.simulation.adversary.rows import Row
+from keyserver.simulation.adversary.matrix import OMISSIONS, ROWS, combinations
+from keyserver.simulation.adversary.rows import Behaviour, Protocol, Row
 from keyserver.simulation.loop import run_virtual
 from tests.adversary.checks import check
+from tests.adversary.document import PATH, text
+from tests.adversary.elsewhere import TRANSPORT
 from tests.adversary.expectations import is_possible
 from tests.adversary.play import game_of
-from tests.adversary.sizes import LARGE, SMALL, Size
+from tests.adversary.sizes import EVERYWHERE, SEVEN, SMALL, Size
 from tests.adversary.view import Drawn
 
 SEEDS = range(1, 9)
 """With the first of them every liar has its say; but donors are chosen at random."""
 
 
+def _cells(*, full: bool) -> Iterator[tuple[Row, Size]]:
+    seen = set()
+    for row in ROWS:
+        kind = (row.behaviour, row.protocol, row.part)
+        shown = row.provable or kind not in seen
+        seen.add(kind)
+        sizes = EVERYWHERE if full else _representative(row, shown=shown)
+        yield from ((row, size) for size in sizes if is_possible(row, size))
+
+
+_LONG = (Behaviour.FLOOD, Behaviour.OVERSIZED)
+
+
+def _representative(row: Row, *, shown: bool) -> tuple[Size, ...]:
+    if row.protocol is Protocol.BOTH or row.behaviour in _LONG:
+        return (SMALL,) if shown else ()
+    return (SMALL, SEVEN) if shown else (SMALL,)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    sizes = SMALL + LARGE if metafunc.config.getoption("--full-matrix") else SMALL
+    if "row" not in metafunc.fixturenames:
+        return
     cells = [
         pytest.param(row, size, id=f"{row.protocol.name}-{row.part.name}-{row.name}-{size}")
-        for row in ROWS
-        for size in sizes
-        if is_possible(row, size)
+        for row, size in _cells(full=metafunc.config.getoption("--full-matrix"))
     ]
     metafunc.parametrize(("row", "size"), cells)
 
@@ -35,3 +65,28 @@ def test_cell(row: Row, size: Size, monkeypatch: pytest.MonkeyPatch) -> None:
         if game.has_lied:
             return
     raise AssertionError("nobody has lied")
+
+
+def test_every_combination_has_a_cheat_or_a_reason() -> None:
+    played = Counter({(row.behaviour, row.protocol, row.part) for row in ROWS})
+    left_out = Counter(
+        combination for omission in OMISSIONS for combination in omission.combinations
+    )
+    assert all(played[one] + left_out[one] == 1 for one in combinations())
+
+
+def test_every_cheat_has_a_name_of_its_own() -> None:
+    names = Counter((row.protocol, row.part, row.name) for row in ROWS)
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("where", sorted({test for tests in TRANSPORT.values() for test in tests}))
+def test_what_is_played_elsewhere_is_there(where: str) -> None:
+    module, _, name = where.partition("::")
+    assert hasattr(import_module(module.removesuffix(".py").replace("/", ".")), name)
+
+
+def test_the_document_tells_what_is_played() -> None:
+    assert Path(PATH).read_text(encoding="utf-8") == text(), (
+        "make it anew: python -m tests.adversary.document"
+    )

@@ -128,8 +128,17 @@ _SHAPES: dict[str, LinkLie] = {"64 KiB too long": too_long, "garbage": garbled}
 
 
 def _voters(protocol: Protocol) -> tuple[Row, ...]:
-    def row(behaviour: Behaviour, name: str, deed: Deed, *, provable: bool = False) -> Row:
-        return Row(behaviour, protocol, Part.MEMBER, name, deed, Must.DECIDED, provable)
+    def row(behaviour: Behaviour, name: str, deed: Deed, *, two_faced: bool = False) -> Row:
+        return Row(
+            behaviour,
+            protocol,
+            Part.MEMBER,
+            name,
+            deed,
+            Must.DECIDED,
+            provable=two_faced,
+            two_faced=two_faced,
+        )
 
     votes = ("Status", "Entered", "PrepareVote", "CommitVote")
     return (
@@ -142,13 +151,13 @@ def _voters(protocol: Protocol) -> tuple[Row, ...]:
             B.EQUIVOCATION,
             "it has entered with a certificate, and for the proposer without",
             TellsOnLinks("Status", _hiding),
-            provable=True,
+            two_faced=True,
         ),
         row(
             B.EQUIVOCATION,
             "it has entered with another certificate than it shows",
             TellsOnLinks("Entered", _naming_another),
-            provable=True,
+            two_faced=True,
         ),
         row(
             B.EQUIVOCATION,

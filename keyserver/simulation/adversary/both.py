@@ -61,7 +61,11 @@ ROWS: tuple[Row, ...] = (
         for row in (*generation_members.ROWS, *generation_coordinators.ROWS)
         if row.behaviour is not Behaviour.STALE_ACL
     ),
-    *(_both(row) for row in (*storing.MEMBERS, *storing.COORDINATORS) if not _is_double(row)),
+    *(
+        replace(_both(row), name=f"{row.name}, in the storing")
+        for row in (*storing.MEMBERS, *storing.COORDINATORS)
+        if not _is_double(row)
+    ),
     Row(
         Behaviour.BAD_PROOF,
         Protocol.BOTH,

@@ -10,6 +10,7 @@ from keyserver.crypto.dkg import Member as Receiver
 from keyserver.crypto.dkg import make_deal
 from keyserver.crypto.polynomial import SecretPolynomial
 from keyserver.crypto.proofs import prove
+from keyserver.crypto.randomness import SeededRandom
 from keyserver.crypto.transcripts import (
     accept_digest,
     complaint_statement,
@@ -113,7 +114,7 @@ def false_shares(victims: Callable[[int], bool]) -> Lie:
     """
 
     def deal(place: Place, _: Deal) -> Deal:
-        random = place.random
+        random = SeededRandom(b"false" + place.ctx.sid + place.ctx.me)
         members = list(place.phase.group.members)
         return _deal_of(
             place,

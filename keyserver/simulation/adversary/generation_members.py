@@ -32,7 +32,13 @@ IDENTITY_RAW = bytes(64)
 
 
 def _row(
-    behaviour: Behaviour, name: str, deed: Deed, *, provable: bool = False, left_out: bool = True
+    behaviour: Behaviour,
+    name: str,
+    deed: Deed,
+    *,
+    provable: bool = False,
+    left_out: bool = True,
+    least_threshold: int = 0,
 ) -> Row:
     return Row(
         behaviour,
@@ -43,6 +49,7 @@ def _row(
         Must.COMPLETES,
         provable,
         left_out,
+        least_threshold,
     )
 
 
@@ -82,6 +89,7 @@ _PROVABLE = (
         B.DEGREE,
         "a shorter polynomial with the right number of commitments",
         Tells("Deal", dealing.padded_degree),
+        least_threshold=1,
     ),
     _row(
         B.FALSE_ACCUSATION,
@@ -127,7 +135,11 @@ _LEFT_OUT = (
     ),
     _row(B.EQUIVOCATION, "a READY for another record", Tells("Ready", dealing.ready_for_another)),
     _row(
-        B.DEGREE, "a polynomial too short", Tells("Deal", dealing.other_degree(-1)), provable=True
+        B.DEGREE,
+        "a polynomial too short",
+        Tells("Deal", dealing.other_degree(-1)),
+        provable=True,
+        least_threshold=1,
     ),
     _row(B.DEGREE, "a polynomial too long", Tells("Deal", dealing.other_degree(1)), provable=True),
     _row(

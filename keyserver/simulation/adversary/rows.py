@@ -150,6 +150,9 @@ class Row:
     """Whether the liar is not among those that the result counts as holders or voters."""
     least_threshold: int = 0
     """Below it there is nothing to lie about."""
+    two_faced: bool = False
+    """Whether it takes two messages to prove it, and an honest node may get but one of them: then
+    not all liars need be named."""
 
     @property
     def message(self) -> str:
