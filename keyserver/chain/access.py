@@ -5,6 +5,7 @@ chain is never a denial: it is `Verdict.UNAVAILABLE`, and the request may come a
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from enum import Enum
 from typing import Final
@@ -136,7 +137,27 @@ class PermissionContract:
         if confirmed is None or agreed.number < confirmed.number - RECENT_BLOCKS:
             _log.warning("permission_block_too_old", block=agreed.number)
             return Verdict.UNAVAILABLE
-        return await self.check(requester, key_id, agreed)
+        verdict = await self.check(requester, key_id, agreed)
+        if verdict is Verdict.UNAVAILABLE and await self._catches_up_with(agreed):
+            verdict = await self.check(requester, key_id, agreed)
+        return verdict
+
+    async def _catches_up_with(self, block: BlockId) -> bool:
+        """Wait until a block that this node has not processed yet is not above its head any more.
+
+        False if it is not above it now, or stays there.
+        """
+        if not self._is_ahead(block):
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._wait_s):
+                while self._is_ahead(block):
+                    await self._tip.next_evaluation()
+        return not self._is_ahead(block)
+
+    def _is_ahead(self, block: BlockId) -> bool:
+        head = self._tip.view.head
+        return head is None or block.number > head.number
 
     async def _has(self, block: BlockId) -> bool:
         """Whether a block is one of this node's chain; one that is still to come is waited for.
@@ -164,8 +185,9 @@ class PermissionContract:
         """Whether the requester may use the key at the newest block known, and at `agreed`.
 
         Denied: the contract says no, refuses the call, or answers nonsense. Unavailable: it cannot
-        be asked, endpoints answer differently, or it does not say yes as yet at the confirmed block
-        (with depth `BOTH`) or at the agreed one.
+        be asked, endpoints answer differently, or it does not say yes as yet at the head, at the
+        confirmed block (with depth `BOTH`) or at the agreed one. The head is asked in any case: an
+        agreed block above it may be the invention of one endpoint.
         """
         contract, view = self._contracts.address(ACL_OPTION), self._tip.view
         trusted = is_trusted(self._tip, self._node_sets)
@@ -173,7 +195,7 @@ class PermissionContract:
             return Verdict.UNAVAILABLE
         call = ContractCall(contract, CHECK_PERMISSIONS.encode(requester, key_id))
         newest = agreed if agreed and agreed.number > view.head.number else view.head.id
-        earlier = {agreed} if agreed is not None else set()
+        earlier = {view.head.id} if agreed is None else {view.head.id, agreed}
         if self._depth is AclDepth.BOTH:
             earlier.add(view.confirmed)
         try:

@@ -17,6 +17,7 @@ from keyserver.chain.client import (
     FeeInputs,
     Log,
     Receipt,
+    Returned,
     Reverted,
     TooManyLogsError,
 )
@@ -38,6 +39,8 @@ class FaultyClient:
         """False: another endpoint has another block."""
         self.second_answer: frozenset[CallResult] = frozenset()
         """What another endpoint answers to a call at every endpoint."""
+        self.invented: BlockRef | None = None
+        """A block that one endpoint has made up; every call is answered with yes there."""
         self.max_log_blocks: int | None = None
         """Log queries over more blocks are refused."""
         self.frozen_head: BlockRef | None = None
@@ -69,6 +72,8 @@ class FaultyClient:
         await self._gate("block")
         if self.frozen_head is not None and which is BlockTag.LATEST:
             return self.frozen_head
+        if self.invented is not None and which == self.invented.number:
+            return self.invented
         return await self._inner.block(which)
 
     async def blocks(self, numbers: Sequence[int]) -> tuple[BlockRef | None, ...]:
@@ -103,6 +108,8 @@ class FaultyClient:
 
     async def call_everywhere(self, call: ContractCall, at: BlockId) -> frozenset[CallResult]:
         await self._gate("call")
+        if self.invented is not None and at == self.invented.id:
+            return frozenset({Returned(bytes(31) + b"\x01")})
         return await self._inner.call_everywhere(call, at) | self.second_answer
 
     async def code(self, address: Address, at: At = HEAD) -> bytes:

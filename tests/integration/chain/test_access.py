@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -446,6 +447,43 @@ async def test_endpoints_that_disagree_about_the_permission_are_believed_neither
     await asking.bench.hand_over(0, 1)
     asking.bench.client.second_answer = frozenset({Returned(bytes(31) + b"\x01")})
     assert await asking.at(await asking.block(asking.head)) is Verdict.UNAVAILABLE
+
+
+@pytest.mark.parametrize("depth", list(AclDepth))
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("age", [0, 2 * CONFIRMATIONS])
+async def test_a_block_that_one_endpoint_makes_up_overtakes_no_revocation(
+    depth: AclDepth, waits: bool, age: int
+) -> None:
+    """A coordinator names a block that is still to come; one endpoint knows it, and says yes."""
+    bench = Bench(depth=depth, wait_s=20 if waits else 0)
+    await bench.grant(0)
+    await bench.mine(CONFIRMATIONS)
+    await bench.hand_over(0, 1)
+    await bench.mine(age)
+    asking = Asking(bench)
+    head = await bench.inner.block(BlockTag.LATEST)
+    assert head is not None
+    bench.client.invented = replace(head, number=head.number + 1, hash=Hash32(b"\x66" * 32))
+    asked = asyncio.create_task(asking.at(bench.client.invented.id))
+    await settle()
+    if waits:
+        await bench.mine()
+    assert await asyncio.wait_for(asked, 5) is not Verdict.ALLOWED
+
+
+async def test_a_grant_in_a_block_that_is_not_processed_yet_is_waited_for() -> None:
+    bench = Bench(depth=AclDepth.HEAD, wait_s=20)
+    await bench.mine(CONFIRMATIONS)
+    asking = Asking(bench)
+    bench.inner.transact(bench.acl, PERMISSION.function("createKey").encode(KEY), sender=0)
+    bench.inner.mine()
+    granted = await asking.block(asking.head + 1)
+    asked = asyncio.create_task(asking.at(granted))
+    await settle()
+    assert not asked.done()
+    await bench.look()
+    assert await asyncio.wait_for(asked, 5) is Verdict.ALLOWED
 
 
 # --- requests on chain ---------------------------------------------------------------------------
