@@ -5,11 +5,15 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from keyserver.crypto.polynomial import SecretPolynomial
+from keyserver.crypto.transcripts import deal_hash, tail_hash
 from keyserver.engine.links import Keys
 from keyserver.model.identifiers import Address
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import BoundCredential, LegacyCredential, OnChainPublic
+from keyserver.sessions.sharing.messages import Deal
 from keyserver.simulation.adversary import (
+    dealing,
     generation_coordinators,
     generation_members,
     retrieval_coordinators,
@@ -18,6 +22,7 @@ from keyserver.simulation.adversary import (
 )
 from keyserver.simulation.adversary.rows import (
     Behaviour,
+    Must,
     Part,
     Protocol,
     Row,
@@ -27,6 +32,37 @@ from keyserver.simulation.adversary.rows import (
 from keyserver.simulation.cluster import Cluster, SimulatedNode
 from keyserver.simulation.liars import Lie, LinkLie, LinkPlace, Place, honest, in_cluster
 
+
+def _unproven_deal(place: Place, message: Deal) -> Deal:
+    """A right deal, signed for all, but for the proof that its dealer knows the constant."""
+    group, one_time = place.phase.group, place.phase.one_time
+    polynomial = SecretPolynomial.random(group.terms.params.threshold, place.random)
+    commitments, possession = polynomial.commit(), b"\x01" * len(message.possession)
+    named = deal_hash(
+        group.session_hash,
+        place.ctx.me.point,
+        commitments[0],
+        possession,
+        tail_hash(commitments),
+    )
+    shares = tuple(
+        dealing._seal(
+            place, group, named, receiver, polynomial.evaluate(receiver.x).expose(), one_time
+        )
+        for receiver in group.members.values()
+    )
+    return Deal(commitments, possession, shares)
+
+
+_UNPROVEN = Row(
+    Behaviour.BAD_PROOF,
+    Protocol.GENERATION,
+    Part.MEMBER,
+    "a right deal without proof of possession",
+    Tells("Deal", _unproven_deal),
+    Must.COMPLETES,
+)
+
 _ROWS: tuple[Row, ...] = (
     *generation_members.ROWS,
     *generation_coordinators.ROWS,
@@ -34,6 +70,7 @@ _ROWS: tuple[Row, ...] = (
     *storing.COORDINATORS,
     *retrieval_holders.ROWS,
     *retrieval_coordinators.ROWS,
+    _UNPROVEN,
 )
 
 _FORGED = b"\xfa" * 20

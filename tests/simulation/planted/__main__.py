@@ -4,7 +4,7 @@ import argparse
 import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from tests.simulation.planted.search import BUGS, Found, search
 
@@ -20,13 +20,17 @@ def main() -> int:
     missed = 0
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context, max_tasks_per_child=1) as pool:
-        found = {name: pool.submit(search, name, options.seeds) for name in names}
-        print("| Bug | Rule that is missing | Found by | After seeds | As |")
-        print("|---|---|---|---|---|")
-        for name, future in found.items():
-            result = future.result()
+        looking = {pool.submit(search, name, options.seeds): name for name in names}
+        rows = {}
+        for future in as_completed(looking):
+            name, result = looking[future], future.result()
             missed += result is None
-            print(_row(name, result), flush=True)
+            rows[name] = _row(name, result)
+            print(rows[name], file=sys.stderr, flush=True)
+    print("| Bug | Rule that is missing | Found by | After seeds | As |")
+    print("|---|---|---|---|---|")
+    for name in names:
+        print(rows[name])
     return missed
 
 
