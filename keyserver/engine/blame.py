@@ -32,6 +32,10 @@ AVOIDED_S: Final = 24 * 3600
 MAX_JUDGED: Final = 32
 """Records of one peer that are judged within `JUDGED_WITHIN_S`; more are not looked at."""
 
+MAX_JUDGED_BYTES: Final = 2**17
+"""The same in bytes, or a single record that is longer: judging the worst that fits takes seconds
+for 256 nodes with long coordinates, and anybody can make up such nodes."""
+
 JUDGED_WITHIN_S: Final = 60.0
 
 log = structlog.get_logger()
@@ -48,7 +52,8 @@ class Blame:
         self._offences: dict[tuple[NodeId, Hash32], Offence] = {}
         self._records: set[Hash32] = set()
         """Hashes of records that need not be judged again."""
-        self._judged: dict[NodeId, deque[float]] = {}
+        self._judged: dict[NodeId, deque[tuple[float, int]]] = {}
+        """When a peer's latest records were judged, and their sizes."""
         self._inbox: asyncio.Queue[Work] = asyncio.Queue()
         """What has to wait for the disk; never more than one per offence or connection."""
 
@@ -75,9 +80,11 @@ class Blame:
     def current(self) -> Sequence[Offence]:
         """The newest offence of every node that is avoided now."""
         newest: dict[NodeId, Offence] = {}
-        since = self._ports.clock.unix() - AVOIDED_S
+        now = self._ports.clock.unix()
         for offence in self.offences:
-            if offence.first_seen > since and offence.culprit != self._me:
+            # Where the clock was set back, what is noted in the future is not avoided for longer.
+            is_recent = abs(now - offence.first_seen) < AVOIDED_S
+            if is_recent and offence.culprit != self._me:
                 newest.setdefault(offence.culprit, offence)
         return list(newest.values())
 
@@ -107,7 +114,7 @@ class Blame:
     def on_accusation(self, peer: NodeId, accusation: Accusation) -> bool:
         """A peer shows evidence; false if it convicts nobody, which no correct node sends."""
         data = accusation.evidence
-        if evidence_hash(data) in self._records or not self._may_judge(peer):
+        if evidence_hash(data) in self._records or not self._may_judge(peer, len(data)):
             return True
         try:
             conviction = judge(decode_evidence(data))
@@ -127,12 +134,15 @@ class Blame:
         """A peer is there that may have missed who is avoided."""
         self._inbox.put_nowait(lambda: self._show_to(peer))
 
-    def _may_judge(self, peer: NodeId) -> bool:
+    def _may_judge(self, peer: NodeId, size: int) -> bool:
         now = self._ports.clock.monotonic()
-        judged = self._judged.setdefault(peer, deque(maxlen=MAX_JUDGED))
-        if len(judged) == MAX_JUDGED and now - judged[0] < JUDGED_WITHIN_S:
+        judged = self._judged.setdefault(peer, deque())
+        while judged and now - judged[0][0] >= JUDGED_WITHIN_S:
+            judged.popleft()
+        too_long = bool(judged) and sum(each for _, each in judged) + size > MAX_JUDGED_BYTES
+        if too_long or len(judged) >= MAX_JUDGED:
             return False
-        judged.append(now)
+        judged.append((now, size))
         return True
 
     def _note(self, conviction: Conviction, data: bytes, told_by: NodeId | None) -> Offence | None:

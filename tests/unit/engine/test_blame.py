@@ -10,12 +10,12 @@ import structlog
 from structlog.testing import capture_logs
 
 from keyserver.crypto.randomness import SeededRandom
-from keyserver.engine.blame import AVOIDED_S, MAX_JUDGED, Blame
+from keyserver.engine.blame import AVOIDED_S, MAX_JUDGED, MAX_JUDGED_BYTES, Blame
 from keyserver.engine.links import Accusation, unpack_link
 from keyserver.engine.ports import MAX_OFFENCES, Identity, Ports
 from keyserver.model.identifiers import Address, NodeId, Nonce32
 from keyserver.model.node_set import NodeSet, NodeSetSnapshot
-from keyserver.sessions.conviction import MAGIC, report_of
+from keyserver.sessions.conviction import MAGIC, MAX_EVIDENCE_BYTES, report_of
 from keyserver.sessions.core import Policy, Report, VoteKind
 from keyserver.sessions.evidence import encode_evidence, evidence_hash
 from keyserver.sessions.vote_evidence import TwoVotes
@@ -234,6 +234,31 @@ async def test_a_peer_is_judged_for_so_often_and_no_more() -> None:
         assert not site.blame.on_accusation(OTHER, Accusation(0, b"another peer's is"))
         site.clock.advance(61)
         assert not site.blame.on_accusation(PEER, Accusation(0, b"looked at again"))
+
+
+async def test_a_peer_is_judged_for_so_many_bytes_and_no_more() -> None:
+    """A record of 256 invented nodes takes seconds to judge: a peer gets only a few of these."""
+    site = Site()
+    longest = Accusation(0, bytes(MAX_EVIDENCE_BYTES))
+    half = Accusation(0, bytes(MAX_JUDGED_BYTES // 2))
+    async with site.running():
+        assert not site.blame.on_accusation(PEER, longest), "judged: it is the only one"
+        assert site.blame.on_accusation(PEER, half), "not looked at"
+        assert not site.blame.on_accusation(OTHER, half)
+        assert not site.blame.on_accusation(OTHER, half)
+        assert site.blame.on_accusation(OTHER, Accusation(0, b"not looked at"))
+        site.clock.advance(60)
+        assert not site.blame.on_accusation(OTHER, half)
+
+
+async def test_a_clock_that_was_ahead_makes_nobody_avoided_for_long() -> None:
+    site = Site()
+    async with site.running():
+        site.clock.advance(365 * AVOIDED_S)
+        site.blame.on_report(report())
+        site.clock.advance(-365 * AVOIDED_S)
+        assert site.blame.avoided == frozenset()
+        assert len(site.blame.offences) == 1
 
 
 async def test_a_disk_that_fails_costs_the_evidence_only() -> None:
