@@ -15,7 +15,7 @@ from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId, NodeId, Signat
 from keyserver.model.keys import (
     CertifiedDocumentKey,
     CertifiedRecord,
-    Decision,
+    Decisions,
     DocumentKey,
     HoldingCertificate,
     KeyRecord,
@@ -120,10 +120,10 @@ class KeyFacts:
 
     key_id: KeyId
     record: CertifiedRecord | None
-    skipped: tuple[Decision, ...]
+    skipped: Decisions
     """Versions after the record (from 1 without one) decided as *nothing*."""
     document: CertifiedDocumentKey | None
-    document_skipped: tuple[Decision, ...]
+    document_skipped: Decisions
     """Attempts to store a document key decided as *nothing*, from 1."""
 
 

@@ -66,6 +66,12 @@ Codec = tuple[Encoder, Decoder, int]
 
 NO_LIMIT: Final = 2**32 - 1
 
+MAX_ITEMS: Final = 256
+"""Items of a list that is not marked with a `Limit` of its own: as many as a committee has members.
+
+A longer one is refused before its items are looked at: to parse points takes long.
+"""
+
 _CODECS: dict[Any, Codec] = {}
 
 
@@ -111,7 +117,7 @@ def _build(annotation: Any) -> Codec:
     if get_origin(annotation) is Annotated:
         return _annotated(*get_args(annotation))
     if get_origin(annotation) is tuple:
-        return _vector(annotation, NO_LIMIT)
+        return _vector(annotation, MAX_ITEMS)
     if get_origin(annotation) in (Union, UnionType):
         return _optional(annotation)
     if annotation is Point:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Annotated
 
 from keyserver.crypto.curve import Point, Scalar, SecretScalar
 from keyserver.crypto.hashing import tagged_hash
 from keyserver.crypto.vss import evaluate_commitments
-from keyserver.model.codec import U8, U16, U32, RawPoint, encode
+from keyserver.model.codec import U8, U16, U32, Limit, RawPoint, encode
 from keyserver.model.identifiers import (
     ZERO_HASH,
     Address,
@@ -139,6 +140,10 @@ class Decision:
         return self.value == ZERO_HASH
 
 
+Decisions = Annotated[tuple[Decision, ...], Limit(2**16)]
+"""Of versions or attempts in a row, of which there may be any number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """The two parts that make a record usable; always carried together."""
@@ -153,7 +158,7 @@ class CertifiedRecord:
 
     record: KeyRecord
     certificate: Certificate
-    skipped: tuple[Decision, ...] = ()
+    skipped: Decisions = ()
     """Decisions of *nothing* for the versions between the previous record and this one."""
 
 

@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol
 from keyserver.crypto.curve import verify_digest
 from keyserver.crypto.errors import CryptoError, InvalidSignatureError
 from keyserver.errors import KeyServerError
-from keyserver.model.codec import encode
+from keyserver.model.codec import CodecError, encode
 from keyserver.model.identifiers import Hash32, KeyId, NodeId, SessionId, Signature
 from keyserver.sessions.core import Report
 from keyserver.sessions.identity import digest, node_bytes
@@ -117,7 +117,11 @@ def judge(evidence: Evidence) -> Conviction:
 
 def report_of(evidence: Evidence) -> Report:
     """What a session reports about a culprit; raises `InvalidEvidenceError` as `judge` does."""
-    conviction, data = judge(evidence), encode_evidence(evidence)
+    conviction = judge(evidence)
+    try:
+        data = encode_evidence(evidence)
+    except CodecError as problem:
+        raise InvalidEvidenceError(f"the record has no encoding: {problem}") from problem
     if len(data) > MAX_EVIDENCE_BYTES:
         raise InvalidEvidenceError("the record is too long")
     return Report(frozenset({conviction.culprit}), RULE_TEXTS[conviction.rule], data)

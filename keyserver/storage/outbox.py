@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import structlog
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
 from keyserver.errors import StorageError
-from keyserver.model.codec import CodecError, decode, encode
+from keyserver.model.codec import NO_LIMIT, CodecError, Limit, decode, encode
 from keyserver.model.identifiers import Address, Hash32
 from keyserver.storage.schema import OUTBOX
 from keyserver.tasks.model import SetEpoch
@@ -24,7 +24,7 @@ OPEN_STATES = tuple(state.value for state in OutboxState if state.is_open)
 class _Attempts:
     """The form in which an entry's attempts are stored."""
 
-    items: tuple[Attempt, ...]
+    items: Annotated[tuple[Attempt, ...], Limit(NO_LIMIT)]
 
 
 def entry_of(row: Row[Any]) -> OutboxEntry:

@@ -13,7 +13,7 @@ from keyserver.model.identifiers import (
     SessionId,
     Signature,
 )
-from keyserver.model.keys import CommitteeMember, Decision, KeyRecord, NodeSignature
+from keyserver.model.keys import CommitteeMember, Decision, Decisions, KeyRecord, NodeSignature
 from keyserver.model.requests import Proof, Request
 from keyserver.sessions.core import Message
 
@@ -53,7 +53,7 @@ class Propose(Message):
     counter: U64
     request: Request
     params: ShareParams
-    skipped: tuple[Decision, ...]
+    skipped: Decisions
 
 
 @dataclass(frozen=True)

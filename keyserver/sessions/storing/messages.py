@@ -5,7 +5,7 @@ from typing import Annotated
 
 from keyserver.model.codec import U32, U64, Limit
 from keyserver.model.identifiers import Hash32, Signature
-from keyserver.model.keys import Decision, DocumentKey, NodeSignature
+from keyserver.model.keys import Decision, Decisions, DocumentKey, NodeSignature
 from keyserver.model.requests import Request
 from keyserver.sessions.core import Message
 
@@ -21,7 +21,7 @@ class StorePropose(Message):
     request: Request
     record_hash: Hash32
     attempt: U32
-    skipped: tuple[Decision, ...]
+    skipped: Decisions
     document: DocumentKey
 
 

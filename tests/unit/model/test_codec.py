@@ -144,8 +144,10 @@ def test_values_off_the_curve_or_above_the_order_are_refused(kind: type, data: b
 
 
 def test_a_count_is_checked_before_anything_is_allocated() -> None:
-    with pytest.raises(CodecError, match="missing"):
+    with pytest.raises(CodecError, match="at most 256"):
         decode(Listed, b"\xff\xff\xff\xff" + bytes(64))
+    with pytest.raises(CodecError, match="missing"):
+        decode(Listed, b"\0\0\x01\0" + bytes(64))
 
 
 @pytest.mark.parametrize(
@@ -176,6 +178,20 @@ def test_limits_hold_for_reading() -> None:
         decode(Bounded, b"\0\0\0\x03abc")
     with pytest.raises(CodecError, match="at most 1"):
         decode(BoundedList, b"\0\0\0\x02" + bytes(6))
+
+
+@dataclass(frozen=True)
+class PlainList:
+    items: tuple[Inner, ...]
+
+
+def test_a_list_without_a_mark_is_as_long_as_a_committee_at_most() -> None:
+    longest = PlainList((Inner(1, 2),) * 256)
+    assert decode(PlainList, encode(longest)) == longest
+    with pytest.raises(CodecError, match="at most 256"):
+        encode(PlainList((*longest.items, Inner(1, 2))))
+    with pytest.raises(CodecError, match="at most 256"):
+        decode(PlainList, b"\0\0\x01\x01" + bytes(3 * 257))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 
 from keyserver.crypto.curve import SecretScalar, mul_base
 from keyserver.crypto.transcripts import deal_hash, share_digest, tail_hash
+from keyserver.model.codec import MAX_ITEMS
 from keyserver.model.identifiers import ZERO_HASH, Hash32, NodeId, Signature
 from keyserver.sessions.conviction import HEADER_SIZE, MAGIC, reports_of
 from keyserver.sessions.core import Received, SessionKind, VoteKind
@@ -219,19 +220,26 @@ def test_a_proof_that_holds_convicts_nobody() -> None:
     acquitted(replace(degree, commitments=deal.commitments[:1]), "not signed")
 
 
-def test_a_record_that_nobody_would_take_is_not_reported() -> None:
+@pytest.mark.parametrize(
+    ("coefficients", "proof_size", "why"),
+    [(MAX_ITEMS + 1, 64, "no encoding"), (3, MAX_EVIDENCE_BYTES, "too long")],
+)
+def test_a_record_that_nobody_would_take_is_not_reported(
+    coefficients: int, proof_size: int, why: str
+) -> None:
     """A polynomial of thousands of coefficients is refused like any other of a wrong degree."""
     deal = samples()["too long"].evidence
     assert isinstance(deal, WrongDegree)
-    commitments = deal.commitments[:1] * (MAX_EVIDENCE_BYTES // 64)
+    commitments = deal.commitments[:1] * coefficients
     session, tail = deal.sitting.hash(), tail_hash(commitments)
-    named = deal_hash(session, deal.dealer.point, commitments[0], deal.possession, tail)
+    possession = bytes(proof_size)
+    named = deal_hash(session, deal.dealer.point, commitments[0], possession, tail)
     receiver = deal.receiver.point
     signed = share_digest(session, deal.dealer.point, receiver, named, deal.ciphertext)
     signature = Delivery(NODES).by_id[deal.dealer].signer.sign(Hash32(signed))
-    longest = replace(deal, commitments=commitments, signature=signature)
+    longest = replace(deal, commitments=commitments, possession=possession, signature=signature)
     assert judge(longest).culprit == deal.dealer
-    with pytest.raises(InvalidEvidenceError, match="too long"):
+    with pytest.raises(InvalidEvidenceError, match=why):
         report_of(longest)
     assert reports_of(longest) == ()
 
