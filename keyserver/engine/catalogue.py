@@ -232,9 +232,9 @@ class Catalogue:
         except CodecError as problem:
             log.warning("peer_sent_garbage", peer=peer, problem=str(problem))
             return False
-        return self._take_message(peer, parsed)
+        return self._take_message(peer, parsed, len(message))
 
-    def _take_message(self, peer: NodeId, message: AnyLink) -> bool:
+    def _take_message(self, peer: NodeId, message: AnyLink, size: int) -> bool:
         match message:
             case (
                 DigestRequest()
@@ -245,7 +245,7 @@ class Catalogue:
             ):
                 return self._serving.put(peer, message)
             case Keys(number=0):
-                return self._recovery.deliver(peer, message)
+                return self._recovery.deliver(peer, message, size)
             case Digest() | CataloguePage() | Keys() | Holding():
                 self._asker.on_answer(peer, message)
             case Have(_, key_id, _):
@@ -254,7 +254,7 @@ class Catalogue:
             case Accusation():
                 return self.blame.on_accusation(peer, message)
             case Status() | Entered() | Proposal() | PrepareVote() | PreparedValue() | CommitVote():
-                return self._recovery.deliver(peer, message)
+                return self._recovery.deliver(peer, message, size)
         return True
 
     # --- synchronising ------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -126,10 +127,20 @@ class Recovery:
                 await self._do(work)
 
     async def _tick_for_ever(self) -> None:
-        self._inbox.post(lambda: self._tick(grace_s=0.0))
+        """Look at all cases now and then; however long that takes, votes are heard in between."""
+        grace_s = 0.0
         while True:
+            looked = asyncio.Event()
+            self._inbox.post(partial(self._look, grace_s, looked))
+            await looked.wait()
             await asyncio.sleep(TICK_S)
-            self._inbox.post(lambda: self._tick(grace_s=FIRST_ROUND_S))
+            grace_s = FIRST_ROUND_S
+
+    async def _look(self, grace_s: float, looked: asyncio.Event) -> None:
+        try:
+            await self._tick(grace_s=grace_s)
+        finally:
+            looked.set()
 
     async def _do(self, work: Work) -> None:
         try:
@@ -137,15 +148,15 @@ class Recovery:
         except StorageError as problem:
             log.error("recovery_failed", problem=str(problem))
 
-    def deliver(self, peer: NodeId, message: Vote | Keys) -> bool:
-        """A vote, or what was decided, has arrived; false if the peer has to go."""
+    def deliver(self, peer: NodeId, message: Vote | Keys, size: int) -> bool:
+        """A vote, or what was decided, has arrived in `size` bytes; false if the peer has to go."""
         if self._patience.is_over(peer):
             return False
         if isinstance(message, Keys):
             if len(message.keys) == 1:  # what was decided just now, or was voted on
-                self._inbox.put(peer, lambda: self._on_keys(peer, message))
+                self._inbox.put(peer, lambda: self._on_keys(peer, message), size)
         else:
-            self._inbox.put(peer, lambda: self._on_vote(peer, message))
+            self._inbox.put(peer, lambda: self._on_vote(peer, message), size)
         return True
 
     def on_connected(self, peer: NodeId) -> None:

@@ -26,6 +26,7 @@ from keyserver.engine.recovery import (
     MAX_CASES_BY_PEER,
     MAX_QUESTIONS_BY_PEER,
     MAX_VOTES_OF_PEER,
+    TICK_S,
     open_subjects,
 )
 from keyserver.model.codec import encode
@@ -329,6 +330,38 @@ def test_a_flood_of_votes_is_dropped_and_delays_nobody_else() -> None:
         assert site.peers.to(OTHER, DecisionRequest)
         await asyncio.sleep(60)
         assert loaded < 2 * MAX_VOTES_OF_PEER
+
+    scene(play)
+
+
+def test_votes_that_wait_are_counted_in_bytes_too() -> None:
+    async def play(site: Site) -> None:
+        site.catalogue._recovery._inbox._most_bytes = 600
+        vote = entered(PEER, subject=Subject(SubjectKind.DOCUMENT, KEY, 1))
+        fit = 600 // len(pack_link(vote))
+        for n in range(3 * fit):
+            subject = Subject(SubjectKind.DOCUMENT, KeyId(n.to_bytes(32, "big")), 1)
+            site.peers.arrive(PEER, entered(PEER, subject=subject))
+        await asyncio.sleep(1)
+        asked = {question.subject for question in site.peers.to(PEER, DecisionRequest)}
+        assert 0 < len(asked) == fit
+
+    scene(play)
+
+
+def test_votes_are_heard_however_long_a_look_at_all_cases_takes() -> None:
+    async def play(site: Site) -> None:
+        look = site.store.undecided
+
+        async def slow() -> Any:
+            await asyncio.sleep(3 * TICK_S)
+            return await look()
+
+        site.store.undecided = slow  # type: ignore[method-assign]
+        await asyncio.sleep(10 * TICK_S)
+        site.peers.arrive(OTHER, entered(OTHER, subject=Subject(SubjectKind.DOCUMENT, KEY, 1)))
+        await asyncio.sleep(5 * TICK_S)
+        assert site.peers.to(OTHER, DecisionRequest)
 
     scene(play)
 
