@@ -179,6 +179,8 @@ class Ballot:
         return () if highest is None else self._book.note_certificate(highest)
 
     def _follow(self, sender: NodeId, message: Vote) -> tuple[Effect, ...]:
+        if _round_of(message) > agreement.LAST_ROUND:
+            raise Refused(Refusal.BAD, "no honest voter comes to such a round")
         match message:
             case Status():
                 return self._on_status(sender, message)
@@ -335,6 +337,10 @@ class Ballot:
             return ()
         decision = Decision(vote.round, vote.value, _signatures(lead.commits))
         return (Decided(decision, lead.proposal.backing),)
+
+
+def _round_of(message: Vote) -> int:
+    return message.certificate.round if isinstance(message, PreparedValue) else message.round
 
 
 def _signatures(votes: Mapping[NodeId, Signature]) -> tuple[NodeSignature, ...]:

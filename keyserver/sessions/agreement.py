@@ -22,6 +22,9 @@ FIRST_ROUND_S = 60.0
 
 LONGEST_ROUND_S = 3600.0
 
+LAST_ROUND = 2**31
+"""No honest node comes so far; a vote for a later round is refused, as it could not be followed."""
+
 KEY_SPACE = 2**256
 
 
@@ -100,5 +103,5 @@ def proposer(key_id: KeyId, voters: tuple[NodeId, ...], round_: int) -> NodeId:
 
 def round_timeout_s(round_: int) -> float:
     """How long a round may take before the next one begins."""
-    doubled: float = FIRST_ROUND_S * 2**round_
-    return min(doubled, LONGEST_ROUND_S)
+    doublings = min(round_, 10)  # more would be longer than the longest
+    return min(FIRST_ROUND_S * 2.0**doublings, LONGEST_ROUND_S)

@@ -350,6 +350,11 @@ def test_a_stranger_is_not_heard() -> None:
     refused(entered(), STRANGER, status(STRANGER), "not one of the voters")
 
 
+def test_votes_for_rounds_that_nobody_comes_to() -> None:
+    """They could be followed to where no next round can be written any more."""
+    refused(entered(), NODES[1], status(NODES[1], round_=2**32 - 1), "no honest voter comes")
+
+
 @pytest.mark.parametrize("kind", [VoteKind.PREPARE, VoteKind.COMMIT])
 def test_a_status_is_signed_as_what_it_is(kind: VoteKind) -> None:
     signature = vote(kind, RECORD_1, 1, ZERO_HASH, NODES[2])

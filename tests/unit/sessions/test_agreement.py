@@ -10,6 +10,7 @@ from keyserver.crypto.curve import SecretScalar
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.sessions.agreement import (
     FIRST_ROUND_S,
+    LAST_ROUND,
     LONGEST_ROUND_S,
     NOTHING,
     Prepared,
@@ -164,3 +165,8 @@ def test_every_key_id_has_a_first_proposer(nodes: int) -> None:
 def test_rounds_last_longer_and_longer_up_to_an_hour() -> None:
     assert [round_timeout_s(r) for r in (0, 1, 2)] == [FIRST_ROUND_S, 120, 240]
     assert round_timeout_s(50) == LONGEST_ROUND_S
+
+
+@pytest.mark.parametrize("round_", [1023, 1024, LAST_ROUND, 2**32 - 1])
+def test_a_round_that_only_a_liar_comes_to_has_a_time(round_: int) -> None:
+    assert round_timeout_s(round_) == LONGEST_ROUND_S
