@@ -92,6 +92,6 @@ def must_name(game: Game) -> set[NodeId] | None:
     if not game.row.provable:
         return set()
     told = set().union(*game.told.values())
-    if len(told) > 1 and (game.row.two_faced or not completes(game.row, game.size)):
+    if game.row.two_faced or (len(told) > 1 and not completes(game.row, game.size)):
         return None
     return told

@@ -13,20 +13,21 @@ from keyserver.model.keys import CertifiedRecord
 from keyserver.model.requests import OnChainAddress, OnChainPublic
 from keyserver.sessions.core import UnavailableError
 from keyserver.sessions.evidence import decode_evidence, judge
+from keyserver.simulation import liars
+from keyserver.simulation.adversary import dealing, retrieval_holders
 from keyserver.simulation.cluster import CONTRACT, Cluster, SimulatedNode
+from keyserver.simulation.liars import Lie, at
 from keyserver.simulation.loop import run_virtual
 from keyserver.simulation.network import Network
 from tests.simulation.story import Story
-from tests.support import liars
-from tests.support.liars import Lie, at
 
 AUTHOR = Address(b"\xa1" * 20)
 LIAR = 2
 
 DEALING: dict[str, Lie] = {
-    "a false share": at("Deal", liars.false_shares(frozenset({0}))),
-    "a polynomial too long": at("Deal", liars.other_degree(1)),
-    "a false complaint": at("Ok", liars.false_complaint),
+    "a false share": at("Deal", dealing.false_shares(frozenset({0}).__contains__)),
+    "a polynomial too long": at("Deal", dealing.other_degree(1)),
+    "a false complaint": at("Ok", dealing.false_complaint),
 }
 
 
@@ -128,7 +129,11 @@ def test_a_holder_with_a_wrong_part_is_named_and_asked_last() -> None:
         story = Story(lying.cluster, 1)
         await story.generate()
         await story.store()
-        liars.in_cluster(lying.cluster, lying.liar, at("Partial", liars.wrong_partial))
+        liars.in_cluster(
+            lying.cluster,
+            lying.liar,
+            at("Partial", retrieval_holders.signed_with("point", liars.OTHER_POINT)),
+        )
         requester = OnChainPublic(CONTRACT, SecretScalar.from_int(9).public())
         for _ in range(12):
             await lying.honest[0].api.retrieve_shadow(story.key_id, requester)
@@ -167,7 +172,11 @@ def test_if_there_are_not_enough_others_it_is_asked() -> None:
         liars.in_cluster(lying.cluster, lying.liar, liars.honest)
         await story.generate()
         await story.store()
-        liars.in_cluster(lying.cluster, lying.liar, at("Partial", liars.wrong_partial))
+        liars.in_cluster(
+            lying.cluster,
+            lying.liar,
+            at("Partial", retrieval_holders.signed_with("point", liars.OTHER_POINT)),
+        )
         requester = OnChainPublic(CONTRACT, SecretScalar.from_int(9).public())
         while not blame(lying.honest[0]).avoided:
             await lying.honest[0].api.retrieve_shadow(story.key_id, requester)

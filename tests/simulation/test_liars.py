@@ -22,10 +22,10 @@ from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import OnChainAddress, OnChainPublic, Operation
 from keyserver.sessions.core import DeniedError, KeyState, Policy, UnavailableError
 from keyserver.simulation import cluster as cluster_module
+from keyserver.simulation import liars
 from keyserver.simulation.cluster import CONTRACT, Cluster, SimulatedNode
 from keyserver.simulation.loop import run_virtual
 from tests.simulation.story import Story
-from tests.support import liars
 from tests.unit.sessions.test_retrieval import COORDINATOR_LIES as RETRIEVAL_LIES
 from tests.unit.sessions.test_sharing import COORDINATOR_LIES as GENERATION_LIES
 from tests.unit.sessions.test_sharing_liars import PROVEN

@@ -18,11 +18,14 @@ from keyserver.sessions.sharing.evidence import (
 from keyserver.sessions.sharing.messages import Deal, SealedShare
 from keyserver.sessions.sharing.phases import AwaitingDeals
 from keyserver.sessions.vote_evidence import RECORD, Place, Readiness, SignedVote, TwoVotes
-from tests.support import liars
+from keyserver.simulation import liars
+from keyserver.simulation.adversary import dealing, retrieval_holders
+from keyserver.simulation.adversary.retrieval_coordinators import selecting
+from keyserver.simulation.liars import Lie, at
 from tests.support.credentials import legacy
 from tests.support.delivery import Delivery
 from tests.support.key_life import KEY_ID, REQUESTER, generate, store, try_generate, try_retrieve
-from tests.support.liars import Lie, at, selecting
+from tests.support.lying_delivery import over_delivery
 
 NODES, THRESHOLD = 4, 1
 
@@ -49,7 +52,7 @@ def reported(net: Delivery) -> list[Sample]:
 
 def _generated_with(lie: Lie, liar: int) -> Sample:
     net = Delivery(NODES)
-    net.tamper = liars.over_delivery(net, {net.members[liar].id: lie})
+    net.tamper = over_delivery(net, {net.members[liar].id: lie})
     try_generate(net, THRESHOLD)
     (sample,) = reported(net)
     assert sample.culprit == net.members[liar].id
@@ -60,7 +63,7 @@ def _retrieved_with(lie: Lie, liar: int) -> Sample:
     net = Delivery(NODES)
     record = generate(net, THRESHOLD)
     document = store(net, record)
-    net.tamper = liars.over_delivery(net, {net.members[liar].id: lie})
+    net.tamper = over_delivery(net, {net.members[liar].id: lie})
     try_retrieve(net, record, document)
     sample, *_ = reported(net)
     assert sample.culprit == net.members[liar].id
@@ -126,7 +129,9 @@ def _plain_partial() -> Sample:
     record = generate(net, THRESHOLD)
     document = store(net, record)
     liar = net.members[1].id
-    net.tamper = liars.over_delivery(net, {liar: at("Partial", liars.wrong_partial)})
+    net.tamper = over_delivery(
+        net, {liar: at("Partial", retrieval_holders.signed_with("point", liars.OTHER_POINT))}
+    )
 
     credential = legacy(net, RetrieveDocumentKey(KEY_ID, shadow=False), REQUESTER)
     try_retrieve(net, record, document, credential=credential, shadow=False)
@@ -148,15 +153,17 @@ def _rest(part: Any) -> tuple[Any, ...]:
 @lru_cache(maxsize=1)
 def samples() -> dict[str, Sample]:
     """One record of every kind, and of every verdict that a kind may have."""
-    false_share = at("Deal", liars.false_shares(frozenset({0})))
+    false_share = at("Deal", dealing.false_shares(frozenset({0}).__contains__))
     return {
         "wrong share": _generated_with(false_share, 2),
-        "false complaint": _generated_with(at("Ok", liars.false_complaint), 1),
-        "unproven complaint": _generated_with(at("Ok", liars.unproven_complaint), 1),
+        "false complaint": _generated_with(at("Ok", dealing.false_complaint), 1),
+        "unproven complaint": _generated_with(at("Ok", dealing.unproven_complaint), 1),
         "wrong possession": _wrong_possession(),
-        "too short": _generated_with(at("Deal", liars.other_degree(-1)), 3),
-        "too long": _generated_with(at("Deal", liars.other_degree(1)), 3),
-        "wrong partial": _retrieved_with(at("Partial", liars.wrong_partial), 1),
+        "too short": _generated_with(at("Deal", dealing.other_degree(-1)), 3),
+        "too long": _generated_with(at("Deal", dealing.other_degree(1)), 3),
+        "wrong partial": _retrieved_with(
+            at("Partial", retrieval_holders.signed_with("point", liars.OTHER_POINT)), 1
+        ),
         "wrong plain partial": _plain_partial(),
         "wrong selection": _retrieved_with(at("Select", selecting(_others_part_altered)), 0),
         "two readies": _two_readies(),

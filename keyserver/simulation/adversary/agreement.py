@@ -78,6 +78,11 @@ def _later_status(place: LinkPlace, message: Status) -> Any:
     return _later(place, replace(message, highest=None))
 
 
+def _last(place: LinkPlace, message: Any) -> Any:
+    """Claim to be in the last round whose number can be written, well signed."""
+    return _voted(place, replace(message, round=2**32 - 1), message.certificate)
+
+
 def _forged_backing(_: LinkPlace, message: Status) -> Any:
     """A certificate without signatures behind the status."""
     if message.highest is None:
@@ -186,6 +191,7 @@ def _voters(protocol: Protocol) -> tuple[Row, ...]:
         ),
         row(B.LIED_REQUEST, "a status a hundred rounds on", TellsOnLinks("Status", _later_status)),
         row(B.LIED_REQUEST, "a round a hundred rounds on", TellsOnLinks("Entered", _later)),
+        row(B.LIED_REQUEST, "the last round of all", TellsOnLinks("Entered", _last)),
         *(
             row(
                 B.LIED_REQUEST,

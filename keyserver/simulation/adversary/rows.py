@@ -1,9 +1,9 @@
 """What a row of the adversary matrix is: who does what in which protocol, and what must follow."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keyserver.sessions.core import Refusal
 from keyserver.sessions.messages import Refuse
@@ -167,6 +167,6 @@ class Row:
         return Refuse(self.deed.told.code).refusal
 
 
-def lies_of(rows: tuple[Row, ...], chosen: Callable[[Row], bool]) -> dict[str, Any]:
+def lies_of(rows: Iterable[Row], chosen: Callable[[Row], bool]) -> dict[str, Lie]:
     """The lies among these rows by their names."""
     return {row.name: row.deed.lie for row in rows if isinstance(row.deed, Tells) and chosen(row)}

@@ -32,9 +32,10 @@ from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS, SESSION_TYPES
 from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.wire import pack
-from keyserver.simulation.adversary import share_additions
+from keyserver.simulation import liars
+from keyserver.simulation.adversary import dealing, share_additions
 from keyserver.simulation.liars import at, honest
-from tests.support import late_nodes, liars
+from tests.support import late_nodes
 from tests.support.credentials import legacy
 from tests.support.delivery import Delivery, Moment
 from tests.support.key_life import (
@@ -47,6 +48,7 @@ from tests.support.key_life import (
     try_add_share,
     try_retrieve,
 )
+from tests.support.lying_delivery import over_delivery
 
 SID = SessionId(b"\x51" * 32)
 
@@ -63,8 +65,8 @@ def _lives() -> tuple[Delivery, ...]:
     quarrel = Delivery(7)
     for member in quarrel.members:
         member.policy = replace(member.policy, generation_quorum=5)
-    lie = liars.at("Deal", liars.false_shares(frozenset({0})))
-    quarrel.tamper = liars.over_delivery(quarrel, {quarrel.members[5].id: lie})
+    lie = liars.at("Deal", dealing.false_shares(frozenset({0}).__contains__))
+    quarrel.tamper = over_delivery(quarrel, {quarrel.members[5].id: lie})
     generate(quarrel, 2)
     return peaceful, quarrel, *_additions()
 

@@ -28,9 +28,9 @@ from keyserver.sessions.certificates import (
 )
 from keyserver.sessions.core import Refused, VoteKind
 from keyserver.sessions.identity import is_canonical
+from keyserver.simulation.liars import OTHER_POINT
 from tests.support.delivery import Delivery
 from tests.support.key_life import KEY_ID, generate, store
-from tests.support.liars import OTHER_POINT
 
 QUORUMS = Quorums.of(4)
 OTHER = Hash32(b"\x0f" * 32)

@@ -10,7 +10,7 @@ from keyserver.crypto.elgamal import shadow_factors
 from keyserver.crypto.errors import DecryptionError, InvalidPointError
 from keyserver.crypto.proofs import prove
 from keyserver.crypto.randomness import SeededRandom
-from keyserver.model.identifiers import Hash32, NodeId, Signature
+from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
 from keyserver.model.requests import (
     GenerateServerKey,
@@ -48,7 +48,6 @@ from keyserver.sessions.retrieval.messages import (
     DecRequest,
     Done,
     MaskPoint,
-    Mode,
     Partial,
     Select,
     SelectedPartial,
@@ -70,7 +69,12 @@ from keyserver.sessions.retrieval.phases import (
 )
 from keyserver.sessions.rounds import Round
 from keyserver.sessions.runner import Role
-from tests.support import liars
+from keyserver.simulation import liars
+from keyserver.simulation.adversary import retrieval_holders
+from keyserver.simulation.adversary.retrieval_coordinators import ROWS as COORDINATORS
+from keyserver.simulation.adversary.retrieval_holders import ROWS as HOLDERS
+from keyserver.simulation.adversary.rows import Behaviour, Must, Protocol, lies_of
+from keyserver.simulation.liars import Place, at
 from tests.support.credentials import legacy
 from tests.support.delivery import CONTRACT, Delivery, Moment, received
 from tests.support.key_life import (
@@ -86,7 +90,7 @@ from tests.support.key_life import (
     try_retrieve,
     try_store,
 )
-from tests.support.liars import Lie, Place, at, selecting, with_field
+from tests.support.lying_delivery import over_delivery
 
 Stored = tuple[Delivery, CertifiedRecord, CertifiedDocumentKey]
 
@@ -277,28 +281,21 @@ def test_a_holder_that_missed_the_document_key_takes_it_along(four: Stored) -> N
 
 # --- holders that lie --------------------------------------------------------------------------
 
-BLAMED: dict[str, Lie] = {
-    "another point": at("Partial", liars.wrong_partial),
-    "another proof": at("Partial", liars.wrong_proof),
-    "a mask that is no point": at("Partial", liars.wrong_mask),
-}
-TOLERATED: dict[str, Lie] = {
-    "an unsigned part": at("Partial", liars.unsigned),
-    "no part": at("Partial", liars.silent),
-    "an unsigned shadow": at("Shadow", liars.unsigned),
-    "no shadow": at("Shadow", liars.silent),
-    "a shadow for another selection": at(
-        "Shadow", with_field("select_hash", lambda _: Hash32(bytes(32)))
+_HOLDERS = [row for row in HOLDERS if row.protocol is Protocol.SHADOW_CONTRACT and row.left_out]
+BLAMED = lies_of(_HOLDERS, lambda row: row.provable)
+TOLERATED = lies_of(
+    _HOLDERS,
+    lambda row: (
+        not row.provable and row.behaviour not in (Behaviour.BAD_POINT, Behaviour.OVERSIZED)
     ),
-    "a refusal instead of a shadow": at("Shadow", lambda _p, _m: Refuse(Refusal.BUSY)),
-}
+)
 
 
 @pytest.mark.parametrize("name", BLAMED)
 def test_a_wrong_part_names_its_maker(seven: Stored, name: str) -> None:
     net, record, document = seven
     cheats = {net.members[i].id for i in (3, 5)}
-    net.tamper = liars.over_delivery(net, dict.fromkeys(cheats, BLAMED[name]))
+    net.tamper = over_delivery(net, dict.fromkeys(cheats, BLAMED[name]))
     for coordinator in range(7):
         result = retrieve(net, record, document, coordinator=coordinator)
         assert opened(result) == DOCUMENT_KEY
@@ -311,7 +308,7 @@ def test_a_wrong_part_names_its_maker(seven: Stored, name: str) -> None:
 def test_what_is_not_provable_is_only_gone_without(seven: Stored, name: str) -> None:
     net, record, document = seven
     cheats = {net.members[i].id for i in (3, 5)}
-    net.tamper = liars.over_delivery(net, dict.fromkeys(cheats, TOLERATED[name]))
+    net.tamper = over_delivery(net, dict.fromkeys(cheats, TOLERATED[name]))
     for coordinator in range(7):
         result = retrieve(net, record, document, coordinator=coordinator)
         assert opened(result) == DOCUMENT_KEY
@@ -331,7 +328,7 @@ def test_a_wrong_part_is_noticed_late_too(seven: Stored) -> None:
     assert isinstance(kept.phase, AwaitingShadows)
     assert node in kept.phase.before.round.answers
     place = Place(_ctx_of(net, node), late.phase, ctx.me, phase)
-    wrong = liars.wrong_proof(place, partial)
+    wrong = retrieval_holders.signed_with("proof", Proof(b"\x01" * 64))(place, partial)
     with pytest.raises(Refused) as told:
         RETRIEVAL.step(ctx, phase, Received(node, wrong))
     assert [report.culprits for report in told.value.reports] == [frozenset({node})]
@@ -409,61 +406,22 @@ def test_when_a_member_fails_everybody_else_is_asked(seven: Stored) -> None:
 # --- a coordinator that lies -------------------------------------------------------------------
 
 
-def _reversed(_: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
-    return partials[::-1]
-
-
-def _short(_: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(p for p in partials if p.node == _.to) + partials[:0]
-
-
-def _twice(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(p for p in partials if p.node == place.to) * len(partials)
-
-
-def _outsider(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
-    victim = next(p for p in partials if p.node != place.to)
-    stranger = replace(victim, node=NodeId.of(liars.OTHER_POINT))
-    others = [stranger if p is victim else p for p in partials]
-    return tuple(sorted(others, key=lambda entry: entry.node))
-
-
-def _altered_others(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(p if p.node == place.to else replace(p, point=liars.OTHER_POINT) for p in partials)
-
-
-def _forged_others(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(
-        p if p.node == place.to else replace(p, signature=Signature(bytes(65))) for p in partials
-    )
-
-
-def _own_altered(place: Place, partials: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(replace(p, point=liars.OTHER_POINT) if p.node == place.to else p for p in partials)
-
-
-SIGNED_LIES: dict[str, Lie] = {
-    "not in order": at("Select", selecting(_reversed)),
-    "too few": at("Select", selecting(_short)),
-    "one node twice": at("Select", selecting(_twice)),
-    "a stranger": at("Select", selecting(_outsider)),
-    "others' parts altered": at("Select", selecting(_altered_others)),
-    "others' parts unsigned": at("Select", selecting(_forged_others)),
-    "the own part altered": at("Select", selecting(_own_altered)),
-}
-COORDINATOR_LIES: dict[str, Lie] = SIGNED_LIES | {
-    "no signature": at("Select", liars.unsigned),
-    "another record": at("DecRequest", with_field("record_hash", lambda _: Hash32(bytes(32)))),
-    "the plain mode": at("DecRequest", with_field("mode", lambda _: Mode.PLAIN)),
-    "the mode for HTTP": at("DecRequest", with_field("mode", lambda _: Mode.SHADOW)),
-    "no mode": at("DecRequest", with_field("mode", lambda _: 9)),
-}
+_COORDINATORS = [row for row in COORDINATORS if row.protocol is Protocol.SHADOW_CONTRACT]
+SIGNED_LIES = lies_of(_COORDINATORS, lambda row: row.provable and row.must is Must.REFUSED)
+COORDINATOR_LIES = lies_of(
+    _COORDINATORS,
+    lambda row: (
+        row.must is Must.REFUSED
+        and row.behaviour not in (Behaviour.BAD_POINT, Behaviour.OVERSIZED, Behaviour.SILENT)
+        and not row.name.startswith(("another operation", "another key", "for somebody"))
+    ),
+)
 
 
 @pytest.mark.parametrize("name", COORDINATOR_LIES)
 def test_a_lying_coordinator_gets_no_shadow(seven: Stored, name: str) -> None:
     net, record, document = seven
-    net.tamper = liars.over_delivery(net, {net.members[0].id: COORDINATOR_LIES[name]})
+    net.tamper = over_delivery(net, {net.members[0].id: COORDINATOR_LIES[name]})
     net.moments.clear()
     assert isinstance(try_retrieve(net, record, document), Failed)
     assert received(net, Shadow) == []
@@ -644,8 +602,8 @@ def test_a_plain_part_has_no_mask(four: Stored) -> None:
     credential = legacy(net, RetrieveDocumentKey(KEY_ID, shadow=False), REQUESTER)
     masked = MaskPoint(liars.OTHER_POINT.compressed)
     cheat = net.members[1].id
-    lie = at("Partial", liars.signed_with("mask", masked))
-    net.tamper = liars.over_delivery(net, {cheat: lie})
+    lie = at("Partial", retrieval_holders.signed_with("mask", masked))
+    net.tamper = over_delivery(net, {cheat: lie})
     outcome = try_retrieve(net, record, document, credential=credential, shadow=False)
     assert isinstance(outcome, Completed)
     assert {c for report in net.reports for c in report.culprits} == {cheat}

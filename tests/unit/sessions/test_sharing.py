@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from keyserver.crypto.curve import Point, Scalar, add, negate
+from keyserver.crypto.curve import Point, add, negate
 from keyserver.model.identifiers import Address, Hash32, NodeId, Signature
-from keyserver.model.keys import CertifiedRecord, NodeSignature
+from keyserver.model.keys import CertifiedRecord
 from keyserver.model.node_set import NodeSet
-from keyserver.model.requests import Credential, GenerateServerKey, Proof, Request, StoreDocumentKey
+from keyserver.model.requests import Credential, GenerateServerKey, Request, StoreDocumentKey
 from keyserver.sessions.core import (
     Authorised,
     Completed,
@@ -38,13 +38,10 @@ from keyserver.sessions.sharing.messages import (
     Commit,
     Complaint,
     Deal,
-    Finalize,
     Investigate,
     Ok,
-    Propose,
     Ready,
     Shares,
-    Start,
 )
 from keyserver.sessions.sharing.phases import (
     AwaitingAccepts,
@@ -59,7 +56,11 @@ from keyserver.sessions.sharing.phases import (
     AwaitingShares,
     AwaitingStart,
 )
-from tests.support import liars
+from keyserver.simulation import liars
+from keyserver.simulation.adversary import dealing
+from keyserver.simulation.adversary.generation_coordinators import ROWS
+from keyserver.simulation.adversary.rows import Behaviour, Must, lies_of
+from keyserver.simulation.liars import at, with_field
 from tests.support.credentials import bound, legacy
 from tests.support.delivery import CONTRACT, Delivery, Moment, received
 from tests.support.key_life import (
@@ -71,7 +72,7 @@ from tests.support.key_life import (
     generate,
     try_generate,
 )
-from tests.support.liars import Lie, at, with_field
+from tests.support.lying_delivery import over_delivery
 
 OTHER = Hash32(b"\x0f" * 32)
 
@@ -250,125 +251,22 @@ def test_a_generation_quorum_goes_without_the_others() -> None:
 # --- a coordinator that lies ---------------------------------------------------------------------
 
 
-def _params(**change: Callable[[Any], Any]) -> Lie:
-    def lie(_: Any, message: Propose) -> Propose:
-        params = message.params
-        for name, new in change.items():
-            params = replace(params, **{name: new(getattr(params, name))})
-        return replace(message, params=params)
-
-    return at("Propose", lie)
-
-
-def _one_less(items: tuple[Any, ...]) -> tuple[Any, ...]:
-    return items[1:]
-
-
-def _without_me(place: liars.Place, message: Start) -> Start:
-    return Start(tuple(entry for entry in message.accepted if entry.node != place.to))
-
-
-def _own_key_replaced(place: liars.Place, message: Start) -> Start:
-    return Start(
-        tuple(
-            replace(entry, one_time=liars.OTHER_POINT) if entry.node == place.to else entry
-            for entry in message.accepted
-        )
-    )
-
-
-def _with_stranger(place: liars.Place, message: Start) -> Start:
-    stranger = replace(message.accepted[0], node=NodeId.of(liars.OTHER_POINT))
-    return Start(tuple(sorted((*message.accepted, stranger), key=lambda entry: entry.node)))
-
-
-def _doubled(items: tuple[Any, ...]) -> tuple[Any, ...]:
-    return (items[0], *items)
-
-
-def _bad_proofs(items: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(replace(item, proof=Proof(bytes(64))) for item in items)
-
-
-def _unsigned_all(items: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(replace(item, signature=Signature(bytes(65))) for item in items)
-
-
-def _other_sum(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    return (liars.OTHER_POINT, *points[1:])
-
-
-def _other_tail(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    return (*points[:-1], liars.OTHER_POINT)
-
-
-def _record(**change: Any) -> Lie:
-    return at("Finalize", with_field("record", lambda record: replace(record, **change)))
-
-
-def _committee(place: liars.Place, message: Finalize) -> Finalize:
-    record = message.record
-    moved = tuple(replace(m, x=Scalar(int(m.x) + 10)) for m in record.committee)
-    return replace(message, record=replace(record, committee=moved))
-
-
-COORDINATOR_LIES: dict[str, Lie] = {
-    "another author": _params(author=lambda _: Address(b"\xee" * 20)),
-    "another threshold": _params(threshold=lambda t: t + 1),
-    "another key": _params(key_id=lambda k: type(k)(bytes(32))),
-    "another set": _params(set_id=lambda _: OTHER),
-    "a smaller set": _params(committee=_one_less),
-    "chosen coordinates": _params(
-        committee=lambda c: tuple(replace(m, x=Scalar(int(m.x) + 1)) for m in c)
+# A liar lies to its own member here, too: then a certificate that is wrong comes to nothing.
+COORDINATOR_LIES = lies_of(
+    ROWS,
+    lambda row: (
+        row.behaviour not in (Behaviour.BAD_POINT, Behaviour.OVERSIZED, Behaviour.SILENT)
+        and (row.must is Must.REFUSED or row.message == "Cert")
+        and row.behaviour is not Behaviour.EQUIVOCATION
     ),
-    "coordinate zero": _params(committee=lambda c: (replace(c[0], x=Scalar(0)), *c[1:])),
-    "a later version": _params(version=lambda v: v + 1),
-    "a predecessor": _params(previous=lambda _: OTHER),
-    "another request": _params(request_hash=lambda _: OTHER),
-    "dealers": _params(dealers=lambda _: (NodeId.of(liars.OTHER_POINT),)),
-    "another kind": at("Propose", with_field("kind", lambda _: 2)),
-    "START without the node": at("Start", _without_me),
-    "START with too few": at("Start", with_field("accepted", lambda a: a[:4])),
-    "START with a stranger": at("Start", _with_stranger),
-    "START with one node twice": at("Start", with_field("accepted", _doubled)),
-    "START out of order": at("Start", with_field("accepted", lambda a: a[::-1])),
-    "START with a key of its own for another": at("Start", liars.one_key_substituted),
-    "START with another key for the node": at("Start", _own_key_replaced),
-    "START without proofs": at("Start", with_field("accepted", _bad_proofs)),
-    "START unsigned": at("Start", with_field("accepted", _unsigned_all)),
-    "SHARES of too few": at("Shares", with_field("deals", lambda d: d[:4])),
-    "SHARES of one dealer twice": at("Shares", with_field("deals", _doubled)),
-    "SHARES out of order": at("Shares", with_field("deals", lambda d: d[::-1])),
-    "SHARES unsigned": at("Shares", with_field("deals", _unsigned_all)),
-    "SHARES with another public key": at("Shares", with_field("commitments", _other_sum)),
-    "SHARES with another polynomial": at("Shares", with_field("commitments", _other_tail)),
-    "SHARES of another degree": at("Shares", with_field("commitments", lambda c: c[:-1])),
-    "a record of another author": _record(author=Address(b"\xee" * 20)),
-    "a record of another set": _record(set_id=OTHER),
-    "a record with a document": _record(document=OTHER),
-    "a record of another version": _record(version=7),
-    "a record with other coordinates": at("Finalize", _committee),
-    "another transcript": at("Finalize", with_field("transcript", lambda _: OTHER)),
-    "a certificate of too few": at("Cert", with_field("signatures", lambda s: s[:4])),
-    "a certificate signed twice by one": at(
-        "Cert", with_field("signatures", lambda s: (s[0],) * len(s))
-    ),
-    "a forged certificate": at("Cert", with_field("signatures", _unsigned_all)),
-    "a certificate of strangers": at(
-        "Cert",
-        with_field(
-            "signatures",
-            lambda s: tuple(NodeSignature(NodeId.of(liars.OTHER_POINT), e.signature) for e in s),
-        ),
-    ),
-}
+)
 
 
 @pytest.mark.parametrize("name", COORDINATOR_LIES)
 def test_a_lying_coordinator_makes_no_key(name: str) -> None:
     """It lies to its own participant as well: nobody certifies anything."""
     net = Delivery(7)
-    net.tamper = liars.over_delivery(net, {net.members[0].id: COORDINATOR_LIES[name]})
+    net.tamper = over_delivery(net, {net.members[0].id: COORDINATOR_LIES[name]})
     assert isinstance(try_generate(net, 2), Failed)
     assert all(member.key.active is None for member in net.members)
     assert net.reports == []
@@ -385,7 +283,7 @@ def test_a_forged_decision_installs_nothing(field: str) -> None:
     forge = with_field(
         "decision", lambda d: replace(d, **{field: changes[field](getattr(d, field))})
     )
-    net.tamper = liars.over_delivery(net, {net.members[0].id: at("Installed", forge)})
+    net.tamper = over_delivery(net, {net.members[0].id: at("Installed", forge)})
     try_generate(net, 2)
     assert all(member.key.active is None for member in net.members)
     assert all(member.key.prepared is not None for member in net.members)
@@ -424,8 +322,8 @@ def quarrel() -> Delivery:
     services = net.members[0].policy.service_contracts
     for member in net.members:
         member.policy = Policy(generation_quorum=5, service_contracts=services)
-    lie = at("Deal", liars.false_shares(frozenset({0})))
-    net.tamper = liars.over_delivery(net, {net.members[5].id: lie})
+    lie = at("Deal", dealing.false_shares(frozenset({0}).__contains__))
+    net.tamper = over_delivery(net, {net.members[5].id: lie})
     generate(net, 2)
     return net
 
@@ -485,7 +383,8 @@ def test_wrong_sums_of_right_deals_are_the_coordinators_fault() -> None:
     moment = _moment(net, AwaitingShares, Shares)
     assert isinstance(moment.event, Received)
     altered = replace(
-        moment.event.message, commitments=_other_tail(moment.event.message.commitments)
+        moment.event.message,
+        commitments=(*moment.event.message.commitments[:-1], liars.OTHER_POINT),
     )
     sender = moment.ctx.coordinator
     asking = GENERATION.step(moment.ctx, moment.before, Received(sender, altered))

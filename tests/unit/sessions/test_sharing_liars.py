@@ -6,44 +6,24 @@ from keyserver.crypto.polynomial import interpolate_secret
 from keyserver.model.keys import CertifiedRecord
 from keyserver.sessions.core import Completed, Report
 from keyserver.sessions.evidence import Rule, decode_evidence, judge
-from tests.support import liars
+from keyserver.simulation.adversary import dealing
+from keyserver.simulation.adversary.generation_members import ROWS
+from keyserver.simulation.adversary.rows import Behaviour, Row, lies_of
+from keyserver.simulation.liars import Lie, at
 from tests.support.delivery import Delivery
 from tests.support.key_life import try_generate
-from tests.support.liars import Lie, at
+from tests.support.lying_delivery import over_delivery
 
 NODES, THRESHOLD, LIAR = 7, 2, 5
 
-PROVEN: dict[str, Lie] = {
-    "a false share for one": at("Deal", liars.false_shares(frozenset({0}))),
-    "a false share for three": at("Deal", liars.false_shares(frozenset({0, 1, 2}))),
-    "false shares for all": at("Deal", liars.false_shares(frozenset(range(NODES)))),
-    "zeros and values above the order": at("Deal", liars.zero_share),
-    "an accusation without cause": at("Ok", liars.false_complaint),
-    "an accusation without proof": at("Ok", liars.unproven_complaint),
-    "a constant without proof": at("Deal", liars.false_possession),
-    "a polynomial too short": at("Deal", liars.other_degree(-1)),
-    "a polynomial too long": at("Deal", liars.other_degree(1)),
-}
 
-UNPROVEN: dict[str, Lie] = {
-    "a deal signed wrongly for one": at("Deal", liars.badly_signed_shares(frozenset({2}))),
-    "a deal signed wrongly for two": at("Deal", liars.badly_signed_shares(frozenset({0, 3}))),
-    "a deal signed wrongly for all": at("Deal", liars.badly_signed_shares(frozenset(range(NODES)))),
-    "a constant that is not its own": at("Deal", liars.stolen_constant),
-    "too few shares": at("Deal", liars.with_field("shares", lambda shares: shares[1:])),
-    "no proof of possession": at("Deal", liars.with_field("possession", lambda _: b"")),
-    "an unsigned ACCEPT": at("Accept", liars.unsigned),
-    "an OK for something else": at(
-        "Ok", liars.with_field("transcript", lambda told: type(told)(bytes(32)))
-    ),
-    "an unsigned READY": at("Ready", liars.unsigned),
-    "an unsigned COMMIT": at("Commit", liars.unsigned),
-    "no ACCEPT": at("Accept", liars.silent),
-    "no deal": at("Deal", liars.silent),
-    "no OK": at("Ok", liars.silent),
-    "no READY": at("Ready", liars.silent),
-    "no COMMIT": at("Commit", liars.silent),
-}
+def _parses(row: Row) -> bool:
+    """Whether the lie is a message at all: what does not parse never comes to a session."""
+    return row.behaviour not in (Behaviour.BAD_POINT, Behaviour.OVERSIZED)
+
+
+PROVEN = lies_of(ROWS, lambda row: row.provable)
+UNPROVEN = lies_of(ROWS, lambda row: not row.provable and _parses(row))
 
 
 def _generate_with(lie: Lie, quorum: int | None = 5) -> tuple[Delivery, list[Report]]:
@@ -53,7 +33,7 @@ def _generate_with(lie: Lie, quorum: int | None = 5) -> tuple[Delivery, list[Rep
             generation_quorum=quorum, service_contracts=member.policy.service_contracts
         )
     liar = net.members[LIAR].id
-    net.tamper = liars.over_delivery(net, {liar: lie})
+    net.tamper = over_delivery(net, {liar: lie})
     outcome = try_generate(net, THRESHOLD)
     assert isinstance(outcome, Completed), outcome
     assert isinstance(outcome.result, CertifiedRecord)
@@ -79,7 +59,7 @@ def test_a_coordinator_that_deals_without_proof_is_named_by_the_receivers() -> N
     """It checks the deals of others, not its own: whoever gets a share sees it."""
     net = Delivery(4)
     liar = net.members[0].id
-    net.tamper = liars.over_delivery(net, {liar: at("Deal", liars.false_possession)})
+    net.tamper = over_delivery(net, {liar: at("Deal", dealing.rogue_constant)})
     try_generate(net, 1)
     assert len(net.reports) >= 3
     assert {culprit for report in net.reports for culprit in report.culprits} == {liar}

@@ -31,7 +31,10 @@ from keyserver.sessions.runner import Role
 from keyserver.sessions.storing import STORING, Target
 from keyserver.sessions.storing.messages import StoreAck, StoreCommit, Stored
 from keyserver.sessions.storing.phases import AwaitingAcks, AwaitingCert, AwaitingCommits
-from tests.support import liars
+from keyserver.simulation import liars
+from keyserver.simulation.adversary.rows import Behaviour, lies_of
+from keyserver.simulation.adversary.storing import COORDINATORS, MEMBERS
+from keyserver.simulation.liars import at, with_field
 from tests.support.credentials import legacy
 from tests.support.delivery import CONTRACT, Delivery, received
 from tests.support.key_life import (
@@ -44,7 +47,7 @@ from tests.support.key_life import (
     try_generate,
     try_store,
 )
-from tests.support.liars import Lie, at, with_field
+from tests.support.lying_delivery import over_delivery
 
 
 @pytest.fixture
@@ -132,21 +135,13 @@ def test_a_node_that_is_late_gets_the_decision(net: Delivery) -> None:
     assert net.by_id[slow].key.document == certified
 
 
-PARTICIPANT_LIES: dict[str, Lie] = {
-    "no ack": at("StoreAck", liars.silent),
-    "an unsigned ack": at("StoreAck", liars.unsigned),
-    "an unsigned commit": at("StoreCommit", liars.unsigned),
-    "no commit": at("StoreCommit", liars.silent),
-    "a refusal": at("StoreAck", lambda _p, _m: Refuse(Refusal.EXISTS)),
-    "a refusal of no known kind": at("StoreAck", lambda _p, _m: Refuse(999)),
-    "a refusal to commit": at("StoreCommit", lambda _p, _m: Refuse(Refusal.TEMPORARY)),
-}
+PARTICIPANT_LIES = lies_of(MEMBERS, lambda row: row.behaviour is not Behaviour.OVERSIZED)
 
 
 @pytest.mark.parametrize("name", PARTICIPANT_LIES)
 def test_one_liar_among_four_stops_nothing(net: Delivery, name: str) -> None:
     liar = net.members[2].id
-    net.tamper = liars.over_delivery(net, {liar: PARTICIPANT_LIES[name]})
+    net.tamper = over_delivery(net, {liar: PARTICIPANT_LIES[name]})
     certified = store(net, _record(net))
     for member in net.members:
         if member.id != liar:
@@ -169,23 +164,20 @@ def _forged(signatures: tuple[NodeSignature, ...]) -> tuple[NodeSignature, ...]:
     return tuple(NodeSignature(entry.node, Signature(bytes(65))) for entry in signatures)
 
 
-COORDINATOR_LIES: dict[str, Lie] = {
-    "another document key than requested": at(
-        "StorePropose", with_field("document", _other_document)
+# A liar lies to its own member here, too: then a certificate that is wrong comes to nothing.
+COORDINATOR_LIES = lies_of(
+    COORDINATORS,
+    lambda row: (
+        row.behaviour in (Behaviour.LIED_REQUEST, Behaviour.LIED_SET, Behaviour.BAD_PROOF)
+        and row.message != "Stored"
     ),
-    "another record": at("StorePropose", with_field("record_hash", lambda _: OTHER)),
-    "an attempt of its own": at("StorePropose", with_field("attempt", lambda n: n + 1)),
-    "attempt zero": at("StorePropose", with_field("attempt", lambda _: 0)),
-    "too small a certificate": at("StoreCert", with_field("signatures", lambda s: s[:2])),
-    "one signature for all": at("StoreCert", with_field("signatures", _twice)),
-    "a forged certificate": at("StoreCert", with_field("signatures", _forged)),
-}
+)
 
 
 @pytest.mark.parametrize("name", COORDINATOR_LIES)
 def test_a_lying_coordinator_gets_nothing_stored(net: Delivery, name: str) -> None:
     liar = net.members[0].id
-    net.tamper = liars.over_delivery(net, {liar: COORDINATOR_LIES[name]})
+    net.tamper = over_delivery(net, {liar: COORDINATOR_LIES[name]})
     assert isinstance(try_store(net, _record(net)), Failed)
     assert all(member.key.document is None for member in net.members)
 
@@ -194,7 +186,7 @@ def test_a_lying_coordinator_gets_nothing_stored(net: Delivery, name: str) -> No
 def test_a_forged_decision_installs_nothing(net: Delivery, field: str) -> None:
     changes = {"value": lambda _: OTHER, "signatures": _forged, "round": lambda _: 3}
     lie = with_field("decision", lambda d: _changed(d, field, changes[field]))
-    net.tamper = liars.over_delivery(net, {net.members[0].id: at("Stored", lie)})
+    net.tamper = over_delivery(net, {net.members[0].id: at("Stored", lie)})
     try_store(net, _record(net))
     assert all(member.key.document is None for member in net.members)
     assert all(member.key.document_candidate is not None for member in net.members)
