@@ -11,10 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import assert_never
 
-from keyserver.crypto.curve import verify_digest
-from keyserver.crypto.dkg import POSSESSION_PROOF_SIZE, check_possession
-from keyserver.crypto.errors import InvalidProofError, InvalidSignatureError
-from keyserver.crypto.transcripts import deal_hash, share_digest, tail_hash, transcript_hash
+from keyserver.crypto.transcripts import tail_hash, transcript_hash
 from keyserver.crypto.vss import sum_commitments
 from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.keys import (
@@ -27,7 +24,7 @@ from keyserver.model.keys import (
 from keyserver.model.requests import GenerateServerKey
 from keyserver.sessions.authentication import Authentic, authenticate
 from keyserver.sessions.certificates import ready_digest, record_subject, vote_digest
-from keyserver.sessions.conviction import InvalidEvidenceError, report_of, reports_of
+from keyserver.sessions.conviction import InvalidEvidenceError, report_of
 from keyserver.sessions.core import (
     Completed,
     Context,
@@ -50,12 +47,8 @@ from keyserver.sessions.identity import check_signature
 from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.refusals import consensus_refused, refusing_for_good
 from keyserver.sessions.rounds import Round
-from keyserver.sessions.sharing.evidence import (
-    JudgedComplaint,
-    Sitting,
-    wrong_degrees,
-    wrong_possessions,
-)
+from keyserver.sessions.sharing.dealt import check_deal, named_deal, unsigned_deal
+from keyserver.sessions.sharing.evidence import JudgedComplaint, Sitting
 from keyserver.sessions.sharing.messages import (
     Accept,
     Accepted,
@@ -266,21 +259,8 @@ def _on_deal(ctx: Context, phase: AwaitingDeals, sender: NodeId, deal: Deal) -> 
     if not phase.round.expects(sender):
         return Step(phase)
     if sender != ctx.me:
-        _check_deal(phase.group, sender, deal)
+        check_deal(phase.group, sender, deal)
     return _deals_done(ctx, replace(phase, round=phase.round.add(sender, deal)))
-
-
-def _check_deal(group: Group, sender: NodeId, deal: Deal) -> None:
-    if len(deal.shares) != len(group.members) or len(deal.possession) != POSSESSION_PROOF_SIZE:
-        raise Refused(Refusal.BAD, "a deal has the wrong number of shares")
-    if len(deal.commitments) != group.terms.params.threshold + 1:
-        reports = reports_of(*wrong_degrees(group, sender, deal))
-        raise Refused(Refusal.BAD, "a deal has the wrong number of commitments", reports=reports)
-    try:
-        check_possession(group.session_hash, sender.point, deal.commitments[0], deal.possession)
-    except InvalidProofError as problem:
-        reports = reports_of(*wrong_possessions(group, sender, deal))
-        raise Refused(Refusal.BAD, f"deal: {problem}", reports=reports) from problem
 
 
 def _deals_done(ctx: Context, phase: AwaitingDeals) -> Step[Phase]:
@@ -318,7 +298,7 @@ def _share_out(
         transcript_hash(
             group.session_hash,
             [
-                (dealer.point, _deal_hash(group, dealer, deals[dealer], tails[dealer]))
+                (dealer.point, named_deal(group, dealer, deals[dealer], tails[dealer]))
                 for dealer in dealers
             ],
         )
@@ -341,16 +321,6 @@ def _share_out(
     return Step(AwaitingOks(sharing, Round.among(dealers)), tuple(effects))
 
 
-def _deal_hash(group: Group, dealer: NodeId, deal: Deal, tail: bytes) -> bytes:
-    return deal_hash(
-        group.session_hash,
-        dealer.point,
-        deal.commitments[0],
-        deal.possession,
-        tail,
-    )
-
-
 # --- checking --------------------------------------------------------------------------------
 
 
@@ -365,7 +335,7 @@ def _on_investigate(ctx: Context, phase: AwaitingOks, sender: NodeId) -> Step[Ph
     """A receiver finds something wrong: a signature, which convicts nobody, or a share."""
     if not phase.round.expects(sender) or sender in phase.investigating:
         return Step(phase)
-    unsigned = _unsigned_deal(phase.sharing, sender)
+    unsigned = unsigned_deal(phase.sharing, sender)
     if unsigned is not None:
         return _without_dealer(ctx, phase, unsigned)
     dealt = tuple(
@@ -374,23 +344,6 @@ def _on_investigate(ctx: Context, phase: AwaitingOks, sender: NodeId) -> Step[Ph
     )
     asked = replace(phase, investigating=phase.investigating | {sender})
     return Step(asked, (Send(sender, AllCommitments(dealt)),))
-
-
-def _unsigned_deal(sharing: Sharing, receiver: NodeId) -> NodeId | None:
-    """The first dealer that has not signed its share for a receiver."""
-    group = sharing.group
-    place = list(group.members).index(receiver)
-    for dealer, deal in sorted(sharing.deals.items()):
-        share = deal.shares[place]
-        named = _deal_hash(group, dealer, deal, tail_hash(deal.commitments))
-        signed = share_digest(
-            group.session_hash, dealer.point, receiver.point, named, share.ciphertext
-        )
-        try:
-            verify_digest(signed, share.signature, dealer.point)
-        except InvalidSignatureError:
-            return dealer
-    return None
 
 
 def _on_complaint(

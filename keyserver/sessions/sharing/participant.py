@@ -11,8 +11,7 @@ from keyserver.crypto.errors import (
     InvalidShareError,
 )
 from keyserver.crypto.polynomial import SecretPolynomial
-from keyserver.crypto.proofs import prove
-from keyserver.crypto.transcripts import accept_digest, one_time_statement, share_digest
+from keyserver.crypto.transcripts import share_digest
 from keyserver.model.codec import encode
 from keyserver.model.identifiers import Hash32, NodeId, Signature
 from keyserver.model.keys import (
@@ -92,6 +91,7 @@ from keyserver.sessions.sharing.phases import (
 from keyserver.sessions.sharing.terms import (
     CHAIN_WAIT_S,
     IDLE_TIMEOUT_S,
+    accept_with,
     check_accepted,
     generation_params,
     group_of,
@@ -174,11 +174,8 @@ def _on_verdict(ctx: Context, phase: AwaitingVerdict, verdict: Verdict) -> Step[
 
 def _accept(ctx: Context, terms: Terms) -> Step[Phase]:
     one_time = OneTimeKey.random(ctx.random)
-    node = ctx.me.point
-    statement = one_time_statement(terms.params_hash, node, one_time.public)
-    proof = prove(statement, [one_time.secret], ctx.random)
-    signed = Hash32(accept_digest(terms.params_hash, node, one_time.public))
-    accept = Accept(one_time.public, Proof(proof), ctx.signer.sign(signed))
+    own = accept_with(ctx, terms.params_hash, one_time)
+    accept = Accept(own.one_time, own.proof, own.signature)
     return Step(AwaitingStart(terms, one_time, accept), (_IDLE, Send(ctx.coordinator, accept)))
 
 

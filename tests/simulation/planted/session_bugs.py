@@ -13,7 +13,7 @@ from keyserver.sessions.core import TimerFired
 from keyserver.sessions.retrieval import coordinator as retrieval_coordinator
 from keyserver.sessions.retrieval import participant as holder
 from keyserver.sessions.runner import Runner
-from keyserver.sessions.sharing import coordinator as generation_coordinator
+from keyserver.sessions.sharing import dealt as generation_dealt
 from keyserver.sessions.sharing import participant as member
 from keyserver.sessions.storing import participant as storer
 from tests.simulation.planted.bug import Bug, nothing, replacing
@@ -54,7 +54,7 @@ BUGS = (
         "dealers prove that they know the constant they commit to",
         replacing(
             (dkg, "check_possession", nothing),
-            (generation_coordinator, "check_possession", nothing),
+            (generation_dealt, "check_possession", nothing),
         ),
     ),
     Bug(
