@@ -34,6 +34,10 @@ PAGE: Final = 256
 PAUSE_S: Final = 1.0
 """Between two looks at the store, however much happens."""
 
+PAUSE_PER_READING: Final = 20
+"""The same, as a multiple of what reading took: with a million keys that is seconds, and any peer
+can bring news every second. A pause is no longer than the longest rest."""
+
 FIRST_REST_S: Final = 5.0
 """How long a key rests after its first failure; twice as long after each further one."""
 
@@ -97,6 +101,8 @@ class ShareAdditions:
         self._foreign: set[Hash32] = set()
         """Records of committees that this node is not in."""
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._reading_s = 0.0
+        """How long reading took in this look."""
         self.running = 0
         """How many keys are asked for now."""
 
@@ -104,11 +110,13 @@ class ShareAdditions:
         """Look whenever there is news or a rest is over, until cancelled."""
         while True:
             self._holders.news.clear()
+            self._reading_s = 0.0
             try:
                 await self._look()
             except StorageError as problem:
                 log.error("absent_keys_not_read", problem=str(problem))
-            await asyncio.sleep(PAUSE_S)
+            pause_s = min(PAUSE_PER_READING * self._reading_s, LONGEST_REST_S)
+            await asyncio.sleep(max(PAUSE_S, pause_s))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._until_next()):
                     await self._holders.news.wait()
@@ -125,7 +133,7 @@ class ShareAdditions:
         """Go through the keys without a share, page by page."""
         after: KeyId | None = None
         seen: set[KeyId] = set()
-        while page := await self._ports.store.absent(after, PAGE):
+        while page := await self._page(after):
             async with asyncio.TaskGroup() as tasks:
                 for entry in page:
                     seen.add(entry.key_id)
@@ -134,6 +142,12 @@ class ShareAdditions:
             after = page[-1].key_id
         for key_id in self._resting.keys() - seen:
             del self._resting[key_id]
+
+    async def _page(self, after: KeyId | None) -> Sequence[CatalogueEntry]:
+        began = self._now()
+        page = await self._ports.store.absent(after, PAGE)
+        self._reading_s += self._now() - began
+        return page
 
     def _is_due(self, entry: CatalogueEntry) -> bool:
         rest = self._resting.get(entry.key_id)

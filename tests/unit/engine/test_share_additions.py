@@ -88,11 +88,13 @@ class WatchedStore(MemoryRecordStore):
         self.loads: list[KeyId] = []
         self.unusable: set[KeyId] = set()
         self.failing = False
+        self.reading_s = 0.0
 
     async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
         self.looks += after is None
         if self.failing:
             raise StorageError("the disk is gone")
+        await asyncio.sleep(self.reading_s)
         return await super().absent(after, limit)
 
     async def load(self, key_id: KeyId) -> KeyState:
@@ -348,6 +350,20 @@ def test_news_without_end_is_no_busy_loop() -> None:
             site.news.set()
             await asyncio.sleep(0.01)
         assert site.store.looks <= 12
+
+    scene(play)
+
+
+def test_reading_costs_a_small_part_of_the_time_whatever_peers_tell() -> None:
+    """A peer brings news every second; with very many keys a look takes seconds."""
+
+    async def play(site: Scene) -> None:
+        site.store.reading_s = 2.0
+        before = site.store.looks
+        for _ in range(840):
+            site.news.set()
+            await asyncio.sleep(1)
+        assert 15 <= site.store.looks - before <= 21
 
     scene(play)
 
