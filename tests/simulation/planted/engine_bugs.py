@@ -73,7 +73,10 @@ BUGS = (
     Bug(
         "prepared values",
         "a later round keeps to what may have been decided in an earlier one",
-        replacing((recovery, "remembered", _forgetful)),
+        replacing(
+            (recovery, "remembered", _forgetful),
+            (Memory, "status_covers", property(lambda _: True)),
+        ),
     ),
     Bug("turns", "one generation of a key at a time", replacing((Turns, "wait", _at_once))),
 )
