@@ -4,15 +4,7 @@ from keyserver.model.identifiers import NodeId
 from keyserver.sessions.core import Refusal
 from keyserver.sessions.refusals import FOR_GOOD, FOR_NOW
 from keyserver.simulation.adversary import floods
-from keyserver.simulation.adversary.rows import (
-    Acts,
-    Behaviour,
-    Crashes,
-    Part,
-    Protocol,
-    Replays,
-    Row,
-)
+from keyserver.simulation.adversary.rows import Acts, Behaviour, Must, Protocol, Row
 from tests.adversary.play import AGREEMENTS, LATE, RETRIEVALS, STORINGS, Game
 from tests.adversary.sizes import Size
 
@@ -34,19 +26,21 @@ def is_possible(row: Row, size: Size) -> bool:
 
 def completes(row: Row, size: Size) -> bool:
     """Whether an honest coordinator must bring the result: enough nodes are left without liars."""
-    if row.protocol is Protocol.ADDITION and row.part is Part.MEMBER:
-        return size.honest - 1 > size.threshold
-    if row.protocol in LATE:
+    if row.must is Must.NOTICED:
         return True
+    if row.protocol in LATE:
+        donors = size.honest - 1
+        return row.protocol is Protocol.CATALOGUE or donors > size.threshold
     if row.protocol in AGREEMENTS:
         return size.agrees and size.generates
-    if row.part is Part.COORDINATOR and not isinstance(row.deed, Crashes | Replays):
-        return True  # as members the liars do what they should
-    if row.part is Part.MEMBER and (takes_part(row) or row.message == "Commit"):
-        return row.message != "Commit" or size.agrees
     if row.protocol in RETRIEVALS:
         return size.decrypts
-    return size.agrees if stores(row) else size.generates
+    return size.agrees if stores(row) or row.message == "Commit" else size.generates
+
+
+def fails(row: Row, size: Size) -> bool:
+    """Whether it must fail: too few are left, and the liars do not help."""
+    return not completes(row, size) and not takes_part(row)
 
 
 def stores(row: Row) -> bool:
@@ -89,7 +83,7 @@ def must_name(game: Game) -> set[NodeId] | None:
     honest nodes are left, the first of several liars may be all that it has come to judge; of
     liars with two faces some may have shown but one to each honest node.
     """
-    if not game.row.provable:
+    if not game.row.provable and not game.row.two_faced:
         return set()
     told = set().union(*game.told.values())
     if game.row.two_faced or (len(told) > 1 and not completes(game.row, game.size)):

@@ -6,6 +6,7 @@ A liar has withheld a certificate before; now it votes, or proposes, or says wha
 from dataclasses import replace
 from typing import Any
 
+from keyserver.crypto.curve import Scalar
 from keyserver.engine.links import (
     Backing,
     CommitVote,
@@ -93,11 +94,12 @@ def _forged_backing(_: LinkPlace, message: Status) -> Any:
 
 
 def _of_other_set(_: LinkPlace, message: Status) -> Any:
-    """A record of a committee of its own behind the status."""
+    """A record of a committee with other coordinates behind the status."""
     held = message.highest.backing.record if message.highest is not None else None
     if message.highest is None or held is None:
         return message
-    record = replace(held.record, committee=held.record.committee[1:])
+    moved = tuple(replace(m, x=Scalar(int(m.x) + 1)) for m in held.record.committee)
+    record = replace(held.record, committee=moved)
     backing = Backing(record=replace(held, record=record))
     return replace(message, highest=replace(message.highest, backing=backing))
 
@@ -133,7 +135,14 @@ _SHAPES: dict[str, LinkLie] = {"64 KiB too long": too_long, "garbage": garbled}
 
 
 def _voters(protocol: Protocol) -> tuple[Row, ...]:
-    def row(behaviour: Behaviour, name: str, deed: Deed, *, two_faced: bool = False) -> Row:
+    def row(
+        behaviour: Behaviour,
+        name: str,
+        deed: Deed,
+        *,
+        provable: bool = False,
+        two_faced: bool = False,
+    ) -> Row:
         return Row(
             behaviour,
             protocol,
@@ -141,7 +150,7 @@ def _voters(protocol: Protocol) -> tuple[Row, ...]:
             name,
             deed,
             Must.DECIDED,
-            provable=two_faced,
+            provable,
             two_faced=two_faced,
         )
 
@@ -156,12 +165,14 @@ def _voters(protocol: Protocol) -> tuple[Row, ...]:
             B.EQUIVOCATION,
             "it has entered with a certificate, and for the proposer without",
             TellsOnLinks("Status", _hiding),
+            provable=True,
             two_faced=True,
         ),
         row(
             B.EQUIVOCATION,
             "it has entered with another certificate than it shows",
             TellsOnLinks("Entered", _naming_another),
+            provable=True,
             two_faced=True,
         ),
         row(
@@ -189,9 +200,21 @@ def _voters(protocol: Protocol) -> tuple[Row, ...]:
             if protocol is Protocol.AGREEMENT
             else ()
         ),
-        row(B.LIED_REQUEST, "a status a hundred rounds on", TellsOnLinks("Status", _later_status)),
-        row(B.LIED_REQUEST, "a round a hundred rounds on", TellsOnLinks("Entered", _later)),
-        row(B.LIED_REQUEST, "the last round of all", TellsOnLinks("Entered", _last)),
+        row(
+            B.LIED_REQUEST,
+            "a status a hundred rounds on",
+            TellsOnLinks("Status", _later_status),
+            two_faced=True,
+        ),
+        row(
+            B.LIED_REQUEST,
+            "a round a hundred rounds on",
+            TellsOnLinks("Entered", _later),
+            two_faced=True,
+        ),
+        row(
+            B.LIED_REQUEST, "the last round of all", TellsOnLinks("Entered", _last), two_faced=True
+        ),
         *(
             row(
                 B.LIED_REQUEST,

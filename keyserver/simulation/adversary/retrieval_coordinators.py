@@ -358,6 +358,11 @@ def _shadow_rows(row: Maker, protocol: Protocol) -> tuple[Row, ...]:
     )
 
 
+def _with_others(row: Row) -> Row:
+    """A coordinator that holds a share itself selects nobody else where one share is enough."""
+    return replace(row, least_threshold=1) if row.message == "Select" else row
+
+
 ROWS: tuple[Row, ...] = tuple(
-    row for protocol in (Protocol.PLAIN, *SHADOW_PROTOCOLS) for row in _rows(protocol)
+    _with_others(row) for protocol in (Protocol.PLAIN, *SHADOW_PROTOCOLS) for row in _rows(protocol)
 )

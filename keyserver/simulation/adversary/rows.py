@@ -151,8 +151,8 @@ class Row:
     least_threshold: int = 0
     """Below it there is nothing to lie about."""
     two_faced: bool = False
-    """Whether it takes two messages to prove it, and an honest node may get but one of them: then
-    not all liars need be named."""
+    """Whether two messages may come to contradict each other: then liars may be named that an
+    honest node has caught so, but need not; with `provable`, one at least in the usual networks."""
 
     @property
     def message(self) -> str:
