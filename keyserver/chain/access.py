@@ -131,11 +131,11 @@ class PermissionContract:
             _log.warning("permission_block_missing")
             return Verdict.UNAVAILABLE
         if not await self._has(agreed):
-            _log.warning("permission_block_unknown", block=agreed.number)
+            _log.info("permission_block_unknown", block=agreed.number)
             return Verdict.UNAVAILABLE
         confirmed = self._tip.view.confirmed
         if confirmed is None or agreed.number < confirmed.number - RECENT_BLOCKS:
-            _log.warning("permission_block_too_old", block=agreed.number)
+            _log.info("permission_block_too_old", block=agreed.number)
             return Verdict.UNAVAILABLE
         verdict = await self.check(requester, key_id, agreed)
         if verdict is Verdict.UNAVAILABLE and await self._catches_up_with(agreed):

@@ -30,6 +30,10 @@ class BlockReplacedError(ChainUnavailableError):
     """The block that a read was pinned to is no longer canonical: discard the evaluation."""
 
 
+class OtherBlockError(BlockReplacedError):
+    """At the height of the block that a read was pinned to, the endpoint has another one."""
+
+
 class TooManyLogsError(ChainUnavailableError):
     """An endpoint refused a log query because of its range or its number of results."""
 
@@ -226,7 +230,8 @@ class ChainClient(Protocol):
     async def call_everywhere(self, call: ContractCall, at: BlockId) -> frozenset[CallResult]:
         """Run one call at every endpoint that has the block; all the answers there are.
 
-        More than one answer: somebody lies. Raises as `call` does if nobody answers.
+        More than one answer: somebody lies. Raises as `call` does if nobody answers, and
+        `ChainUnavailableError` if one endpoint answers and another has another block there.
         """
         ...
 

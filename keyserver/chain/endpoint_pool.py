@@ -17,6 +17,7 @@ from keyserver.chain.backoff import ANY_FRACTION, Backoff, Fraction
 from keyserver.chain.client import (
     BlockReplacedError,
     ChainUnavailableError,
+    OtherBlockError,
     TooManyLogsError,
     WrongChainError,
 )
@@ -95,22 +96,27 @@ class EndpointPool:
     async def read_everywhere(self, read: Callable[[Slot], Awaitable[T]]) -> frozenset[T]:
         """Read from every endpoint that can be used; all the different results.
 
-        One that has not the block of a pinned read has nothing to say. Raises an endpoint's error
-        if none has anything to say.
+        One that lags behind the block of a pinned read has nothing to say; one that has another
+        block there contradicts the rest, and then `ChainUnavailableError` is raised. Raises an
+        endpoint's error if none has anything to say.
         """
         found: set[T] = set()
         failed: ChainError | None = None
+        contradicted = False
         for slot in self._candidates():
             try:
                 await self.verify(slot)
                 found.add(await read(slot))
             except BlockReplacedError as error:
+                contradicted = contradicted or isinstance(error, OtherBlockError)
                 failed = failed or error
             except (ChainUnavailableError, WrongChainError) as error:
                 self.note_failure(slot, error)
                 failed = failed or error
         if not found:
             raise failed or self._all_resting()
+        if contradicted:
+            raise ChainUnavailableError(f"endpoints have different blocks: {failed}")
         return frozenset(found)
 
     async def send(self, slot: Slot, requests: Sequence[RpcRequest]) -> list[RpcAnswer]:

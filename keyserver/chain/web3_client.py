@@ -27,6 +27,7 @@ from keyserver.chain.client import (
     ContractCall,
     FeeInputs,
     Log,
+    OtherBlockError,
     Receipt,
     Returned,
     Reverted,
@@ -195,7 +196,12 @@ class Web3Client:
             return [RpcRequest("eth_call", (codec.call_object(call), block))]
 
         async def read(slot: Slot) -> CallResult:
-            (answer,) = await self._read_at(slot, requests, at)
+            try:
+                (answer,) = await self._read_at(slot, requests, at)
+            except BlockReplacedError as error:
+                if await self._header_at(slot, at.number) is not None:
+                    raise OtherBlockError(str(error)) from error
+                raise  # it lags
             return _call_result(answer)
 
         return await self._pool.read_everywhere(read)

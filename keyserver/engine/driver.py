@@ -449,7 +449,7 @@ class Driver:
         self._work_off(session)
 
     def _persist_failed(self, session: LiveSession, reason: str) -> None:
-        log.error("session_write_failed", session=session.key[0], problem=reason)
+        log.warning("session_write_failed", session=session.key[0], problem=reason)
         session.persisting = False
         session.effects.clear()
         self._send(session, Send(session.coordinator, Refuse(Refusal.TEMPORARY)))

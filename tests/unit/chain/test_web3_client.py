@@ -206,13 +206,18 @@ async def test_every_endpoint_that_has_the_block_is_asked() -> None:
     second.answers["eth_call"] = "0xbb"
     assert await chain.call_everywhere(CALL, at) == {Returned(b"\xaa"), Returned(b"\xbb")}
     second.answers["eth_call"] = RpcFailure(-32000, "header not found")
+    second.answers["eth_getBlockByNumber"] = None
     assert await chain.call_everywhere(CALL, at) == {Returned(b"\xaa")}, "it lags"
+    second.answers["eth_getBlockByNumber"] = header(5, TWO)
+    with pytest.raises(ChainUnavailableError, match="different blocks"):
+        await chain.call_everywhere(CALL, at)
     second.down = True
     assert await chain.call_everywhere(CALL, at) == {Returned(b"\xaa")}, "it is away"
     asked = len(second.methods)
     await chain.call_everywhere(CALL, at)
     assert len(second.methods) == asked, "it rests"
     first.answers["eth_call"] = RpcFailure(-32000, "header not found")
+    first.answers["eth_getBlockByNumber"] = None
     with pytest.raises(BlockReplacedError):
         await chain.call_everywhere(CALL, at)
     first.down = True
