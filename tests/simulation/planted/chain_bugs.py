@@ -4,16 +4,26 @@ from dataclasses import replace
 from typing import Any
 
 from keyserver.chain import sender
+from keyserver.chain.access import PermissionContract
+from keyserver.chain.pending import PendingEnumerator
 from keyserver.chain.sender import Sender
+from keyserver.sessions.core import Verdict
 from keyserver.tasks.queue import TaskQueue
 from tests.simulation.planted.bug import Bug, nothing_later, replacing
 
 _on_receipt = Sender._on_receipt
-_on_no_receipt = Sender._on_no_receipt
 
 
 async def _concluded_at_once(self: Sender, entry: Any, receipt: Any, tip: Any) -> None:
     await _on_receipt(self, entry, receipt, replace(tip, confirmed=tip.head))
+
+
+async def _allowed(*_: Any, **__: Any) -> Verdict:
+    return Verdict.ALLOWED
+
+
+async def _none(*_: Any) -> int:
+    return 0
 
 
 async def _yes(*_: Any) -> bool:
@@ -85,6 +95,16 @@ BUGS = (
     Bug(
         "stuck transactions",
         "a transaction that is not mined is sent again, for a higher fee",
-        replacing((Sender, "_on_no_receipt", nothing_later)),
+        replacing((Sender, "_is_stuck", lambda *_: False)),
+    ),
+    Bug(
+        "permissions on chain",
+        "the permission contract decides who may read",
+        replacing((PermissionContract, "check", _allowed)),
+    ),
+    Bug(
+        "enumeration",
+        "requests whose logs never came are found in the contracts",
+        replacing((PendingEnumerator, "enumerate", _none)),
     ),
 )
