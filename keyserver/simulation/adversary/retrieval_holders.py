@@ -8,7 +8,7 @@ from keyserver.model.requests import Proof
 from keyserver.sessions.core import Refusal
 from keyserver.sessions.retrieval.messages import MaskPoint, Partial, Shadow
 from keyserver.sessions.retrieval.parts import partial_digest, shadow_digest
-from keyserver.sessions.retrieval.phases import AwaitingPartials
+from keyserver.sessions.retrieval.phases import AwaitingPartials, AwaitingShadows
 from keyserver.simulation.adversary import floods
 from keyserver.simulation.adversary.generation_members import IDENTITY, OFF_CURVE
 from keyserver.simulation.adversary.rows import (
@@ -41,17 +41,22 @@ B = Behaviour
 SHADOW_PROTOCOLS = (Protocol.SHADOW_LEGACY, Protocol.SHADOW_BOUND, Protocol.SHADOW_CONTRACT)
 
 
-def signed_partial(place: Place, partial: Partial) -> Partial:
-    """The part under the liar's own signature."""
-    phase = place.coordinator_phase
-    subject = phase.subject if isinstance(phase, AwaitingPartials) else phase.before.subject
-    signed = partial_digest(place.ctx, subject, place.ctx.me, partial)
-    return replace(partial, signature=place.signer.sign(signed))
-
-
 def signed_with(name: str, value: Any) -> Lie:
-    """Another field under the own signature."""
-    return lambda place, message: signed_partial(place, replace(message, **{name: value}))
+    """Another field under the own signature, as long as the coordinator's session lives."""
+
+    def lie(place: Place, message: Partial) -> Partial:
+        match place.coordinator_phase:
+            case (
+                AwaitingPartials(subject=subject)
+                | AwaitingShadows(before=AwaitingPartials(subject=subject))
+            ):
+                told = replace(message, **{name: value})
+                signed = partial_digest(place.ctx, subject, place.ctx.me, told)
+                return replace(told, signature=place.signer.sign(signed))
+            case _:
+                return message
+
+    return lie
 
 
 def wrong_shadow(place: Place, message: Shadow) -> Shadow:
