@@ -65,8 +65,9 @@ def simulate(
         _replay(replay, shrink=shrink, as_json=as_json)
         return
     chosen = [scenario_of(name) for name in scenario or SCENARIOS]
-    from keyserver.simulation.runner import Finding, run_many, shares
+    from keyserver.simulation.runner import Finding, be_quiet, run_many, shares
 
+    be_quiet()  # plans are made smaller in this process
     begun = time.monotonic()
     parts = shares(seeds, chosen)
     processes = jobs or os.cpu_count() or 1
