@@ -49,6 +49,9 @@ LETHAL = (
 )
 """Messages at which a node dies."""
 
+DECISIVE = ("Installed", "Stored", "Cert", "StoreCert")
+"""Those after which some know more than others, drawn more often."""
+
 Draw = Callable[[Random, int], Any]
 """Draws one event for a cluster of so many nodes."""
 
@@ -98,10 +101,10 @@ def crash_at_message(random: Random, nodes: int) -> CrashAtMessage:
     return CrashAtMessage(
         0.0,
         _node(random, nodes),
-        random.choice(LETHAL),
-        random.randint(1, max(1, nodes - 1)),
+        random.choice([random.choice(LETHAL), random.choice(DECISIVE)]),
+        random.choice([1, random.randint(1, max(1, nodes - 1))]),
         random.choice([0.001, 0.03, 0.2]),
-        random.choice([1.0, 30.0, 600.0]),
+        random.choice([1.0, 30.0, 600.0, 600.0]),
     )
 
 

@@ -74,6 +74,7 @@ _ALL = (
         "nodes fall silent with some message and end",
         play_life,
         planning.faults_of((planning.crash_at_message,), 2),
+        weight=8,
     ),
     Scenario(
         "blackout",
