@@ -90,6 +90,8 @@ class Sender:
         self._balance_block = 0
         self._signal = asyncio.Event()
         self._resend_at: dict[int, int] = {}
+        self._taken_since: dict[int, int] = {}
+        """Blocks at which answers were first seen to have lost their nonces."""
         self._gaps_checked = False
         self.balance: int | None = None
         """Wei of the account when it was last looked at."""
@@ -146,6 +148,7 @@ class Sender:
                 (receipts[a.tx_hash] for a in entry.attempts if a.tx_hash in receipts), None
             )
             if receipt:
+                self._taken_since.pop(entry.id, None)
                 await self._on_receipt(entry, receipt, tip)
             else:
                 await self._on_no_receipt(entry, mined_count, tip)
@@ -175,9 +178,7 @@ class Sender:
             log.warning("answer_reorganised", answer=entry.id)
             await self._submit.broadcast(await self._write(entry.lost_again()))
         elif entry.nonce is not None and entry.nonce < mined_count:
-            reason = "its nonce was used by another transaction"
-            log.warning("answer_nonce_taken", answer=entry.id, nonce=entry.nonce)
-            await self._write(entry.queued_again(reason, failed=False))
+            await self._on_nonce_taken(entry, tip)
         elif self._is_outdated(entry) and not entry.cancelled:
             await self._forget_result(entry)
             await self._submit.replace(entry, tip.head.number, cancel=True)
@@ -186,6 +187,20 @@ class Sender:
         elif self._is_stuck(entry, tip):
             self._resend_at[entry.id] = tip.head.number + self._limits.resend_after
             await self._submit.replace(entry, tip.head.number, cancel=entry.cancelled)
+
+    async def _on_nonce_taken(self, entry: OutboxEntry, tip: _Tip) -> None:
+        """Its nonce is used, and none of its transactions is to be found.
+
+        Believed when it has been so as long as answers take to be final: where a block is replaced
+        between the two questions, or an endpoint is behind, the transaction is only out of sight.
+        """
+        since = self._taken_since.setdefault(entry.id, tip.head.number)
+        if tip.head.number == since or tip.confirmed.number < since:
+            return
+        del self._taken_since[entry.id]
+        log.warning("answer_nonce_taken", answer=entry.id, nonce=entry.nonce)
+        reason = "its nonce was used by another transaction"
+        await self._write(entry.queued_again(reason, failed=False))
 
     def _is_stuck(self, entry: OutboxEntry, tip: _Tip) -> bool:
         due = entry.attempts[-1].block + self._limits.resend_after

@@ -110,7 +110,7 @@ def _told(finding: "Finding", *, shrink: bool) -> dict[str, Any]:
     told = finding.to_json() | {"again": f"keyserver simulate {seed}"}
     if shrink:
         smaller = shrunk(finding)
-        path = Path(f"violation-{finding.scenario.replace(' ', '-')}-{finding.seed}.json")
+        path = Path(f"violation-{_file_name(finding.scenario)}-{finding.seed}.json")
         path.write_text(json.dumps(smaller.to_json(), indent=2) + "\n")
         told |= {"smaller": smaller.to_json(), "replay": f"keyserver simulate --replay {path}"}
     return told
@@ -188,6 +188,10 @@ def _replay(path: Path, *, shrink: bool, as_json: bool) -> None:
     else:
         _print_finding(told)
     raise CommandError("the invariant is violated")
+
+
+def _file_name(name: str) -> str:
+    return name.replace(":", "").replace(" ", "-")
 
 
 def _quoted(name: str) -> str:
