@@ -82,12 +82,14 @@ class _TimeUpError(KeyboardInterrupt):
 
 def run_one(scenario: Scenario, seed: int, plan: Plan, limit_s: float = LIMIT_S) -> Finding | None:
     """Run one plan; returns what was violated, `None` if nothing."""
+    limit = _Limit()
     try:
-        with _limited(limit_s):
+        with limit.running(limit_s):
             run_virtual(scenario.play(seed, plan))  # type: ignore[arg-type]
     except (Exception, _TimeUpError) as error:
         # Everything that a run ends with is a finding: this is the edge that judges it.
-        violation = _violation_of(error)
+        late = Violation("a run does not end")
+        violation = late if limit.is_reached else _violation_of(error)
         return Finding(scenario.name, seed, violation.invariant, violation.where, plan)
     return None
 
@@ -98,11 +100,8 @@ def _violation_of(error: BaseException) -> Violation:
     if found is not None:
         return found
     first = leaves[0]
-    match first:
-        case _TimeUpError():
-            return Violation("a run does not end")
-        case DeadlockError():
-            return Violation("everybody waits for ever")
+    if isinstance(first, DeadlockError):
+        return Violation("everybody waits for ever")
     return Violation(f"a {type(first).__name__} comes out", str(first))
 
 
@@ -114,18 +113,28 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-@contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    def ring(_number: int, _frame: object) -> None:
-        raise _TimeUpError
+class _Limit:
+    """How much CPU time a run may take."""
 
-    before = signal.signal(signal.SIGVTALRM, ring)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 5.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+    def __init__(self) -> None:
+        self.is_reached = False
+        """What the run ends with then says nothing: it was interrupted anywhere."""
+
+    @contextmanager
+    def running(self, seconds: float) -> Iterator[None]:
+        """Interrupt what runs inside after so many seconds."""
+
+        def ring(_number: int, _frame: object) -> None:
+            self.is_reached = True
+            raise _TimeUpError
+
+        before = signal.signal(signal.SIGVTALRM, ring)
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 5.0)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)
 
 
 def trace_of(scenario: Scenario, seed: int) -> str:
