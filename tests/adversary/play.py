@@ -60,6 +60,7 @@ DOCUMENT_KEY: Point = mul_base(SecretScalar.from_int(4712))
 SETTLING_S = 900.0
 ROUNDS_S = 3600.0
 """Long enough for all liars to propose one after the other: every round lasts twice as long."""
+UNSETTLED_S = 120.0
 ECLIPSE_S = 30.0
 ATTEMPTS, PAUSE_S = 6, 30.0
 
@@ -399,7 +400,7 @@ class Game:
             await asyncio.sleep(1)
         brought = await self.ask(leader, EARLIER_KEY)
         if self.row.protocol in AGREEMENTS:
-            await asyncio.sleep(ROUNDS_S)
+            await asyncio.sleep(self._patience_s)
             return
         assert brought.error is None, f"the rehearsal failed: {brought.error}"
         await asyncio.sleep(1)
@@ -428,13 +429,20 @@ class Game:
     async def _settled(self) -> None:
         """Wait until honest nodes have nothing undecided and agree, for a quarter of an hour."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + (ROUNDS_S if self.row.protocol in AGREEMENTS else SETTLING_S)
+        end = loop.time() + self._patience_s
         while True:
             self.states = {node.id: await node.store.load(self.key) for node in self.honest}
             self.quiet = self._is_quiet()
             if loop.time() > end or self.quiet:
                 return
             await asyncio.sleep(5)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long to wait; not long where nothing says that it will ever be settled."""
+        if not self.size.is_safe:
+            return UNSETTLED_S
+        return ROUNDS_S if self.row.protocol in AGREEMENTS else SETTLING_S
 
     def _is_quiet(self) -> bool:
         states = self.states.values()
