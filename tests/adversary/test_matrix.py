@@ -24,7 +24,7 @@ from tests.adversary.play import game_of
 from tests.adversary.sizes import EVERYWHERE, SEVEN, SMALL, Size
 from tests.adversary.view import Drawn
 
-SEEDS = range(1, 9)
+SEEDS = range(1, 25)
 """With the first of them every liar has its say; but donors are chosen at random."""
 
 
