@@ -1,5 +1,6 @@
 """JSON-RPC over HTTP, by web3's provider."""
 
+import asyncio
 from collections.abc import Sequence
 
 from aiohttp import ClientError, ClientResponseError, ClientSession, ClientTimeout
@@ -27,6 +28,8 @@ class HttpEndpoint:
         )
         self._label = label_of(url)
         self._session: ClientSession | None = None
+        self._opening = asyncio.Lock()
+        self._closed = False
 
     @property
     def label(self) -> str:
@@ -51,15 +54,20 @@ class HttpEndpoint:
         raise ChainUnavailableError(f"{self._label}: heads are not pushed over HTTP")
 
     async def close(self) -> None:
-        """Close the session."""
-        await self._provider.disconnect()
-        self._session = None
+        """Close the session; whoever asks after that is refused."""
+        self._closed = True
+        async with self._opening:
+            await self._provider.disconnect()
+            self._session = None
 
     async def _ensure_session(self) -> None:
         # web3's own session opens a connection for every request; this one keeps them.
-        if self._session is None:
-            self._session = ClientSession(timeout=self._timeout)
-            await self._provider.cache_async_session(self._session)
+        async with self._opening:
+            if self._closed:
+                raise ChainUnavailableError(f"{self._label}: closed")
+            if self._session is None:
+                self._session = ClientSession(timeout=self._timeout)
+                await self._provider.cache_async_session(self._session)
 
     async def _single(self, request: RpcRequest) -> RpcAnswer:
         try:

@@ -1,6 +1,7 @@
 """The two transports against servers that misbehave."""
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -107,6 +108,22 @@ async def test_http_trouble_names_the_server_but_not_the_key_in_its_address() ->
             with pytest.raises(ChainUnavailableError, match="503") as trouble:
                 await endpoint.exchange(requests)
             assert "secret-key" not in str(trouble.value)
+
+
+async def test_http_requests_at_once_share_a_session_and_none_opens_another_later() -> None:
+    """What an endpoint leaves open is reported as a warning, which is an error in tests."""
+
+    async def answer(request: web.Request) -> web.Response:
+        asked = await request.json()
+        return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "result": "0x1"})
+
+    async with http_server(answer) as endpoint:
+        question = [RpcRequest("eth_chainId")]
+        answers = await asyncio.gather(*(endpoint.exchange(question) for _ in range(10)))
+        assert answers == [[RpcValue("0x1")]] * 10
+    with pytest.raises(ChainUnavailableError, match="closed"):
+        await endpoint.exchange(question)
+    gc.collect()
 
 
 async def test_http_servers_that_are_slow_or_away() -> None:
