@@ -37,12 +37,12 @@ types: $(STAMP)
 PURE := keyserver/crypto/*,keyserver/model/*,keyserver/evm/*,keyserver/sessions/*,keyserver/tasks/*
 
 unit: $(STAMP)
-	$(BIN)/pytest -n 2 -m "not e2e" --cov --cov-report=
+	$(BIN)/pytest -n 2 -m "not e2e" --ignore tests/e2e --cov --cov-report=
 	$(BIN)/coverage report --include='$(PURE)' --skip-covered --show-missing --fail-under=100
 	$(BIN)/coverage report --omit='$(PURE)' --skip-covered --sort=cover --fail-under=90
 
 e2e: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile -m e2e
+	$(BIN)/pytest -n 2 --dist loadfile -m e2e tests/e2e tests/chaos
 
 CHAOS := --requests 1000 --calm 100 --seed 1 --minutes 30 --gap 5 --parallel 20
 
