@@ -1,8 +1,7 @@
 """Every cheat of the adversary matrix, in every protocol, part and size of network.
 
-By default each is played among four nodes, and one of each kind, and what can be proven, among
-seven; what takes long, and what is the same in two protocols, once. `--full-matrix` plays all of
-them everywhere.
+By default each is played among four nodes; what takes long, and what is the same in two protocols,
+once. `--full-matrix` plays all of them everywhere.
 """
 
 from collections import Counter
@@ -21,7 +20,7 @@ from tests.adversary.document import PATH, text
 from tests.adversary.elsewhere import TRANSPORT
 from tests.adversary.expectations import is_possible
 from tests.adversary.play import game_of
-from tests.adversary.sizes import EVERYWHERE, SEVEN, SMALL, Size
+from tests.adversary.sizes import EVERYWHERE, SMALL, Size
 from tests.adversary.view import Drawn
 
 SEEDS = range(1, 25)
@@ -44,7 +43,7 @@ _LONG = (Behaviour.FLOOD, Behaviour.OVERSIZED)
 def _representative(row: Row, *, shown: bool) -> tuple[Size, ...]:
     if row.protocol is Protocol.BOTH or row.behaviour in _LONG:
         return (SMALL,) if shown else ()
-    return (SMALL, SEVEN) if shown else (SMALL,)
+    return (SMALL,)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
