@@ -39,11 +39,15 @@ class HttpEndpoint:
     async def exchange(self, requests: Sequence[RpcRequest]) -> list[RpcAnswer]:
         """Ask in one HTTP request, or one after the other where batches are refused."""
         await self._ensure_session()
-        if len(requests) > 1:
-            answers = await self._batch(requests)
-            if answers is not None:
-                return answers
-        return [await self._single(request) for request in requests]
+        try:
+            if len(requests) > 1:
+                answers = await self._batch(requests)
+                if answers is not None:
+                    return answers
+            return [await self._single(request) for request in requests]
+        finally:
+            if self._closed:  # meanwhile: web3 has opened a session of its own then
+                await self._provider.disconnect()
 
     async def subscribe(self) -> bool:
         """Plain HTTP tells nothing by itself."""
@@ -56,9 +60,10 @@ class HttpEndpoint:
     async def close(self) -> None:
         """Close the session; whoever asks after that is refused."""
         self._closed = True
-        async with self._opening:
-            await self._provider.disconnect()
-            self._session = None
+        session, self._session = self._session, None
+        await self._provider.disconnect()
+        if session is not None:
+            await session.close()  # who opened it may have been cancelled before web3 knew of it
 
     async def _ensure_session(self) -> None:
         # web3's own session opens a connection for every request; this one keeps them.

@@ -126,6 +126,20 @@ async def test_http_requests_at_once_share_a_session_and_none_opens_another_late
     gc.collect()
 
 
+async def test_http_who_is_cancelled_leaves_no_session_open() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"jsonrpc": "2.0", "id": 1, "result": "0x1"})
+
+    for steps in range(12):
+        async with http_server(answer) as endpoint:
+            asking = asyncio.ensure_future(endpoint.exchange([RpcRequest("eth_chainId")]))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+    gc.collect()
+
+
 async def test_http_servers_that_are_slow_or_away() -> None:
     released = asyncio.Event()
 
