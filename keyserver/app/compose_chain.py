@@ -39,9 +39,9 @@ from keyserver.chain.node_set import NodeSetTracker, StaticNodeSets
 from keyserver.chain.pending import PendingEnumerator
 from keyserver.chain.ports import ChainObserver
 from keyserver.chain.reader import PinnedReader
+from keyserver.chain.rpc_client import RpcClient, endpoint_for
 from keyserver.chain.sender import Sender, SenderLimits
 from keyserver.chain.watcher import Watcher, WatcherSettings
-from keyserver.chain.web3_client import Web3Client, endpoint_for
 from keyserver.chain.work_driver import WorkDriver
 from keyserver.crypto.curve import SecretScalar
 from keyserver.engine.key_server import KeyServerApi
@@ -71,7 +71,7 @@ class ChainReading:
     """What is read from the chain, and asked about it."""
 
     chain_id: int
-    client: Web3Client
+    client: RpcClient
     directory: ContractDirectory
     tip: LateTip
     node_sets: NodeSetTracker | StaticNodeSets
@@ -106,10 +106,10 @@ def compose_client(
     endpoints: Sequence[Endpoint] | None = None,
     clock: Clock,
     fraction: Fraction = ANY_FRACTION,
-) -> Web3Client:
+) -> RpcClient:
     """Make the access to the chain; `endpoints` in place of those that the configuration names."""
     own = config.keyserver
-    return Web3Client(
+    return RpcClient(
         endpoints or [endpoint_for(url) for url in own.rpc_endpoints],
         chain_id=_chain_id(config),
         poll_s=own.poll_seconds,
@@ -127,7 +127,7 @@ def _chain_id(config: Config) -> int:
 def compose_reading(
     config: Config,
     *,
-    client: Web3Client,
+    client: RpcClient,
     me: NodeId,
     static_sets: StaticNodeSets | None,
     clock: Clock,

@@ -1,6 +1,6 @@
 """Everything that talks to an Ethereum node.
 
-`client` says what is needed of one. `web3_client` provides it: over an `endpoint_pool` of
+`client` says what is needed of one. `rpc_client` provides it: over an `endpoint_pool` of
 `http_endpoint` and `websocket_endpoint`, with `rpc_codec`, `rpc_errors` and `backoff`. `watcher`
 follows the chain: `heads` decides what a new head means, `log_reader` reads logs in ranges; whom
 it tells is in `ports`. `name_registry`, `node_set` (with `set_reading`) and `access` read the three

@@ -1,6 +1,6 @@
 """What this node needs of an Ethereum node: the `ChainClient` protocol and its values.
 
-Nothing here knows how the node is reached; `keyserver.chain.web3_client` does. Every answer is
+Nothing here knows how the node is reached; `keyserver.chain.rpc_client` does. Every answer is
 one of three things that callers must never confuse (chain watcher, section 13): a *value*, *the
 contract reverted* (`Reverted`), or *unavailable* (`ChainUnavailableError`). A method that says
 nothing about errors raises `ChainUnavailableError` for any trouble of the connection and

@@ -1,5 +1,6 @@
 """One address at which an Ethereum node answers JSON-RPC, as the chain client uses it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -66,6 +67,15 @@ def label_of(url: str) -> str:
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+
+
+def request_text(ids: Sequence[int], requests: Sequence[RpcRequest]) -> str:
+    """What asks for these under these ids: one request as an object, several as a batch."""
+    objects = [
+        {"jsonrpc": "2.0", "id": request_id, "method": request.method, "params": request.params}
+        for request_id, request in zip(ids, requests, strict=True)
+    ]
+    return json.dumps(objects[0] if len(objects) == 1 else objects)
 
 
 def answer_of(response: Json) -> RpcAnswer:

@@ -13,7 +13,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from keyserver.chain.client import ChainUnavailableError
-from keyserver.chain.endpoint import RpcAnswer, RpcRequest, RpcValue, answer_of, label_of
+from keyserver.chain.endpoint import (
+    RpcAnswer,
+    RpcRequest,
+    RpcValue,
+    answer_of,
+    label_of,
+    request_text,
+)
 from keyserver.chain.rpc_codec import Json
 from keyserver.chain.rpc_errors import RpcFailure
 
@@ -116,7 +123,7 @@ class _Link:
         self._waiting |= dict(zip(ids, futures, strict=True))
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._socket.send(_message(ids, requests))
+                await self._socket.send(request_text(ids, requests))
                 return list(await asyncio.gather(*futures))
         except TimeoutError:
             raise ChainUnavailableError(
@@ -189,11 +196,3 @@ class _Link:
             if not future.done():
                 future.set_exception(ChainUnavailableError(f"{self._label}: {reason}"))
         self._news.set()
-
-
-def _message(ids: Sequence[int], requests: Sequence[RpcRequest]) -> str:
-    objects = [
-        {"jsonrpc": "2.0", "id": request_id, "method": request.method, "params": request.params}
-        for request_id, request in zip(ids, requests, strict=True)
-    ]
-    return json.dumps(objects[0] if len(objects) == 1 else objects)

@@ -7,7 +7,7 @@ object is a function, whose parameters typer reads as the options, or a `typer.T
     # keyserver/cli/status.py
     def status(config: ConfigOption, as_json: JsonOption = False) -> None:
         '''Show what a running node does.'''
-        from keyserver.chain.web3_client import ...   # heavy: imported inside, with this reason
+        from keyserver.chain.rpc_client import ...   # heavy: imported inside, with this reason
 
     # here
     "status": Lazy("keyserver.cli.inspect:status", "Show what a running node does."),

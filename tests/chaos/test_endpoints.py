@@ -7,7 +7,7 @@ import pytest
 
 from keyserver.chain.client import BlockTag, ChainUnavailableError, WrongChainError
 from keyserver.chain.http_endpoint import HttpEndpoint
-from keyserver.chain.web3_client import Web3Client
+from keyserver.chain.rpc_client import RpcClient
 from keyserver.crypto.curve import SecretScalar
 from keyserver.devnet.local_chain import DEVELOPMENT_PRIVATE_KEYS, LocalChain, start_embedded
 from keyserver.evm.transaction import DynamicFee, TransactionSigner, UnsignedTransaction
@@ -27,11 +27,11 @@ def chain() -> Iterator[LocalChain]:
 
 
 @asynccontextmanager
-async def through_proxy(chain: LocalChain) -> AsyncIterator[tuple[RpcProxy, Web3Client]]:
+async def through_proxy(chain: LocalChain) -> AsyncIterator[tuple[RpcProxy, RpcClient]]:
     proxy = RpcProxy(chain.rpc_url, free_port())
     await proxy.start()
     endpoint = HttpEndpoint(proxy.url, timeout_s=0.5)
-    client = Web3Client([endpoint], chain_id=CHAIN_ID, poll_s=0.01, clock=ManualClock())
+    client = RpcClient([endpoint], chain_id=CHAIN_ID, poll_s=0.01, clock=ManualClock())
     try:
         yield proxy, client
     finally:
@@ -39,7 +39,7 @@ async def through_proxy(chain: LocalChain) -> AsyncIterator[tuple[RpcProxy, Web3
         await proxy.close()
 
 
-async def head_of(client: Web3Client) -> tuple[int, bytes]:
+async def head_of(client: RpcClient) -> tuple[int, bytes]:
     head = await client.block(BlockTag.LATEST)
     assert head is not None
     return head.number, head.hash

@@ -20,7 +20,7 @@ from keyserver.chain.client import (
     SendRefusal,
     SendRefusedError,
 )
-from keyserver.chain.web3_client import Web3Client, endpoint_for
+from keyserver.chain.rpc_client import RpcClient, endpoint_for
 from keyserver.devnet.anvil import find_anvil, start_anvil
 from keyserver.devnet.embedded_chain import EmbeddedChain
 from keyserver.devnet.local_chain import LocalChain, request
@@ -108,7 +108,7 @@ async def in_process() -> AsyncIterator[Bench]:
 
 @asynccontextmanager
 async def over_rpc(rpc_url: str, url: str) -> AsyncIterator[Bench]:
-    client = Web3Client([endpoint_for(url)], chain_id=CHAIN_ID, poll_s=0.02, clock=ManualClock())
+    client = RpcClient([endpoint_for(url)], chain_id=CHAIN_ID, poll_s=0.02, clock=ManualClock())
     signer = EthTesterClient.start(chain_id=CHAIN_ID)
     try:
         yield Bench(client, OverRpc(rpc_url), signer)

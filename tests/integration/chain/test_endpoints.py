@@ -85,10 +85,18 @@ async def test_http_status_of_a_query_that_is_too_large() -> None:
         assert is_too_many_logs(answer)
 
 
-@pytest.mark.filterwarnings("ignore:Received batch response with missing")
 @pytest.mark.parametrize(
     "body",
-    ["no json", "[", "[1, 2]", "{}[]", '[{"id": "x"}, {}]', '[{"id": 1}, {"id": 1}]', "[{}, {}]"],
+    [
+        "no json",
+        "[",
+        "[1, 2]",
+        "{}[]",
+        '[{"id": "x"}, {}]',
+        '[{"id": 1}, {"id": 1}]',
+        "[{}, {}]",
+        '[{"id": []}, {}]',
+    ],
 )
 async def test_http_answers_that_are_none(body: str) -> None:
     async def nonsense(request: web.Request) -> web.Response:
@@ -108,6 +116,16 @@ async def test_http_trouble_names_the_server_but_not_the_key_in_its_address() ->
             with pytest.raises(ChainUnavailableError, match="503") as trouble:
                 await endpoint.exchange(requests)
             assert "secret-key" not in str(trouble.value)
+
+
+async def test_http_redirects_to_nowhere_do_not_repeat_the_address() -> None:
+    async def elsewhere(request: web.Request) -> web.Response:
+        raise web.HTTPTemporaryRedirect("http://[secret-key")
+
+    async with http_server(elsewhere) as endpoint:
+        with pytest.raises(ChainUnavailableError) as trouble:
+            await endpoint.exchange([ASK])
+        assert "secret-key" not in str(trouble.value)
 
 
 async def test_http_requests_at_once_share_a_session_and_none_opens_another_later() -> None:
@@ -137,6 +155,29 @@ async def test_http_who_is_cancelled_leaves_no_session_open() -> None:
                 await asyncio.sleep(0)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
+    gc.collect()
+
+
+async def test_http_requests_under_way_end_with_the_endpoint() -> None:
+    asked = asyncio.Semaphore(0)
+    over = asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        asked.release()
+        await over.wait()
+        return web.Response()
+
+    async with http_server(answer) as endpoint:
+        asking = [asyncio.ensure_future(endpoint.exchange([ASK, ASK])) for _ in range(5)]
+        for _ in asking:
+            await asked.acquire()
+        for doomed in asking[:2]:
+            doomed.cancel()
+        late = asyncio.ensure_future(endpoint.exchange([ASK]))
+        await endpoint.close()
+        ends = await asyncio.gather(*asking[2:], late, return_exceptions=True)
+        assert [type(end) for end in ends] == [ChainUnavailableError] * 4
+        over.set()
     gc.collect()
 
 

@@ -16,8 +16,8 @@ from keyserver.chain.name_registry import (
     RegisteredContract,
 )
 from keyserver.chain.node_set import NodeSetTracker
+from keyserver.chain.rpc_client import RpcClient, endpoint_for
 from keyserver.chain.watcher import Watcher, WatcherSettings
-from keyserver.chain.web3_client import Web3Client, endpoint_for
 from keyserver.devnet.embedded_chain import EmbeddedChain
 from keyserver.evm.artifacts import load_artifact
 from keyserver.services.registry import CONTRACTS
@@ -39,7 +39,7 @@ async def test_calls_per_block(scheme: str, calls_a_block: int) -> None:
         directory_sources, registry = _deploy(inner)
         url = chain.ws_url if scheme == "ws" else chain.rpc_url
         clock = ManualClock()
-        client = Web3Client([endpoint_for(url)], chain_id=CHAIN_ID, poll_s=60, clock=clock)
+        client = RpcClient([endpoint_for(url)], chain_id=CHAIN_ID, poll_s=60, clock=clock)
         directory = ContractDirectory(
             client=client,
             registry=registry.address,

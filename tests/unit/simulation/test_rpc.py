@@ -17,7 +17,7 @@ from keyserver.chain.client import (
     TooManyLogsError,
     WrongChainError,
 )
-from keyserver.chain.web3_client import Web3Client
+from keyserver.chain.rpc_client import RpcClient
 from keyserver.crypto.curve import SecretScalar
 from keyserver.evm.transaction import DynamicFee, TransactionSigner, UnsignedTransaction
 from keyserver.simulation.chain import GWEI, VirtualChain
@@ -44,7 +44,7 @@ class Place:
         self.endpoint = SimulatedEndpoint(
             "sim://0", self.chain, self.condition, self.process, Random(2), pushes=True
         )
-        self.client = Web3Client([self.endpoint], chain_id=1, poll_s=1.0, clock=VirtualClock())
+        self.client = RpcClient([self.endpoint], chain_id=1, poll_s=1.0, clock=VirtualClock())
         self.chain.mine()
         self.chain.submit(transaction(0))
         for _ in range(3):

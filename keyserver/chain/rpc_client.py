@@ -2,8 +2,6 @@
 
 Reads pinned to a block name it by hash (EIP-1898); where an endpoint does not take that, by number,
 with a look at the hash afterwards (W-17). Which endpoint answers is the matter of `endpoint_pool`.
-Only `http_endpoint` imports web3, and only this module imports that: the rest of the package costs
-little to import.
 """
 
 import asyncio
@@ -66,7 +64,7 @@ def endpoint_for(url: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> Endpoint:
     """The way to the node at `url`; raises `ConfigError` for another scheme than the four."""
     scheme = url.partition("://")[0]
     if scheme in ("http", "https"):
-        # Only here: aiohttp and web3 are 16 MB, which nodes on a WebSocket should not carry.
+        # Only here: nodes on a WebSocket should not carry aiohttp.
         from keyserver.chain.http_endpoint import HttpEndpoint
 
         return HttpEndpoint(url, timeout_s=timeout_s)
@@ -75,7 +73,7 @@ def endpoint_for(url: str, *, timeout_s: float = REQUEST_TIMEOUT_S) -> Endpoint:
     raise ConfigError(f"rpc_endpoints: {scheme!r} is none of http, https, ws, wss")
 
 
-class Web3Client:
+class RpcClient:
     """Access to the chain through the endpoints of the configuration."""
 
     def __init__(

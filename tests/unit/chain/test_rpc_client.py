@@ -21,9 +21,9 @@ from keyserver.chain.client import (
 )
 from keyserver.chain.endpoint import MAX_BATCH
 from keyserver.chain.http_endpoint import HttpEndpoint
+from keyserver.chain.rpc_client import RpcClient, endpoint_for
 from keyserver.chain.rpc_codec import MalformedAnswerError
 from keyserver.chain.rpc_errors import RpcFailure
-from keyserver.chain.web3_client import Web3Client, endpoint_for
 from keyserver.chain.websocket_endpoint import WebSocketEndpoint
 from keyserver.errors import ConfigError
 from keyserver.model.identifiers import Address, Hash32
@@ -47,8 +47,8 @@ def header(number: int, own: Hash32 = ONE, **more: str) -> dict[str, str]:
 
 def client(
     *endpoints: ScriptedEndpoint, clock: ManualClock | None = None, quiet_s: float = 5
-) -> Web3Client:
-    return Web3Client(
+) -> RpcClient:
+    return RpcClient(
         endpoints, chain_id=1337, poll_s=0, clock=clock or ManualClock(), quiet_s=quiet_s
     )
 
