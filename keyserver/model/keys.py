@@ -169,10 +169,18 @@ class DocumentKey:
     common: RawPoint
     encrypted: RawPoint
 
+    @property
+    def hash(self) -> Hash32:
+        """What names it in the records of later versions."""
+        return Hash32(tagged_hash("tks/1/doc", self._points))
+
     def hash_under(self, record_hash: Hash32) -> Hash32:
         """The value that the nodes decide on when they store it."""
-        points = self.common.raw64 + self.encrypted.raw64
-        return Hash32(tagged_hash("tks/1/doc", record_hash + points))
+        return Hash32(tagged_hash("tks/1/doc", record_hash + self._points))
+
+    @property
+    def _points(self) -> bytes:
+        return self.common.raw64 + self.encrypted.raw64
 
 
 @dataclass(frozen=True, slots=True)

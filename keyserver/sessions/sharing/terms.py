@@ -95,8 +95,13 @@ def group_of(terms: Terms, accepted: Sequence[Accepted]) -> Group:
     return Group(terms, Hash32(session_hash(terms.params_hash, pairs)), MappingProxyType(members))
 
 
-def record_of(params: ShareParams, commitments: tuple[Point, ...]) -> KeyRecord:
-    """The record that everybody can build once the commitments are known."""
+def record_of(
+    params: ShareParams, commitments: tuple[Point, ...], document: Hash32 = ZERO_HASH
+) -> KeyRecord:
+    """The record that everybody can build once the commitments are known.
+
+    `document` is the hash of the document key stored before this version, zeros without one.
+    """
     return KeyRecord(
         RECORD_FORMAT,
         params.key_id,
@@ -106,7 +111,7 @@ def record_of(params: ShareParams, commitments: tuple[Point, ...]) -> KeyRecord:
         params.version,
         params.previous,
         params.set_id,
-        ZERO_HASH,
+        document,
         params.committee,
         commitments,
     )
