@@ -22,9 +22,8 @@ from keyserver.engine.ports import Clock
 from keyserver.errors import ChainError
 from keyserver.model.identifiers import Address, NodeId
 from keyserver.model.node_set import Migration, NodeAddress, NodeSet, NodeSetSnapshot
-
-NEW_SET_DELAY_BLOCKS = 5
-"""How old a changed new set must be before it is shown (W-20)."""
+from keyserver.tasks.migration import MigrationView, RunningMigration
+from keyserver.tasks.migration_decision import NEW_SET_DELAY_BLOCKS
 
 STALE_BLOCKS = 10
 STALE_S = 300.0
@@ -58,6 +57,16 @@ class Candidate:
         return head.number - self.seen.number >= NEW_SET_DELAY_BLOCKS
 
 
+def next_sighting(
+    before: Candidate | None, read: SetReading, head: BlockRef, *, still_there: bool
+) -> Candidate:
+    """Since when the new set looks as it does, whatever else goes on (pure; W-25)."""
+    members = frozenset(read.new)
+    if before is None or before.members != members or not still_there:
+        return Candidate(members, head.id)
+    return before
+
+
 def next_candidate(
     before: Candidate | None, read: SetReading, head: BlockRef, *, still_there: bool
 ) -> Candidate | None:
@@ -69,17 +78,53 @@ def next_candidate(
     differs = {member.node for member in read.new} != {member.node for member in read.current}
     if read.migration or not differs:
         return None
-    members = frozenset(read.new)
-    if before is None or before.members != members or not still_there:
-        return Candidate(members, head.id)
-    return before
+    return next_sighting(before, read, head, still_there=still_there)
+
+
+def build_view(
+    read: SetReading,
+    *,
+    chain_id: int,
+    contract: Address,
+    head: BlockRef,
+    new_since: int,
+    show_new: bool,
+) -> MigrationView:
+    """What migrations are decided by (pure); without any delay, but telling of it."""
+    new = _node_set(chain_id, contract, read.new)
+    current = _node_set(chain_id, contract, read.current)
+    differs = new.nodes != current.nodes
+    return MigrationView(
+        block=head.number,
+        current=current,
+        new=new,
+        new_since=new_since,
+        new_shown=show_new and differs and not read.migration,
+        running=_running(read, chain_id, contract),
+        last_id=read.migration_id,
+    )
+
+
+def _running(read: SetReading, chain_id: int, contract: Address) -> RunningMigration | None:
+    """The running migration as everybody may see it; without an id there is nothing to name."""
+    if not read.migration or read.migration_id is None:
+        return None
+    known = (*read.migration, *read.current, *read.new)
+    master = next((member.node for member in known if member.node.address == read.master), None)
+    target = _node_set(chain_id, contract, read.migration)
+    return RunningMigration(read.migration_id, target, master, read.confirmed)
 
 
 def build_snapshot(
     read: SetReading, *, chain_id: int, contract: Address, head: BlockRef, show_new: bool
 ) -> NodeSetSnapshot:
-    """What the rest of the node gets to see of a reading (pure)."""
-    new = read.new if show_new else read.current
+    """What the rest of the node gets to see of a reading (pure).
+
+    While a migration runs its set is the new set that is shown: what the owner edits meanwhile
+    waits until it is over. So `all_nodes` are those to be connected with (W-22): current and new,
+    after the delay, then current and migration set.
+    """
+    new = read.migration or (read.new if show_new else read.current)
     shown = (*read.current, *read.migration, *new)
     addresses: dict[NodeId, NodeAddress] = {}
     for member in shown:
@@ -135,6 +180,8 @@ class NodeSetTracker:
         self._listeners = list(listeners)
         self._node_of: dict[Address, NodeId] = {}
         self._candidate: Candidate | None = None
+        self._sighting: Candidate | None = None
+        self._view: MigrationView | None = None
         self._failing: tuple[float, int] | None = (clock.monotonic(), 0)
         self._head_number = 0
         self._snapshot = replace(self._empty(0), stale=True)
@@ -150,6 +197,11 @@ class NodeSetTracker:
         """Why the set could not be read last time, in words for an operator."""
         return self._problem
 
+    @property
+    def migration_view(self) -> MigrationView | None:
+        """What to decide migrations by; `None` before the first reading or without a contract."""
+        return None if self._view is None else replace(self._view, stale=self._snapshot.stale)
+
     def add_listener(self, listener: NodeSetListener) -> None:
         """Tell `listener` of every later change."""
         self._listeners.append(listener)
@@ -164,6 +216,7 @@ class NodeSetTracker:
         contract = self._contracts.address(SET_OPTION)
         try:
             if contract is None:
+                self._view = None
                 self._take_over(self._empty(head.number), self._contracts.problems.get(SET_OPTION))
             elif self._is_due(evaluation, contract):
                 self._take_over(await self._read(contract, head), None)
@@ -184,25 +237,44 @@ class NodeSetTracker:
         moved = contract != self._snapshot.current.contract
         touched = contract in evaluation.touched
         failing = self._failing is not None
-        return evaluation.reread or touched or moved or failing or waiting or shown
+        # not every confirmation makes a log
+        migrating = self._view is not None and self._view.running is not None
+        return evaluation.reread or touched or moved or failing or waiting or shown or migrating
 
     async def _read(self, contract: Address, head: BlockRef) -> NodeSetSnapshot:
         me = self._me.address
+        if contract != self._snapshot.current.contract:
+            self._candidate = self._sighting = None
         first = await self._ask(contract, first_calls(with_migration=self._with_migration), head)
         members = membership(first)
         calls = second_calls(members, me, self._node_of)
         answers = await self._ask(contract, calls, head)
         read = reading(members, me, self._node_of, calls, answers)
-        still_there = await self._is_still_there(self._candidate, head)
-        self._candidate = next_candidate(self._candidate, read, head, still_there=still_there)
+        await self._date(read, head)
         show_new = self._candidate is None or self._candidate.is_visible(head)
         self._node_of = {
             member.node.address: member.node
             for member in (*read.current, *read.migration, *read.new)
         }
+        assert self._sighting is not None
+        self._view = build_view(
+            read,
+            chain_id=self._chain_id,
+            contract=contract,
+            head=head,
+            new_since=self._sighting.seen.number,
+            show_new=show_new,
+        )
         return build_snapshot(
             read, chain_id=self._chain_id, contract=contract, head=head, show_new=show_new
         )
+
+    async def _date(self, read: SetReading, head: BlockRef) -> None:
+        """Find out since when the new set looks as it does."""
+        still_there = await self._is_still_there(self._candidate, head)
+        since_there = await self._is_still_there(self._sighting, head)
+        self._candidate = next_candidate(self._candidate, read, head, still_there=still_there)
+        self._sighting = next_sighting(self._sighting, read, head, still_there=since_there)
 
     async def _ask(
         self, contract: Address, calls: Sequence[PlacedCall], head: BlockRef

@@ -85,6 +85,8 @@ class SetReading:
     migration_id: Hash32 | None
     confirmed_by_self: bool | None
     """`None` unless this node is in the current or the migration set and one is running."""
+    confirmed: frozenset[NodeId] = frozenset()
+    """Members of the migration set who have confirmed."""
 
 
 def first_calls(*, with_migration: bool) -> list[PlacedCall]:
@@ -131,8 +133,7 @@ def second_calls(
                 calls.append((getters.public, (address,)))
                 asked.add(address)
             calls.append((getters.network_address, (address,)))
-    if _may_ask_confirmation(members, me):
-        calls.append((IS_CONFIRMED, (me,)))
+    calls += [(IS_CONFIRMED, (address,)) for address in _confirmers(members, me)]
     return calls
 
 
@@ -159,7 +160,10 @@ def reading(
             found.append(Member(nodes[address], _network_address(getters, where)))
         sets.append(tuple(found))
     current, migration, new = sets
-    confirmed = result_of.get((IS_CONFIRMED.selector, (me,)))
+    confirmations = {
+        address: _optional(IS_CONFIRMED, result_of[IS_CONFIRMED.selector, (address,)])
+        for address in _confirmers(members, me)
+    }
     return SetReading(
         members.last_change,
         current,
@@ -167,7 +171,8 @@ def reading(
         migration,
         members.master,
         members.migration_id,
-        None if confirmed is None else _optional(IS_CONFIRMED, confirmed),
+        confirmations.get(me),
+        frozenset(member.node for member in migration if confirmations[member.node.address]),
     )
 
 
@@ -190,8 +195,11 @@ def _sets(members: Membership) -> tuple[tuple[SetCalls, tuple[Address, ...]], ..
     return (CURRENT, members.current), (MIGRATION, members.migration), (NEW, members.new)
 
 
-def _may_ask_confirmation(members: Membership, me: Address) -> bool:
-    return bool(members.migration) and me in members.current + members.migration
+def _confirmers(members: Membership, me: Address) -> tuple[Address, ...]:
+    """Of whom is asked whether they have confirmed; the contract knows no strangers."""
+    if not members.migration or me in members.migration or me not in members.current:
+        return members.migration
+    return (*members.migration, me)
 
 
 def _node(address: Address, result: CallResult) -> NodeId:
