@@ -190,9 +190,12 @@ def _document(facts: KeyFacts, state: KeyState, record: KeyRecord, trust: Trust)
     if facts.document is not None and facts.document.record_hash == record.hash:
         check_document(facts.key_id, facts.document, record, quorums)
         return [PutDocument(facts.key_id, facts.document)]
+    if facts.record is None or facts.record.record != record:
+        return []  # attempts under another version
     first = state.next_document_attempt
     writes: list[Write] = []
-    for attempt, decision in enumerate(facts.document_skipped[first - 1 :], first):
+    known = len(state.document_skipped)
+    for attempt, decision in enumerate(facts.document_skipped[known:], first):
         if decision.value != ZERO_HASH:
             raise Refused(Refusal.BAD, f"attempt {attempt} was not decided as nothing")
         subject = document_subject(facts.key_id, attempt)

@@ -122,10 +122,9 @@ class DocumentStoring:
         """
         if error.code != CONTENDED:
             return False
-        tried = len(target.skipped) + 1
         for _ in range(round(DECIDED_WITHIN_S / LOOK_EVERY_S)):
             state = await self._store.load(key_id)
-            if state.document is not None or state.next_document_attempt > tried:
+            if state.document is not None or state.next_document_attempt > target.attempt:
                 await self._let_better_ones_go_first(key_id)
                 return True
             await asyncio.sleep(LOOK_EVERY_S)

@@ -95,7 +95,7 @@ class RecordStore(Protocol):
         ...
 
     async def undecided(self) -> Sequence[KeyId]:
-        """Keys with a prepared record or a document candidate: to be settled by recovery."""
+        """Keys with a prepared record, a document candidate or a promise: recovery settles them."""
         ...
 
     async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:

@@ -465,8 +465,10 @@ class Recovery:
 
 def _given_up(subject: Subject, state: KeyState) -> int:
     """How many versions or attempts directly before this one were decided as *nothing*."""
-    decided = state.active.record.version if state.active is not None else 0
-    return subject.count - 1 - (decided if subject.kind == SubjectKind.RECORD else 0)
+    record = state.active.record if state.active is not None else None
+    if subject.kind == SubjectKind.RECORD:
+        return subject.count - 1 - (record.version if record is not None else 0)
+    return subject.count - (record.first_attempt if record is not None else 1)
 
 
 def open_subjects(key_id: KeyId, state: KeyState) -> list[Subject]:

@@ -21,6 +21,12 @@ from keyserver.model.identifiers import (
 RECORD_FORMAT = 1
 """First byte of every record."""
 
+ATTEMPTS_PER_VERSION = 2**16
+"""How many attempts to store a document key have numbers under one version of a key."""
+
+LAST_VERSION = 2**16
+"""The last version under which attempts have numbers of 32 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class CommitteeMember:
@@ -74,6 +80,15 @@ class KeyRecord:
     def nodes(self) -> tuple[NodeId, ...]:
         """The committee in canonical order."""
         return tuple(member.node for member in self.committee)
+
+    @property
+    def first_attempt(self) -> int:
+        """The number of the first attempt to store a document key under this version.
+
+        Every version has numbers of its own: what was given up under an earlier one, by another
+        committee, needs no proof any more.
+        """
+        return (self.version - 1) * ATTEMPTS_PER_VERSION + 1
 
     @property
     def required_nodes(self) -> int:

@@ -19,7 +19,6 @@ from keyserver.model.codec import encode
 from keyserver.model.identifiers import (
     Address,
     Hash32,
-    KeyId,
     NodeId,
     Nonce32,
     SessionId,
@@ -38,9 +37,70 @@ from keyserver.model.node_set import NodeSet
 from keyserver.model.quorums import Quorums
 from keyserver.model.requests import Operation, Request
 from keyserver.sessions.bound_uses import BoundUses
+from keyserver.sessions.writes import (
+    CastVote,
+    PutActive,
+    PutDocument,
+    PutDocumentCandidate,
+    PutDocumentNothing,
+    PutHolding,
+    PutNothing,
+    PutPrepared,
+    PutPromise,
+    PutShare,
+    VoteKind,
+    Write,
+)
 
 if TYPE_CHECKING:
     from keyserver.sessions.authentication import Authentic
+
+__all__ = [
+    "Authorise",
+    "Authorised",
+    "CastVote",
+    "Completed",
+    "Context",
+    "DeniedError",
+    "DocumentCandidate",
+    "Effect",
+    "Event",
+    "Failed",
+    "GivenUpError",
+    "KeyState",
+    "Message",
+    "NotYet",
+    "PeerLost",
+    "Persist",
+    "Policy",
+    "PreparedRecord",
+    "Promise",
+    "PutActive",
+    "PutDocument",
+    "PutDocumentCandidate",
+    "PutDocumentNothing",
+    "PutHolding",
+    "PutNothing",
+    "PutPrepared",
+    "PutPromise",
+    "PutShare",
+    "Received",
+    "Refusal",
+    "Refused",
+    "Report",
+    "Send",
+    "SessionError",
+    "SessionKind",
+    "SessionType",
+    "SetTimer",
+    "Signer",
+    "Step",
+    "TimerFired",
+    "UnavailableError",
+    "Verdict",
+    "VoteKind",
+    "Write",
+]
 
 P = TypeVar("P")
 
@@ -195,7 +255,14 @@ class Authorised:
     verdict: Verdict
 
 
-Event = Received | PeerLost | TimerFired | Authorised
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """The answer to a `Perform` effect; what it may be is said by the session's own works."""
+
+    result: Any
+
+
+Event = Received | PeerLost | TimerFired | Authorised | Performed
 
 
 # --- effects ---------------------------------------------------------------------------------
@@ -241,119 +308,6 @@ class Report:
     evidence: bytes
 
 
-# --- what is written to disk -----------------------------------------------------------------
-
-
-class VoteKind(IntEnum):
-    """The three votes of the agreement (engine design, section 7.6)."""
-
-    PREPARE = 1
-    COMMIT = 2
-    STATUS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class CastVote:
-    """This node's own vote, at most one value per (subject, round, kind), for ever.
-
-    The store refuses with `VoteConflictError` a vote for another value, and a PREPARE or COMMIT
-    of a round below one for which a STATUS was cast.
-    """
-
-    subject: Hash32
-    round: int
-    kind: VoteKind
-    value: Hash32
-    evidence: bytes = b""
-    """The prepared certificate behind a COMMIT or STATUS, encoded; empty where there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class PutPrepared:
-    """A record this node verified, with its share, before its READY leaves."""
-
-    record: KeyRecord
-    share: KeyShare
-    transcript: Hash32
-
-
-@dataclass(frozen=True, slots=True)
-class PutHolding:
-    """The holding certificate of a prepared (or, without a share, foreign) record."""
-
-    record: KeyRecord
-    holding: HoldingCertificate
-
-
-@dataclass(frozen=True, slots=True)
-class PutActive:
-    """A decided record; the prepared share of the same record becomes its share."""
-
-    record: CertifiedRecord
-
-
-@dataclass(frozen=True, slots=True)
-class PutShare:
-    """This node's share of the record in force, which it was given later (section 14.1).
-
-    The store refuses with `VoteConflictError` a share of another record than that one, and one that
-    is not on the record's polynomial at the place of a member.
-    """
-
-    key_id: KeyId
-    record_hash: Hash32
-    share: KeyShare
-
-
-@dataclass(frozen=True, slots=True)
-class PutNothing:
-    """A version decided as *nothing*: its prepared record and share are erased."""
-
-    key_id: KeyId
-    version: int
-    decision: Decision
-
-
-@dataclass(frozen=True, slots=True)
-class PutDocument:
-    """A decided document key."""
-
-    key_id: KeyId
-    document: CertifiedDocumentKey
-
-
-@dataclass(frozen=True, slots=True)
-class PutDocumentCandidate:
-    """A document key this node has voted for in an attempt that is not decided yet."""
-
-    key_id: KeyId
-    attempt: int
-    record_hash: Hash32
-    document: DocumentKey
-
-
-@dataclass(frozen=True, slots=True)
-class PutDocumentNothing:
-    """An attempt to store a document key, decided as *nothing*."""
-
-    key_id: KeyId
-    attempt: int
-    decision: Decision
-
-
-Write = (
-    CastVote
-    | PutPrepared
-    | PutHolding
-    | PutActive
-    | PutShare
-    | PutNothing
-    | PutDocument
-    | PutDocumentCandidate
-    | PutDocumentNothing
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Persist:
     """Write all of these in one transaction; durable before any later effect happens."""
@@ -361,7 +315,17 @@ class Persist:
     writes: tuple[Write, ...]
 
 
-Effect = Send | SetTimer | Authorise | Report | Persist
+@dataclass(frozen=True, slots=True)
+class Perform:
+    """Have something done that takes long and is no exchange of messages of this session.
+
+    Answered by `Performed`, not awaited by any other effect; given up when the session ends.
+    """
+
+    work: Any
+
+
+Effect = Send | SetTimer | Authorise | Report | Persist | Perform
 
 
 # --- what a session knows --------------------------------------------------------------------
@@ -395,6 +359,15 @@ class DocumentCandidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """What this node has accepted for the successor of the active record, not decided yet."""
+
+    version: int
+    params_hash: Hash32
+    document: Hash32
+
+
+@dataclass(frozen=True, slots=True)
 class KeyState:
     """Everything this node has stored about one key id."""
 
@@ -407,7 +380,8 @@ class KeyState:
     document: CertifiedDocumentKey | None = None
     document_candidate: DocumentCandidate | None = None
     document_skipped: tuple[Decision, ...] = ()
-    """Storing attempts decided as *nothing*, in order; attempts count from 1."""
+    """Storing attempts under the active record decided as *nothing*, in order."""
+    promise: Promise | None = None
 
     @property
     def next_version(self) -> int:
@@ -417,7 +391,8 @@ class KeyState:
     @property
     def next_document_attempt(self) -> int:
         """The first undecided attempt to store a document key."""
-        return len(self.document_skipped) + 1
+        first = self.active.record.first_attempt if self.active else 1
+        return first + len(self.document_skipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -474,6 +449,8 @@ class Context:
     generated_by: NodeId | None = None
     """Who coordinated the generation of this key under a request for both keys (op 3), as far as
     this node took part in it since its start."""
+    target: NodeSet | None = None
+    """Where the shares go, if the request names a change that this node accepts."""
     avoided: frozenset[NodeId] = frozenset()
     """Nodes against which there is evidence: others are chosen while there are enough of them."""
 

@@ -20,6 +20,7 @@ from keyserver.storage.schema import (
     KEY_RECORDS,
     KEY_SHARES,
     OPEN_RECORDS,
+    PROMISES,
 )
 
 _SHARE: Final = (
@@ -75,8 +76,12 @@ async def _entries(
 
 
 async def undecided(database: Database) -> Sequence[KeyId]:
-    """Keys with a prepared record or a document candidate, in ascending order."""
-    wanted = union(select(OPEN_RECORDS.c.key_id), select(DOCUMENT_CANDIDATES.c.key_id))
+    """Keys with a prepared record, a document candidate or a promise, in ascending order."""
+    wanted = union(
+        select(OPEN_RECORDS.c.key_id),
+        select(DOCUMENT_CANDIDATES.c.key_id),
+        select(PROMISES.c.key_id),
+    )
     rows = await database.read(lambda connection: connection.scalars(wanted).all())
     return sorted(KeyId(key_id) for key_id in rows)
 

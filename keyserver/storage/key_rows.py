@@ -37,13 +37,14 @@ from keyserver.model.keys import (
     KeyShare,
 )
 from keyserver.sealing.secret_boxes import SecretBoxes
-from keyserver.sessions.core import DocumentCandidate
+from keyserver.sessions.core import DocumentCandidate, Promise
 from keyserver.storage.schema import (
     DOCUMENT_CANDIDATES,
     DOCUMENT_KEYS,
     KEY_RECORDS,
     KEY_SHARES,
     OPEN_RECORDS,
+    PROMISES,
     SHARE_BOX,
     SKIPPED_ATTEMPTS,
     SKIPPED_VERSIONS,
@@ -60,6 +61,7 @@ _TABLES = (
     DOCUMENT_KEYS,
     DOCUMENT_CANDIDATES,
     SKIPPED_ATTEMPTS,
+    PROMISES,
 )
 
 # Made once: SQLAlchemy takes several times as long to build a statement as to execute it.
@@ -116,6 +118,9 @@ def load_key(connection: Connection, boxes: SecretBoxes | None, key_id: KeyId) -
         candidate = _candidate(candidates[0]) if candidates else None
     with reading(SKIPPED_ATTEMPTS, key_id):
         skipped_attempts = {row.attempt: decode(Decision, row.decision) for row in attempts}
+    promises = rows[PROMISES]
+    with reading(PROMISES, key_id):
+        promise = _promise(promises[0]) if promises else None
     return StoredKey(
         active=record,
         open_records=open_records,
@@ -124,6 +129,7 @@ def load_key(connection: Connection, boxes: SecretBoxes | None, key_id: KeyId) -
         document=document,
         candidate=candidate,
         skipped_attempts=skipped_attempts,
+        promise=promise,
     )
 
 
@@ -159,6 +165,10 @@ def _candidate(row: Row[Any]) -> DocumentCandidate:
     return DocumentCandidate(row.attempt, Hash32(row.record_hash), document)
 
 
+def _promise(row: Row[Any]) -> Promise:
+    return Promise(row.version, Hash32(row.params_hash), Hash32(row.document))
+
+
 def _share(boxes: SecretBoxes, key_id: KeyId, row: Row[Any]) -> OwnShare:
     place = _share_place(key_id, row.version)
     plain = boxes.open(SHARE_BOX.table, SHARE_BOX.column, place, row.share_box)
@@ -174,9 +184,11 @@ def _share_place(key_id: KeyId, version: int) -> tuple[str, str]:
 
 # --- saving ----------------------------------------------------------------------------------
 
-_Held = (
-    CertifiedRecord | OpenRecord | OwnShare | Decision | CertifiedDocumentKey | DocumentCandidate
+_Public = (
+    CertifiedRecord | OpenRecord | Decision | CertifiedDocumentKey | DocumentCandidate | Promise
 )
+
+_Held = _Public | OwnShare
 """What one row holds."""
 
 _RowName = tuple[Table, tuple[int | Hash32, ...]]
@@ -212,6 +224,8 @@ def _held(key: StoredKey) -> dict[_RowName, _Held]:
         held[DOCUMENT_KEYS, ()] = key.document
     if key.candidate is not None:
         held[DOCUMENT_CANDIDATES, ()] = key.candidate
+    if key.promise is not None:
+        held[PROMISES, ()] = key.promise
     return held | {(SKIPPED_ATTEMPTS, (n,)): one for n, one in key.skipped_attempts.items()}
 
 
@@ -240,9 +254,7 @@ def _primary_key(
     return dict(zip(names, (key_id, *values), strict=True))
 
 
-def _columns(
-    held: CertifiedRecord | OpenRecord | Decision | CertifiedDocumentKey | DocumentCandidate,
-) -> dict[str, int | bytes | None]:
+def _columns(held: _Public) -> dict[str, int | bytes | None]:
     match held:
         case CertifiedRecord(record=record):
             return {
@@ -265,6 +277,12 @@ def _columns(
                 "attempt": held.attempt,
                 "record_hash": held.record_hash,
                 "document": encode(held.document),
+            }
+        case Promise():
+            return {
+                "version": held.version,
+                "params_hash": held.params_hash,
+                "document": held.document,
             }
     assert_never(held)
 

@@ -95,7 +95,7 @@ class MemoryRecordStore:
         return self._entries(after)[:limit]
 
     async def undecided(self) -> Sequence[KeyId]:
-        """Keys with a prepared record or a document candidate, in ascending order."""
+        """Keys with a prepared record, a document candidate or a promise, in ascending order."""
         return sorted(key_id for key_id, key in self._disk.state.keys.items() if key.is_undecided)
 
     async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:

@@ -55,7 +55,7 @@ class SqlRecordStore:
         return await catalogue(self._database, after, limit)
 
     async def undecided(self) -> Sequence[KeyId]:
-        """Keys with a prepared record or a document candidate, in ascending order."""
+        """Keys with a prepared record, a document candidate or a promise, in ascending order."""
         return await undecided(self._database)
 
     async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = "0002"
+SCHEMA_VERSION: Final = "0003"
 """The newest migration: four digits, counting up."""
 
 METADATA: Final = MetaData()
@@ -122,6 +122,16 @@ SKIPPED_ATTEMPTS: Final = Table(
     Column("decision", LargeBinary, nullable=False),
 )
 """Attempts to store a document key that were decided as *nothing*."""
+
+PROMISES: Final = Table(
+    "promises",
+    METADATA,
+    Column("key_id", LargeBinary, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("params_hash", LargeBinary, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)
+"""What this node has accepted for an undecided successor (engine design, section 13)."""
 
 VOTES: Final = Table(
     "votes",

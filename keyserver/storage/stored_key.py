@@ -12,7 +12,7 @@ from typing import TypeVar, assert_never
 from keyserver.crypto.errors import InvalidShareError
 from keyserver.crypto.vss import check_share
 from keyserver.engine.ports import VoteConflictError
-from keyserver.model.identifiers import Hash32, KeyId
+from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId
 from keyserver.model.keys import (
     CertifiedDocumentKey,
     CertifiedRecord,
@@ -26,6 +26,7 @@ from keyserver.sessions.core import (
     DocumentCandidate,
     KeyState,
     PreparedRecord,
+    Promise,
     PutActive,
     PutDocument,
     PutDocumentCandidate,
@@ -33,6 +34,7 @@ from keyserver.sessions.core import (
     PutHolding,
     PutNothing,
     PutPrepared,
+    PutPromise,
     PutShare,
     VoteKind,
     Write,
@@ -41,7 +43,8 @@ from keyserver.sessions.core import (
 T = TypeVar("T")
 
 KeyWrite = (
-    PutPrepared
+    PutPromise
+    | PutPrepared
     | PutHolding
     | PutActive
     | PutShare
@@ -85,11 +88,14 @@ class StoredKey:
     document: CertifiedDocumentKey | None = None
     candidate: DocumentCandidate | None = None
     skipped_attempts: Mapping[int, Decision] = field(default_factory=dict)
+    promise: Promise | None = None
+    """For an undecided version."""
 
     @property
     def state(self) -> KeyState:
         """The same, as sessions see it."""
         version = self.active.record.version if self.active else 0
+        first_attempt = self.active.record.first_attempt if self.active else 1
         own = self.shares.get(version)
         return KeyState(
             active=self.active,
@@ -98,13 +104,14 @@ class StoredKey:
             skipped=_run_from(version + 1, self.skipped),
             document=self.document,
             document_candidate=self.candidate,
-            document_skipped=_run_from(1, self.skipped_attempts),
+            document_skipped=_run_from(first_attempt, self.skipped_attempts),
+            promise=self.promise,
         )
 
     @property
     def is_undecided(self) -> bool:
         """Whether recovery has something to settle."""
-        return bool(self.open_records) or self.candidate is not None
+        return bool(self.open_records or self.candidate or self.promise)
 
     def _prepared(self) -> PreparedRecord | None:
         """The undecided record that matters: the one with a holding certificate, if any.
@@ -131,7 +138,8 @@ def key_of(write: KeyWrite) -> KeyId:
         case PutActive():
             return write.record.record.key_id
         case (
-            PutShare()
+            PutPromise()
+            | PutShare()
             | PutNothing()
             | PutDocument()
             | PutDocumentCandidate()
@@ -162,6 +170,8 @@ def applied(key: StoredKey, writes: Iterable[KeyWrite]) -> StoredKey:
 
 def _apply(key: StoredKey, write: KeyWrite) -> StoredKey:
     match write:
+        case PutPromise():
+            return _put_promise(key, write)
         case PutPrepared():
             return _put_prepared(key, write)
         case PutHolding():
@@ -179,6 +189,23 @@ def _apply(key: StoredKey, write: KeyWrite) -> StoredKey:
         case PutDocumentNothing():
             return _put_attempt_nothing(key, write)
     assert_never(write)
+
+
+def _put_promise(key: StoredKey, write: PutPromise) -> StoredKey:
+    wanted = Promise(write.version, write.params_hash, write.document)
+    if key.promise == wanted:
+        return key
+    name = f"key {write.key_id.hex()}: version {write.version}"
+    if write.version != key.state.next_version:
+        raise VoteConflictError(f"{name} is not the first undecided one")
+    if key.promise is not None:
+        raise VoteConflictError(f"{name} is promised to another session")
+    stored = key.document.document.hash if key.document is not None else ZERO_HASH
+    if write.document != stored:
+        raise VoteConflictError(f"{name} is not accepted with another document key than stored")
+    if key.candidate is not None:
+        raise VoteConflictError(f"{name} is not accepted while a document key is being stored")
+    return replace(key, promise=wanted)
 
 
 def _put_prepared(key: StoredKey, write: PutPrepared) -> StoredKey:
@@ -258,7 +285,21 @@ def _put_active(key: StoredKey, certified: CertifiedRecord) -> StoredKey:
             if version > record.version or own.record_hash == record.hash
         },
         skipped=_after(record.version, key.skipped),
+        candidate=_under(record, key.candidate),
+        skipped_attempts=_after(record.first_attempt - 1, key.skipped_attempts),
+        promise=_promise_after(record.version, key.promise),
     )
+
+
+def _under(record: KeyRecord, candidate: DocumentCandidate | None) -> DocumentCandidate | None:
+    """What was voted for under an earlier record is decided: a quorum has said so (section 13)."""
+    if candidate is None or candidate.record_hash == record.hash:
+        return candidate
+    return None
+
+
+def _promise_after(version: int, promise: Promise | None) -> Promise | None:
+    return promise if promise is not None and promise.version > version else None
 
 
 def _put_share(key: StoredKey, write: PutShare) -> StoredKey:
@@ -294,6 +335,7 @@ def _put_nothing(key: StoredKey, write: PutNothing) -> StoredKey:
         },
         shares={v: own for v, own in key.shares.items() if v != write.version},
         skipped={**key.skipped, write.version: write.decision},
+        promise=_promise_after(write.version, key.promise),
     )
 
 
@@ -314,6 +356,11 @@ def _put_candidate(key: StoredKey, write: PutDocumentCandidate) -> StoredKey:
     if key.document is not None or write.attempt in key.skipped_attempts:
         raise VoteConflictError(
             f"key {write.key_id.hex()}: storing attempt {write.attempt} is decided already"
+        )
+    if key.promise is not None:
+        raise VoteConflictError(
+            f"key {write.key_id.hex()}: no document key while version {key.promise.version} is "
+            "undecided"
         )
     if key.candidate is not None:
         raise VoteConflictError(

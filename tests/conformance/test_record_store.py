@@ -6,13 +6,14 @@ import pytest
 
 from keyserver.crypto.curve import Scalar, SecretScalar
 from keyserver.engine.ports import CatalogueEntry, StoredVote, VoteConflictError
-from keyserver.model.identifiers import ZERO_HASH, KeyId
+from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId
 from keyserver.model.keys import KeyShare
 from keyserver.sessions.core import (
     CastVote,
     DocumentCandidate,
     KeyState,
     PreparedRecord,
+    Promise,
     PutActive,
     PutDocument,
     PutDocumentCandidate,
@@ -20,6 +21,7 @@ from keyserver.sessions.core import (
     PutHolding,
     PutNothing,
     PutPrepared,
+    PutPromise,
     PutShare,
     VoteKind,
     Write,
@@ -427,3 +429,87 @@ async def test_the_catalogue_comes_in_pages(site: StoreSite) -> None:
     rest = await site.records.catalogue(key_id(3), 3)
     assert [entry.key_id for entry in rest] == [key_id(200)]
     assert await site.records.catalogue(key_id(200), 3) == []
+
+
+# --- promises --------------------------------------------------------------------------------
+
+
+def promise(version: int = 2, label: str = "params", document: bytes = ZERO_HASH) -> PutPromise:
+    return PutPromise(ONE, version, digest(label), Hash32(document))
+
+
+ACTIVE: list[Write] = [prepared(), PutActive(certified(record()))]
+
+
+async def test_a_promise_lives_until_its_version_is_decided(site: StoreSite) -> None:
+    state = await written(site, ACTIVE, [promise()])
+    assert state.promise == Promise(2, digest("params"), ZERO_HASH)
+    assert await site.records.undecided() == [ONE]
+    assert await written(site, [promise()]) == state
+    after = await written(site, [PutNothing(ONE, 2, decision())])
+    assert after.promise is None
+    assert after.share == share(1)
+    assert await site.records.undecided() == []
+    again = await written(site, [promise(3)])
+    assert again.promise == Promise(3, digest("params"), ZERO_HASH)
+
+
+async def test_the_successor_ends_the_promise_and_the_old_share(site: StoreSite) -> None:
+    successor = record(version=2, flavour=1)
+    await site.records.commit([*ACTIVE, promise()])
+    state = await written(site, [PutPrepared(successor, share(2), T)])
+    assert state.share == share(1)
+    state = await written(site, [PutActive(certified(successor))])
+    assert state == KeyState(active=certified(successor), share=share(2))
+
+
+async def test_who_is_not_in_the_successor_keeps_its_record_only(site: StoreSite) -> None:
+    await site.records.commit([*ACTIVE, promise()])
+    successor = record(version=2, flavour=1)
+    state = await written(
+        site, [PutHolding(successor, holding())], [PutActive(certified(successor))]
+    )
+    assert state == KeyState(active=certified(successor))
+
+
+async def test_one_promise_per_version(site: StoreSite) -> None:
+    await site.records.commit([*ACTIVE, promise()])
+    await refused(site, [promise(label="others")])
+    await refused(site, [promise(version=3)])
+
+
+async def test_a_promise_is_for_the_first_undecided_version(site: StoreSite) -> None:
+    await site.records.commit([*ACTIVE, PutNothing(ONE, 2, decision())])
+    await refused(site, [promise()])
+    await refused(site, [promise(version=4)])
+
+
+async def test_a_promise_names_the_stored_document_key(site: StoreSite) -> None:
+    await site.records.commit([*ACTIVE, PutDocument(ONE, certified_document())])
+    await refused(site, [promise()])
+    state = await written(site, [promise(document=document().hash)])
+    assert state.promise == Promise(2, digest("params"), document().hash)
+
+
+async def test_no_promise_beside_a_vote_for_a_document_key(site: StoreSite) -> None:
+    candidate = PutDocumentCandidate(ONE, 1, record().hash, document())
+    await site.records.commit([*ACTIVE, candidate])
+    await refused(site, [promise()])
+
+
+async def test_no_vote_for_a_document_key_beside_a_promise(site: StoreSite) -> None:
+    await site.records.commit([*ACTIVE, promise()])
+    await refused(site, [PutDocumentCandidate(ONE, 1, record().hash, document())])
+
+
+async def test_attempts_to_store_count_anew_under_every_version(site: StoreSite) -> None:
+    candidate = PutDocumentCandidate(ONE, 2, record().hash, document())
+    state = await written(site, [*ACTIVE, PutDocumentNothing(ONE, 1, decision())], [candidate])
+    assert state.next_document_attempt == 2
+    state = await written(site, [PutActive(certified(record(version=2, flavour=1)))])
+    assert state.document_skipped == ()
+    assert state.document_candidate is None
+    first = state.next_document_attempt
+    assert first == 2**16 + 1
+    state = await written(site, [PutDocumentNothing(ONE, first, decision())])
+    assert state.next_document_attempt == first + 1

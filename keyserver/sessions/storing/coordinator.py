@@ -67,6 +67,11 @@ class Target:
     made_here: DocumentKey | None = None
     """The points, where this node made the document key itself (op 3)."""
 
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt."""
+        return self.record.record.first_attempt + len(self.skipped)
+
 
 def start(ctx: Context, target: Target) -> Step[Phase]:
     """Propose to the connected members of the record's committee."""
@@ -79,7 +84,7 @@ def start(ctx: Context, target: Target) -> Step[Phase]:
     asked = [node for node in record.nodes if node in ctx.connected]
     if len(asked) < _start_quorum(ctx, len(record.committee)):
         raise UnavailableError("not all nodes of the set are connected", "NodeDisconnected")
-    proposal = Proposal(record, document, len(target.skipped) + 1, target.skipped)
+    proposal = Proposal(record, document, target.attempt, target.skipped)
     propose = StorePropose(
         ctx.counter,
         ctx.request,

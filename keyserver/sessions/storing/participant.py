@@ -66,6 +66,8 @@ def join(ctx: Context, sender: NodeId, message: StorePropose) -> Step[Phase]:
         raise Refused(Refusal.EXISTS, "a document key is stored already")
     if authentic.requester != record.author:
         raise Refused(Refusal.DENIED, "the requester is not the author of the key")
+    if ctx.key.promise is not None:
+        raise Refused(Refusal.TEMPORARY, "the shares of the key are being redistributed")
     proposal = Proposal(record, message.document, message.attempt, message.skipped)
     _check_attempt(ctx, proposal)
     if authentic.chain_check is None:
@@ -104,17 +106,17 @@ def _check_points(ctx: Context, operation: AnyOperation, message: StorePropose) 
 def _check_attempt(ctx: Context, proposal: Proposal) -> None:
     """One undecided attempt at a time, and in it one value."""
     record, quorums = proposal.record, ctx.quorums(len(proposal.record.committee))
-    if len(proposal.skipped) != proposal.attempt - 1:
+    if proposal.attempt != record.first_attempt + len(proposal.skipped):
         raise Refused(Refusal.BAD, "the earlier attempts are not accounted for")
     if proposal.attempt < ctx.key.next_document_attempt:
         raise Refused(Refusal.STALE, "the attempt was decided already")
-    for attempt, decision in enumerate(proposal.skipped, 1):
+    for attempt, decision in enumerate(proposal.skipped, record.first_attempt):
         if not decision.is_nothing:
             raise Refused(Refusal.BAD, "an earlier attempt was not decided as nothing")
         subject = document_subject(record.key_id, attempt)
         check_decision(subject, decision, record.nodes, quorums)
     candidate = ctx.key.document_candidate
-    undecided = candidate is not None and candidate.attempt > len(proposal.skipped)
+    undecided = candidate is not None and candidate.attempt >= proposal.attempt
     if undecided and candidate is not None and candidate.document != proposal.document:
         raise Refused(Refusal.EXCLUSIVE, "another value is being stored")
 
@@ -131,7 +133,7 @@ def _acknowledge(ctx: Context, proposal: Proposal) -> Step[Phase]:
     subject = document_subject(key_id, proposal.attempt)
     given_up = [
         PutDocumentNothing(key_id, attempt, decision)
-        for attempt, decision in enumerate(proposal.skipped, 1)
+        for attempt, decision in enumerate(proposal.skipped, proposal.record.first_attempt)
         if attempt >= ctx.key.next_document_attempt
     ]
     vote = Persist(
