@@ -7,6 +7,7 @@ Clients:
 - `v1`, `v1_routes`, `v1_models`, `v1_values`, `v1_json`: the modern door, its operations and bodies
 - `v1_admission`, `v1_credentials`, `v1_nonces`, `v1_errors`: who may pass it, how a refusal looks
 - `v1_description`, `v1_page`, `v1_example`: what it says of itself
+- `set_change`, `v1_set_change`: an administrator's orders to change the node set
 - `policy`, `errors`, `serving`: for both doors: what is off, what can go wrong, time, log
 - `guard`, `cors`, `bodies`, `rate_limit`: what every request passes first
 - `json_rpc…`: the `secretstore` module on its own listener

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from keyserver.errors import ChainError, KeyServerError, StorageError
+from keyserver.model.set_change_rules import KeysWouldBeLostError, OrderRefusedError, Rule
 
 JSON_TYPE: Final = "application/json; charset=utf-8"
 """Content type of every body that is not empty."""
@@ -71,6 +72,7 @@ UNSIGNABLE_ID: Final = Refusal(
     "Insufficient requester data: a signature of this server key id proves nothing",
     "InsufficientRequesterData",
 )
+BAD_ADMIN_SIGNATURE: Final = Refusal(500, "cryptographic error invalid EC signature", "EthKey")
 ACCESS_DENIED: Final = _TABLE["AccessDenied"]
 CHAIN_TROUBLE: Final = Refusal(
     500, "Internal error: the Ethereum node, or the permission contract there, cannot be asked now"
@@ -87,6 +89,14 @@ def operation_disabled(operation: str, key: str, way: str) -> Refusal:
     return Refusal(403, text, "OperationDisabled")
 
 
+SET_CHANGE_PATH: Final = "/v1/set-change"
+"""Where orders of the new form go."""
+
+OLD_ORDER_DISABLED: Final = operation_disabled(
+    "servers_set_change", "strict_admin", f"POST {SET_CHANGE_PATH}"
+)
+
+
 def by_code(code: str) -> Refusal:
     """The answer for an error of the table; one without a text of its own is internal."""
     return _TABLE.get(code, Refusal(500, f"Internal error: {code}"))
@@ -99,4 +109,10 @@ def refusal_of(error: KeyServerError) -> Refusal:
             return CHAIN_TROUBLE
         case StorageError():
             return DATABASE_TROUBLE
+        case OrderRefusedError(rule=Rule.LEGACY_FORM):
+            return OLD_ORDER_DISABLED
+        case OrderRefusedError(rule=Rule.UNREADABLE_SIGNATURE):
+            return BAD_ADMIN_SIGNATURE
+        case KeysWouldBeLostError():
+            return Refusal(500, f"Internal error: {error}")
     return by_code(error.code)

@@ -49,13 +49,15 @@ from keyserver.api.original_paths import (
     parse,
 )
 from keyserver.api.policy import refused_by_policy
-from keyserver.api.ports import NodeState
+from keyserver.api.ports import NodeState, SetChangeService
 from keyserver.api.rate_limit import RateLimiter
 from keyserver.api.serving import CLOSED, MAX_BODY, client_address, log_access, run_on_nodes
+from keyserver.api.set_change import carry_out, legacy_order
 from keyserver.crypto.curve import Point
 from keyserver.crypto.errors import InvalidPointError, InvalidSignatureError
 from keyserver.crypto.randomness import RandomSource
 from keyserver.errors import KeyServerError
+from keyserver.model.identifiers import NodeId
 from keyserver.model.keys import DocumentKey
 from keyserver.sessions.outcomes import ShadowResult
 
@@ -71,6 +73,8 @@ class ClientDependencies:
     origins: OriginPolicy
     limiter: RateLimiter
     """Per client address and per requester."""
+    set_changes: SetChangeService | None = None
+    """`None`: this node takes no orders of an administrator."""
 
 
 def client_app(needs: ClientDependencies, routes: tuple[BaseRoute, ...] = ()) -> ASGIApp:
@@ -130,13 +134,14 @@ class OriginalPaths:
         wishes = _wishes(call, headers)
         if call is None or wishes is None:
             return Response(status_code=400)
-        if isinstance(call, ChangeNodeSet) and parse_new_set(body) is None:
+        new_set = parse_new_set(body) if isinstance(call, ChangeNodeSet) else frozenset()
+        if new_set is None:
             return Response(status_code=400)
         closed = CLOSED.get(self._needs.node.availability)
         if closed is not None:
             return error_response(closed)
         if isinstance(call, ChangeNodeSet):
-            return error_response(ACCESS_DENIED)
+            return await self._change(call, new_set)
         try:
             credential = open_path_credential(call.key_id, call.signature, self._needs.random)
         except InvalidSignatureError:
@@ -147,6 +152,14 @@ class OriginalPaths:
             return error_response(refusal)
         work = self._run(call, credential, wishes)
         return await run_on_nodes(self._needs.node, call.operation, work)
+
+    async def _change(self, call: ChangeNodeSet, new_set: frozenset[NodeId]) -> Response:
+        """An empty answer when the change is done, however long that takes (section 9)."""
+        if self._needs.set_changes is None:
+            return error_response(ACCESS_DENIED)
+        order = legacy_order(new_set, call.old_signature, call.new_signature)
+        await carry_out(self._needs.set_changes, order)
+        return Response()
 
     def _refused(self, call: KeyCall, credential: PathCredential) -> Refusal | None:
         """What is refused to this requester before the engine is asked."""

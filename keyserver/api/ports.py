@@ -1,5 +1,6 @@
 """What the client listener and the JSON-RPC listener ask of the rest of the process."""
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -9,6 +10,8 @@ from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
 from keyserver.model.requests import Credential
+from keyserver.model.set_change import AdministratorOrder
+from keyserver.model.set_change_rules import AdministratorView
 from keyserver.sessions.core import Policy
 from keyserver.sessions.outcomes import ShadowResult
 
@@ -99,6 +102,34 @@ class NodeState(Protocol):
     @property
     def chain_is_silent(self) -> bool:
         """Whether permissions have to be asked of a chain that does not answer or is stale."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeStanding:
+    """What a node looks at before it starts a change of the node set (section 9)."""
+
+    view: AdministratorView
+    all_connected: bool
+    """Whether every node of the old set is connected, and this node is one of them."""
+    change_runs: bool
+    has_sessions: bool
+    """Whether other work is in progress here that does not end soon."""
+
+
+class SetChangeService(Protocol):
+    """Carries out an administrator's orders."""
+
+    async def standing(self) -> ChangeStanding:
+        """What stands in the way, if anything; may wait some seconds for sessions to end."""
+        ...
+
+    async def run(self, order: AdministratorOrder) -> None:
+        """Carry out an order, which every node judges for itself, and return when all is done.
+
+        Raises `KeysWouldBeLostError` before anything is touched, `OrderRefusedError` if this node
+        finds fault with it by now, `DeniedError` and `UnavailableError` by the original's names.
+        """
         ...
 
 

@@ -37,6 +37,7 @@ from keyserver.api.v1_errors import (
 )
 from keyserver.api.v1_json import read_object, shown
 from keyserver.api.v1_routes import router
+from keyserver.api.v1_set_change import set_change_router
 from keyserver.errors import KeyServerError
 
 PREFIX: Final = "/v1"
@@ -122,6 +123,8 @@ def v1_app(needs: V1Dependencies) -> FastAPI:
     )
     app.state.needs = needs
     app.include_router(router)
+    if needs.set_changes is not None:
+        app.include_router(set_change_router(needs.set_changes))
     add_description(app)
     return app
 

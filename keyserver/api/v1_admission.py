@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from keyserver.api.errors import NOT_AVAILABLE, TOO_MANY_REQUESTS, Refusal
 from keyserver.api.policy import refused_by_policy
-from keyserver.api.ports import ClientOperations, NodeState
+from keyserver.api.ports import ClientOperations, NodeState, SetChangeService
 from keyserver.api.rate_limit import RateLimiter
 from keyserver.api.serving import CLOSED, run_on_nodes
 from keyserver.api.v1_credentials import (
@@ -55,6 +55,8 @@ class V1Dependencies:
     unix: Callable[[], int]
     """The time, in seconds."""
     nonces: UsedNonces = field(default_factory=UsedNonces)
+    set_changes: SetChangeService | None = None
+    """`None`: this node takes no orders of an administrator, and has no route for them."""
 
 
 class ClientRequest:

@@ -27,7 +27,7 @@ class Answer(BaseModel):
 # --- bodies -----------------------------------------------------------------------------------
 
 
-def _whole(value: object) -> object:
+def whole(value: object) -> object:
     """JSON has one kind of number: 1.0 is the integer 1, as JSON Schema says."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -40,7 +40,7 @@ ThresholdField = Annotated[
         description="t: t + 1 nodes are needed to use the key; less than the number of nodes",
         examples=[1],
     ),
-    BeforeValidator(_whole),
+    BeforeValidator(whole),
 ]
 
 

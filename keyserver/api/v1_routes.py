@@ -113,7 +113,7 @@ _NO_PERMISSION: Final = (
 
 
 # Any: the form in which FastAPI takes responses.
-def _errors(described: dict[int, str]) -> dict[int | str, dict[str, Any]]:
+def errors_of(described: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     """All errors of a route; those of every route, with what this one adds."""
     known = dict(_EVERY)
     for status, text in described.items():
@@ -121,7 +121,7 @@ def _errors(described: dict[int, str]) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Error, "description": text} for status, text in sorted(known.items())}
 
 
-@router.get("/v1/node", summary="The node, and what to sign for", responses=_errors({}))
+@router.get("/v1/node", summary="The node, and what to sign for", responses=errors_of({}))
 async def node(request: Request) -> Node:
     """Tell who this node is and under which domain requests are signed. Open to everybody."""
     needs: V1Dependencies = request.app.state.needs
@@ -142,7 +142,7 @@ router.add_api_route("/v1/node", node, methods=["HEAD"], include_in_schema=False
 @router.post(
     KEY,
     summary="Generate a server key",
-    responses=_errors(
+    responses=errors_of(
         {
             **_CREDENTIAL,
             400: _EXISTS,
@@ -165,7 +165,7 @@ async def generate_server_key(id: Id, body: Generate, asked: Asked) -> ServerKey
 @router.get(
     KEY,
     summary="Retrieve a server key",
-    responses=_errors(
+    responses=errors_of(
         {
             **_CREDENTIAL,
             403: "`ACCESS_DENIED`: the requester is not the author",
@@ -185,7 +185,7 @@ async def retrieve_server_key(id: Id, asked: Asked) -> ServerKey:  # noqa: A002
 @router.post(
     f"{KEY}/document-key",
     summary="Store a document key",
-    responses=_errors(
+    responses=errors_of(
         {
             **_CREDENTIAL,
             400: "`DOCUMENT_KEY_ALREADY_STORED`",
@@ -210,7 +210,7 @@ async def store_document_key(id: Id, body: Store, asked: Asked) -> Stored:  # no
 @router.post(
     f"{KEY}/document-key/generate",
     summary="Generate a server key and a document key",
-    responses=_errors(
+    responses=errors_of(
         {**_CREDENTIAL, 400: _EXISTS, 403: f"{_DISABLED}; {_NOT_LISTED}", 503: _UNAVAILABLE}
     ),
 )
@@ -229,7 +229,7 @@ async def generate_both(id: Id, body: Generate, asked: Asked) -> SealedDocumentK
 @router.post(
     f"{KEY}/document-key/plain",
     summary="Retrieve a document key through one node",
-    responses=_errors(
+    responses=errors_of(
         {**_CREDENTIAL, 403: f"{_DISABLED}; {_NO_PERMISSION}", 404: _NO_DOCUMENT, 503: _UNAVAILABLE}
     ),
 )
@@ -251,7 +251,7 @@ async def retrieve_plain(
 @router.post(
     f"{KEY}/document-key/shadow",
     summary="Retrieve a document key in shadow form",
-    responses=_errors(
+    responses=errors_of(
         {
             **_CREDENTIAL,
             403: _NO_PERMISSION,
@@ -280,7 +280,7 @@ async def retrieve_shadow(
 @router.post(
     f"{KEY}/signature",
     summary="Sign a message hash",
-    responses=_errors(
+    responses=errors_of(
         {
             **_CREDENTIAL,
             501: "`NOT_AVAILABLE`: this version does not sign yet",

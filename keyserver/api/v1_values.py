@@ -8,7 +8,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from keyserver.crypto.curve import Point
 from keyserver.crypto.errors import InvalidPointError
-from keyserver.model.identifiers import Address, FixedBytes, Hash32, KeyId, NodeId
+from keyserver.model.identifiers import Address, FixedBytes, Hash32, KeyId, NodeId, Signature
 
 POINT_FORMAT: Final = "secp256k1-point"
 """JSON Schema format of 64 bytes that are a point of the curve."""
@@ -76,6 +76,7 @@ NodeIdHex = Annotated[
 ]
 AddressHex = Annotated[Address, _fixed(Address), _HEX, _schema(Address.SIZE)]
 HashHex = Annotated[Hash32, _fixed(Hash32), _HEX, _schema(Hash32.SIZE)]
+SignatureHex = Annotated[Signature, _fixed(Signature), _HEX, _schema(Signature.SIZE)]
 SealedHex = Annotated[
     bytes, _HEX, WithJsonSchema({"type": "string", "pattern": "^0x([0-9a-f]{2})+$"})
 ]

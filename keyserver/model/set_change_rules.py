@@ -142,7 +142,7 @@ def judge_order(order: AdministratorOrder, view: AdministratorView) -> SetChange
     if strangers:
         raise OrderRefusedError(
             Rule.UNKNOWN_NODE,
-            f"new set: {strangers[0].short}.. is none of the {len(old)} configured nodes",
+            f"new_set: {strangers[0].short}.. is none of the {len(old)} configured nodes",
         )
     new = NodeSet(old.chain_id, old.contract, order.new_nodes)
     if isinstance(order, LegacyOrder):
@@ -177,7 +177,7 @@ def _bound(
     _check_signer("order", _signer(digest, order.signature, "order"), administrator)
     if order.old_set_id != old.id:
         raise OrderRefusedError(
-            Rule.OTHER_SET, "old set: the order is for other nodes than are configured here"
+            Rule.OTHER_SET, "old_set_id: is of other nodes than are configured here"
         )
     if view.now > order.not_after:
         raise OrderRefusedError(

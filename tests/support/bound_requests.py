@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from keyserver.api.cors import OriginPolicy
 from keyserver.api.original import ClientDependencies, client_app
+from keyserver.api.ports import SetChangeService
 from keyserver.api.rate_limit import RateLimiter
 from keyserver.api.v1 import v1_routes
 from keyserver.api.v1_admission import NodeIdentity, V1Dependencies
@@ -95,6 +96,7 @@ def v1_app_of(
     limiter: RateLimiter | None = None,
     nonces: UsedNonces | None = None,
     now: int = NOW,
+    set_changes: SetChangeService | None = None,
 ) -> ASGIApp:
     """The client listener's application on this node, with both doors."""
     limits, random = limiter or RateLimiter(0, lambda: 0.0), SeededRandom(1)
@@ -105,6 +107,7 @@ def v1_app_of(
         limits,
         lambda: now,
         UsedNonces() if nonces is None else nonces,
+        set_changes,
     )
-    original = ClientDependencies(node, random, OriginPolicy(()), limits)
+    original = ClientDependencies(node, random, OriginPolicy(()), limits, set_changes)
     return client_app(original, v1_routes(needs))
