@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from keyserver.chain.client import BlockId, BlockRef, Log
-from keyserver.model.identifiers import Address
-from keyserver.model.node_set import NodeSetSnapshot
+from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
+from keyserver.model.node_set import NodeSet, NodeSetSnapshot
+from keyserver.tasks.migration import MigrationOrder, MigrationView, SessionState
 
 KEPT_BLOCKS = 128
 """How many blocks a log sink remembers, and how deep a reorganisation is followed exactly."""
@@ -129,6 +130,53 @@ class WatchedContracts(Protocol):
 
     async def refresh(self, head: BlockRef, confirmed: BlockId) -> None:
         """Look the addresses up; raises `ChainError`, and then nothing changes."""
+        ...
+
+
+class MigrationViews(Protocol):
+    """Where the sets and the running migration can be looked up (`keyserver.chain.node_set`)."""
+
+    @property
+    def migration_view(self) -> MigrationView | None:
+        """As of the last reading; `None` before the first one or without a contract."""
+        ...
+
+
+class SetChanges(Protocol):
+    """Who moves the keys to another set: the one session of a set change at this node.
+
+    Its owner tells the migration driver (`wake`) of every change of `state` and `connected`, asks
+    it (`accepts`) before this node takes part in a session that another node leads, and hands it
+    what members report (`on_failure_reported`).
+    """
+
+    @property
+    def state(self) -> SessionState:
+        """The session, led by this node or by another one."""
+        ...
+
+    @property
+    def connected(self) -> frozenset[NodeId]:
+        """Peers with an open connection."""
+        ...
+
+    async def keys_at_risk(self, target: NodeSet) -> tuple[KeyId, ...]:
+        """Stored keys of which fewer than t + 1 holders are in `target` (W-24).
+
+        Raises `StorageError`.
+        """
+        ...
+
+    def start(self, order: MigrationOrder) -> None:
+        """Lead a session: `state` is active at once, and finished or failed later."""
+        ...
+
+    def forget(self) -> None:
+        """`state` is idle from now on; a session under way is broken off."""
+        ...
+
+    def report_failure(self, migration_id: Hash32, master: NodeId) -> None:
+        """Let the master know that its session failed at this node."""
         ...
 
 

@@ -25,7 +25,7 @@ from keyserver.evm.transaction import TransactionSigner
 from keyserver.model.identifiers import Hash32
 from keyserver.services.registry import CONTRACT_OF
 from keyserver.services.standing import Standing, Want, read_standing
-from keyserver.tasks.model import SetEpoch, Task, TaskKind, TaskState
+from keyserver.tasks.model import SetEpoch, Task, TaskState
 from keyserver.tasks.outbox import Mined, OutboxEntry, OutboxState
 from keyserver.tasks.ports import ContractReader, ReadAt, StaleRowError, WorkStore
 
@@ -260,8 +260,8 @@ class Sender:
 
     async def _is_wanted(self, entry: OutboxEntry, task: Task) -> bool:
         """Ask the contract at the head, and close the answer if it is not wanted for sure."""
-        if task.key.kind is TaskKind.COLLECT_FEES:
-            return True
+        if task.key.kind not in CONTRACT_OF:
+            return True  # nobody asked for it: the estimate tells whether the contract takes it
         standing = await self._standing(task, ReadAt.HEAD)
         match standing.want if standing else Want.LATER:
             case Want.ANSWER:

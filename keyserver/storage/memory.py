@@ -13,6 +13,7 @@ from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.sessions.core import CastVote, KeyState, VoteKind, Write
 from keyserver.storage.stored_key import StoredKey, applied, check_vote, grouped
+from keyserver.tasks.migration import JoinedMigration, PlannedStart
 from keyserver.tasks.model import (
     Confirm,
     Ignore,
@@ -44,6 +45,10 @@ class DiskState:
     entries: Mapping[int, OutboxEntry] = field(default_factory=dict)
     blocks: Mapping[int, tuple[ReadBlock, ...]] = field(default_factory=dict)
     """By chain id."""
+    planned_starts: Mapping[tuple[int, Address], PlannedStart] = field(default_factory=dict)
+    joined_migrations: Mapping[tuple[int, Address, Hash32], JoinedMigration] = field(
+        default_factory=dict
+    )
     last_task: int = 0
     last_entry: int = 0
 
@@ -287,6 +292,30 @@ class MemoryWorkStore:
             return _admitted(_with_entries(state, new_entries), new_tasks)
 
         self._disk.commit(change)
+
+    async def planned_start(self, contract: Address) -> PlannedStart | None:
+        """The id chosen last for a contract."""
+        return self._disk.state.planned_starts.get((self._chain_id, contract))
+
+    async def keep_planned_start(self, plan: PlannedStart) -> None:
+        """Store it in place of the contract's earlier one."""
+        row = {(self._chain_id, plan.contract): plan}
+        self._disk.commit(
+            lambda state: replace(state, planned_starts={**state.planned_starts, **row})
+        )
+
+    async def joined_migration(
+        self, contract: Address, migration_id: Hash32
+    ) -> JoinedMigration | None:
+        """How far a migration got here."""
+        return self._disk.state.joined_migrations.get((self._chain_id, contract, migration_id))
+
+    async def keep_joined_migration(self, joined: JoinedMigration) -> None:
+        """Store it in place of what is known of the same contract and id."""
+        row = {(self._chain_id, joined.contract, joined.id): joined}
+        self._disk.commit(
+            lambda state: replace(state, joined_migrations={**state.joined_migrations, **row})
+        )
 
     def _tasks(self) -> list[Task]:
         every = sorted(self._disk.state.tasks.items())

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = "0003"
+SCHEMA_VERSION: Final = "0004"
 """The newest migration: four digits, counting up."""
 
 METADATA: Final = MetaData()
@@ -251,6 +251,30 @@ READ_BLOCKS: Final = Table(
     Column("hash", LargeBinary, nullable=False),
 )
 """The newest blocks whose logs have become tasks."""
+
+PLANNED_STARTS: Final = Table(
+    "planned_starts",
+    METADATA,
+    Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("contract", LargeBinary, primary_key=True),
+    Column("migration_id", LargeBinary, nullable=False),
+    Column("current_set", LargeBinary, nullable=False),
+    Column("new_set", LargeBinary, nullable=False),
+    Column("block", BigInteger, nullable=False),
+)
+"""Under which id this node would start a migration, for each contract of key server sets."""
+
+JOINED_MIGRATIONS: Final = Table(
+    "joined_migrations",
+    METADATA,
+    Column("chain_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("contract", LargeBinary, primary_key=True),
+    Column("migration_id", LargeBinary, primary_key=True),
+    Column("target_set", LargeBinary, nullable=False),
+    Column("accepted_block", BigInteger, nullable=False),
+    Column("succeeded_block", BigInteger),
+)
+"""Migrations that this node takes or took part in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Tasks, answers and log cursors in the database (`keyserver.tasks.ports.WorkStore`)."""
+"""Tasks, answers, log cursors and migrations in the database.
+
+Implements `WorkStore` and `MigrationStore` of `keyserver.tasks.ports`.
+"""
 
 from collections.abc import Sequence
 
@@ -9,7 +12,14 @@ from keyserver.storage import outbox as answers
 from keyserver.storage import tasks as work
 from keyserver.storage.cursor import append_blocks, drop_blocks, read_blocks
 from keyserver.storage.database import Database
+from keyserver.storage.migration_rows import (
+    load_joined_migration,
+    load_planned_start,
+    write_joined_migration,
+    write_planned_start,
+)
 from keyserver.storage.schema import OUTBOX, TASKS
+from keyserver.tasks.migration import JoinedMigration, PlannedStart
 from keyserver.tasks.model import ReadBlock, SeenRequest, Task, TaskKey, TaskState, vanished
 from keyserver.tasks.outbox import OutboxEntry
 
@@ -162,6 +172,34 @@ class SqlWorkStore:
             work.admit_requests(connection, new_tasks)
 
         await self._database.write(write)
+
+    async def planned_start(self, contract: Address) -> PlannedStart | None:
+        """The id chosen last for a contract; raises `StorageError` if its row does not parse."""
+        return await self._database.read(
+            lambda connection: load_planned_start(connection, self._chain_id, contract)
+        )
+
+    async def keep_planned_start(self, plan: PlannedStart) -> None:
+        """Store it in place of the contract's earlier one."""
+        await self._database.write(
+            lambda connection: write_planned_start(connection, self._chain_id, plan)
+        )
+
+    async def joined_migration(
+        self, contract: Address, migration_id: Hash32
+    ) -> JoinedMigration | None:
+        """How far a migration got here; raises `StorageError` if its row does not parse."""
+        return await self._database.read(
+            lambda connection: load_joined_migration(
+                connection, self._chain_id, contract, migration_id
+            )
+        )
+
+    async def keep_joined_migration(self, joined: JoinedMigration) -> None:
+        """Store it in place of what is known of the same contract and id."""
+        await self._database.write(
+            lambda connection: write_joined_migration(connection, self._chain_id, joined)
+        )
 
     def _delete_vanished(self, connection: Connection, dropped: set[Hash32]) -> None:
         busy = answers.tasks_with_open_entries(connection, self._chain_id)

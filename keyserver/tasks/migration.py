@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import Final
 
-from keyserver.model.identifiers import Address, Hash32, NodeId
+from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.model.node_set import NodeSet
 
 # --- what is known ----------------------------------------------------------------------------
@@ -140,8 +140,8 @@ class KeyCheck:
     """What becomes of the stored keys if only the members of a set keep their shares (W-24)."""
 
     target_set: Hash32
-    at_risk: int
-    """Keys that would be left with fewer than t + 1 holders."""
+    at_risk: tuple[KeyId, ...]
+    """Those that would be left with fewer than t + 1 holders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +258,8 @@ class Refuse:
     """Take no part, and report why."""
 
     why: Refusal
-    keys: int = 0
-    """How many keys are at risk."""
+    keys: tuple[KeyId, ...] = ()
+    """Those at risk."""
 
 
 @unique

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final
 
-from keyserver.model.identifiers import Hash32, NodeId
+from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.node_set import NodeSet
 from keyserver.tasks.migration import (
     Action,
@@ -57,7 +57,7 @@ class MigrationStatus:
     missing: frozenset[NodeId]
     """Members of the migration set without a connection to this node."""
     refused: Refusal | None
-    keys_at_risk: int
+    keys_at_risk: tuple[KeyId, ...]
     waiting_for: Waiting | None
     session: SessionState
     start: Sent | None
@@ -68,7 +68,7 @@ class MigrationStatus:
     def why(self) -> str:
         """What is refused or waited for, in words."""
         if self.refused is Refusal.KEYS_AT_RISK:
-            return f"{self.keys_at_risk} {self.refused.value}"
+            return f"{len(self.keys_at_risk)} {self.refused.value}"
         reason = self.refused or self.waiting_for
         return "in progress" if reason is None else str(reason.value)
 
@@ -101,7 +101,7 @@ def status_of(
         unconfirmed=frozenset(target.nodes) - confirmed if running is not None else frozenset(),
         missing=missing_members(me, running, facts.connected) if running else frozenset(),
         refused=action.why if isinstance(action, Refuse) else None,
-        keys_at_risk=action.keys if isinstance(action, Refuse) else 0,
+        keys_at_risk=action.keys if isinstance(action, Refuse) else (),
         waiting_for=action.why if isinstance(action, Wait) else None,
         session=session,
         start=facts.start if plan is not None else None,

@@ -31,6 +31,10 @@ class TaskKind(IntEnum):
     """The personal stage of a shadow retrieval."""
     COLLECT_FEES = 16
     """Not asked by anybody: fees of a contract that are worth collecting (W-34)."""
+    START_MIGRATION = 17
+    """Decided by this node: `startMigration` of the key server set contract."""
+    CONFIRM_MIGRATION = 18
+    """Decided by this node: `confirmMigration`; of both, the migration's id stands as key id."""
 
 
 @unique

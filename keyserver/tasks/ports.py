@@ -7,6 +7,7 @@ from typing import Protocol
 
 from keyserver.model.identifiers import Address, Hash32, KeyId
 from keyserver.sessions.core import Verdict
+from keyserver.tasks.migration import JoinedMigration, PlannedStart
 from keyserver.tasks.model import ReadBlock, SeenRequest, Task, TaskKey
 from keyserver.tasks.outbox import Answer, OutboxEntry
 
@@ -113,6 +114,32 @@ class WorkStore(TaskStore, OutboxStore, Protocol):
         higher. `new_entries` get ids of their own; one whose key exists already is left out: the
         recorded answer stands. `new_tasks` are admitted as in `admit`.
         """
+        ...
+
+
+class MigrationStore(Protocol):
+    """What a node must not forget about migrations of the set contracts of one chain.
+
+    Every method is one transaction, durable when it returns. A row that does not parse raises
+    `StorageError`.
+    """
+
+    async def planned_start(self, contract: Address) -> PlannedStart | None:
+        """The id chosen last for a contract."""
+        ...
+
+    async def keep_planned_start(self, plan: PlannedStart) -> None:
+        """Store it in place of the contract's earlier one."""
+        ...
+
+    async def joined_migration(
+        self, contract: Address, migration_id: Hash32
+    ) -> JoinedMigration | None:
+        """How far a migration got at this node; `None` if it was never accepted here."""
+        ...
+
+    async def keep_joined_migration(self, joined: JoinedMigration) -> None:
+        """Store it in place of what is known of the same contract and id."""
         ...
 
 
