@@ -7,14 +7,15 @@ only the later effects of that session wait.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
+from keyserver.engine.change_gate import ChangeGate
+from keyserver.engine.contexts import Contexts, SessionName
 from keyserver.engine.credentials import CredentialSource, Opening
-from keyserver.engine.generated import GeneratedBoth
 from keyserver.engine.inbox import Inbox
 from keyserver.engine.installation import announce
 from keyserver.engine.openings import REQUESTED, Openings
@@ -40,18 +41,18 @@ from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
 from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import AnyOperation, Request
 from keyserver.sessions.authentication import Authentic, authenticate
-from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import (
     Authorise,
     Authorised,
     Completed,
-    Context,
     Effect,
     Event,
     Failed,
     GivenUpError,
     KeyState,
     PeerLost,
+    Perform,
+    Performed,
     Persist,
     Policy,
     Received,
@@ -99,8 +100,9 @@ class Driver:
         self._tasks: asyncio.TaskGroup | None = None
         self._links: LinkService | None = None
         self._started = asyncio.Event()
-        self._generated = GeneratedBoth()
-        self._bound_uses = BoundUses()
+        self._contexts = Contexts(identity, ports, self._avoided)
+        self.changes = ChangeGate()
+        """What changes of the node set let begin."""
 
     def serve_links(self, links: LinkService) -> None:
         """Say who answers link messages; once, before `run`."""
@@ -173,12 +175,14 @@ class Driver:
         """
         await self._started.wait()
         state = await self._ports.store.load(operation.key_id)
+        self.changes.check(session_type.kind, state)
         self._counter += 1
         me, boot_nonce = self._identity.me, self._identity.boot_nonce
         opening = Opening(me, boot_nonce, self._counter, operation)
         request = Request.of(operation, credential(opening))
         sid = session_id(session_type.kind, me, boot_nonce, self._counter, request.hash)
-        ctx = self._context(sid, session_type.kind, me, boot_nonce, self._counter, request, state)
+        name = SessionName(sid, session_type.kind, me, boot_nonce, self._counter)
+        ctx = self._contexts.make(name, request, state)
         subject, now = (session_type.kind, operation.key_id), self._ports.clock.monotonic()
         session = LiveSession((sid, Role.COORDINATOR), me, now, subject)
         session.runner = Runner(session_type, ctx, Role.COORDINATOR)
@@ -195,37 +199,18 @@ class Driver:
             await end_of(self._table.get((sid, Role.PARTICIPANT)))
         return result
 
-    def _context(
-        self,
-        sid: SessionId,
-        kind: SessionKind,
-        coordinator: NodeId,
-        boot_nonce: Nonce32,
-        counter: int,
-        request: Request,
-        state: KeyState,
-    ) -> Context:
-        identity = self._identity
-        return Context(
-            me=identity.me,
-            sid=sid,
-            kind=kind,
-            coordinator=coordinator,
-            boot_nonce=boot_nonce,
-            counter=counter,
-            request=request,
-            signer=identity.signer,
-            random=identity.random,
-            node_set=self._ports.node_sets.snapshot.current,
-            connected=self.connected,
-            key=state,
-            policy=identity.policy(),
-            now=self._ports.clock.unix(),
-            bound_uses=self._bound_uses,
-            permission_block=self._ports.access.permission_block,
-            generated_by=self._generated.by(request.key_id),
-            avoided=frozenset() if self._links is None else self._links.avoided,
-        )
+    def ends_of(self, kinds: Collection[SessionKind]) -> list[asyncio.Event]:
+        """What is set when the sessions of these kinds that live here now are over."""
+        return [session.ended for session in self._table if session.subject[0] in kinds]
+
+    def dismiss(self, kinds: Collection[SessionKind]) -> None:
+        """End the participants' parts of such sessions that live here."""
+        for session in self._table:
+            if session.subject[0] in kinds and session.key[1] is Role.PARTICIPANT:
+                self._turn_away(session, Refusal.TEMPORARY)
+
+    def _avoided(self) -> frozenset[NodeId]:
+        return frozenset() if self._links is None else self._links.avoided
 
     def _abandon(self, session: LiveSession) -> None:
         """The caller has gone away: tell the participants, forget the session."""
@@ -296,8 +281,8 @@ class Driver:
         self._table.add(session)
 
         def runner(state: KeyState, authentic: Authentic | None = None) -> Runner:
-            ctx = self._context(sid, kind, sender, boot_nonce, message.counter, request, state)
-            ctx = replace(ctx, authentic=authentic)
+            name = SessionName(sid, kind, sender, boot_nonce, message.counter)
+            ctx = replace(self._contexts.make(name, request, state), authentic=authentic)
             return Runner(session_type, ctx, Role.PARTICIPANT)
 
         def begin(state: KeyState, authentic: Authentic | None) -> None:
@@ -347,7 +332,10 @@ class Driver:
             log.error("record_unreadable", key_id=key_id, problem=str(problem))
             self._turn_away(session, Refusal.TEMPORARY)
             return
-        if self._table.get(session.key) is session:
+        refusal = self.changes.forbids(kind, state)
+        if refusal is not None:
+            self._turn_away(session, refusal)
+        elif self._table.get(session.key) is session:
             begin(state, authentic)
 
     async def _wait_in_line(self, session: LiveSession, check: Authorise | None) -> Refusal | None:
@@ -407,6 +395,8 @@ class Driver:
             case Persist():
                 session.persisting = True
                 self._spawn(self._persist(session, effect))
+            case Perform(work):
+                session.works.append(self._spawn(self._perform(session, work)))
 
     def _send(self, session: LiveSession, effect: Send) -> None:
         sid, message, me = session.key[0], effect.message, self._identity.me
@@ -434,6 +424,10 @@ class Driver:
         verdict = await self._ports.access.authorise(effect)
         self._post(lambda: self._feed(session, Authorised(verdict)))
 
+    async def _perform(self, session: LiveSession, work: Any) -> None:
+        result = await self.changes.perform(work, session.ended)
+        self._post(lambda: self._feed(session, Performed(result)))
+
     async def _persist(self, session: LiveSession, effect: Persist) -> None:
         try:
             await self._ports.store.commit(effect.writes)
@@ -459,7 +453,7 @@ class Driver:
         if self._table.get(session.key) is not session:
             return
         if session.runner is not None and isinstance(outcome, Completed):
-            self._generated.note(session.runner)
+            self._contexts.note(session.runner)
         self._remove(session)
         self._turns.note_end(session, outcome, self._ports.clock.monotonic())
         if isinstance(outcome, Failed) and isinstance(outcome.error, GivenUpError):
@@ -491,9 +485,11 @@ class Driver:
         for timer in session.timers.values():
             timer.cancel()
         session.timers.clear()
+        for work in session.works:
+            work.cancel()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         if self._tasks is None:
             work.close()
             raise RuntimeError("the driver does not run")
-        self._tasks.create_task(work)
+        return self._tasks.create_task(work)

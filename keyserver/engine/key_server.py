@@ -187,6 +187,8 @@ class KeyServer:
         self, operation: GenerateServerKey, credential: Credential | CredentialSource
     ) -> CertifiedRecord:
         key_id = operation.key_id
+        self._driver.changes.check_open()
+        await self._driver.changes.wait_until_thawed()
         self._check_connected()
         with _Exclusive(self._busy, SessionKind.GENERATION, key_id):
             await self._check_not_generated(key_id)
@@ -235,6 +237,8 @@ class KeyServer:
         made_here: DocumentKey | None,
     ) -> CertifiedDocumentKey:
         key_id = operation.key_id
+        self._driver.changes.check_open()
+        await self._driver.changes.wait_until_thawed()
         self._check_connected()
         await self._turn_strangers_away(key_id, credential)
         with _Exclusive(self._busy, SessionKind.STORING, key_id):
@@ -281,6 +285,7 @@ class KeyServer:
 
     def _check_member(self) -> None:
         """A node outside its own node set is isolated: it serves nothing."""
+        self._driver.changes.check_open()
         if self._driver.me not in self._driver.node_set:
             raise UnavailableError("this node is not in the node set", "NodeDisconnected")
 

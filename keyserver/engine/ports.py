@@ -1,8 +1,9 @@
 """What the engine needs from the outside, as protocols; the edges implement them."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.outcomes import OutcomeListener
@@ -13,6 +14,7 @@ from keyserver.sessions.core import (
     Authorise,
     KeyState,
     Policy,
+    Refusal,
     Report,
     SessionKind,
     Signer,
@@ -237,6 +239,30 @@ class LinkService(Protocol):
     @property
     def avoided(self) -> frozenset[NodeId]:
         """Nodes against which there is evidence of late."""
+        ...
+
+
+class ChangeService(Protocol):
+    """Who carries out changes of the node set (`keyserver.engine.set_changes`)."""
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether a change has this node for itself: clients have to wait."""
+        ...
+
+    def forbids(self, kind: SessionKind, state: KeyState) -> Refusal | None:
+        """Why no session of this kind may begin for such a key now; `None` if one may."""
+        ...
+
+    async def wait_until_thawed(self) -> None:
+        """Wait, not for long, until keys may be generated and document keys stored again."""
+        ...
+
+    async def perform(self, work: Any, ended: asyncio.Event) -> Any:
+        """Do what a set change asks for (`keyserver.sessions.set_change.works`).
+
+        `ended` is set when the session is over: what was locked for it is free then.
+        """
         ...
 
 

@@ -49,6 +49,8 @@ class LiveSession:
     effects: deque[Effect] = field(default_factory=deque)
     persisting: bool = False
     timers: dict[str, TimerHandle] = field(default_factory=dict)
+    works: list[asyncio.Task[None]] = field(default_factory=list)
+    """What is being performed for it; given up when it ends."""
     result: Any = None
     """The coordinator's future."""
     in_line_since: float | None = None

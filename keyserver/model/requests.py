@@ -24,6 +24,7 @@ class Operation(IntEnum):
     SIGN_ECDSA = 9
     RESHARE = 16
     ADD_SHARE = 17
+    CHANGE_SET = 18
 
 
 class Proof(FixedBytes):
@@ -126,6 +127,8 @@ class Request:
             case Operation.ADD_SHARE:
                 self._expect_empty_payload()
                 return AddShare(self.key_id)
+            case Operation.CHANGE_SET:
+                return ChangeSet(Hash32(self.key_id), self.payload)
         raise CodecError(f"operation {self.operation_number} is not known")
 
     def credential(self) -> Credential:
@@ -239,7 +242,33 @@ class AddShare:
         return b""
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """Move all keys to another node set (op 18); no client asks: what counts is the order.
+
+    It is about no single key: the name of the change stands where a key id would.
+    """
+
+    change_id: Hash32
+    order: bytes
+    """An encoded order (`keyserver.model.set_change`)."""
+
+    @property
+    def key_id(self) -> KeyId:
+        """The name of the change."""
+        return KeyId(self.change_id)
+
+    @property
+    def number(self) -> Operation:
+        """The operation's number."""
+        return Operation.CHANGE_SET
+
+    def payload(self) -> bytes:
+        """The order."""
+        return self.order
+
+
 ClientOperation = GenerateServerKey | StoreDocumentKey | RetrieveServerKey | RetrieveDocumentKey
 """What clients ask."""
 
-AnyOperation = ClientOperation | AddShare
+AnyOperation = ClientOperation | AddShare | ChangeSet

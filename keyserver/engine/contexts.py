@@ -1,0 +1,65 @@
+"""What a session is told at its opening about the node that it runs on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keyserver.engine.generated import GeneratedBoth
+from keyserver.engine.ports import Identity, Ports
+from keyserver.model.identifiers import NodeId, Nonce32, SessionId
+from keyserver.model.requests import Request
+from keyserver.sessions.bound_uses import BoundUses
+from keyserver.sessions.core import Context, KeyState, SessionKind
+from keyserver.sessions.runner import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class SessionName:
+    """What the id of a session is made of, and the id."""
+
+    sid: SessionId
+    kind: SessionKind
+    coordinator: NodeId
+    boot_nonce: Nonce32
+    counter: int
+
+
+class Contexts:
+    """Makes contexts; remembers what sessions of this process have to know of earlier ones."""
+
+    def __init__(
+        self, identity: Identity, ports: Ports, avoided: Callable[[], frozenset[NodeId]]
+    ) -> None:
+        """`avoided`: nodes against which there is evidence of late."""
+        self._identity = identity
+        self._ports = ports
+        self._avoided = avoided
+        self._generated = GeneratedBoth()
+        self._bound_uses = BoundUses()
+
+    def make(self, name: SessionName, request: Request, state: KeyState) -> Context:
+        """The context of a session that begins now."""
+        identity, ports = self._identity, self._ports
+        return Context(
+            me=identity.me,
+            sid=name.sid,
+            kind=name.kind,
+            coordinator=name.coordinator,
+            boot_nonce=name.boot_nonce,
+            counter=name.counter,
+            request=request,
+            signer=identity.signer,
+            random=identity.random,
+            node_set=ports.node_sets.snapshot.current,
+            connected=ports.transport.connected | {identity.me},
+            key=state,
+            policy=identity.policy(),
+            now=ports.clock.unix(),
+            bound_uses=self._bound_uses,
+            permission_block=ports.access.permission_block,
+            generated_by=self._generated.by(request.key_id),
+            avoided=self._avoided(),
+        )
+
+    def note(self, completed: Runner) -> None:
+        """Take note of a session that brought its result."""
+        self._generated.note(completed)
