@@ -11,6 +11,7 @@
 - `inspection`: what the database tells about keys without opening a secret
 - `work`: tasks, answers and blocks read (`keyserver.tasks.ports.WorkStore`), over the rows of
   `tasks`, `outbox` and `cursor`
+- `set_changes`: completed changes of the node set, in the database and in memory
 - `sealing`: the seal record and the keyring's box (`keyserver.sealing.ports.SealStore`)
 - `memory`: the same ports in dictionaries, for simulation
 """

@@ -11,6 +11,7 @@ from typing import TypeVar
 from keyserver.engine.ports import MAX_OFFENCES, CatalogueEntry, Offence, StoredVote
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
+from keyserver.model.set_change import CompletedChange
 from keyserver.sessions.core import CastVote, KeyState, VoteKind, Write
 from keyserver.storage.stored_key import StoredKey, applied, check_vote, grouped
 from keyserver.tasks.migration import JoinedMigration, PlannedStart
@@ -49,6 +50,7 @@ class DiskState:
     joined_migrations: Mapping[tuple[int, Address, Hash32], JoinedMigration] = field(
         default_factory=dict
     )
+    set_changes: tuple[CompletedChange, ...] = ()
     last_task: int = 0
     last_entry: int = 0
 

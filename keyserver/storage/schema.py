@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = "0004"
+SCHEMA_VERSION: Final = "0005"
 """The newest migration: four digits, counting up."""
 
 METADATA: Final = MetaData()
@@ -275,6 +275,19 @@ JOINED_MIGRATIONS: Final = Table(
     Column("succeeded_block", BigInteger),
 )
 """Migrations that this node takes or took part in."""
+
+SET_CHANGES: Final = Table(
+    "set_changes",
+    METADATA,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("change_id", LargeBinary, nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("contract", LargeBinary, nullable=False),
+    Column("old_nodes", LargeBinary, nullable=False),
+    Column("new_nodes", LargeBinary, nullable=False),
+    Column("completed_at", BigInteger, nullable=False),
+)
+"""Completed changes of the node set, all of them (engine design, section 14.4)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 from typing import Protocol
 
 from keyserver.engine.ports import RecordStore
+from keyserver.engine.set_change_ports import SetChangeStore
 from keyserver.storage.database import Database
 from keyserver.storage.memory import MemoryDisk, MemoryRecordStore, MemoryWorkStore
 from keyserver.storage.records import SqlRecordStore
+from keyserver.storage.set_changes import MemorySetChangeStore, SqlSetChangeStore
 from keyserver.storage.work import SqlWorkStore
 from keyserver.tasks.ports import WorkStore
 from tests.support.stored_values import CHAIN, boxes
@@ -16,6 +18,7 @@ class StoreSite(Protocol):
 
     records: RecordStore
     work: WorkStore
+    set_changes: SetChangeStore
 
     async def reopen(self) -> None:
         """Make new stores on the same disk, as after a restart."""
@@ -27,10 +30,12 @@ class MemorySite:
         self.disk = MemoryDisk()
         self.records: RecordStore = MemoryRecordStore(self.disk)
         self.work: WorkStore = MemoryWorkStore(self.disk, CHAIN)
+        self.set_changes: SetChangeStore = MemorySetChangeStore(self.disk)
 
     async def reopen(self) -> None:
         self.records = MemoryRecordStore(self.disk)
         self.work = MemoryWorkStore(self.disk, CHAIN)
+        self.set_changes = MemorySetChangeStore(self.disk)
 
 
 class SqlSite:
@@ -53,3 +58,4 @@ class SqlSite:
         self.database = database
         self.records: RecordStore = SqlRecordStore(database, boxes())
         self.work: WorkStore = SqlWorkStore(database, CHAIN)
+        self.set_changes: SetChangeStore = SqlSetChangeStore(database)
