@@ -53,19 +53,13 @@ LONGEST_BACK_OFF_S: Final = 600.0
 def decide(me: NodeId, view: MigrationView, session: SessionState, facts: MigrationFacts) -> Action:
     """The next step (11.3 as amended by W-20 to W-26 and W-39)."""
     running = view.running
-    if running is not None and session.migration == running.id and _is_concerned(me, view):
-        match session.phase:
-            case SessionPhase.ACTIVE:
-                return Wait(Waiting.SESSION)
-            case SessionPhase.FINISHED:
-                return RecordSuccess(running)
-            case SessionPhase.FAILED:
-                return RecordFailure(running, session.reason)
-            case SessionPhase.IDLE:
-                pass
+    idle = session.phase is SessionPhase.IDLE
+    ours = not idle and _is_concerned(me, view)
+    if ours and running is not None and session.migration == running.id:
+        return _after_session(running, session)
     if view.stale:
         return Wait(Waiting.STALE)
-    if session.phase is not SessionPhase.IDLE:
+    if not idle:
         return ForgetSession()
     if running is None:
         return _before_start(me, view, facts)
@@ -222,6 +216,15 @@ def _session(
     if unsafe is not None:
         return unsafe
     return StartSession(MigrationOrder(running.id, view.current, running.target, me))
+
+
+def _after_session(running: RunningMigration, session: SessionState) -> Action:
+    """What a session of this very migration has come to."""
+    if session.phase is SessionPhase.ACTIVE:
+        return Wait(Waiting.SESSION)
+    if session.phase is SessionPhase.FINISHED:
+        return RecordSuccess(running)
+    return RecordFailure(running, session.reason)
 
 
 def missing_members(
