@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Lazy] = {
     "drain": Lazy("keyserver.cli.inspect:drain", "Collect the fees a service contract holds."),
     "evidence": Lazy("keyserver.cli.evidence:app", "Show and check evidence of cheating."),
     "account": Lazy("keyserver.cli.account:app", "Make accounts."),
+    "admin": Lazy("keyserver.cli.admin:app", "Change the set of nodes."),
     "client": Lazy("keyserver.cli.client:app", "Share documents through the key servers."),
     "devnet": Lazy("keyserver.cli.devnet:app", "Run a whole network on this machine."),
     "demo": Lazy("keyserver.cli.devnet:demo", "Show the whole story on a network of its own."),

@@ -118,11 +118,14 @@ class HttpTransport:
 
 
 @asynccontextmanager
-async def http_transport(ca_file: Path | None = None) -> AsyncIterator[HttpTransport]:
+async def http_transport(
+    ca_file: Path | None = None, *, answer_s: float | None = ANSWER_S
+) -> AsyncIterator[HttpTransport]:
     """A transport for `http` and `https` URLs.
 
-    `ca_file` holds certificates, in PEM, that are trusted instead of the machine's. Raises
-    `ConfigError` if it cannot be used.
+    `answer_s` is how long one answer may take; with `None` as long as it takes. `ca_file` holds
+    certificates, in PEM, that are trusted instead of the machine's. Raises `ConfigError` if it
+    cannot be used.
     """
     try:
         context = ssl.create_default_context(cafile=ca_file)
@@ -130,7 +133,7 @@ async def http_transport(ca_file: Path | None = None) -> AsyncIterator[HttpTrans
         raise ConfigError(f"ca-file: {ca_file}: {error.strerror or error}") from error
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=context),
-        timeout=aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S),
+        timeout=aiohttp.ClientTimeout(total=answer_s, sock_connect=CONNECT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         headers={"Accept-Encoding": "identity", "User-Agent": "keyserver-client"},

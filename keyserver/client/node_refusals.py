@@ -4,8 +4,10 @@ HTTP interface, sections 7 and 13. Both interfaces name the same errors: the ori
 `/v1` by a code, which is what the rest of the client goes by.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Final
 
 from keyserver.client.errors import (
@@ -170,6 +172,11 @@ _KNOWN: Final = (
 )
 _BY_CODE: Final = {known.code: known for known in _KNOWN}
 
+Advice = Mapping[str, str]
+"""What to do about errors, by code, where that is something else than for requests about keys."""
+
+NO_ADVICE: Final[Advice] = MappingProxyType({})
+
 _NOT_STARTED: Final = frozenset({"SEALED", "STANDBY", "RATE_LIMITED"})
 
 
@@ -183,15 +190,19 @@ def may_have_worked(error: ClientError) -> bool:
     return True
 
 
-def refusal_by_text(answer: HttpAnswer, text: str) -> ClientError | None:
+def refusal_by_text(
+    answer: HttpAnswer, text: str, advice: Advice = NO_ADVICE
+) -> ClientError | None:
     """The error that the original's interface names by this text; None if it has no such."""
     for known in _KNOWN:
         if text == known.text or (known.is_start and text.startswith(known.text)):
-            return make_error(answer, known.code, text, known.kind)
+            return make_error(answer, known.code, text, known.kind, advice)
     return None
 
 
-def refusal_by_code(answer: HttpAnswer, code: str, message: str, *, retriable: bool) -> ClientError:
+def refusal_by_code(
+    answer: HttpAnswer, code: str, message: str, *, retriable: bool, advice: Advice = NO_ADVICE
+) -> ClientError:
     """The error that `/v1` names by this code."""
     known = _BY_CODE.get(code)
     kind = known.kind if known is not None else Kind.FINAL
@@ -201,13 +212,16 @@ def refusal_by_code(answer: HttpAnswer, code: str, message: str, *, retriable: b
         kind = Kind.FINAL
     if kind is Kind.FINAL and answer.status >= 500 and answer.status != 501:
         kind = Kind.NODE
-    return make_error(answer, code, message, kind)
+    return make_error(answer, code, message, kind, advice)
 
 
-def make_error(answer: HttpAnswer, code: str, text: str, kind: Kind) -> ClientError:
+def make_error(
+    answer: HttpAnswer, code: str, text: str, kind: Kind, advice: Advice = NO_ADVICE
+) -> ClientError:
     """The exception for an error of this kind."""
     known = _BY_CODE.get(code)
-    advice, said = known.advice if known is not None else "", printable(text)
+    usual, said = known.advice if known is not None else "", printable(text)
+    what_to_do = advice.get(code, usual)
     if kind is Kind.LATER:
         return NodeNotReadyError(
             answer.node,
@@ -215,10 +229,10 @@ def make_error(answer: HttpAnswer, code: str, text: str, kind: Kind) -> ClientEr
             status=answer.status,
             error_code=code,
             retry_after_s=answer.retry_after_s,
-            advice=advice,
+            advice=what_to_do,
         )
     error = NodeFailedError if kind is Kind.NODE else RefusedOverHttpError
-    return error(answer.node, said, status=answer.status, error_code=code, advice=advice)
+    return error(answer.node, said, status=answer.status, error_code=code, advice=what_to_do)
 
 
 def printable(text: str) -> str:

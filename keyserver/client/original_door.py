@@ -16,7 +16,13 @@ from keyserver.client.node_answers import (
     unknown_failure,
 )
 from keyserver.client.node_http import HttpAnswer, HttpRequest
-from keyserver.client.node_refusals import Kind, make_error, refusal_by_text
+from keyserver.client.node_refusals import (
+    NO_ADVICE,
+    Advice,
+    Kind,
+    make_error,
+    refusal_by_text,
+)
 from keyserver.client.results import ServerKey, ShadowAnswer
 from keyserver.client.shadow_fields import read_commitments, read_shadow
 from keyserver.client.wallet import Wallet
@@ -84,18 +90,23 @@ class OriginalDoor:
 
     def refusal(self, answer: HttpAnswer) -> ClientError:
         """See `Door`."""
-        if answer.status == 400 and not answer.body:
-            # Also what the original says to a point that is not on the curve; ours always are.
-            text = "does not understand the request"
-            return make_error(answer, "INVALID_REQUEST", text, Kind.FINAL)
-        try:
-            quoted = read_json(answer)
-        except ClientError:
-            return unknown_failure(answer)
-        if not isinstance(quoted, str):
-            return unknown_failure(answer)
-        text = quoted.removeprefix('"').removesuffix('"')
-        return refusal_by_text(answer, text) or unknown_failure(answer)
+        return original_refusal(answer)
+
+
+def original_refusal(answer: HttpAnswer, advice: Advice = NO_ADVICE) -> ClientError:
+    """The error that an answer of another status than 200 is."""
+    if answer.status == 400 and not answer.body:
+        # Also what the original says to a point that is not on the curve; ours always are.
+        text = "does not understand the request"
+        return make_error(answer, "INVALID_REQUEST", text, Kind.FINAL)
+    try:
+        quoted = read_json(answer)
+    except ClientError:
+        return unknown_failure(answer)
+    if not isinstance(quoted, str):
+        return unknown_failure(answer)
+    text = quoted.removeprefix('"').removesuffix('"')
+    return refusal_by_text(answer, text, advice) or unknown_failure(answer)
 
 
 def _shadow_headers(exclude: frozenset[NodeId]) -> dict[str, str]:

@@ -20,7 +20,13 @@ from keyserver.client.node_answers import (
     unknown_failure,
 )
 from keyserver.client.node_http import HttpAnswer, HttpRequest
-from keyserver.client.node_refusals import Kind, make_error, refusal_by_code
+from keyserver.client.node_refusals import (
+    NO_ADVICE,
+    Advice,
+    Kind,
+    make_error,
+    refusal_by_code,
+)
 from keyserver.client.original_door import SEALED_SIZE
 from keyserver.client.results import ServerKey, ShadowAnswer
 from keyserver.client.shadow_fields import read_commitments, read_shadow
@@ -150,7 +156,7 @@ def read_facts(answer: HttpAnswer) -> NodeFacts:
     return NodeFacts(node_id, domain, version)
 
 
-def v1_refusal(answer: HttpAnswer) -> ClientError:
+def v1_refusal(answer: HttpAnswer, advice: Advice = NO_ADVICE) -> ClientError:
     """The error that an answer of another status than 200 is."""
     if answer.status in (400, 404) and not answer.body:
         # How the original answers a path it does not know.
@@ -167,7 +173,7 @@ def v1_refusal(answer: HttpAnswer) -> ClientError:
         return unknown_failure(answer)
     if not isinstance(message, str) or type(retriable) is not bool:
         return unknown_failure(answer)
-    return refusal_by_code(answer, code, message, retriable=retriable)
+    return refusal_by_code(answer, code, message, retriable=retriable, advice=advice)
 
 
 def _form(
