@@ -20,9 +20,9 @@ from keyserver.crypto.documents import IV_SIZE, decrypt_document, encrypt_docume
 from keyserver.crypto.ecies import decrypt, encrypt
 from keyserver.crypto.elgamal import encrypt_document_key, recover_document_key
 from keyserver.crypto.errors import DecryptionError, InvalidPointError, InvalidScalarError
-from keyserver.crypto.hashing import keccak256
 from keyserver.crypto.randomness import RandomSource
-from keyserver.model.identifiers import Address
+from keyserver.model.identifiers import Address, NodeId
+from keyserver.model.set_change import set_hash
 
 _CANNOT_SIGN: Final = "Could not sign raw hash."
 _CANNOT_READ_PUBLIC: Final = "Could not read account public."
@@ -72,7 +72,7 @@ class SecretStoreModule:
     async def servers_set_hash(self, params: Any) -> str:
         """The hash that an administrator signs for a set of nodes."""
         nodes = Params(params, "nodes").points()
-        return _hex(keccak256(b"".join(sorted(set(nodes)))))
+        return _hex(set_hash(NodeId(node) for node in nodes))
 
     async def generate_document_key(self, params: Any) -> dict[str, str]:
         """Make a document key, encrypted to a server key and to the account."""

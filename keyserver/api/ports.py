@@ -127,7 +127,9 @@ class SetChangeService(Protocol):
     async def run(self, order: AdministratorOrder) -> None:
         """Carry out an order, which every node judges for itself, and return when all is done.
 
-        Raises `KeysWouldBeLostError` before anything is touched, `OrderRefusedError` if this node
+        Of two at the same moment only one may run: the other raises `UnavailableError` with
+        `DuplicateSessionId`. Who asked may be gone before the end; the change goes on. Raises
+        `KeysWouldBeLostError` before anything is touched, `OrderRefusedError` if this node
         finds fault with it by now, `DeniedError` and `UnavailableError` by the original's names.
         """
         ...

@@ -146,6 +146,12 @@ async def test_what_is_refused(
     assert changes.orders == [], "nothing was started"
 
 
+async def test_ids_that_are_no_points() -> None:
+    """The grammar lets them pass; no node has such an id."""
+    order = legacy_order(new=[*NODES, NodeId(b"\x55" * 64)])
+    assert text_of(await send_pair(ScriptedChanges(), order)) == (500, DISCONNECTED)
+
+
 async def test_the_old_form_that_is_switched_off() -> None:
     changes = ScriptedChanges(seen=view(strict_admin=True), all_connected=False)
     status, text = text_of(await send_pair(changes, BROKEN))
