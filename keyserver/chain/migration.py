@@ -20,7 +20,6 @@ from keyserver.errors import KeyServerError
 from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.node_set import NodeSet
 from keyserver.tasks.migration import (
-    IDLE,
     AcceptMigration,
     Action,
     CheckKeys,
@@ -93,7 +92,8 @@ class MigrationDriver:
         self._retry_at = 0.0
         self._failing: Hash32 | None = None
         """The migration that failures are counted for."""
-        self._reported = False
+        self._reported: Hash32 | None = None
+        """The migration of which a member wants another session."""
         self._check: tuple[KeyCheck, float] | None = None
         self._told: Refuse | None = None
         self._lock = asyncio.Lock()
@@ -120,15 +120,20 @@ class MigrationDriver:
         self._signal.set()
 
     def on_failure_reported(self, node: NodeId, migration_id: Hash32) -> None:
-        """A member of the target wants another session; believed as often as the pauses allow."""
+        """A member of the target wants another session; believed as often as the pauses allow.
+
+        It matters to a master whose own session succeeds, or has; else there is another one anyway.
+        """
         view = self._view()
         running = view.running if view is not None else None
         if running is None or running.id != migration_id or node not in running.target:
             return
-        if not self._reported:
-            log.warning("migration_failure_reported", node=node.short, id=migration_id.hex())
+        if self._reported == migration_id:
+            return
+        log.warning("migration_failure_reported", node=node.short, id=migration_id.hex())
+        self._reported = migration_id
+        if self._joined is not None and self._joined.succeeded_block is not None:
             self._note_failure(migration_id)
-        self._reported = True
         self._signal.set()
 
     # --- what others ask ------------------------------------------------------------------
@@ -221,7 +226,7 @@ class MigrationDriver:
                 await self._accept(view, running)
             case StartSession(order):
                 log.info("migration_session_started", id=order.id.hex(), to=len(order.target))
-                self._reported = False
+                self._reported = None
                 self._changes.start(order)
                 return False
             case ForgetSession():
@@ -258,6 +263,8 @@ class MigrationDriver:
         joined = replace(joined, succeeded_block=view.block)
         await self._store.keep_joined_migration(joined)
         self._joined = joined
+        if self._reported == running.id:
+            self._note_failure(running.id)
         self._changes.forget()
         log.info("migration_session_succeeded", id=running.id.hex(), block=view.block)
 
@@ -313,8 +320,6 @@ class MigrationDriver:
         running = view.running
         if running is None:
             self._joined = None
-            if self._changes.state == IDLE:
-                self._reported = False
         elif self._joined is None or not self._joined.is_of(running):
             self._joined = await self._store.joined_migration(view.contract, running.id)
 
@@ -334,7 +339,7 @@ class MigrationDriver:
             start=start,
             confirm=confirm,
             retry_at=self._retry_at if failing else 0.0,
-            failure_reported=self._reported and failing,
+            failure_reported=failing and self._reported == self._failing,
             check=self._check[0] if self._check is not None else None,
             now=self._clock.monotonic(),
             connected=self._changes.connected,

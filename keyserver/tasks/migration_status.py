@@ -75,6 +75,7 @@ class MigrationStatus:
 
 _PHASES: Final[Mapping[Waiting, MigrationPhase]] = {
     Waiting.NOTHING_TO_DO: MigrationPhase.IDLE,
+    Waiting.NOT_CONCERNED: MigrationPhase.IDLE,
     Waiting.ELECTED: MigrationPhase.REQUIRED,
     Waiting.START: MigrationPhase.REQUIRED,
     Waiting.CONFIRMATIONS: MigrationPhase.CONFIRMING,

@@ -55,6 +55,12 @@ def test_phases(state: MigrationView, facts: MigrationFacts, phase: MigrationPha
     assert status(state, facts).phase is phase
 
 
+def test_a_node_in_neither_set_has_nothing_to_tell() -> None:
+    for state in (REQUIRED, STARTED):
+        told = status_of(node(7), state, IDLE, MigrationFacts())
+        assert (told.phase, told.waiting_for) == (MigrationPhase.IDLE, Waiting.NOT_CONCERNED)
+
+
 def test_before_the_start_it_names_the_elected_node_and_its_id() -> None:
     facts = MigrationFacts(plan=planned(REQUIRED, 5), start=Sent(BLOCK, SentState.OPEN))
     told = status(REQUIRED, facts)
