@@ -17,10 +17,13 @@ from keyserver.api.v1_errors import Problem, ProblemError, problem_of, unauthent
 from keyserver.api.v1_models import MOST_NODES, Answer, Body, whole
 from keyserver.api.v1_routes import errors_of
 from keyserver.api.v1_values import HashHex, NodeIdHex, SignatureHex
-from keyserver.model.set_change import MAX_U64, BoundOrder
+from keyserver.model.set_change import BoundOrder
 from keyserver.model.set_change_rules import OrderRefusedError, Rule
 
-NumberField = Annotated[int, Field(ge=0, le=MAX_U64), BeforeValidator(whole)]
+MOST_EXACT: Final = 2**53 - 1
+"""The largest number that all readers of JSON take for the same one (RFC 8259, section 6)."""
+
+NumberField = Annotated[int, Field(ge=0, le=MOST_EXACT), BeforeValidator(whole)]
 
 
 class OrderedChange(Body):

@@ -202,6 +202,17 @@ def test_lost_keys_are_counted() -> None:
     assert "12 keys" in str(error)
 
 
+def test_signatures_of_two_pairs_can_be_joined_where_the_old_form_counts() -> None:
+    """What the original's form does not protect from, and why there is another one."""
+    ordered = [legacy_order(new=NODES[:4]), legacy_order(new=NODES[1:])]
+    first = completed(judge_order(ordered[0], view()))
+    fewer = set_of(NODES[:3])
+    other = legacy_order(old=set_of(NODES[:4]), new=fewer.nodes)
+    joined = LegacyOrder(fewer.nodes, ordered[1].old_signature, other.new_signature)
+    assert judge_order(joined, view(first)).new == fewer
+    assert refused(joined, view(first, strict_admin=True))[0] is Rule.LEGACY_FORM
+
+
 # --- migrations -------------------------------------------------------------------------------
 
 ID = Hash32(b"\x4d" * 32)
