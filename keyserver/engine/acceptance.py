@@ -23,6 +23,7 @@ from keyserver.sessions.certificates import (
     check_decision,
     check_document,
     check_first_record,
+    check_holding,
     check_skipped,
     document_subject,
 )
@@ -146,11 +147,15 @@ def _newer_record(facts: KeyFacts, state: KeyState, trust: Trust) -> CertifiedRe
     record, active = certified.record, state.active
     if record.key_id != facts.key_id:
         raise Refused(Refusal.BAD, "the record is one of another key")
-    if active is not None:
-        if record.version > active.record.version:
-            _check_successor(certified, active.record, trust)
-            return certified
+    if active is not None and record.version <= active.record.version:
         return None
+    if active is not None and record.previous == active.record.hash:
+        _check_successor(certified, active.record, trust)
+        return certified
+    if active is not None:
+        _check_continues(certified, active.record)
+    if active is not None or record.previous != ZERO_HASH:
+        return _unlinked(certified, trust)
     if not trust.believes(record, state):
         return None
     check_first_record(certified, trust.quorums(len(record.committee)))
@@ -159,15 +164,41 @@ def _newer_record(facts: KeyFacts, state: KeyState, trust: Trust) -> CertifiedRe
 
 def _check_successor(certified: CertifiedRecord, before: KeyRecord, trust: Trust) -> None:
     record = certified.record
-    same = (record.author, record.threshold, record.public)
-    if same != (before.author, before.threshold, before.public) or record.previous != before.hash:
-        raise Refused(Refusal.BAD, "the record does not continue the one this node holds")
+    _check_same_key(record, before)
     if record.version != before.version + len(certified.skipped) + 1:
         raise Refused(Refusal.BAD, "the versions before the record are not accounted for")
     quorums = trust.quorums(len(before.committee))
     first = before.version + 1
     check_skipped(record.key_id, first, certified.skipped, before.nodes, quorums)
-    check_certificate(certified, before.nodes, quorums)
+    of_holders = trust.quorums(len(record.committee))
+    check_certificate(certified, before.nodes, quorums, of_holders=of_holders)
+
+
+def _check_same_key(record: KeyRecord, before: KeyRecord) -> None:
+    same = (record.author, record.threshold, record.public)
+    if same != (before.author, before.threshold, before.public):
+        raise Refused(Refusal.BAD, "the record does not continue the one this node holds")
+
+
+def _check_continues(certified: CertifiedRecord, before: KeyRecord) -> None:
+    """The record replaces one that this node has missed, or it replaces nothing."""
+    record = certified.record
+    _check_same_key(record, before)
+    if record.version - len(certified.skipped) - 1 <= before.version:
+        raise Refused(Refusal.BAD, "the record does not continue the one this node holds")
+
+
+def _unlinked(certified: CertifiedRecord, trust: Trust) -> CertifiedRecord | None:
+    """A record whose deciding committee this node cannot know: only if f + 1 nodes vouch for it."""
+    record, certificate = certified.record, certified.certificate
+    if record.version <= len(certified.skipped) + 1:
+        raise Refused(Refusal.BAD, "the record replaces another, but there was none before it")
+    if record.hash not in trust.vouched:
+        return None
+    if certificate.decision.value != record.hash:
+        raise Refused(Refusal.BAD, "the decision is for another record")
+    check_holding(record, certificate.holding, trust.quorums(len(record.committee)))
+    return certified
 
 
 def _skipped_versions(facts: KeyFacts, state: KeyState, trust: Trust) -> list[PutNothing]:
@@ -187,6 +218,8 @@ def _skipped_versions(facts: KeyFacts, state: KeyState, trust: Trust) -> list[Pu
 
 def _document(facts: KeyFacts, state: KeyState, record: KeyRecord, trust: Trust) -> list[Write]:
     quorums = trust.quorums(len(record.committee))
+    if facts.document is not None and facts.document.document.hash == record.document:
+        return [PutDocument(facts.key_id, facts.document)]
     if facts.document is not None and facts.document.record_hash == record.hash:
         check_document(facts.key_id, facts.document, record, quorums)
         return [PutDocument(facts.key_id, facts.document)]

@@ -104,8 +104,10 @@ class Terms:
             raise Refused(Refusal.BAD, "what stands behind the value is something else")
         self._check_backing(backing)
         held = backing.record
-        if held is not None and certificate.round == 0:
+        if held is not None and certificate.round == 0 and held.record.nodes == self.voters:
             self._check_ready(held.record, certificate)
+        elif held is not None and certificate.transcript is not None:
+            raise Refused(Refusal.BAD, "READY signatures are no votes of the old committee")
         else:
             self._check_certificate(certificate)
 

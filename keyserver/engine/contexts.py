@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from keyserver.engine.generated import GeneratedBoth
 from keyserver.engine.ports import Identity, Ports
+from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import NodeId, Nonce32, SessionId
-from keyserver.model.requests import Request
+from keyserver.model.node_set import NodeSet
+from keyserver.model.requests import Operation, Request, Reshare
 from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import Context, KeyState, SessionKind
 from keyserver.sessions.runner import Runner
@@ -57,8 +59,20 @@ class Contexts:
             bound_uses=self._bound_uses,
             permission_block=ports.access.permission_block,
             generated_by=self._generated.by(request.key_id),
+            target=self._target(request),
             avoided=self._avoided(),
         )
+
+    def _target(self, request: Request) -> NodeSet | None:
+        """Where the shares go, if this node has accepted the change that the request names."""
+        if request.operation_number != Operation.RESHARE:
+            return None
+        try:
+            operation = request.operation()
+        except CodecError:
+            return None  # the session refuses it, and says why
+        assert isinstance(operation, Reshare)
+        return self._ports.successions.target(operation.change_id, operation.key_id)
 
     def note(self, completed: Runner) -> None:
         """Take note of a session that brought its result."""

@@ -74,7 +74,7 @@ from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.waiting import verdict_refusal
 from keyserver.sessions.wire import LINK_TYPES, message_type, pack
 
-_SETTLED = frozenset({SessionKind.GENERATION, SessionKind.STORING})
+_SETTLED = frozenset({SessionKind.GENERATION, SessionKind.REDISTRIBUTION, SessionKind.STORING})
 """What is reported to the caller only when this node has written it down, too."""
 
 ACTS_AT_A_TIME = 4

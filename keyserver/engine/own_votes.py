@@ -76,9 +76,14 @@ def _candidate_here(state: KeyState, subject: Subject) -> Backing:
 
 
 def _holding_here(state: KeyState, subject: Subject) -> Backed | None:
-    """A holding certificate is a prepared certificate, also for a node that has not committed."""
+    """A holding certificate is a prepared certificate, also for a node that has not committed.
+
+    Not where the holders are others than those who decide (engine design, section 13).
+    """
     held = _candidate_here(state, subject).record
     if held is None:
+        return None
+    if state.active is not None and state.active.record.nodes != held.record.nodes:
         return None
     return Backed(held.holding.prepares(held.record), Backing(record=held))
 

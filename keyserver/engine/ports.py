@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.outcomes import OutcomeListener
 from keyserver.model.blocks import BlockId
 from keyserver.model.identifiers import Hash32, KeyId, NodeId, Nonce32, SessionId
-from keyserver.model.node_set import NodeSetSnapshot
+from keyserver.model.node_set import NodeSet, NodeSetSnapshot
 from keyserver.sessions.core import (
     Authorise,
     KeyState,
@@ -185,6 +185,26 @@ class NodeSets(Protocol):
         ...
 
 
+class Successions(Protocol):
+    """To which set this node lets the shares of a key go (engine design, sections 13 and 14.4)."""
+
+    def target(self, change_id: Hash32, key_id: KeyId) -> NodeSet | None:
+        """Where the shares of a key are to go; `None` if this node takes no part in that.
+
+        `change_id` names an accepted change that is not over, or is zeros: then the answer is the
+        set as it is, if a refresh of this key is due here.
+        """
+        ...
+
+
+class NoSuccessions:
+    """Of a node that lets no share go."""
+
+    def target(self, change_id: Hash32, key_id: KeyId) -> NodeSet | None:
+        """None."""
+        return None
+
+
 class Clock(Protocol):
     """Time, so that simulations can have their own."""
 
@@ -229,7 +249,7 @@ class LinkService(Protocol):
         ...
 
     def on_given_up(self, kind: SessionKind, key_id: KeyId) -> None:
-        """A generation or storing was given up by its coordinator, and no other goes on here."""
+        """A session that agrees on something was given up, and no other goes on here."""
         ...
 
     def on_report(self, report: Report) -> None:
@@ -304,3 +324,4 @@ class Ports:
     clock: Clock
     outcomes: OutcomeListener
     observer: SessionObserver
+    successions: Successions = field(default_factory=NoSuccessions)

@@ -110,6 +110,8 @@ class Recovery:
         self._installer = installer
         self._report = report
         self._cases: dict[Subject, Case] = {}
+        self._others_decide: dict[Subject, float] = {}
+        """What this node holds without a vote in it, and when to ask what became of it."""
         self._brought: Counter[NodeId] = Counter()
         self._day_ends = 0.0
         self._inbox: Inbox[Work] = Inbox(MAX_VOTES_OF_PEER)
@@ -178,8 +180,16 @@ class Recovery:
                 if subject not in self._cases:
                     begins = self._now() + grace_s
                     await self._open(subject, self._identity.me, begins, begins)
+        self._ask_the_others()
         for case in list(self._cases.values()):
             await self._do(lambda case=case: self._look_at(case))  # type: ignore[misc]
+
+    def _ask_the_others(self) -> None:
+        """Ask about what other nodes decide, as long as it is open here."""
+        due = [subject for subject, at in self._others_decide.items() if at <= self._now()]
+        for subject in due:
+            del self._others_decide[subject]  # what is still open comes here again
+            self._ask(subject)
 
     async def _hasten(self, kind: SubjectKind, key_id: KeyId) -> None:
         now = self._now()
@@ -199,6 +209,9 @@ class Recovery:
         """Take up a case; `None` if this node has no vote in it."""
         ballot = await self._ballot(subject)
         if ballot is None:
+            if started_by == self._identity.me:
+                known = self._others_decide.setdefault(subject, not_before)
+                self._others_decide[subject] = min(known, not_before)
             return None
         if ballot.round > 0:
             not_before, deadline = self._now(), self._now() + round_timeout_s(ballot.round)
@@ -459,7 +472,10 @@ class Recovery:
             await self._installer.take(facts)
         log.info("decision_made", key_id=subject.key_id, nothing=decided.decision.is_nothing)
         self._close(case)
-        for peer in self._peers(case):
+        told = set(case.ballot.voters)
+        for record in (facts.record, decided.backing.record, state.prepared):
+            told.update(record.record.nodes if record is not None else ())
+        for peer in sorted(told & self._ports.transport.connected):
             self._send(peer, Keys(0, (facts,)))
 
 
@@ -474,7 +490,7 @@ def _given_up(subject: Subject, state: KeyState) -> int:
 def open_subjects(key_id: KeyId, state: KeyState) -> list[Subject]:
     """What this node has voted for without knowing what became of it."""
     subjects = []
-    if state.prepared is not None:
+    if state.prepared is not None or state.promise is not None:
         subjects.append(Subject(SubjectKind.RECORD, key_id, state.next_version))
     if state.document_candidate is not None:
         subjects.append(Subject(SubjectKind.DOCUMENT, key_id, state.next_document_attempt))

@@ -124,6 +124,9 @@ class Request:
                 self._expect_empty_payload()
                 shadow = self.operation_number == Operation.RETRIEVE_SHADOW
                 return RetrieveDocumentKey(self.key_id, shadow=shadow)
+            case Operation.RESHARE:
+                named = decode(_Resharing, self.payload)
+                return Reshare(self.key_id, named.change_id, named.document)
             case Operation.ADD_SHARE:
                 self._expect_empty_payload()
                 return AddShare(self.key_id)
@@ -155,6 +158,12 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class _Threshold:
     threshold: U16
+
+
+@dataclass(frozen=True, slots=True)
+class _Resharing:
+    change_id: Hash32
+    document: Hash32
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +236,26 @@ class RetrieveDocumentKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Reshare:
+    """New shares of a key, for the target of a change of the node set (op 16); no client asks."""
+
+    key_id: KeyId
+    change_id: Hash32
+    """An accepted change; zeros for a refresh, which leaves the set as it is."""
+    document: Hash32
+    """Hash of the document key that is stored under the key (`DocumentKey.hash`), or zeros."""
+
+    @property
+    def number(self) -> Operation:
+        """The operation's number."""
+        return Operation.RESHARE
+
+    def payload(self) -> bytes:
+        """The operation's parameters in canonical encoding."""
+        return encode(_Resharing(self.change_id, self.document))
+
+
+@dataclass(frozen=True, slots=True)
 class AddShare:
     """The asking node's own share of a key in whose committee it is (op 17); no client asks."""
 
@@ -271,4 +300,4 @@ class ChangeSet:
 ClientOperation = GenerateServerKey | StoreDocumentKey | RetrieveServerKey | RetrieveDocumentKey
 """What clients ask."""
 
-AnyOperation = ClientOperation | AddShare | ChangeSet
+AnyOperation = ClientOperation | Reshare | AddShare | ChangeSet

@@ -134,13 +134,20 @@ def check_first_record(certified: CertifiedRecord, quorums: Quorums) -> None:
 
 
 def check_certificate(
-    certified: CertifiedRecord, voters: tuple[NodeId, ...], quorums: Quorums
+    certified: CertifiedRecord,
+    voters: tuple[NodeId, ...],
+    quorums: Quorums,
+    *,
+    of_holders: Quorums | None = None,
 ) -> None:
-    """Check both parts of a record's certificate against the deciding committee."""
+    """Check both parts of a record's certificate against the deciding committee.
+
+    `of_holders` are the quorums of the record's own committee, if that is another one.
+    """
     record, certificate = certified.record, certified.certificate
     if certificate.decision.value != record.hash:
         raise Refused(Refusal.BAD, "the decision is for another record")
-    check_holding(record, certificate.holding, quorums)
+    check_holding(record, certificate.holding, of_holders or quorums)
     subject = record_subject(record.key_id, record.version)
     check_decision(subject, certificate.decision, voters, quorums)
 

@@ -37,6 +37,7 @@ class Rule(StrEnum):
     FALSE_COMPLAINT = "false_complaint"
     WRONG_POSSESSION_PROOF = "wrong_possession_proof"
     WRONG_DEGREE = "wrong_degree"
+    WRONG_CONSTANT = "wrong_constant"
     WRONG_PARTIAL = "wrong_partial"
     WRONG_SELECTION = "wrong_selection"
     WRONG_MASK = "wrong_mask"
@@ -49,6 +50,7 @@ RULE_TEXTS = {
     Rule.FALSE_COMPLAINT: "complained about a share that is right",
     Rule.WRONG_POSSESSION_PROOF: "dealt without knowing the constant of its polynomial",
     Rule.WRONG_DEGREE: "dealt a polynomial of another degree than the threshold",
+    Rule.WRONG_CONSTANT: "redistributed something else than its own share",
     Rule.WRONG_PARTIAL: "signed a partial decryption that its share does not give",
     Rule.WRONG_SELECTION: "signed a selection of partial decryptions that does not verify",
     Rule.WRONG_MASK: "dealt a mask that is not zero where it must be, or does not fit",

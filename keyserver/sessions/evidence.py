@@ -33,13 +33,19 @@ from keyserver.sessions.share_addition.evidence import (
     WrongMask,
     WrongMaskValue,
 )
-from keyserver.sessions.sharing.evidence import JudgedComplaint, WrongDegree, WrongPossession
+from keyserver.sessions.sharing.evidence import (
+    JudgedComplaint,
+    WrongConstant,
+    WrongDegree,
+    WrongPossession,
+)
 from keyserver.sessions.vote_evidence import TwoVotes
 
 _ALL: tuple[type[Evidence], ...] = (
     JudgedComplaint,
     WrongPossession,
     WrongDegree,
+    WrongConstant,
     WrongPartial,
     WrongSelection,
     WrongMask,

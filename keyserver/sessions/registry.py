@@ -5,11 +5,17 @@ from typing import Any
 from keyserver.sessions.core import SessionType
 from keyserver.sessions.retrieval import RETRIEVAL
 from keyserver.sessions.share_addition import SHARE_ADDITION
-from keyserver.sessions.sharing import GENERATION
+from keyserver.sessions.sharing import GENERATION, REDISTRIBUTION
 from keyserver.sessions.storing import STORING
 from keyserver.sessions.wire import MessageTable
 
-SESSION_TYPES: tuple[SessionType[Any], ...] = (GENERATION, STORING, RETRIEVAL, SHARE_ADDITION)
+SESSION_TYPES: tuple[SessionType[Any], ...] = (
+    GENERATION,
+    REDISTRIBUTION,
+    STORING,
+    RETRIEVAL,
+    SHARE_ADDITION,
+)
 
 MESSAGE_TABLE = MessageTable(SESSION_TYPES)
 

@@ -16,9 +16,13 @@ from keyserver.engine.driver import Driver, Identity, Ports
 from keyserver.engine.key_server import KeyServer
 from keyserver.engine.outcomes import Outcome
 from keyserver.engine.ports import TimerCallback, TimerHandle
+from keyserver.engine.redistributions import Redistributions
+from keyserver.engine.set_change_lock import ChangeLock
+from keyserver.engine.set_change_needs import ChangeNeeds
+from keyserver.engine.set_changes import SetChanges
 from keyserver.engine.share_additions import ShareAdditions
 from keyserver.model.blocks import BlockId
-from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32, Signature
+from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, Nonce32, Signature
 from keyserver.model.node_set import NodeAddress, NodeSet, NodeSetSnapshot
 from keyserver.model.requests import Operation, Request
 from keyserver.sessions.core import Authorise, Policy, Verdict
@@ -111,6 +115,17 @@ class FixedSets:
 
 
 @dataclass
+class ScriptedSuccessions:
+    """Changes of the node set that all nodes have accepted; zeros: a refresh is always due."""
+
+    targets: dict[Hash32, NodeSet] = field(default_factory=dict)
+
+    def target(self, change_id: Hash32, _key_id: KeyId) -> NodeSet | None:
+        """The target of a change."""
+        return self.targets.get(change_id)
+
+
+@dataclass
 class Recorder:
     """Takes down what a node tells the rest of its process."""
 
@@ -154,6 +169,9 @@ class SimulatedNode:
         self._ending: asyncio.Future[None] | None = None
         self._driver: Driver | None = None
         self.key_server: KeyServer | None = None
+        self.changes: SetChanges | None = None
+        """Of the process that runs or ran last; `None` where the world has no such changes."""
+        self.redistributions: Redistributions | None = None
 
     @property
     def is_up(self) -> bool:
@@ -198,6 +216,7 @@ class SimulatedNode:
         random = SeededRandom(world.seed + self.id + self._boots.to_bytes(4, "big"))
         nonce = Nonce32(random.bytes(32))
         store = SimulatedRecordStore(self.disk, process, world.random)
+        lock = ChangeLock()
         ports = Ports(
             SimulatedTransport(world.network, self.id, process),
             store,
@@ -206,6 +225,7 @@ class SimulatedNode:
             ProcessClock(self.clock, process),
             self.recorder,
             self.recorder,
+            world.successions,
         )
         identity = Identity(self.id, self._signer, nonce, random, lambda: self.policy)
         driver = Driver(identity, ports)
@@ -213,6 +233,13 @@ class SimulatedNode:
         driver.serve_links(catalogue)
         self._driver = driver
         self.key_server = KeyServer(driver, store, catalogue, random)
+        if world.change_needs is not None:
+            needs = world.change_needs(self)
+            self.changes = SetChanges(identity, ports, driver, catalogue, needs, lock)
+            driver.changes.serve(self.changes)
+        self.redistributions = Redistributions(
+            self.id, driver, store, ports.transport, catalogue, random
+        )
         additions = ShareAdditions(identity, ports, driver, catalogue)
         self._tasks = [
             asyncio.ensure_future(driver.run()),
@@ -225,11 +252,13 @@ class SimulatedNode:
         """Stop at once: what is not on disk is gone."""
         self.process.alive = False
         self._world.network.detach(self.id)
-        self.key_server = self._driver = None
+        self.key_server = self.redistributions = self._driver = None
         self.down.set()
         callers, self._callers = self._callers, set()
         for task in (*self._tasks, *callers):
             task.cancel()
+        if self.changes is not None:
+            await self.changes.stop()
         ended, self._tasks = self._tasks, []
         await asyncio.gather(*ended, *callers, return_exceptions=True)
 
@@ -269,6 +298,9 @@ class Cluster:
         self.policy = policy or Policy(
             service_contracts=frozenset((CONTRACT, operation) for operation in Operation)
         )
+        self.successions = ScriptedSuccessions()
+        self.change_needs: Callable[[SimulatedNode], ChangeNeeds] | None = None
+        """What changes of the node set need; to be set before the nodes start."""
         self.network = Network(self.random, faults or Faults())
         source = SeededRandom(b"keys" + self.seed)
         made = [SimulatedNode(self, SecretScalar.random(source)) for _ in range(nodes)]

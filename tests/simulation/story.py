@@ -86,6 +86,16 @@ class Story:
         common = result.common_point
         return elgamal.recover_document_key(result.decrypted_secret, common, shadows)
 
+    @property
+    def author_credential(self) -> OnChainAddress:
+        """Who may generate and store."""
+        return OnChainAddress(CONTRACT, self.author)
+
+    def document_under(self, public: Point) -> DocumentKey:
+        """The document key, encrypted to a server key."""
+        encrypted = elgamal.encrypt_document_key(public, self.document_key, self.random)
+        return DocumentKey(encrypted.common, encrypted.encrypted)
+
     def _nodes_in_turn(self) -> Iterator[SimulatedNode]:
         nodes = self.cluster.nodes
         for turn in range(ATTEMPTS):

@@ -25,9 +25,12 @@ from keyserver.sessions.core import (
     Failed,
     KeyState,
     PeerLost,
+    Perform,
+    Performed,
     Persist,
     Policy,
     Received,
+    Refusal,
     Report,
     Send,
     SessionType,
@@ -38,6 +41,7 @@ from keyserver.sessions.core import (
 from keyserver.sessions.identity import session_id
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS
 from keyserver.sessions.runner import Role, Runner
+from keyserver.sessions.set_change.works import Declined
 from keyserver.sessions.wire import pack
 from keyserver.storage.stored_key import StoredKey, applied, check_vote, grouped
 from tests.support.keys import node_secrets
@@ -75,6 +79,8 @@ class Member:
     verdict: Verdict = Verdict.ALLOWED
     policy: Policy = POLICY
     bound_uses: BoundUses = field(default_factory=BoundUses)
+    perform: Callable[[Any], Any] = lambda work: Declined(Refusal.POLICY, type(work).__name__)
+    """What the engine answers to `Perform`; `None`: nothing, it takes for ever."""
 
     @property
     def key(self) -> KeyState:
@@ -129,6 +135,8 @@ class Delivery:
         self.connected = frozenset(self.by_id)
         self.generated_by: NodeId | None = None
         self.avoided: frozenset[NodeId] = frozenset()
+        self.target: NodeSet | None = None
+        """Of the change that all nodes have accepted."""
         self.boot_nonce = Nonce32(b"\xb0" * 32)
         self.counter = 0
         self.tamper: Tamper = lambda _sender, _to, message: message
@@ -205,6 +213,7 @@ class Delivery:
             bound_uses=member.bound_uses,
             generated_by=self.generated_by,
             avoided=self.avoided - {me},
+            target=self.target,
         )
 
     def _deliver(self, sender: NodeId, to: NodeId, data: bytes | Looped) -> None:
@@ -246,6 +255,10 @@ class Delivery:
                     self.reports.append(effect)
                 case Persist(writes):
                     member.persist(writes)
+                case Perform(work):
+                    result = member.perform(work)
+                    if result is not None:
+                        self._feed(runner, Performed(result))
 
     def _send(self, runner: Runner, effect: Send) -> None:
         me = runner.ctx.me

@@ -1,9 +1,10 @@
-"""The coordinator's part of a generation (engine design, sections 7.1 to 7.5).
+"""The coordinator's part of a sharing (engine design, sections 7.1 to 7.5).
+
+How a generation begins, and from START on what it has in common with a redistribution; how that one
+begins is `redistribution`, how both end `certifying`.
 
 Trusted for nothing but progress: whatever it says is checked by every participant, this node's
 own participant included. What that one says comes from this process and is not checked again.
-
-Slightly over 500 lines, in one piece on purpose: five phases, read in order with their checks.
 """
 
 from collections.abc import Mapping
@@ -14,19 +15,10 @@ from typing import assert_never
 from keyserver.crypto.transcripts import tail_hash, transcript_hash
 from keyserver.crypto.vss import sum_commitments
 from keyserver.model.identifiers import Hash32, NodeId
-from keyserver.model.keys import (
-    Certificate,
-    CertifiedRecord,
-    Decision,
-    HoldingCertificate,
-    NodeSignature,
-)
 from keyserver.model.requests import GenerateServerKey
 from keyserver.sessions.authentication import Authentic, authenticate
-from keyserver.sessions.certificates import ready_digest, record_subject, vote_digest
 from keyserver.sessions.conviction import InvalidEvidenceError, report_of
 from keyserver.sessions.core import (
-    Completed,
     Context,
     DeniedError,
     Effect,
@@ -41,28 +33,25 @@ from keyserver.sessions.core import (
     Step,
     TimerFired,
     UnavailableError,
-    VoteKind,
 )
-from keyserver.sessions.identity import check_signature
 from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.refusals import consensus_refused, refusing_for_good
 from keyserver.sessions.rounds import Round
+from keyserver.sessions.sharing import certifying, redistribution
 from keyserver.sessions.sharing.dealt import check_deal, named_deal, unsigned_deal
 from keyserver.sessions.sharing.evidence import JudgedComplaint, Sitting
 from keyserver.sessions.sharing.messages import (
     Accept,
     Accepted,
     AllCommitments,
-    Cert,
     Commit,
     Complaint,
     Deal,
     DealtCommitments,
     DealtShare,
-    Finalize,
-    Installed,
     Investigate,
     Ok,
+    Prepare,
     Propose,
     Ready,
     Shares,
@@ -73,6 +62,8 @@ from keyserver.sessions.sharing.phases import (
     AwaitingCommits,
     AwaitingDeals,
     AwaitingOks,
+    AwaitingPrepares,
+    AwaitingPromises,
     AwaitingReadies,
     CoordinatorPhase,
     Group,
@@ -81,16 +72,15 @@ from keyserver.sessions.sharing.phases import (
 )
 from keyserver.sessions.sharing.terms import (
     CHAIN_WAIT_S,
+    ROUND,
     accept_timeout_s,
     check_accepted,
     generation_params,
     group_of,
-    record_of,
-    round_timeout_s,
+    holder_quorum,
+    round_timer,
     terms_of,
 )
-
-_ROUND = "round"
 
 
 def start(ctx: Context, _: None) -> Step[Phase]:
@@ -116,7 +106,7 @@ def _propose(
     terms = terms_of(params, ctx.key.skipped)
     propose = Propose(ctx.kind, ctx.counter, ctx.request, params, ctx.key.skipped)
     wait = accept_timeout_s(len(asked)) + (CHAIN_WAIT_S if authentic.chain_check else 0)
-    effects: list[Effect] = [SetTimer(_ROUND, wait)]
+    effects: list[Effect] = [SetTimer(ROUND, wait)]
     effects += [Send(node, propose) for node in asked]
     return Step(AwaitingAccepts(terms, Round.among(asked), MappingProxyType({})), tuple(effects))
 
@@ -128,6 +118,8 @@ def step(ctx: Context, phase: CoordinatorPhase, event: Event) -> Step[Phase]:
             return _on_accept(ctx, phase, sender, accept)
         case AwaitingAccepts(), Received(sender, Refuse() as refuse):
             return _on_refuse(ctx, phase, sender, refuse.refusal)
+        case AwaitingPromises(), Received(sender, Accept() as accept):
+            return redistribution.on_accept(ctx, phase, sender, accept)
         case AwaitingDeals(), Received(sender, Deal() as deal):
             return _on_deal(ctx, phase, sender, deal)
         case AwaitingOks(), Received(sender, Ok() as ok):
@@ -137,9 +129,11 @@ def step(ctx: Context, phase: CoordinatorPhase, event: Event) -> Step[Phase]:
         case AwaitingOks(), Received(sender, Complaint() as complaint):
             return _on_complaint(ctx, phase, sender, complaint)
         case AwaitingReadies(), Received(sender, Ready() as ready):
-            return _on_ready(ctx, phase, sender, ready)
+            return certifying.on_ready(ctx, phase, sender, ready)
+        case AwaitingPrepares(), Received(sender, Prepare() as prepare):
+            return certifying.on_prepare(ctx, phase, sender, prepare)
         case AwaitingCommits(), Received(sender, Commit() as commit):
-            return _on_commit(ctx, phase, sender, commit)
+            return certifying.on_commit(ctx, phase, sender, commit)
         case _, Received(sender, Refuse()) | PeerLost(sender):
             return _drop(ctx, phase, sender)
         case _, TimerFired():
@@ -149,6 +143,10 @@ def step(ctx: Context, phase: CoordinatorPhase, event: Event) -> Step[Phase]:
 
 
 # --- accepting -------------------------------------------------------------------------------
+
+
+def _holders(ctx: Context, threshold: int) -> int:
+    return ctx.quorums(len(ctx.node_set)).holders(threshold)
 
 
 def _start_quorum(ctx: Context, threshold: int) -> int:
@@ -166,7 +164,7 @@ def _on_accept(ctx: Context, phase: AwaitingAccepts, sender: NodeId, accept: Acc
     done, quorum = _accepts_done(ctx, added), _start_quorum(ctx, phase.terms.params.threshold)
     if len(added.round.answers) == quorum and isinstance(done.phase, AwaitingAccepts):
         # Whoever else takes part sees the request about now, also where the chain has to show it.
-        return Step(done.phase, (SetTimer(_ROUND, accept_timeout_s(len(ctx.node_set))),))
+        return Step(done.phase, (SetTimer(ROUND, accept_timeout_s(len(ctx.node_set))),))
     return done
 
 
@@ -204,7 +202,7 @@ def _start_or_fail(ctx: Context, phase: AwaitingAccepts) -> Step[Phase]:
     effects = [Send(node, Start(accepted)) for node in group.members]
     effects += [Send(node, Cancel(Refusal.TEMPORARY)) for node in sorted(left_out)]
     waiting = AwaitingDeals(group, Round.among(group.members))
-    return Step(waiting, (_round_timer(group), *effects))
+    return Step(waiting, (round_timer(group), *effects))
 
 
 def _left_out(ctx: Context, phase: AwaitingAccepts) -> frozenset[NodeId]:
@@ -248,10 +246,6 @@ def _reasons(refusals: Mapping[NodeId, Refusal]) -> str:
     return f"too few nodes take part ({said or 'no answer'})"
 
 
-def _round_timer(group: Group) -> SetTimer:
-    return SetTimer(_ROUND, round_timeout_s(len(group.members)))
-
-
 # --- dealing ---------------------------------------------------------------------------------
 
 
@@ -264,35 +258,34 @@ def _on_deal(ctx: Context, phase: AwaitingDeals, sender: NodeId, deal: Deal) -> 
 
 
 def _deals_done(ctx: Context, phase: AwaitingDeals) -> Step[Phase]:
-    needed = _holder_quorum(ctx, phase.group)
-    if phase.round.possible < needed:
+    terms = phase.group.terms
+    if terms.before is not None:
+        if phase.round.gone:
+            return Step(Failed(redistribution.without_dealers(phase.round.gone)))
+    elif phase.round.possible < holder_quorum(ctx, terms):
         return Step(Failed(UnavailableError("too few nodes dealt", "NodeDisconnected")))
     if not phase.round.is_complete:
         return Step(phase)
     return _share_out(ctx, phase.group, phase.round.answers, attempt=0)
 
 
-def _holder_quorum(ctx: Context, group: Group) -> int:
-    return _holders(ctx, group.terms.params.threshold)
-
-
-def _holders(ctx: Context, threshold: int) -> int:
-    return ctx.quorums(len(ctx.node_set)).holders(threshold)
-
-
 def _share_out(
     ctx: Context, group: Group, deals: Mapping[NodeId, Deal], *, attempt: int
 ) -> Step[Phase]:
-    """Send every remaining dealer its part of all remaining deals (7.4)."""
-    quorums = ctx.quorums(len(ctx.node_set))
-    if len(deals) < _holder_quorum(ctx, group) or attempt > quorums.faulty + 1:
-        return Step(Failed(UnavailableError("too few deals are right", "NodeDisconnected")))
+    """Send every receiver its part of all remaining deals (7.4).
+
+    In a generation those that have dealt receive, too.
+    """
     dealers = sorted(deals)
+    receivers = dealers if group.terms.before is None else list(group.receivers)
+    faulty = ctx.quorums(len(group.terms.committee)).faulty
+    if len(receivers) < holder_quorum(ctx, group.terms) or attempt > faulty + 1:
+        return Step(Failed(UnavailableError("too few deals are right", "NodeDisconnected")))
     sums = sum_commitments([deals[dealer].commitments for dealer in dealers])
     commitments = tuple(point for point in sums if point is not None)
     if len(commitments) < len(sums):
         return Step(Failed(UnavailableError("the deals cancel each other", "NodeDisconnected")))
-    place = {node: index for index, node in enumerate(group.members)}
+    place = {node: index for index, node in enumerate(group.receivers)}
     tails = {dealer: Hash32(tail_hash(deals[dealer].commitments)) for dealer in dealers}
     transcript = Hash32(
         transcript_hash(
@@ -304,8 +297,8 @@ def _share_out(
         )
     )
     sharing = Sharing(group, MappingProxyType(dict(deals)), commitments, transcript, attempt)
-    effects: list[Effect] = [_round_timer(group)]
-    for receiver in dealers:
+    effects: list[Effect] = [round_timer(group)]
+    for receiver in receivers:
         parts = tuple(
             DealtShare(
                 dealer,
@@ -318,7 +311,7 @@ def _share_out(
             for dealer in dealers
         )
         effects.append(Send(receiver, Shares(parts, commitments)))
-    return Step(AwaitingOks(sharing, Round.among(dealers)), tuple(effects))
+    return Step(AwaitingOks(sharing, Round.among(receivers)), tuple(effects))
 
 
 # --- checking --------------------------------------------------------------------------------
@@ -328,7 +321,7 @@ def _on_ok(ctx: Context, phase: AwaitingOks, sender: NodeId, ok: Ok) -> Step[Pha
     """An OK for shares that were replaced since has crossed them on the way."""
     if not phase.round.expects(sender) or ok.transcript != phase.sharing.transcript:
         return Step(phase)
-    return _oks_done(ctx, replace(phase, round=phase.round.add(sender, ok)))
+    return certifying.oks_done(ctx, replace(phase, round=phase.round.add(sender, ok)))
 
 
 def _on_investigate(ctx: Context, phase: AwaitingOks, sender: NodeId) -> Step[Phase]:
@@ -364,8 +357,14 @@ def _on_complaint(
 def _without_dealer(
     ctx: Context, phase: AwaitingOks, culprit: NodeId, reports: tuple[Effect, ...] = ()
 ) -> Step[Phase]:
-    """Go on with the remaining deals; no new polynomials are needed."""
+    """Go on with the remaining deals; no new polynomials are needed.
+
+    A redistribution needs the deals of all its dealers: there it takes another session.
+    """
     sharing = phase.sharing
+    if sharing.group.terms.before is not None:
+        failed = redistribution.without_dealers(frozenset({culprit}))
+        return Step(Failed(failed), reports)
     deals = {node: deal for node, deal in sharing.deals.items() if node != culprit}
     gone = phase.round.gone
     again = _share_out(
@@ -375,73 +374,6 @@ def _without_dealer(
         attempt=sharing.attempt + 1,
     )
     return Step(again.phase, (*reports, *again.effects))
-
-
-def _oks_done(ctx: Context, phase: AwaitingOks) -> Step[Phase]:
-    sharing = phase.sharing
-    if phase.round.possible < _holder_quorum(ctx, sharing.group):
-        return Step(Failed(UnavailableError("too few shares are right", "NodeDisconnected")))
-    if not phase.round.is_complete:
-        return Step(phase)
-    record = record_of(sharing.group.terms.params, sharing.commitments)
-    finalize = Finalize(record, sharing.transcript)
-    receivers = [node for node, _ in phase.round.in_order()]
-    effects = [Send(node, finalize) for node in receivers]
-    waiting = AwaitingReadies(sharing, record, Round.among(receivers))
-    return Step(waiting, (_round_timer(sharing.group), *effects))
-
-
-# --- certifying ------------------------------------------------------------------------------
-
-
-def _on_ready(ctx: Context, phase: AwaitingReadies, sender: NodeId, ready: Ready) -> Step[Phase]:
-    if not phase.round.expects(sender):
-        return Step(phase)
-    if sender != ctx.me:
-        signed = ready_digest(phase.record.hash, phase.sharing.transcript, sender)
-        check_signature(signed, ready.signature, sender)
-    return _readies_done(ctx, replace(phase, round=phase.round.add(sender, ready.signature)))
-
-
-def _readies_done(ctx: Context, phase: AwaitingReadies) -> Step[Phase]:
-    sharing = phase.sharing
-    if phase.round.possible < _holder_quorum(ctx, sharing.group):
-        return Step(Failed(UnavailableError("too few nodes stored the key", "NodeDisconnected")))
-    if not phase.round.is_complete:
-        return Step(phase)
-    signatures = tuple(NodeSignature(node, sig) for node, sig in phase.round.in_order())
-    holding = HoldingCertificate(sharing.transcript, signatures)
-    holders = [entry.node for entry in signatures]
-    effects = [Send(node, Cert(signatures)) for node in holders]
-    waiting = AwaitingCommits(sharing, phase.record, holding, Round.among(holders))
-    return Step(waiting, (_round_timer(sharing.group), *effects))
-
-
-def _on_commit(ctx: Context, phase: AwaitingCommits, sender: NodeId, commit: Commit) -> Step[Phase]:
-    if not phase.round.expects(sender):
-        return Step(phase)
-    record = phase.record
-    if sender != ctx.me:
-        subject = record_subject(record.key_id, record.version)
-        signed = vote_digest(VoteKind.COMMIT, subject, 0, record.hash, sender)
-        check_signature(signed, commit.signature, sender)
-    return _commits_done(ctx, replace(phase, round=phase.round.add(sender, commit.signature)))
-
-
-def _commits_done(ctx: Context, phase: AwaitingCommits) -> Step[Phase]:
-    needed = ctx.quorums(len(phase.record.committee)).agreement
-    if len(phase.round.answers) < needed:
-        if phase.round.possible >= needed:
-            return Step(phase)
-        return Step(Failed(UnavailableError("too few nodes committed", "NodeDisconnected")))
-    signatures = tuple(NodeSignature(node, sig) for node, sig in phase.round.in_order())
-    decision = Decision(0, phase.record.hash, signatures)
-    certificate = Certificate(phase.holding, decision)
-    skipped = phase.sharing.group.terms.skipped
-    certified = CertifiedRecord(phase.record, certificate, skipped)
-    holders = [entry.node for entry in phase.holding.signatures]
-    effects = tuple(Send(node, Installed(decision)) for node in holders)
-    return Step(Completed(certified), effects)
 
 
 # --- nodes that vanish -----------------------------------------------------------------------
@@ -461,12 +393,16 @@ def _without(ctx: Context, phase: CoordinatorPhase, nodes: frozenset[NodeId]) ->
     match phase:
         case AwaitingAccepts():
             return _accepts_done(ctx, replace(phase, round=phase.round.drop(nodes)))
+        case AwaitingPromises():
+            return redistribution.promises_done(ctx, replace(phase, round=phase.round.drop(nodes)))
         case AwaitingDeals():
             return _deals_done(ctx, replace(phase, round=phase.round.drop(nodes)))
         case AwaitingOks():
-            return _oks_done(ctx, replace(phase, round=phase.round.drop(nodes)))
+            return certifying.oks_done(ctx, replace(phase, round=phase.round.drop(nodes)))
         case AwaitingReadies():
-            return _readies_done(ctx, replace(phase, round=phase.round.drop(nodes)))
+            return certifying.readies_done(ctx, replace(phase, round=phase.round.drop(nodes)))
+        case AwaitingPrepares():
+            return certifying.prepares_done(ctx, replace(phase, round=phase.round.drop(nodes)))
         case AwaitingCommits():
-            return _commits_done(ctx, replace(phase, round=phase.round.drop(nodes)))
+            return certifying.commits_done(ctx, replace(phase, round=phase.round.drop(nodes)))
     assert_never(phase)

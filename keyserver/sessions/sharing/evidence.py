@@ -1,4 +1,4 @@
-"""Records that convict a dealer or an accuser of a generation (engine design, section 7.4).
+"""Records that convict a dealer or an accuser of a sharing (engine design, sections 7.4 and 13).
 
 Every signature used here covers `h1`, the hash of the parameters and of everybody's one-time key:
 who signed it agreed with both, so the parameters and keys in the record need no other signature.
@@ -17,6 +17,7 @@ from keyserver.crypto import complaints
 from keyserver.crypto.curve import Point
 from keyserver.crypto.dkg import Member, check_possession
 from keyserver.crypto.errors import InvalidProofError
+from keyserver.crypto.resharing import dealt_constant
 from keyserver.crypto.transcripts import (
     complaint_digest,
     deal_hash,
@@ -26,6 +27,7 @@ from keyserver.crypto.transcripts import (
 )
 from keyserver.model.codec import RawPoint, encode
 from keyserver.model.identifiers import Hash32, NodeId, Signature
+from keyserver.model.keys import KeyRecord
 from keyserver.sessions.conviction import (
     Conviction,
     InvalidEvidenceError,
@@ -35,7 +37,7 @@ from keyserver.sessions.conviction import (
 from keyserver.sessions.core import SessionKind
 from keyserver.sessions.identity import digest, is_canonical
 from keyserver.sessions.sharing.messages import Complaint, Deal, SealedShare, ShareParams
-from keyserver.sessions.sharing.phases import Group
+from keyserver.sessions.sharing.phases import NO_PLACE, Group, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Sitting:
-    """A generation after START: what `h1` is made of."""
+    """A sharing after START: what `h1` is made of."""
 
     params: ShareParams
     participants: tuple[Announced, ...]
@@ -60,9 +62,9 @@ class Sitting:
         return cls(group.terms.params, tuple(listed))
 
     def hash(self) -> bytes:
-        """`h1`; raises `InvalidEvidenceError` for what is no generation."""
-        if self.params.kind != SessionKind.GENERATION:
-            raise InvalidEvidenceError("the parameters are not those of a generation")
+        """`h1`; raises `InvalidEvidenceError` for what is no sharing."""
+        if self.params.kind not in (SessionKind.GENERATION, SessionKind.REDISTRIBUTION):
+            raise InvalidEvidenceError("the parameters are not those of a sharing")
         if not is_canonical([entry.node for entry in self.participants]):
             raise InvalidEvidenceError("the participants are not in canonical order")
         params_hash = digest("tks/1/params", encode(self.params))
@@ -73,6 +75,8 @@ class Sitting:
         """A participant with its coordinate; raises `InvalidEvidenceError` for another node."""
         one_time = next((e.one_time for e in self.participants if e.node == node), None)
         x = next((m.x for m in self.params.committee if m.node == node), None)
+        if x is None and node in self.params.dealers:
+            x = NO_PLACE
         if one_time is None or x is None:
             raise InvalidEvidenceError(f"{node.short} takes no part in the session")
         return Member(node.point, one_time, x)
@@ -166,6 +170,8 @@ class WrongPossession:
 
     def judge(self) -> Conviction:
         """Convict the dealer."""
+        if self.sitting.params.kind != SessionKind.GENERATION:
+            raise InvalidEvidenceError("only deals of a generation have a proof of possession")
         session = self.sitting.hash()
         dealer, receiver = self.sitting.member(self.dealer), self.sitting.member(self.receiver)
         named = deal_hash(session, dealer.node, self.constant, self.possession, self.tail_hash)
@@ -207,10 +213,72 @@ class WrongDegree:
         return self.sitting.conviction(self.dealer, Rule.WRONG_DEGREE)
 
 
+@dataclass(frozen=True, slots=True)
+class WrongConstant:
+    """A deal of a redistribution, signed for one receiver, of something else than its own share."""
+
+    KIND: ClassVar[int] = 10
+
+    sitting: Sitting
+    before: KeyRecord
+    dealer: NodeId
+    receiver: NodeId
+    constant: Point
+    possession: bytes
+    tail_hash: Hash32
+    ciphertext: SealedShare
+    signature: Signature
+
+    def judge(self) -> Conviction:
+        """Convict the dealer."""
+        params = self.sitting.params
+        if params.kind != SessionKind.REDISTRIBUTION or params.previous != self.before.hash:
+            raise InvalidEvidenceError("the session does not redistribute the record")
+        terms = Terms(params, digest("tks/1/params", encode(params)), (), self.before)
+        session = self.sitting.hash()
+        dealer, receiver = self.sitting.member(self.dealer), self.sitting.member(self.receiver)
+        named = deal_hash(session, dealer.node, self.constant, self.possession, self.tail_hash)
+        signed = share_digest(session, dealer.node, receiver.node, named, self.ciphertext)
+        check_signed(signed, self.signature, self.dealer, "the deal")
+        if self.constant == constant_of(terms, self.dealer):
+            raise InvalidEvidenceError("the deal is of the dealer's own share")
+        return self.sitting.conviction(self.dealer, Rule.WRONG_CONSTANT)
+
+
+def constant_of(terms: Terms, dealer: NodeId) -> Point | None:
+    """What a dealer of a redistribution must commit to; `InvalidEvidenceError` if it deals not."""
+    before, dealers = terms.before, terms.params.dealers
+    places = before.coordinates if before is not None else {}
+    if before is None or dealer not in dealers or not set(dealers) <= places.keys():
+        raise InvalidEvidenceError("the dealers are not members of the old committee")
+    chosen = [places[node] for node in dealers]
+    return dealt_constant(before.commitments, places[dealer], chosen)
+
+
+def wrong_constants(group: Group, dealer: NodeId, deal: Deal) -> Iterator[WrongConstant]:
+    """One record per receiver: any that the dealer has signed convicts it."""
+    sitting, tail = Sitting.of(group), Hash32(tail_hash(deal.commitments))
+    before = group.terms.before
+    if before is None:
+        return
+    for receiver, share in zip(group.receivers, deal.shares, strict=True):
+        yield WrongConstant(
+            sitting,
+            before,
+            dealer,
+            receiver,
+            deal.commitments[0],
+            deal.possession,
+            tail,
+            share.ciphertext,
+            share.signature,
+        )
+
+
 def wrong_degrees(group: Group, dealer: NodeId, deal: Deal) -> Iterator[WrongDegree]:
     """One record per receiver: any that the dealer has signed convicts it."""
     sitting = Sitting.of(group)
-    for receiver, share in zip(group.members, deal.shares, strict=True):
+    for receiver, share in zip(group.receivers, deal.shares, strict=True):
         yield WrongDegree(
             sitting,
             dealer,
@@ -225,7 +293,7 @@ def wrong_degrees(group: Group, dealer: NodeId, deal: Deal) -> Iterator[WrongDeg
 def wrong_possessions(group: Group, dealer: NodeId, deal: Deal) -> Iterator[WrongPossession]:
     """The same for a proof of possession that does not hold."""
     sitting, tail = Sitting.of(group), Hash32(tail_hash(deal.commitments))
-    for receiver, share in zip(group.members, deal.shares, strict=True):
+    for receiver, share in zip(group.receivers, deal.shares, strict=True):
         yield WrongPossession(
             sitting,
             dealer,

@@ -1,4 +1,8 @@
-"""Messages of a sharing session, in the order in which they are sent (engine design, section 7)."""
+"""Messages of a sharing session, in the order in which they are sent (engine design, section 7).
+
+Generation and redistribution have most of them in common; those of a redistribution alone (section
+13) have types of their own, 0x02xx.
+"""
 
 from dataclasses import dataclass
 
@@ -13,7 +17,15 @@ from keyserver.model.identifiers import (
     SessionId,
     Signature,
 )
-from keyserver.model.keys import CommitteeMember, Decision, Decisions, KeyRecord, NodeSignature
+from keyserver.model.keys import (
+    CertifiedDocumentKey,
+    CertifiedRecord,
+    CommitteeMember,
+    Decision,
+    Decisions,
+    KeyRecord,
+    NodeSignature,
+)
 from keyserver.model.requests import Proof, Request
 from keyserver.sessions.core import Message
 
@@ -237,7 +249,76 @@ class Installed(Message):
     decision: Decision
 
 
-MESSAGES = (
+# --- redistribution only -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What nodes outside the old committee need to know about a key."""
+
+    record: CertifiedRecord
+    document: CertifiedDocumentKey | None
+
+
+@dataclass(frozen=True)
+class Redistribute(Message):
+    """Opens a redistribution; `inheritance` is for nodes outside the old committee."""
+
+    TYPE = 0x0201
+    TO_COORDINATOR = False
+
+    kind: U8
+    counter: U64
+    request: Request
+    params: ShareParams
+    skipped: Decisions
+    inheritance: Inheritance | None
+
+
+@dataclass(frozen=True)
+class Handover(Message):
+    """Who takes part, and which members of the old committee have promised besides."""
+
+    TYPE = 0x0202
+    TO_COORDINATOR = False
+
+    accepted: tuple[Accepted, ...]
+    promised: tuple[Accepted, ...]
+
+
+@dataclass(frozen=True)
+class Certified(Message):
+    """The record and its holding certificate, for the old committee to decide about."""
+
+    TYPE = 0x0203
+    TO_COORDINATOR = False
+
+    record: KeyRecord
+    transcript: Hash32
+    signatures: tuple[NodeSignature, ...]
+
+
+@dataclass(frozen=True)
+class Prepare(Message):
+    """A member of the old committee prepares the record (round 0)."""
+
+    TYPE = 0x0204
+    TO_COORDINATOR = True
+
+    signature: Signature
+
+
+@dataclass(frozen=True)
+class Prepared(Message):
+    """The prepared certificate's signatures."""
+
+    TYPE = 0x0205
+    TO_COORDINATOR = False
+
+    signatures: tuple[NodeSignature, ...]
+
+
+GENERATION_MESSAGES = (
     Propose,
     Accept,
     Start,
@@ -250,6 +331,26 @@ MESSAGES = (
     Finalize,
     Ready,
     Cert,
+    Commit,
+    Installed,
+)
+
+REDISTRIBUTION_MESSAGES = (
+    Redistribute,
+    Accept,
+    Handover,
+    Deal,
+    Shares,
+    Ok,
+    Investigate,
+    AllCommitments,
+    Complaint,
+    Finalize,
+    Ready,
+    Cert,
+    Certified,
+    Prepare,
+    Prepared,
     Commit,
     Installed,
 )

@@ -1,8 +1,13 @@
-"""The participant's part of a sharing (engine design, sections 7.1 to 7.5)."""
+"""The participant's part of a sharing (engine design, sections 7.1 to 7.5).
+
+How a generation begins, and what it has in common with a redistribution; how that one begins is
+`succession`, how both end `deciding`.
+"""
 
 from keyserver.crypto.complaints import investigate
+from keyserver.crypto.curve import Point
 from keyserver.crypto.dealkey import OneTimeKey
-from keyserver.crypto.dkg import Holding, Member, ReceivedDeal, make_deal, receive_deals
+from keyserver.crypto.dkg import Holding, Member, ReceivedDeal, receive_deals
 from keyserver.crypto.errors import (
     CryptoError,
     DecryptionError,
@@ -10,38 +15,26 @@ from keyserver.crypto.errors import (
     InvalidScalarError,
     InvalidShareError,
 )
-from keyserver.crypto.polynomial import SecretPolynomial
-from keyserver.crypto.transcripts import share_digest
-from keyserver.model.codec import encode
+from keyserver.crypto.resharing import receive_redistribution
 from keyserver.model.identifiers import Hash32, NodeId, Signature
 from keyserver.model.keys import (
-    Certificate,
-    CertifiedRecord,
-    HoldingCertificate,
     KeyShare,
     NodeSignature,
 )
 from keyserver.model.requests import GenerateServerKey, Proof
 from keyserver.sessions.authentication import authenticate
 from keyserver.sessions.certificates import (
-    check_decision,
-    check_holding,
     check_skipped,
     ready_digest,
     record_subject,
-    vote_digest,
 )
 from keyserver.sessions.conviction import reports_of
 from keyserver.sessions.core import (
     Authorised,
     CastVote,
-    Completed,
     Context,
     Event,
     Persist,
-    PutActive,
-    PutHolding,
-    PutNothing,
     PutPrepared,
     Received,
     Refusal,
@@ -55,31 +48,41 @@ from keyserver.sessions.core import (
     VoteKind,
 )
 from keyserver.sessions.identity import is_canonical
-from keyserver.sessions.sharing.evidence import Sitting, WrongPossession, complaint_hash
+from keyserver.sessions.sharing import deciding, succession
+from keyserver.sessions.sharing.dealing import deal_for
+from keyserver.sessions.sharing.evidence import (
+    Sitting,
+    WrongConstant,
+    WrongPossession,
+    complaint_hash,
+)
 from keyserver.sessions.sharing.messages import (
     Accept,
     AllCommitments,
     Cert,
-    Commit,
+    Certified,
     Complaint,
-    Deal,
     Finalize,
+    Handover,
     Installed,
     Investigate,
     Ok,
+    Prepared,
     Propose,
     Ready,
     SealedShare,
     Shares,
-    SignedShare,
     Start,
 )
 from keyserver.sessions.sharing.phases import (
     AwaitingCert,
+    AwaitingCertified,
     AwaitingCommitments,
     AwaitingFewerShares,
     AwaitingFinalize,
+    AwaitingHandover,
     AwaitingInstalled,
+    AwaitingPrepared,
     AwaitingShares,
     AwaitingStart,
     AwaitingVerdict,
@@ -95,6 +98,7 @@ from keyserver.sessions.sharing.terms import (
     check_accepted,
     generation_params,
     group_of,
+    holder_quorum,
     record_of,
     terms_of,
 )
@@ -145,10 +149,19 @@ def step(ctx: Context, phase: ParticipantPhase, event: Event) -> Step[Phase]:
             return _on_fewer_shares(ctx, phase, shares)
         case AwaitingFinalize(), Received(_, Finalize() as finalize):
             return _on_finalize(ctx, phase, finalize)
+        case AwaitingHandover(), Received(_, Handover() as handover):
+            return succession.on_handover(ctx, phase, handover)
         case AwaitingCert(), Received(_, Cert() as cert):
-            return _on_cert(ctx, phase, cert)
-        case AwaitingInstalled(), Received(_, Installed() as installed):
-            return _on_installed(ctx, phase, installed)
+            return deciding.on_cert(ctx, phase, cert)
+        case (
+            AwaitingHandover() | AwaitingCertified() | AwaitingCert(),
+            Received(_, Certified() as certified),
+        ):
+            return deciding.on_certified(ctx, phase, certified)
+        case AwaitingPrepared(), Received(_, Prepared() as prepared):
+            return deciding.on_prepared(ctx, phase, prepared)
+        case AwaitingPrepared() | AwaitingInstalled(), Received(_, Installed() as installed):
+            return deciding.on_installed(ctx, phase, installed)
         case _:
             return Step(phase)
 
@@ -195,30 +208,8 @@ def _on_start(ctx: Context, phase: AwaitingStart, start: Start) -> Step[Phase]:
     if ctx.me not in nodes:
         raise Refused(Refusal.BAD, "START does not list this node")
     group = group_of(terms, accepted)
-    deal = _deal(ctx, group, phase.one_time)
+    deal = deal_for(ctx, group, phase.one_time)
     return Step(AwaitingShares(group, phase.one_time), (_IDLE, Send(ctx.coordinator, deal)))
-
-
-def _deal(ctx: Context, group: Group, one_time: OneTimeKey) -> Deal:
-    """This node's polynomial, committed to, proven, and sealed for everybody."""
-    receivers = list(group.members.values())
-    polynomial = SecretPolynomial.random(group.terms.params.threshold, ctx.random)
-    made = make_deal(
-        polynomial,
-        receivers,
-        dealer=ctx.me.point,
-        one_time=one_time,
-        session=group.session_hash,
-        rng=ctx.random,
-    )
-    shares = []
-    for receiver, ciphertext in zip(receivers, made.ciphertexts, strict=True):
-        signed = share_digest(
-            group.session_hash, ctx.me.point, receiver.node, made.deal_hash, ciphertext
-        )
-        signature = ctx.signer.sign(Hash32(signed))
-        shares.append(SignedShare(SealedShare(ciphertext), signature))
-    return Deal(made.commitments, made.pop, tuple(shares))
 
 
 def _on_fewer_shares(
@@ -237,7 +228,7 @@ def _on_shares(ctx: Context, group: Group, one_time: OneTimeKey, shares: Shares)
     params = group.terms.params
     if not is_canonical(dealers) or not set(dealers) <= group.members.keys():
         raise Refused(Refusal.BAD, "SHARES does not list participants in canonical order")
-    if len(dealers) < ctx.quorums(len(ctx.node_set)).holders(params.threshold):
+    if not _are_enough(ctx, group, dealers):
         raise Refused(Refusal.BAD, "SHARES is made of too few deals")
     if len(shares.commitments) != params.threshold + 1:
         raise Refused(Refusal.BAD, "SHARES has the wrong number of commitments")
@@ -253,19 +244,14 @@ def _on_shares(ctx: Context, group: Group, one_time: OneTimeKey, shares: Shares)
         for entry in shares.deals
     )
     try:
-        holding = receive_deals(
-            deals,
-            shares.commitments,
-            receiver=group.members[ctx.me],
-            one_time=one_time,
-            session=group.session_hash,
-        )
+        holding = _receive(ctx, group, one_time, deals, shares.commitments)
     except (DecryptionError, InvalidScalarError, InvalidShareError):
         asking = AwaitingCommitments(group, one_time, frozenset(dealers), deals)
         return Step(asking, (_IDLE, Send(ctx.coordinator, Investigate())))
     except InvalidDealError as problem:
         if problem.dealer is None:
-            raise Refused(Refusal.BAD, f"SHARES: {problem}") from problem
+            reports = _reports_about_constants(ctx, group, shares)
+            raise Refused(Refusal.BAD, f"SHARES: {problem}", reports=reports) from problem
         without = AwaitingFewerShares(group, one_time, frozenset(dealers))
         reports = _reports_about(ctx, group, NodeId.of(problem.dealer), shares)
         return Step(without, (_IDLE, *reports, Send(ctx.coordinator, Investigate())))
@@ -273,6 +259,39 @@ def _on_shares(ctx: Context, group: Group, one_time: OneTimeKey, shares: Shares)
     return Step(
         AwaitingFinalize(group, one_time, frozenset(dealers), shares.commitments, holding),
         (_IDLE, Send(ctx.coordinator, ok)),
+    )
+
+
+def _are_enough(ctx: Context, group: Group, dealers: list[NodeId]) -> bool:
+    """All dealers of a redistribution; of a generation as many as must hold the key."""
+    if group.terms.before is not None:
+        return tuple(dealers) == group.dealers
+    return len(dealers) >= holder_quorum(ctx, group.terms)
+
+
+def _receive(
+    ctx: Context,
+    group: Group,
+    one_time: OneTimeKey,
+    deals: tuple[ReceivedDeal, ...],
+    commitments: tuple[Point, ...],
+) -> Holding:
+    receiver, before = group.members[ctx.me], group.terms.before
+    if before is None:
+        return receive_deals(
+            deals,
+            commitments,
+            receiver=receiver,
+            one_time=one_time,
+            session=group.session_hash,
+        )
+    return receive_redistribution(
+        deals,
+        commitments,
+        public=before.public,
+        receiver=receiver,
+        one_time=one_time,
+        session=group.session_hash,
     )
 
 
@@ -291,6 +310,30 @@ def _reports_about(
             dealt.tail_hash,
             dealt.ciphertext,
             dealt.signature,
+        )
+    )
+
+
+def _reports_about_constants(ctx: Context, group: Group, shares: Shares) -> tuple[Report, ...]:
+    """Sums that make another key than the one redistributed convict who has not dealt its share."""
+    before = group.terms.before
+    if before is None:
+        return ()
+    sitting = Sitting.of(group)
+    return reports_of(
+        *(
+            WrongConstant(
+                sitting,
+                before,
+                entry.dealer,
+                ctx.me,
+                entry.constant,
+                entry.possession,
+                entry.tail_hash,
+                entry.ciphertext,
+                entry.signature,
+            )
+            for entry in shares.deals
         )
     )
 
@@ -330,55 +373,22 @@ def _on_commitments(ctx: Context, phase: AwaitingCommitments, lists: AllCommitme
 
 def _on_finalize(ctx: Context, phase: AwaitingFinalize, finalize: Finalize) -> Step[Phase]:
     holding: Holding = phase.holding
-    record = record_of(phase.group.terms.params, phase.commitments)
+    terms = phase.group.terms
+    record = record_of(terms.params, phase.commitments, terms.document)
     transcript = Hash32(holding.transcript_hash)
     if finalize.record != record or finalize.transcript != transcript:
         raise Refused(Refusal.BAD, "the record is not the one this node would build")
     own: Member = phase.group.members[ctx.me]
     share = KeyShare(own.x, holding.share)
     subject = record_subject(record.key_id, record.version)
-    given_up = [
-        PutNothing(record.key_id, version, decision)
-        for version, decision in enumerate(phase.group.terms.skipped, 1)
-        if version >= ctx.key.next_version
-    ]
     prepared = Persist(
         (
-            *given_up,
+            *succession.given_up(ctx, terms),
             CastVote(subject, 0, VoteKind.PREPARE, record.hash),
             PutPrepared(record, share, transcript),
         )
     )
     ready = Ready(ctx.signer.sign(ready_digest(record.hash, transcript, ctx.me)))
     own_ready = NodeSignature(ctx.me, ready.signature)
-    waiting = AwaitingCert(record, transcript, phase.group.terms.skipped, own_ready)
+    waiting = AwaitingCert(terms, record, transcript, own_ready)
     return Step(waiting, (_IDLE, prepared, Send(ctx.coordinator, ready)))
-
-
-def _on_cert(ctx: Context, phase: AwaitingCert, cert: Cert) -> Step[Phase]:
-    record = phase.record
-    holding = HoldingCertificate(phase.transcript, cert.signatures)
-    check_holding(record, holding, ctx.quorums(len(record.committee)), own=phase.ready)
-    subject = record_subject(record.key_id, record.version)
-    committed = Persist(
-        (
-            PutHolding(record, holding),
-            CastVote(subject, 0, VoteKind.COMMIT, record.hash, encode(holding.prepares(record))),
-        )
-    )
-    signed = vote_digest(VoteKind.COMMIT, subject, 0, record.hash, ctx.me)
-    commit = Commit(ctx.signer.sign(signed))
-    own_commit = NodeSignature(ctx.me, commit.signature)
-    waiting = AwaitingInstalled(record, holding, phase.skipped, own_commit)
-    return Step(waiting, (_IDLE, committed, Send(ctx.coordinator, commit)))
-
-
-def _on_installed(ctx: Context, phase: AwaitingInstalled, installed: Installed) -> Step[Phase]:
-    record, decision = phase.record, installed.decision
-    subject = record_subject(record.key_id, record.version)
-    if decision.value != record.hash:
-        raise Refused(Refusal.BAD, "the decision is for another record")
-    quorums = ctx.quorums(len(record.committee))
-    check_decision(subject, decision, record.nodes, quorums, own=phase.commit)
-    certified = CertifiedRecord(record, Certificate(phase.holding, decision), phase.skipped)
-    return Step(Completed(certified), (Persist((PutActive(certified),)),))

@@ -10,13 +10,14 @@ from keyserver.crypto.errors import InvalidProofError
 from keyserver.crypto.proofs import prove, verify
 from keyserver.crypto.transcripts import accept_digest, one_time_statement, session_hash
 from keyserver.model.codec import encode
-from keyserver.model.identifiers import ZERO_HASH, Address, Hash32
+from keyserver.model.identifiers import ZERO_HASH, Address, Hash32, NodeId
 from keyserver.model.keys import RECORD_FORMAT, Decision, KeyRecord
+from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import Proof
-from keyserver.sessions.core import Context, Refusal, Refused
+from keyserver.sessions.core import Context, Refusal, Refused, SetTimer
 from keyserver.sessions.identity import check_signature, digest
 from keyserver.sessions.sharing.messages import Accepted, ShareParams
-from keyserver.sessions.sharing.phases import Group, Terms
+from keyserver.sessions.sharing.phases import NO_PLACE, Group, Terms
 
 
 def accept_timeout_s(nodes: int) -> float:
@@ -27,6 +28,15 @@ def accept_timeout_s(nodes: int) -> float:
 def round_timeout_s(nodes: int) -> float:
     """`T_deal`, `T_shares`, `T_ready`, `T_commit`."""
     return 10 + 0.04 * nodes
+
+
+ROUND = "round"
+"""The coordinator's one timer."""
+
+
+def round_timer(group: Group) -> SetTimer:
+    """How long the members of a group have for what they were just sent."""
+    return SetTimer(ROUND, round_timeout_s(len(group.members)))
 
 
 IDLE_TIMEOUT_S = 60.0
@@ -55,9 +65,37 @@ def generation_params(
     )
 
 
-def terms_of(params: ShareParams, skipped: tuple[Decision, ...]) -> Terms:
-    """The terms with their hash."""
-    return Terms(params, digest("tks/1/params", encode(params)), skipped)
+def redistribution_params(
+    ctx: Context,
+    before: KeyRecord,
+    target: NodeSet,
+    dealers: tuple[NodeId, ...],
+    skipped: tuple[Decision, ...],
+) -> ShareParams:
+    """The only parameters a redistribution of a record to a set by these dealers can have."""
+    return ShareParams(
+        kind=ctx.kind,
+        sid=ctx.sid,
+        key_id=before.key_id,
+        author=before.author,
+        threshold=before.threshold,
+        version=before.version + len(skipped) + 1,
+        previous=before.hash,
+        set_id=target.id,
+        committee=target.committee,
+        dealers=dealers,
+        request_hash=ctx.request.hash,
+    )
+
+
+def terms_of(
+    params: ShareParams,
+    skipped: tuple[Decision, ...],
+    before: KeyRecord | None = None,
+    document: Hash32 = ZERO_HASH,
+) -> Terms:
+    """The terms with their hash; `before` and `document` where a key is redistributed."""
+    return Terms(params, digest("tks/1/params", encode(params)), skipped, before, document)
 
 
 def accept_with(ctx: Context, params_hash: Hash32, one_time: OneTimeKey) -> Accepted:
@@ -89,10 +127,22 @@ def group_of(terms: Terms, accepted: Sequence[Accepted]) -> Group:
     """The group that START lists, in canonical order; its entries were checked before."""
     x_of = {member.node: member.x for member in terms.params.committee}
     members = {
-        entry.node: Member(entry.node.point, entry.one_time, x_of[entry.node]) for entry in accepted
+        entry.node: Member(entry.node.point, entry.one_time, x_of.get(entry.node, NO_PLACE))
+        for entry in accepted
     }
     pairs = [(member.node, member.one_time) for member in members.values()]
     return Group(terms, Hash32(session_hash(terms.params_hash, pairs)), MappingProxyType(members))
+
+
+def holder_quorum(ctx: Context, terms: Terms) -> int:
+    """`g`: how many members of the committee must hold the key."""
+    quorums = ctx.quorums(len(terms.params.committee))
+    return quorums.holders(terms.params.threshold)
+
+
+def voter_quorum(ctx: Context, terms: Terms) -> int:
+    """`q_n` of the deciding committee."""
+    return ctx.quorums(len(terms.voters)).agreement
 
 
 def record_of(

@@ -148,7 +148,8 @@ def _disordered(evidence: Any) -> Any:
 SITTINGS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "another threshold": (_other_params(threshold=2), "not signed|is right"),
     "another session": (_other_params(sid=ZERO_HASH), "not signed"),
-    "another kind": (_other_params(kind=SessionKind.REDISTRIBUTION), "not those of a generation"),
+    "another kind": (_other_params(kind=SessionKind.STORING), "not those of a sharing|only deals"),
+    "redistribution": (_other_params(kind=SessionKind.REDISTRIBUTION), "not signed|only deals"),
     "nobody in the committee": (_other_params(committee=()), "takes no part"),
     "fewer participants": (_without_first, "not signed|takes no part"),
     "another order": (_disordered, "canonical"),

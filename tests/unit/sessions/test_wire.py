@@ -46,6 +46,11 @@ def test_a_number_means_one_message() -> None:
 
 NUMBERS = {
     "generation": [*range(0x0101, 0x010F)],
+    "redistribution": [
+        *(0x0201, 0x0102, 0x0202),
+        *range(0x0104, 0x010D),
+        *(0x0203, 0x0204, 0x0205, 0x010D, 0x010E),
+    ],
     "storing": [*range(0x0301, 0x0306)],
     "retrieval": [*range(0x0401, 0x0406)],
     "share_addition": [*range(0x0801, 0x080A)],
@@ -54,6 +59,10 @@ NAMES = {
     "generation": (
         "Propose Accept Start Deal Shares Ok Investigate AllCommitments Complaint Finalize Ready "
         "Cert Commit Installed"
+    ),
+    "redistribution": (
+        "Redistribute Accept Handover Deal Shares Ok Investigate AllCommitments Complaint Finalize "
+        "Ready Cert Certified Prepare Prepared Commit Installed"
     ),
     "storing": "StorePropose StoreAck StoreCert StoreCommit Stored",
     "retrieval": "DecRequest Partial Select Shadow Done",
@@ -70,7 +79,8 @@ def test_numbers_are_never_reused(session_type: SessionType[Any]) -> None:
     name, messages = session_type.name, session_type.messages
     assert [message.TYPE for message in messages] == NUMBERS[name]
     assert [message.__name__ for message in messages] == NAMES[name].split()
-    assert all(session_type.kind == message.TYPE >> 8 for message in messages)
+    shared = {0x01} if name == "redistribution" else set()  # with generation
+    assert {message.TYPE >> 8 for message in messages} == {session_type.kind, *shared}
     assert not messages[0].TO_COORDINATOR
     assert not {message.TYPE for message in messages} & set(LINK_TYPES)
 

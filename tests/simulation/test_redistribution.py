@@ -1,0 +1,292 @@
+"""Shares that move to another node set while the key stays, and stays in use."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.polynomial import interpolate_secret
+from keyserver.model.identifiers import ZERO_HASH, Hash32
+from keyserver.model.keys import CertifiedRecord, KeyShare
+from keyserver.model.node_set import NodeSet
+from keyserver.model.requests import OnChainPublic
+from keyserver.sessions.core import KeyState, SessionError
+from keyserver.simulation.cluster import CONTRACT, Cluster, CrashedError, SimulatedNode
+from keyserver.simulation.loop import run_virtual
+from keyserver.storage.stored_key import OwnShare
+from tests.simulation.story import Story
+
+CHANGE = Hash32(b"\xcc" * 32)
+SETTLED_S = 400.0
+"""By then everything is decided, and whoever is up knows it."""
+
+
+class Changing:
+    """A key of some nodes of a cluster, and a change to others."""
+
+    def __init__(
+        self, cluster: Cluster, old: Sequence[int], threshold: int, new: Sequence[int]
+    ) -> None:
+        self.cluster = cluster
+        self.old = [cluster.nodes[i] for i in old]
+        self.new = [cluster.nodes[i] for i in new]
+        self.story = Story(cluster, threshold)
+        self.target = self._set_of(self.new)
+        cluster.successions.targets = {CHANGE: self.target, ZERO_HASH: self.target}
+        self._be_current(self._set_of(self.old))
+
+    def _set_of(self, nodes: list[SimulatedNode]) -> NodeSet:
+        current = self.cluster.sets.snapshot.current
+        return NodeSet(current.chain_id, current.contract, tuple(node.id for node in nodes))
+
+    def _be_current(self, nodes: NodeSet) -> None:
+        snapshot = self.cluster.sets.snapshot
+        self.cluster.sets.snapshot = replace(snapshot, current=nodes, new=nodes)
+
+    async def make(self, *, document: bool = True) -> None:
+        """Generate, and store."""
+        credential = self.story.author_credential
+        record = await self.old[0].api.generate_server_key(
+            self.story.key_id, self.story.threshold, credential
+        )
+        if document:
+            made = self.story.document_under(record.record.public)
+            await self.old[0].api.store_document_key(self.story.key_id, made, credential)
+        await asyncio.sleep(5)
+
+    async def move(self, by: SimulatedNode, change: Hash32 = CHANGE) -> CertifiedRecord:
+        """Redistribute; raises `SessionError` or `CrashedError`."""
+        key_id, target = self.story.key_id, self.target
+
+        async def work(_: object) -> CertifiedRecord:
+            assert by.redistributions is not None
+            return await by.redistributions.redistribute(key_id, change, target)
+
+        return await by.call(work)
+
+    def finish(self) -> None:
+        """The change is over: the target is the current set."""
+        self._be_current(self.target)
+
+    async def retrieve(self, by: SimulatedNode) -> None:
+        """The document key comes out right."""
+        credential = OnChainPublic(CONTRACT, self.story.requester.public())
+        result = await by.api.retrieve_shadow(self.story.key_id, credential)
+        assert self.story.opened(result) == self.story.document_key
+
+    async def states(self, nodes: list[SimulatedNode]) -> list[KeyState]:
+        return [await node.store.load(self.story.key_id) for node in nodes]
+
+    async def check_moved(self, version: int) -> None:
+        """All that are up are on this version; the shares are its committee's and nobody else's."""
+        everybody = [node for node in self.cluster.nodes if node.is_up]
+        concerned = [node for node in everybody if node in self.old or node in self.new]
+        shares = []
+        for node, state in zip(concerned, await self.states(concerned), strict=True):
+            assert state.active is not None
+            assert state.active.record.version == version
+            assert state.promise is None
+            assert state.prepared is None
+            assert (state.share is not None) == (node in self.new)
+            if state.share is not None:
+                shares.append(state.share)
+            record = state.active.record
+        for chosen in combinations(shares, record.required_nodes):
+            secret = interpolate_secret([s.x for s in chosen], [s.value for s in chosen])
+            assert secret.public() == record.public
+        assert not self.blamed()
+
+    async def check_one_version(self) -> CertifiedRecord:
+        """Whatever happened, the nodes that are up agree on one version, and it can be used."""
+        known = [s.active for s in await self.states(self.old + self.new) if s.active is not None]
+        last = max(known, key=lambda certified: certified.record.version)
+        record = last.record
+        records = {c.record.hash for c in known if c.record.version == record.version}
+        assert records == {record.hash}, "nodes disagree about a version"
+        shares = []
+        for node in self.cluster.nodes:
+            state = await node.store.load(self.story.key_id)
+            if state.active is not None and state.active.record == record and state.share:
+                shares.append(state.share)
+        assert len(shares) >= record.required_nodes, "nobody can use the key"
+        chosen = shares[: record.required_nodes]
+        secret = interpolate_secret([s.x for s in chosen], [s.value for s in chosen])
+        assert secret.public() == record.public
+        return last
+
+    def blamed(self) -> set[object]:
+        return {culprit for node in self.cluster.nodes for culprit in node.recorder.culprits}
+
+
+CHANGES = {
+    "add": (5, [0, 1, 2], 1, [0, 1, 2, 3, 4]),
+    "remove": (4, [0, 1, 2, 3], 1, [1, 2, 3]),
+    "replace": (5, [0, 1, 2, 3], 1, [1, 2, 3, 4]),
+    "disjoint": (7, [0, 1, 2], 1, [3, 4, 5, 6]),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_key_moves_and_is_used_before_during_and_after(name: str) -> None:
+    nodes, old, threshold, new = CHANGES[name]
+
+    async def scenario() -> None:
+        async with Cluster(nodes, seed=nodes) as cluster:
+            changing = Changing(cluster, old, threshold, new)
+            await changing.make()
+            await changing.retrieve(changing.old[-1])
+            moving = asyncio.ensure_future(changing.move(changing.old[0]))
+            while not moving.done():
+                await changing.retrieve(changing.old[0])
+                await asyncio.sleep(0.01)
+            record = (await moving).record
+            assert (record.version, record.set_id) == (2, changing.target.id)
+            await asyncio.sleep(5)
+            await changing.check_moved(2)
+            changing.finish()
+            for node in changing.new:
+                await changing.retrieve(node)
+            again = await changing.move(changing.new[0])
+            assert again.record == record, "a key that has moved stays as it is"
+
+    run_virtual(scenario())
+
+
+def test_a_refresh_makes_a_new_version_every_time() -> None:
+    async def scenario() -> None:
+        async with Cluster(4, seed=4) as cluster:
+            changing = Changing(cluster, range(4), 1, range(4))
+            await changing.make()
+            old = await changing.states(changing.old)
+            for version in (2, 3):
+                record = (await changing.move(cluster.nodes[version], ZERO_HASH)).record
+                assert record.version == version
+                await asyncio.sleep(5)
+                await changing.check_moved(version)
+                await changing.retrieve(cluster.nodes[0])
+            new = await changing.states(changing.old)
+            for before, after in zip(old, new, strict=True):
+                assert before.share != after.share
+
+    run_virtual(scenario())
+
+
+def test_a_document_key_is_stored_after_the_change() -> None:
+    async def scenario() -> None:
+        async with Cluster(5, seed=2) as cluster:
+            changing = Changing(cluster, range(4), 1, [1, 2, 3, 4])
+            await changing.make(document=False)
+            await changing.move(cluster.nodes[0])
+            changing.finish()
+            await asyncio.sleep(5)
+            states = await changing.states(changing.new)
+            assert states[0].active is not None
+            made = changing.story.document_under(states[0].active.record.public)
+            credential = changing.story.author_credential
+            await changing.new[0].api.store_document_key(changing.story.key_id, made, credential)
+            await asyncio.sleep(5)
+            await changing.retrieve(changing.new[-1])
+
+    run_virtual(scenario())
+
+
+def test_who_was_away_learns_of_it_and_loses_or_gets_its_share() -> None:
+    """One that leaves, and one that comes."""
+
+    async def scenario() -> None:
+        async with Cluster(8, seed=5) as cluster:
+            changing = Changing(cluster, [0, 1, 2, 3], 1, [1, 2, 3, 4, 5, 6, 7])
+            await changing.make()
+            leaver, comer = cluster.nodes[0], cluster.nodes[7]
+            await leaver.crash()
+            await comer.crash()
+            await changing.move(cluster.nodes[1])
+            leaver.boot()
+            comer.boot()
+            await asyncio.sleep(SETTLED_S)
+            await changing.check_moved(2)
+
+    run_virtual(scenario())
+
+
+# --- crashes ---------------------------------------------------------------------------------
+
+
+async def _crash_in(
+    changing: Changing, victim: SimulatedNode, effect: int, by: SimulatedNode
+) -> bool:
+    """Let a node die at an effect of the change; whether it did, and all came to one version."""
+    victim.process.die_at_effect(effect)
+    with contextlib.suppress(SessionError, CrashedError):
+        await changing.move(by)
+    died = not victim.process.alive
+    if not died:
+        victim.process.spare()
+        return False
+    await asyncio.sleep(1)
+    victim.boot()
+    await asyncio.sleep(SETTLED_S)
+    await changing.check_one_version()
+    record = (await changing.move(changing.old[1])).record
+    assert record.set_id == changing.target.id
+    await asyncio.sleep(SETTLED_S)
+    await changing.check_moved(record.version)
+    changing.finish()
+    await changing.retrieve(changing.new[0])
+    return True
+
+
+@pytest.mark.parametrize(
+    ("victim", "by", "stride"), [(0, 0, 5), (1, 0, 3), (4, 0, 3), (0, 4, 3), (4, 4, 5)]
+)
+def test_any_node_may_die_at_any_effect(victim: int, by: int, stride: int) -> None:
+    """Leaving, staying or joining, coordinator or not; afterwards the change is completed."""
+
+    async def scenario(effect: int) -> bool:
+        async with Cluster(5, seed=effect) as cluster:
+            changing = Changing(cluster, [0, 1, 2, 3], 1, [1, 2, 3, 4])
+            await changing.make()
+            return await _crash_in(changing, cluster.nodes[victim], effect, cluster.nodes[by])
+
+    deaths = 0
+    for effect in range(1, 200, stride):
+        if not run_virtual(scenario(effect)):
+            break
+        deaths += 1
+    assert deaths > 2
+
+
+# --- liars -----------------------------------------------------------------------------------
+
+
+def test_a_dealer_that_deals_something_else_is_named_and_replaced() -> None:
+    async def scenario() -> None:
+        async with Cluster(5, seed=9) as cluster:
+            changing = Changing(cluster, [0, 1, 2, 3], 1, [1, 2, 3, 4])
+            await changing.make()
+            liar = cluster.nodes[1]
+            _spoil(changing, liar)
+            named: set[object] = set()
+            for _ in range(4):
+                record = (await changing.move(cluster.nodes[3])).record
+                named |= changing.blamed()
+                if named:
+                    break
+            assert record.set_id == changing.target.id
+            assert named <= {liar.id}
+
+    run_virtual(scenario())
+
+
+def _spoil(changing: Changing, node: SimulatedNode) -> None:
+    """Give a node another share than its own: it deals what convicts it."""
+    disk = node.disk.platter
+    key = disk.state.keys[changing.story.key_id]
+    own = key.shares[1]
+    wrong = OwnShare(own.record_hash, KeyShare(own.share.x, SecretScalar.from_int(4242)))
+    keys = {**disk.state.keys, changing.story.key_id: replace(key, shares={1: wrong})}
+    disk.state = replace(disk.state, keys=keys)
