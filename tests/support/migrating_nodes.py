@@ -6,6 +6,7 @@ after every node has been asked whether it takes part.
 """
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -33,6 +34,7 @@ from keyserver.chain.sender import Sender
 from keyserver.chain.work_driver import WorkDriver
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.devnet.embedded_node import EmbeddedNode
+from keyserver.errors import StorageError
 from keyserver.evm.abi import Function
 from keyserver.evm.artifacts import load_artifact
 from keyserver.evm.transaction import TransactionSigner
@@ -164,6 +166,7 @@ class MigratingNode:
         self.me = node_of(number)
         self.disk = MemoryDisk()
         self.running: asyncio.Task[None] | None = None
+        self.starts = 0
         self.chain: ChainClient = world.chain
 
     def start(self) -> None:
@@ -194,9 +197,9 @@ class MigratingNode:
             transactions=MigrationTransactions(store, CHAIN_ID, lambda: self.queue.wake()),
             store=store,
             clock=self.world.clock,
-            random=SeededRandom(f"{self.number} {self.world.starts}"),
+            random=SeededRandom(f"{self.number} {self.starts}"),
         )
-        self.world.starts += 1
+        self.starts += 1
         handler = MigrationHandler(
             client=self.chain,
             me=self.me.address,
@@ -257,6 +260,11 @@ class MigratingNode:
         await self.sender.advance()
 
     @property
+    def first_id(self) -> bytes:
+        """The id it chooses first in its first life."""
+        return SeededRandom(f"{self.number} 0").bytes(32)
+
+    @property
     def snapshot(self) -> NodeSetSnapshot:
         return self.tracker.snapshot
 
@@ -280,11 +288,17 @@ class World:
     """Every session that was led, by whom."""
     reports: list[tuple[NodeId, Hash32]] = field(default_factory=list)
     script: Script = Script.SUCCEED
-    starts: int = 0
+    dead: list[int] = field(default_factory=list)
+    """Processes to be started again at the next block."""
+    deaths: int = 0
 
     @classmethod
     async def of(
-        cls, *members: int, published: bool = False, spare: tuple[int, ...] = ()
+        cls,
+        *members: int,
+        published: bool = False,
+        spare: tuple[int, ...] = (),
+        kind: type[SharedReads] = SharedReads,
     ) -> "World":
         """An initialised set of these members, all running, with one key of threshold 1.
 
@@ -292,7 +306,7 @@ class World:
         """
         numbers = (*members, *spare)
         funded = [node_of(number).address for number in numbers]
-        chain = SharedReads.start(chain_id=CHAIN_ID, funded=funded)
+        chain = kind.start(chain_id=CHAIN_ID, funded=funded)
         artifact = load_artifact("OwnedKeyServerSetWithMigration").bytecode
         contract = chain.deploy(published_set() if published else artifact, sender=OWNER)
         world = cls(chain, contract)
@@ -344,6 +358,8 @@ class World:
         for _ in range(count):
             self.clock.advance(BLOCK_S)
             self.chain.mine()
+            while self.dead:
+                self.nodes[self.dead.pop()].start()
             await self.look()
 
     async def look(self) -> None:
@@ -353,11 +369,20 @@ class World:
         confirmed = await self.chain.block(max(head.number - CONFIRMATIONS, 0))
         assert confirmed is not None
         for node in self._running():
-            await node.see(head, confirmed.id)
+            await self._unless_it_dies(node, node.see(head, confirmed.id))
         for _ in range(3):
             for node in self._running():
-                await node.rest()
+                await self._unless_it_dies(node, node.rest())
             await self._play()
+
+    async def _unless_it_dies(self, node: MigratingNode, work: Awaitable[None]) -> None:
+        """A process whose disk fails ends, and is started again by `mine`."""
+        try:
+            await work
+        except* StorageError:
+            self.deaths += 1
+            await self.kill(node.number)
+            self.dead.append(node.number)
 
     async def mine_until_current(self, *numbers: int, most: int = 30) -> int:
         """Mine until the contract's current set is this one; returns how many blocks it took."""
@@ -427,7 +452,11 @@ class World:
 
     async def _play(self) -> None:
         for leader, order in tuple(self.sessions):
-            asked = [self.node(node) for node in order.target.nodes if node in self.alive]
+            if not frozenset(order.target.nodes) <= self.alive:
+                self.sessions.remove((leader, order))
+                self._end(order, SessionPhase.FAILED, "a member was lost")
+                continue
+            asked = [self.node(node) for node in order.target.nodes]
             refusals = [why for node in asked if (why := await node.driver.accepts(order))]
             if self.script is Script.HANG and not refusals:
                 self._end(order, SessionPhase.ACTIVE)

@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 
+from keyserver.chain.client import HEAD, At, CallResult, ContractCall, Returned
+from keyserver.chain.set_reading import MASTER
 from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.tasks.migration import Refusal, Waiting
+from keyserver.tasks.migration_decision import RESEND_BLOCKS
 from keyserver.tasks.migration_status import MigrationPhase
 from tests.support.chain_stack import KEY_SERVER_SET
 from tests.support.fake_cluster import node_of
@@ -18,6 +21,7 @@ from tests.support.migrating_nodes import (
     E,
     F,
     Script,
+    SharedReads,
     StoredKey,
     World,
     ids,
@@ -34,8 +38,13 @@ async def make() -> AsyncIterator[MakeWorld]:
     """Make worlds whose nodes end with the test."""
     made: list[World] = []
 
-    async def world(*members: int, published: bool = False, spare: tuple[int, ...] = ()) -> World:
-        made.append(await World.of(*members, published=published, spare=spare))
+    async def world(
+        *members: int,
+        published: bool = False,
+        spare: tuple[int, ...] = (),
+        chain: type[SharedReads] = SharedReads,
+    ) -> World:
+        made.append(await World.of(*members, published=published, spare=spare, kind=chain))
         return made[-1]
 
     yield world
@@ -468,3 +477,70 @@ async def test_a_change_that_is_taken_back_after_cancelling_leaves_nothing(make:
     assert len(world.calls("startMigration")) == 1
     assert world.current() == ids(A, B, C)
     await settled(world)
+
+
+# --- the master's own disk --------------------------------------------------------------------
+
+WRITES = 17
+"""How often the disk of the master is written in a whole migration."""
+
+
+@pytest.mark.parametrize("which", range(1, WRITES + 2))
+async def test_the_master_dies_at_any_of_its_writes(make: MakeWorld, which: int) -> None:
+    """Every other time what it wrote is on disk, and it has not heard so."""
+    world = await make(A, B, spare=(C,))
+    world.nodes[A].disk.fail_commit(which, written=which % 2 == 0)
+    world.add(C)
+    await world.mine_until_current(A, B, C, most=60)
+    assert_one_start(world, A)
+    assert_each_confirmed_once(world, A, B, C)
+    assert world.usable()
+    await world.mine(CONFIRMED + 1)
+    assert world.deaths == (which <= WRITES)
+
+
+# --- contracts that allow more than ours ------------------------------------------------------
+
+
+class LeavingMaster(SharedReads):
+    """A chain whose contract says that a server that is leaving started the migration (W-39)."""
+
+    async def call(self, call: ContractCall, at: At = HEAD) -> CallResult:
+        result = await super().call(call, at)
+        if call.data != MASTER.encode() or result == Returned(bytes(32)):
+            return result
+        return Returned(node_of(A).address.rjust(32, b"\0"))
+
+
+async def test_a_master_that_leaves_is_reported_and_nothing_done(make: MakeWorld) -> None:
+    world = await make(A, B, C, chain=LeavingMaster)
+    world.remove(A)
+    await world.mine(1 + DELAY + 70)
+    assert len(world.calls("startMigration")) == 1
+    assert not world.history
+    assert not world.calls("confirmMigration")
+    for number in (A, B, C):
+        status = await world.nodes[number].status()
+        assert (status.refused, status.master) == (Refusal.MASTER_OUTSIDE, node_of(A))
+
+
+async def test_a_start_that_the_contract_would_refuse_is_not_sent(make: MakeWorld) -> None:
+    """As when an id was used before and this node does not know it: it chooses another one."""
+    world = await make(A, B, C, spare=(D,))
+    world.add(D)
+    await world.mine(DELAY)
+    used = world.nodes[A].first_id
+    world.by_hand(B, "startMigration", used)
+    world.chain.mine()
+    world.owner("cancelMigration", used)
+    world.chain.mine()
+    world.by_hand(B, "startMigration", b"\x05" * 32)
+    world.chain.mine()
+    world.owner("cancelMigration", b"\x05" * 32)
+    await world.mine(1)
+    await world.mine(DELAY + 1)
+    assert len(world.calls("startMigration")) == 2, "eth_call says that it would fail"
+    await world.mine_until_current(A, B, C, D, most=RESEND_BLOCKS + 10)
+    starts = world.calls("startMigration")
+    assert len(starts) == 3
+    assert starts[-1][1] != used
