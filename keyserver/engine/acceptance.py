@@ -216,11 +216,13 @@ def _skipped_versions(facts: KeyFacts, state: KeyState, trust: Trust) -> list[Pu
     ]
 
 
+def _belongs_to(document: CertifiedDocumentKey, record: KeyRecord) -> bool:
+    return document.record_hash == record.hash or document.document.hash == record.document
+
+
 def _document(facts: KeyFacts, state: KeyState, record: KeyRecord, trust: Trust) -> list[Write]:
     quorums = trust.quorums(len(record.committee))
-    if facts.document is not None and facts.document.document.hash == record.document:
-        return [PutDocument(facts.key_id, facts.document)]
-    if facts.document is not None and facts.document.record_hash == record.hash:
+    if facts.document is not None and _belongs_to(facts.document, record):
         check_document(facts.key_id, facts.document, record, quorums)
         return [PutDocument(facts.key_id, facts.document)]
     if facts.record is None or facts.record.record != record:

@@ -4,6 +4,7 @@ It finds the record, chooses whom to ask, and retries without those who failed; 
 of that (architecture, section 5).
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -26,11 +27,14 @@ from keyserver.model.requests import (
     RetrieveDocumentKey,
     StoreDocumentKey,
 )
-from keyserver.sessions.core import DeniedError, KeyState, SessionKind, UnavailableError
+from keyserver.sessions.core import DeniedError, KeyState, SessionKind, StaleError, UnavailableError
 from keyserver.sessions.outcomes import PlainResult, ShadowResult
 from keyserver.sessions.retrieval import RETRIEVAL
 from keyserver.sessions.retrieval import Target as RetrievalTarget
 from keyserver.sessions.sharing import GENERATION
+
+VERSION_PAUSES_S = (0.0, 0.3, 1.0, 3.0)
+"""How long to wait before each further attempt while not all nodes have the same version."""
 
 
 class KeyServerApi(Protocol):
@@ -261,11 +265,24 @@ class KeyServer:
         credential: Credential | CredentialSource,
         exclude: frozenset[NodeId] = frozenset(),
     ) -> object:
+        """Retrieve, again where a new version of the key comes into force meanwhile."""
         self._check_member()
-        known, document = await self._knowledge.key_with_document(operation.key_id)
+        source = source_of(credential)
+        for pause_s in VERSION_PAUSES_S:
+            target = await self._target(operation.key_id, exclude)
+            try:
+                return await self._attempts(operation, source, target)
+            except StaleError:
+                await asyncio.sleep(pause_s)
+                await self._catalogue.fetch(operation.key_id)
+        return await self._attempts(
+            operation, source, await self._target(operation.key_id, exclude)
+        )
+
+    async def _target(self, key_id: KeyId, exclude: frozenset[NodeId]) -> RetrievalTarget:
+        known, document = await self._knowledge.key_with_document(key_id)
         holders = self._holders_in_order(known.record, known.state)
-        target = RetrievalTarget(known.record, document, holders, exclude)
-        return await self._attempts(operation, source_of(credential), target)
+        return RetrievalTarget(known.record, document, holders, exclude)
 
     async def _attempts(
         self, operation: RetrieveDocumentKey, credential: CredentialSource, target: RetrievalTarget

@@ -94,6 +94,7 @@ __all__ = [
     "SessionType",
     "SetTimer",
     "Signer",
+    "StaleError",
     "Step",
     "TimerFired",
     "UnavailableError",
@@ -205,6 +206,10 @@ class UnavailableError(SessionError):
 
 class GivenUpError(UnavailableError):
     """The coordinator has said that nothing more will come."""
+
+
+class StaleError(UnavailableError):
+    """Nodes have another version of the key in force: this node is behind, or they are."""
 
 
 class DeniedError(SessionError):

@@ -22,6 +22,7 @@ from keyserver.sessions.core import (
     Refused,
     Send,
     SetTimer,
+    StaleError,
     Step,
     TimerFired,
     UnavailableError,
@@ -236,6 +237,8 @@ def _unreachable(ctx: Context, phase: AwaitingPartials) -> DeniedError | Unavail
     hopeful = phase.round.answers.keys() | phase.round.waiting | in_doubt | phase.late
     if len(hopeful) < required:
         return UnavailableError("too few holders can be reached", "ConsensusUnreachable")
+    if Refusal.STALE in phase.refusals.values():
+        return StaleError("holders have another version", "ConsensusTemporaryUnreachable")
     return UnavailableError("too few holders answered", "ConsensusTemporaryUnreachable")
 
 

@@ -231,7 +231,6 @@ def _inherit(ctx: Context, terms: Terms, inheritance: Inheritance, handover: Han
     writes: list[Write] = [PutActive(certified)]
     document = inheritance.document
     if document is not None and ctx.key.document is None:
-        if document.document.hash != record.document:
-            check_document(record.key_id, document, record, quorums)
+        check_document(record.key_id, document, record, quorums)
         writes.append(PutDocument(record.key_id, document))
     return Persist(tuple(writes))

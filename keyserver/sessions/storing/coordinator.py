@@ -201,8 +201,8 @@ def _too_few(ctx: Context, phase: AwaitingAcks) -> DeniedError | UnavailableErro
     refused = consensus_refused(phase.refusals, nodes=nodes, needed=needed, faulty=faulty)
     if refused is not None:
         return refused
-    if Refusal.EXCLUSIVE in phase.refusals.values():
-        return UnavailableError("another document key is being stored", "DuplicateSessionId")
+    if {Refusal.EXCLUSIVE, Refusal.STALE} & set(phase.refusals.values()):
+        return UnavailableError("another session is about this key", "DuplicateSessionId")
     return UnavailableError("too few nodes store the document key", "NodeDisconnected")
 
 

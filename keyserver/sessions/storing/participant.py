@@ -67,7 +67,7 @@ def join(ctx: Context, sender: NodeId, message: StorePropose) -> Step[Phase]:
     if authentic.requester != record.author:
         raise Refused(Refusal.DENIED, "the requester is not the author of the key")
     if ctx.key.promise is not None:
-        raise Refused(Refusal.TEMPORARY, "the shares of the key are being redistributed")
+        raise Refused(Refusal.EXCLUSIVE, "the shares of the key are being redistributed")
     proposal = Proposal(record, message.document, message.attempt, message.skipped)
     _check_attempt(ctx, proposal)
     if authentic.chain_check is None:

@@ -286,6 +286,7 @@ def test_no_document_key_is_stored_while_a_version_is_promised() -> None:
     outcome = try_store(net, before)
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, UnavailableError)
+    assert outcome.error.code == "DuplicateSessionId"
     assert all(member.key.document_candidate is None for member in net.members)
 
 
