@@ -6,7 +6,7 @@ itself (`keyserver.engine.acceptance`).
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,7 @@ from keyserver.engine.links import (
 )
 from keyserver.engine.recovery import Recovery
 from keyserver.engine.serving import Serving
+from keyserver.engine.set_change_walk import UnreliableError
 from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
@@ -213,8 +214,8 @@ class Catalogue:
 
     def on_given_up(self, kind: SessionKind, key_id: KeyId) -> None:
         """Have decided what the session has left behind."""
-        generating = kind is SessionKind.GENERATION
-        self._recovery.hasten(SubjectKind.RECORD if generating else SubjectKind.DOCUMENT, key_id)
+        storing = kind is SessionKind.STORING
+        self._recovery.hasten(SubjectKind.DOCUMENT if storing else SubjectKind.RECORD, key_id)
 
     def on_report(self, report: Report) -> None:
         """A session can convict somebody."""
@@ -260,7 +261,7 @@ class Catalogue:
     # --- synchronising ------------------------------------------------------------------------
 
     async def _compare(self, peer: NodeId) -> None:
-        """Catch up with one peer; one at a time, so that nothing is pulled twice."""
+        """Catch up with one peer, if there is a difference."""
         question = DigestRequest(self._asker.number())
         theirs = await self._asker.ask(peer, question, Digest, within_s=ANSWER_S)
         if theirs is None:
@@ -268,23 +269,41 @@ class Catalogue:
         try:
             async with self._syncing:
                 ours = await self._answerer.digest(theirs.number)
-                if ours != theirs:
-                    await self._catch_up(peer)
+            if ours != theirs:
+                await self._catch_up(peer)
         except StorageError as problem:
             log.error("synchronisation_failed", peer=peer, problem=str(problem))
         self.news.set()
 
     async def _catch_up(self, peer: NodeId) -> None:
-        """Page through a peer's catalogue and pull what is newer; stop at the first untruth."""
+        """Pull all that is new in a peer's catalogue; stop at the first untruth."""
+        try:
+            async for _ in self.pages(peer):
+                pass
+        except UnreliableError as problem:
+            log.info("catalogue_not_read", peer=peer, problem=str(problem))
+
+    async def pages(self, peer: NodeId) -> AsyncIterator[tuple[Entry, ...]]:
+        """Page through a peer's catalogue; what is newer in a page has been pulled when it comes.
+
+        Raises `UnreliableError` for a peer that does not answer, or stops at its first untruth, and
+        `StorageError`.
+        """
         after: KeyId | None = None
         while True:
             question = CatalogueRequest(self._asker.number(), after, MAX_PAGE)
             page = await self._asker.ask(peer, question, CataloguePage, within_s=ANSWER_S)
-            if page is None or not page.entries or not _is_ascending(page.entries, after):
+            if page is None:
+                raise UnreliableError("no page of the catalogue has come")
+            if not page.entries:
                 return
-            wanted = await self._news(peer, page.entries, after)
-            if not await self._pull(peer, wanted):
-                return
+            if not _is_ascending(page.entries, after):
+                raise UnreliableError("a page of the catalogue is out of order")
+            async with self._syncing:  # so that nothing is pulled twice
+                wanted = await self._news(peer, page.entries, after)
+                if not await self._pull(peer, wanted):
+                    raise UnreliableError("what was announced is not delivered")
+            yield page.entries
             after = page.entries[-1].key_id
 
     async def _news(

@@ -4,6 +4,7 @@ from typing import Any
 
 from keyserver.sessions.core import SessionType
 from keyserver.sessions.retrieval import RETRIEVAL
+from keyserver.sessions.set_change import SET_CHANGE
 from keyserver.sessions.share_addition import SHARE_ADDITION
 from keyserver.sessions.sharing import GENERATION, REDISTRIBUTION
 from keyserver.sessions.storing import STORING
@@ -15,6 +16,7 @@ SESSION_TYPES: tuple[SessionType[Any], ...] = (
     STORING,
     RETRIEVAL,
     SHARE_ADDITION,
+    SET_CHANGE,
 )
 
 MESSAGE_TABLE = MessageTable(SESSION_TYPES)

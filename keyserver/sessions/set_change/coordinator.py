@@ -5,7 +5,7 @@ on chain the change goes on without those that are lost, as long as a quorum of 
 there: they are brought up by a later run of the same order.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -92,10 +92,10 @@ class Target:
 
 def start(ctx: Context, target: Target) -> Step[Phase]:
     """Propose the order to everybody; raises `UnavailableError` if somebody needed is not there."""
-    missing = frozenset(target.nodes) - ctx.connected
-    if missing and target.needs_all:
-        raise _disconnected(missing)
     asked = [node for node in target.nodes if node in ctx.connected]
+    missing = frozenset(target.nodes) - frozenset(asked)
+    if missing and (target.needs_all or not _is_quorum(ctx, target.change, asked)):
+        raise _disconnected(missing)
     terms = Terms(target.change, target.needs_all, frozenset(asked))
     propose = ChangePropose(ctx.counter, ctx.request)
     effects = [Send(node, propose) for node in asked]
@@ -143,8 +143,7 @@ def _without(
     if phase.terms.needs_all:
         return Step(Failed(_needed(lost, refusal)))
     terms = replace(phase.terms, taking_part=phase.terms.taking_part - lost)
-    quorum = ctx.quorums(len(terms.change.new)).agreement
-    if ctx.me in lost or sum(node in terms.change.new for node in terms.taking_part) < quorum:
+    if ctx.me in lost or not _is_quorum(ctx, terms.change, terms.taking_part):
         return Step(Failed(_needed(lost, refusal)))
     match phase:
         case AwaitingAccepts():
@@ -155,6 +154,11 @@ def _without(
             return _executing(ctx, replace(phase, terms=terms, round=phase.round.drop(lost)))
         case Surveying() | Moving() | MovingRest():
             return Step(replace(phase, terms=terms))
+
+
+def _is_quorum(ctx: Context, change: SetChange, nodes: Iterable[NodeId]) -> bool:
+    """Whether enough of the new set are there."""
+    return sum(node in change.new for node in nodes) >= ctx.quorums(len(change.new)).agreement
 
 
 def _needed(lost: frozenset[NodeId], refusal: Refusal | None) -> SessionError:

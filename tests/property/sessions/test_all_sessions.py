@@ -31,11 +31,12 @@ from keyserver.sessions.core import (
 from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS, SESSION_TYPES
 from keyserver.sessions.runner import Role, Runner
+from keyserver.sessions.set_change.works import MoveKeys
 from keyserver.sessions.wire import pack
 from keyserver.simulation import liars
 from keyserver.simulation.adversary import dealing, share_additions
 from keyserver.simulation.liars import at, honest
-from tests.support import late_nodes
+from tests.support import late_nodes, set_change_sessions
 from tests.support.credentials import legacy
 from tests.support.delivery import Delivery, Moment
 from tests.support.key_life import (
@@ -68,7 +69,7 @@ def _lives() -> tuple[Delivery, ...]:
     lie = liars.at("Deal", dealing.false_shares(frozenset({0}).__contains__))
     quarrel.tamper = over_delivery(quarrel, {quarrel.members[5].id: lie})
     generate(quarrel, 2)
-    return peaceful, quarrel, *_additions()
+    return peaceful, quarrel, *_additions(), _change()
 
 
 def _additions() -> tuple[Delivery, ...]:
@@ -79,6 +80,18 @@ def _additions() -> tuple[Delivery, ...]:
         try_add_share(net, record, late_nodes.LATE, late_nodes.DONORS)
         lives.append(net)
     return tuple(lives)
+
+
+def _change() -> Delivery:
+    """A set change that lasts as long as the nodes hold the lock, then one that is carried out."""
+    net = Delivery(4)
+    change = set_change_sessions.change_of(net, [1, 2, 3])
+    slow = set_change_sessions.engines(net, change)
+    slow[net.members[0].id].script[MoveKeys] = lambda _: None
+    set_change_sessions.carry_out(net, change)
+    set_change_sessions.engines(net, change)
+    set_change_sessions.carry_out(net, change)
+    return net
 
 
 @cache
@@ -123,6 +136,10 @@ PHASES = {
         "AwaitingAccepts", "AwaitingDeals", "AwaitingOks", "AwaitingReadies", "AwaitingCommits",
         "AwaitingVerdict", "AwaitingStart", "AwaitingShares", "AwaitingCommitments",
         "AwaitingFewerShares", "AwaitingFinalize", "AwaitingCert", "AwaitingInstalled",
+    },
+    "set_change": {
+        "AwaitingAccepts", "Surveying", "Moving", "AwaitingFrozen", "MovingRest",
+        "AwaitingExecuted", "AwaitingJudgement", "Locked", "Settling", "Frozen", "Concluding",
     },
     "storing": {
         "AwaitingAcks", "AwaitingCommits", "AwaitingVerdict", "AwaitingCert", "AwaitingDecision",

@@ -53,6 +53,7 @@ NUMBERS = {
     ],
     "storing": [*range(0x0301, 0x0306)],
     "retrieval": [*range(0x0401, 0x0406)],
+    "set_change": [*range(0x0A01, 0x0A08)],
     "share_addition": [*range(0x0801, 0x080A)],
 }
 NAMES = {
@@ -66,6 +67,10 @@ NAMES = {
     ),
     "storing": "StorePropose StoreAck StoreCert StoreCommit Stored",
     "retrieval": "DecRequest Partial Select Shadow Done",
+    "set_change": (
+        "ChangePropose ChangeAccept ChangeKeepAlive ChangeFreeze ChangeFrozen ChangeDone "
+        "ChangeExecuted"
+    ),
     "share_addition": (
         "AddPropose AddAccept AddStart AddMask AddMasks AddBlinded AddInvestigate AddCommitments "
         "AddComplaint"

@@ -1,0 +1,240 @@
+"""Moves all keys to the target set, pass by pass (engine design, section 14.4, steps 2 to 4).
+
+A pass goes through all catalogues and has every key moved that is not where it belongs, at most
+`AT_ONCE` at a time; the last pass is one that finds none. Keys that were made meanwhile are found
+by the next pass.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Set
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final, Protocol
+
+import structlog
+
+from keyserver.engine.ports import Identity, Ports
+from keyserver.engine.set_change_needs import KeyMover
+from keyserver.engine.set_change_progress import MOST_TOLD, ChangePhase, ChangeProgress
+from keyserver.engine.set_change_walk import Catalogues, KeyView, Walk
+from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.quorums import Quorums
+from keyserver.sessions.core import Refusal, SessionError
+from keyserver.sessions.set_change.fates import Fate, fate_of
+from keyserver.sessions.set_change.messages import MAX_LEFT
+from keyserver.sessions.set_change.works import (
+    Declined,
+    Moved,
+    MoveKeys,
+    Survey,
+    Surveyed,
+)
+
+AT_ONCE: Final = 64
+"""Keys that are moved at the same time."""
+
+TRIES: Final = 4
+"""How often a key is tried before the change is given up."""
+
+FIRST_PAUSE_S: Final = 1.0
+"""Before a pass over keys that could not be moved; twice as long before each further one."""
+
+SURVEYS: Final = 3
+"""How often the keys are looked at while catalogues cannot be read: who joins believes a record
+only when several nodes have shown it."""
+
+log = structlog.get_logger()
+
+
+class Connected(Protocol):
+    """Who can be reached (`keyserver.engine.driver`)."""
+
+    @property
+    def connected(self) -> frozenset[NodeId]:
+        """Peers with a connection, and this node."""
+        ...
+
+
+class _Pass:
+    """What one pass has found and done."""
+
+    def __init__(self) -> None:
+        self.arrived = 0
+        self.moved = 0
+        self.failed = 0
+        self.left: list[KeyId] = []
+
+
+class Moving:
+    """One change at its coordinator, from the first look to the last key."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        ports: Ports,
+        sessions: Connected,
+        catalogues: Catalogues,
+        mover: KeyMover,
+        progress: ChangeProgress,
+    ) -> None:
+        self._identity = identity
+        self._ports = ports
+        self._sessions = sessions
+        self._catalogues = catalogues
+        self._mover = mover
+        self._failures: Counter[KeyId] = Counter()
+        self._reasons: dict[KeyId, str] = {}
+        self.progress = progress
+        self.losing = 0
+        """Keys because of which the change must not begin."""
+
+    def note_moved(self) -> None:
+        """Take note that nothing is left to move for now."""
+        first = self.progress.phase is ChangePhase.MOVING
+        self.note(ChangePhase.FREEZING if first else ChangePhase.CONCLUDING)
+
+    def note(self, phase: ChangePhase, why: str = "") -> None:
+        """Take note of where the change stands."""
+        self.progress = replace(self.progress, phase=phase, why=why)
+        log.info("set_change", phase=phase, moved=self.progress.moved, total=self.progress.total)
+
+    def end(self, phase: ChangePhase, missing: frozenset[NodeId], why: str = "") -> None:
+        """Take note of how the change has ended, and of who has not taken part to the end."""
+        self.note(phase, why)
+        self.progress = replace(self.progress, missing=missing)
+
+    # --- before anything is touched ---------------------------------------------------------------
+
+    async def survey(self, work: Survey) -> Surveyed:
+        """Look what would become of every key; raises `StorageError`."""
+        self.note(ChangePhase.LOOKING)
+        for _ in range(SURVEYS):
+            surveyed, unreliable = await self._look(work)
+            if not unreliable:
+                break
+        self.losing = 0 if work.may_lose_keys else surveyed.losing
+        return surveyed
+
+    async def _look(self, work: Survey) -> tuple[Surveyed, Set[NodeId]]:
+        reachable = self._reachable(work.taking_part)
+        walk = self._walk()
+        fates: Counter[Fate] = Counter()
+        self._reasons.clear()
+        async for view in walk.keys(reachable - {self._identity.me}):
+            fate = self._fate(view, work, reachable)
+            fates[fate] += 1
+            if fate in (Fate.IS_LOST, Fate.STAYS):
+                self._keep(view.key_id, _reason(fate))
+        total = fates.total() - len(self._reasons)
+        self.progress = replace(self.progress, total=total, moved=fates[Fate.ARRIVED])
+        self._tell_kept()
+        return Surveyed(fates[Fate.MOVES], fates[Fate.IS_LOST]), walk.unreliable
+
+    # --- moving -----------------------------------------------------------------------------------
+
+    async def move(self, work: MoveKeys) -> Moved | Declined:
+        """Move keys until none is left; raises `StorageError`."""
+        first = self.progress.phase is ChangePhase.LOOKING
+        self.note(ChangePhase.MOVING if first else ChangePhase.MOVING_REST)
+        self._failures.clear()
+        moved, pause_s = 0, FIRST_PAUSE_S
+        while True:
+            walk = self._walk()
+            done = await self._pass(walk, work)
+            moved += done.moved
+            if done.failed == done.moved == 0:
+                return self._result(walk, work, moved, done)
+            if any(count >= TRIES for count in self._failures.values()):
+                return Declined(Refusal.TEMPORARY, f"{done.failed} keys could not be moved")
+            if done.failed:
+                await asyncio.sleep(pause_s)
+                pause_s *= 2
+
+    async def _pass(self, walk: Walk, work: MoveKeys) -> _Pass:
+        done, slots = _Pass(), asyncio.Semaphore(AT_ONCE)
+        reachable = self._reachable(work.taking_part)
+        self._reasons.clear()
+        async with asyncio.TaskGroup() as tasks:
+            async for view in walk.keys(reachable - {self._identity.me}):
+                match self._fate(view, work, reachable):
+                    case Fate.ARRIVED:
+                        done.arrived += 1
+                    case Fate.MOVES:
+                        await slots.acquire()
+                        tasks.create_task(self._move_one(view.key_id, work, done, slots))
+                    case Fate.IS_LOST if not work.may_lose_keys:
+                        self._failed(view.key_id, _reason(Fate.IS_LOST), done)
+                    case Fate.STAYS | Fate.IS_LOST as fate:
+                        done.left.append(view.key_id)
+                        self._keep(view.key_id, _reason(fate))
+        arrived = done.arrived + done.moved
+        self.progress = replace(self.progress, moved=arrived, total=arrived + done.failed)
+        self._tell_kept()
+        return done
+
+    async def _move_one(
+        self, key_id: KeyId, work: MoveKeys, done: _Pass, slots: asyncio.Semaphore
+    ) -> None:
+        try:
+            await self._mover.move(key_id, work.change, self._reachable(work.taking_part))
+        except SessionError as error:
+            self._failed(key_id, str(error), done)
+        else:
+            done.moved += 1
+            self._failures.pop(key_id, None)
+            self.progress = replace(self.progress, moved=self.progress.moved + 1)
+        finally:
+            slots.release()
+
+    def _failed(self, key_id: KeyId, why: str, done: _Pass) -> None:
+        log.info("key_not_moved", key_id=key_id, why=why)
+        done.failed += 1
+        self._failures[key_id] += 1
+        self._keep(key_id, why)
+
+    def _result(self, walk: Walk, work: MoveKeys, moved: int, done: _Pass) -> Moved | Declined:
+        """What was decided anywhere is known to one of a quorum, if they all have answered."""
+        answered = self._reachable(work.taking_part) - walk.unreliable
+        old = work.change.old
+        if sum(node in old for node in answered) < self._quorum(len(old)):
+            why = "too few catalogues could be read to be sure that no key is left"
+            return Declined(Refusal.TEMPORARY, why)
+        if len(done.left) > MAX_LEFT:
+            return Declined(Refusal.TEMPORARY, f"{len(done.left)} keys would stay behind")
+        return Moved(moved, tuple(done.left))
+
+    # --- what both need ---------------------------------------------------------------------------
+
+    def _walk(self) -> Walk:
+        return Walk(self._identity.me, self._ports.store, self._catalogues)
+
+    def _reachable(self, taking_part: frozenset[NodeId]) -> frozenset[NodeId]:
+        return taking_part & self._sessions.connected
+
+    def _quorum(self, nodes: int) -> int:
+        return Quorums.of(nodes, self._identity.policy().max_faulty).agreement
+
+    def _fate(self, view: KeyView, work: Survey | MoveKeys, reachable: frozenset[NodeId]) -> Fate:
+        assert view.state.active is not None
+        return fate_of(
+            view.state.active.record,
+            work.change.new,
+            holders=view.holders,
+            reachable=reachable,
+            max_faulty=self._identity.policy().max_faulty,
+        )
+
+    def _keep(self, key_id: KeyId, why: str) -> None:
+        self._reasons[key_id] = why
+
+    def _tell_kept(self) -> None:
+        told = dict(sorted(self._reasons.items())[:MOST_TOLD])
+        self.progress = replace(
+            self.progress, kept=MappingProxyType(told), keys_kept=len(self._reasons)
+        )
+
+
+def _reason(fate: Fate) -> str:
+    keeps = "it stays as it is" if fate is Fate.STAYS else "it would be left with too few"
+    return f"too few of its holders can be reached, or are in the new set: {keeps}"

@@ -1,0 +1,148 @@
+"""Going through the keys of several nodes at once, in the order of their ids.
+
+All catalogues are read side by side, a page of each at a time: a million keys need no more memory
+than a thousand. What a peer has and this node has not is pulled and verified on the way; who holds
+a share is what the nodes say themselves, and only guides what is tried.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from keyserver.engine.links import MAX_PAGE
+from keyserver.engine.ports import RecordStore
+from keyserver.model.identifiers import Hash32, KeyId, NodeId
+from keyserver.sessions.core import KeyState
+
+log = structlog.get_logger()
+
+
+class Line(Protocol):
+    """What one node says of one key (`CatalogueEntry`, `keyserver.engine.links.Entry`)."""
+
+    @property
+    def key_id(self) -> KeyId:
+        """The key."""
+        ...
+
+    @property
+    def record_hash(self) -> Hash32:
+        """Its record in force there."""
+        ...
+
+    @property
+    def has_share(self) -> bool:
+        """Whether the node holds a share of that record."""
+        ...
+
+
+class UnreliableError(Exception):
+    """A peer does not answer, or does not deliver what it says it has."""
+
+
+class Catalogues(Protocol):
+    """Catalogues of peers (`keyserver.engine.catalogue`)."""
+
+    def pages(self, peer: NodeId) -> AsyncIterator[Sequence[Line]]:
+        """All lines of a peer in ascending order of key id; what is new has been pulled then.
+
+        Raises `UnreliableError`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyView:
+    """A key, as this node knows it and as the nodes say."""
+
+    key_id: KeyId
+    state: KeyState
+    holders: frozenset[NodeId]
+    """Nodes that say they have a share of the record in force here."""
+
+
+class Walk:
+    """One way through all keys of this node and of some peers."""
+
+    def __init__(self, me: NodeId, store: RecordStore, catalogues: Catalogues) -> None:
+        self._me = me
+        self._store = store
+        self._catalogues = catalogues
+        self.unreliable: set[NodeId] = set()
+        """Peers whose catalogue could not be read to its end."""
+
+    async def keys(self, peers: Iterable[NodeId]) -> AsyncIterator[KeyView]:
+        """Every key that this node can prove, its peers' included. Raises `StorageError`."""
+        cursors = [_Cursor(node, self._catalogues.pages(node)) for node in sorted(peers)]
+        cursors.append(_Cursor(self._me, self._own_pages()))
+        async for key_id, lines in _merged(cursors, self.unreliable):
+            state = await self._store.load(key_id)
+            if state.active is not None:
+                yield _view(key_id, state, lines)
+
+    async def _own_pages(self) -> AsyncIterator[Sequence[Line]]:
+        after: KeyId | None = None
+        while page := await self._store.catalogue(after, MAX_PAGE):
+            yield page
+            after = page[-1].key_id
+
+
+def _view(key_id: KeyId, state: KeyState, lines: Mapping[NodeId, Line]) -> KeyView:
+    assert state.active is not None
+    current = state.active.record.hash
+    holders = {
+        node for node, line in lines.items() if line.has_share and line.record_hash == current
+    }
+    return KeyView(key_id, state, frozenset(holders))
+
+
+class _Cursor:
+    """Where the walk stands in one catalogue."""
+
+    def __init__(self, node: NodeId, pages: AsyncIterator[Sequence[Line]]) -> None:
+        self.node = node
+        self._pages = pages
+        self._page: Sequence[Line] = ()
+        self._place = 0
+
+    @property
+    def line(self) -> Line | None:
+        """The line it stands at; `None` at the end of a page, or of all."""
+        return self._page[self._place] if self._place < len(self._page) else None
+
+    def advance(self) -> bool:
+        """Go on by a line; false if that is on another page."""
+        self._place += 1
+        return self._place < len(self._page)
+
+    async def turn(self) -> bool:
+        """Turn over the page; false if the catalogue could not be read."""
+        self._page, self._place = (), 0
+        try:
+            self._page = await anext(self._pages, ())
+        except UnreliableError as problem:
+            log.warning("catalogue_not_read", peer=self.node, problem=str(problem))
+            return False
+        return True
+
+
+async def _merged(
+    cursors: Sequence[_Cursor], unreliable: set[NodeId]
+) -> AsyncIterator[tuple[KeyId, dict[NodeId, Line]]]:
+    ended = list(cursors)
+    while True:
+        if ended:
+            turned = await asyncio.gather(*(cursor.turn() for cursor in ended))
+            unreliable.update(
+                cursor.node for cursor, read in zip(ended, turned, strict=True) if not read
+            )
+        lines = {cursor.node: line for cursor in cursors if (line := cursor.line) is not None}
+        if not lines:
+            return
+        key_id = min(line.key_id for line in lines.values())
+        yield key_id, {node: line for node, line in lines.items() if line.key_id == key_id}
+        there = [c for c in cursors if c.line is not None and c.line.key_id == key_id]
+        ended = [cursor for cursor in there if not cursor.advance()]

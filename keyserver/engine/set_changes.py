@@ -1,0 +1,366 @@
+"""Carries out changes of the node set, and takes part in those of others (design, section 14.4).
+
+The sessions (`keyserver.sessions.set_change`) say what happens when; here is what they have
+performed: judging the order, the change lock, moving the keys, waiting for votes, the last look.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, Protocol, assert_never
+
+import structlog
+
+from keyserver.engine.driver import Driver
+from keyserver.engine.ports import CatalogueEntry, Identity, Ports
+from keyserver.engine.set_change_lock import VOTING, ChangeLock
+from keyserver.engine.set_change_moving import Moving
+from keyserver.engine.set_change_needs import ChangeNeeds
+from keyserver.engine.set_change_progress import ChangePhase, ChangeProgress
+from keyserver.engine.set_change_walk import Catalogues, UnreliableError
+from keyserver.errors import StorageError
+from keyserver.model.codec import CodecError
+from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.keys import KeyRecord
+from keyserver.model.node_set import NodeSet
+from keyserver.model.requests import ChangeSet, NodeCredential
+from keyserver.model.set_change import (
+    CompletedChange,
+    LegacyOrder,
+    MigrationOrder,
+    SetChange,
+    SetChangeOrder,
+    decode_order,
+    encode_order,
+)
+from keyserver.model.set_change_rules import KeysWouldBeLostError, OrderRefusedError
+from keyserver.sessions.core import KeyState, Refusal, SessionError, SessionKind, UnavailableError
+from keyserver.sessions.set_change import SET_CHANGE, Target
+from keyserver.sessions.set_change.fates import loses_nobody
+from keyserver.sessions.set_change.history import next_epoch, past_of
+from keyserver.sessions.set_change.messages import PastChange
+from keyserver.sessions.set_change.phases import Report
+from keyserver.sessions.set_change.works import (
+    Accepted,
+    Conclude,
+    Concluded,
+    Counted,
+    CountMoved,
+    Declined,
+    Judge,
+    MoveKeys,
+    Result,
+    Settle,
+    Settled,
+    Survey,
+    Work,
+)
+
+QUIET_S: Final = 5.0
+"""How long sessions in progress have to end before a change has this node for itself."""
+
+SETTLING_S: Final = 30.0
+"""How long sessions in which nodes vote may go on after a freeze; then they are ended."""
+
+UNDECIDED_S: Final = 240.0
+"""How long votes are waited for until they are decided."""
+
+LOOK_EVERY_S: Final = 0.5
+"""How often the store is asked for undecided votes meanwhile."""
+
+PAGE: Final = 1024
+"""Own keys that are looked at between two turns of everything else."""
+
+OF_CLIENTS = frozenset({SessionKind.GENERATION, SessionKind.STORING, SessionKind.RETRIEVAL})
+"""What has to end before a change has this node for itself."""
+
+AGREEING = VOTING | {SessionKind.REDISTRIBUTION}
+"""What leaves votes that have to be decided."""
+
+log = structlog.get_logger()
+
+
+class ChangeCatalogue(Catalogues, Protocol):
+    """What peers have, and what is undecided here (`keyserver.engine.catalogue`)."""
+
+    def on_given_up(self, kind: SessionKind, key_id: KeyId) -> None:
+        """Have decided what a session has left behind."""
+        ...
+
+
+class SetChanges:
+    """The changes of the node set at this node; `ChangeService` of its driver."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        ports: Ports,
+        driver: Driver,
+        catalogue: ChangeCatalogue,
+        needs: ChangeNeeds,
+        lock: ChangeLock,
+    ) -> None:
+        self._identity = identity
+        self._ports = ports
+        self._driver = driver
+        self._catalogue = catalogue
+        self._needs = needs
+        self._lock = lock
+        self._moving: Moving | None = None
+        self._carrying_out: asyncio.Task[Report] | None = None
+        self.forbids = self._lock.forbids
+        self.wait_until_thawed = self._lock.wait_until_thawed
+
+    # --- what others ask --------------------------------------------------------------------------
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether a change has this node for itself: clients have to wait."""
+        return self._lock.is_exclusive
+
+    @property
+    def change(self) -> SetChange | None:
+        """The change that holds this node's lock; while there is one nothing is refreshed."""
+        return self._lock.change
+
+    @property
+    def progress(self) -> ChangeProgress | None:
+        """How far the change has come that this node coordinates, or has coordinated last."""
+        return None if self._moving is None else self._moving.progress
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this node takes part in a change."""
+        return self._carrying_out is not None or self._lock.change is not None
+
+    # --- carrying out -----------------------------------------------------------------------------
+
+    async def carry_out(self, order: SetChangeOrder) -> Report:
+        """Carry out an order as coordinator; it goes on even if the caller goes away.
+
+        Raises `OrderRefusedError` if this node finds fault with it, `KeysWouldBeLostError` before
+        anything is touched, and `DeniedError` and `UnavailableError` by the original's names. The
+        same order again goes on where it stopped.
+        """
+        if self.is_running:
+            raise UnavailableError("a change of the node set is running", "DuplicateSessionId")
+        task = asyncio.ensure_future(self._carry_out(order))
+        self._carrying_out = task
+        task.add_done_callback(self._carried_out)
+        return await asyncio.shield(task)
+
+    async def stop(self) -> None:
+        """Give up what this node carries out, if it does: the process ends."""
+        if self._carrying_out is not None:
+            self._carrying_out.cancel()
+            await asyncio.wait([self._carrying_out])
+
+    def _carried_out(self, task: asyncio.Task[Report]) -> None:
+        """Whoever waits is told; if nobody does, it is in the log."""
+        self._carrying_out = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.info("set_change_failed", why=str(error))
+
+    async def _carry_out(self, order: SetChangeOrder) -> Report:
+        change = await self._needs.judge.judge(order)
+        everybody = tuple(sorted({*change.old.nodes, *change.new.nodes}))
+        missing = frozenset(everybody) - self._driver.connected
+        self._moving = moving = Moving(
+            self._identity,
+            self._ports,
+            self._driver,
+            self._catalogue,
+            self._needs.mover,
+            ChangeProgress(change.id, missing=missing),
+        )
+        target = Target(change, everybody, needs_all=not isinstance(order, MigrationOrder))
+        operation = ChangeSet(change.id, encode_order(order))
+        try:
+            report = await self._driver.execute(
+                SET_CHANGE, operation, lambda _: NodeCredential(), target
+            )
+        except SessionError as error:
+            lost = error.failed if isinstance(error, UnavailableError) else frozenset()
+            moving.end(ChangePhase.FAILED, missing | lost, str(error))
+            if moving.losing:
+                raise KeysWouldBeLostError(moving.losing) from error
+            raise
+        assert isinstance(report, Report)
+        moving.end(ChangePhase.DONE, frozenset(everybody) - report.executed)
+        return report
+
+    # --- what sessions have performed -------------------------------------------------------------
+
+    async def perform(self, work: Any, ended: asyncio.Event) -> Result:
+        """Do what a session asks for; `ended` is set when it is over."""
+        try:
+            return await self._perform(work, ended)
+        except StorageError as problem:
+            log.error("set_change_stopped", work=type(work).__name__, problem=str(problem))
+            return Declined(Refusal.TEMPORARY, f"the store fails: {problem}")
+        except ExceptionGroup as several:
+            if several.split(StorageError)[1] is not None:
+                raise
+            log.error("set_change_stopped", work=type(work).__name__, problem=str(several))
+            return Declined(Refusal.TEMPORARY, "the store fails")
+
+    async def _perform(self, work: Work, ended: asyncio.Event) -> Result:
+        match work:
+            case Judge():
+                return await self._judge(work, ended)
+            case Survey():
+                return await self._coordinated.survey(work)
+            case MoveKeys():
+                result = await self._coordinated.move(work)
+                self._coordinated.note_moved()
+                return result
+            case Settle():
+                return await self._settle(work.change)
+            case CountMoved(change):
+                records = [record async for record in self._records()]
+                return Counted(sum(record.set_id == change.new.id for record in records))
+            case Conclude():
+                return await self._conclude(work)
+        assert_never(work)
+
+    @property
+    def _coordinated(self) -> Moving:
+        assert self._moving is not None  # only this node's own session asks
+        return self._moving
+
+    async def _judge(self, work: Judge, ended: asyncio.Event) -> Accepted | Declined:
+        try:
+            order = decode_order(work.order)
+            change = await self._needs.judge.judge(order)
+        except CodecError as problem:
+            return Declined(Refusal.BAD, str(problem))
+        except OrderRefusedError as refused:
+            return Declined(Refusal.DENIED, str(refused))
+        if isinstance(order, MigrationOrder) and work.coordinator != order.master:
+            return Declined(Refusal.DENIED, "a migration is coordinated by its master")
+        if change.id != work.change_id:
+            return Declined(Refusal.DENIED, "the order means another change here")
+        if self._identity.me not in change.old and self._identity.me not in change.new:
+            return Declined(Refusal.DENIED, "this node is in none of the sets")
+        options = self._needs.options()
+        exclusive = isinstance(order, LegacyOrder) and not options.serve_during_change
+        if not self._lock.take(change, ended, exclusive=exclusive):
+            return Declined(Refusal.EXCLUSIVE, "another change of the node set is running")
+        if exclusive and not await self._is_quiet():
+            self._lock.give_back()
+            return Declined(Refusal.BUSY, "sessions are in progress")
+        log.info("set_change_accepted", change=change.id, leaving=len(change.leaving))
+        return Accepted(change, options.allow_key_loss)
+
+    async def _is_quiet(self) -> bool:
+        """Whether what clients have asked for ends soon."""
+        return await _all_set(self._driver.ends_of(OF_CLIENTS), QUIET_S)
+
+    async def _settle(self, change: SetChange) -> Settled | Declined:
+        """From here on no vote for the old set; wait until those given are decided."""
+        self._lock.freeze(change)
+        if not await _all_set(self._driver.ends_of(AGREEING), SETTLING_S):
+            self._driver.dismiss(AGREEING)
+        if not await self._is_decided():
+            return Declined(Refusal.TEMPORARY, "votes of this node are not decided")
+        return Settled(past_of(await self._needs.store.completed(), change))
+
+    async def _is_decided(self) -> bool:
+        """Whether everything that this node has voted for is decided before long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(UNDECIDED_S):
+                while undecided := await self._ports.store.undecided():
+                    for key_id in undecided:
+                        for kind in sorted(VOTING):
+                            self._catalogue.on_given_up(kind, key_id)
+                    await asyncio.sleep(LOOK_EVERY_S)
+                return True
+        return False
+
+    async def _conclude(self, work: Conclude) -> Concluded | Declined:
+        """Look whether every key is where it belongs, then write the change down."""
+        if await self._ports.store.undecided():
+            return Declined(Refusal.TEMPORARY, "votes of this node are not decided")
+        left = frozenset(work.left)
+        if await self._strays(work.change, left):
+            await self._catch_up(work.coordinator)
+            strays = await self._strays(work.change, left)
+            if strays:
+                return Declined(Refusal.TEMPORARY, f"{strays} keys are on another set here")
+        may_lose = self._needs.options().allow_key_loss
+        if not may_lose and not await self._may_stay(work.change, left):
+            return Declined(Refusal.DENIED, "keys that would be lost are left behind")
+        if self._identity.me not in work.change.new:
+            await self._needs.eraser.erase_shares(work.left)
+        await self._write_down(work.change, work.past)
+        return Concluded()
+
+    async def _write_down(self, change: SetChange, past: Sequence[PastChange]) -> None:
+        """Take over the history that the nodes agree on, with this change at its end."""
+        known = {each.id: each for each in await self._needs.store.completed()}
+        now = self._ports.clock.unix()
+        latest = CompletedChange(next_epoch(tuple(past)), change.id, change.old, change.new, now)
+        network = change.old
+        completed = [
+            CompletedChange(
+                each.epoch,
+                each.id,
+                NodeSet(network.chain_id, network.contract, each.old),
+                NodeSet(network.chain_id, network.contract, each.new),
+                known[each.id].completed_at if each.id in known else now,
+            )
+            for each in past
+        ]
+        if not change.is_repeat or known.keys() != {*(each.id for each in past), change.id}:
+            await self._needs.store.keep_completed([*completed, latest])
+        self._needs.on_completed(latest)
+        log.info("set_change_completed", change=change.id, epoch=latest.epoch)
+
+    # --- own keys ---------------------------------------------------------------------------------
+
+    async def _records(self) -> AsyncIterator[KeyRecord]:
+        """Every record in force here."""
+        after: KeyId | None = None
+        while page := await self._page(after):
+            for entry in page:
+                state = await self._ports.store.load(entry.key_id)
+                if state.active is not None:
+                    yield state.active.record
+            after = page[-1].key_id
+
+    async def _page(self, after: KeyId | None) -> Sequence[CatalogueEntry]:
+        return await self._ports.store.catalogue(after, PAGE)
+
+    async def _strays(self, change: SetChange, left: frozenset[KeyId]) -> int:
+        """How many keys are neither on the target set nor left behind."""
+        strays = 0
+        async for record in self._records():
+            strays += record.set_id != change.new.id and record.key_id not in left
+        return strays
+
+    async def _may_stay(self, change: SetChange, left: frozenset[KeyId]) -> bool:
+        """Whether the keys that are left behind lose nobody, as far as this node knows them."""
+        for key_id in left:
+            state: KeyState = await self._ports.store.load(key_id)
+            if state.active is not None and not loses_nobody(state.active.record, change.new):
+                return False
+        return True
+
+    async def _catch_up(self, peer: NodeId) -> None:
+        """Pull what a peer has; decisions may be on their way."""
+        if peer == self._identity.me:
+            return
+        try:
+            async for _ in self._catalogue.pages(peer):
+                pass
+        except UnreliableError as problem:
+            log.warning("catalogue_not_read", peer=peer, problem=str(problem))
+
+
+async def _all_set(events: Sequence[asyncio.Event], within_s: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            for event in events:
+                await event.wait()
+            return True
+    return False

@@ -1,0 +1,412 @@
+"""Set changes among sessions: who is needed, who is told what, and how each part ends."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from keyserver.model.identifiers import Hash32, KeyId, NodeId
+from keyserver.model.keys import NodeSignature
+from keyserver.model.set_change import CompletedChange, SetChange
+from keyserver.sessions.core import (
+    Completed,
+    DeniedError,
+    Failed,
+    GivenUpError,
+    Refusal,
+    UnavailableError,
+)
+from keyserver.sessions.messages import Cancel
+from keyserver.sessions.runner import Role
+from keyserver.sessions.set_change.history import history_digest, next_epoch, past_of
+from keyserver.sessions.set_change.messages import (
+    ChangeAccept,
+    ChangeDone,
+    ChangeExecuted,
+    ChangeFreeze,
+    ChangeFrozen,
+    ChangeKeepAlive,
+    PastChange,
+)
+from keyserver.sessions.set_change.phases import Report
+from keyserver.sessions.set_change.works import (
+    Conclude,
+    Concluded,
+    Counted,
+    CountMoved,
+    Declined,
+    Judge,
+    Moved,
+    MoveKeys,
+    Settle,
+    Survey,
+    Surveyed,
+)
+from tests.support.delivery import Delivery, received
+from tests.support.set_change_sessions import (
+    ORDER,
+    ScriptedEngine,
+    carry_out,
+    change_of,
+    engines,
+)
+
+KEY = KeyId(b"\x01" * 32)
+
+
+class World:
+    """Five nodes of which the first one leaves."""
+
+    def __init__(self) -> None:
+        self.net = Delivery(5)
+        self.change = change_of(self.net, [1, 2, 3, 4])
+        self.engines = engines(self.net, self.change)
+
+    def engine(self, place: int) -> ScriptedEngine:
+        return self.engines[self.net.members[place].id]
+
+    def everywhere(self, **values: Any) -> None:
+        for engine in self.engines.values():
+            for name, value in values.items():
+                setattr(engine, name, value)
+
+    def scripted(self, place: int, work: type, answer: Callable[[Any], Any] | Any) -> None:
+        script = answer if callable(answer) else lambda _: answer
+        self.engine(place).script[work] = script
+
+    def run(self, *, needs_all: bool = True) -> Completed | Failed:
+        return carry_out(self.net, self.change, needs_all=needs_all)
+
+    def report(self, *, needs_all: bool = True) -> Report:
+        outcome = self.run(needs_all=needs_all)
+        assert isinstance(outcome, Completed), outcome
+        assert isinstance(outcome.result, Report)
+        return outcome.result
+
+    def error(self, *, needs_all: bool = True) -> Any:
+        outcome = self.run(needs_all=needs_all)
+        assert isinstance(outcome, Failed), outcome
+        return outcome.error
+
+    def part(self, place: int) -> Completed | Failed | None:
+        return self.net.runners[self.net.members[place].id, Role.PARTICIPANT].outcome
+
+    def kinds(self, place: int) -> list[type]:
+        return [type(work) for work in self.engine(place).works]
+
+    @property
+    def ids(self) -> list[NodeId]:
+        return [member.id for member in self.net.members]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# --- the whole way -----------------------------------------------------------------------------
+
+
+def test_everybody_judges_settles_and_concludes(world: World) -> None:
+    report = world.report()
+    assert report == Report(world.change, (), frozenset(world.ids))
+    assert world.kinds(0) == [Judge, Survey, MoveKeys, Settle, MoveKeys, Conclude]
+    for place in range(1, 5):
+        assert world.kinds(place) == [Judge, Settle, Conclude]
+        assert world.part(place) == Completed(world.change)
+        judged = world.engine(place).works[0]
+        assert judged == Judge(ORDER, world.change.id, world.ids[0])
+    assert not received(world.net, Cancel)
+
+
+def test_the_keys_are_moved_among_those_that_accepted(world: World) -> None:
+    world.report()
+    survey, move = world.engine(0).works[1:3]
+    assert survey == Survey(world.change, frozenset(world.ids), may_lose_keys=False)
+    assert move == MoveKeys(world.change, frozenset(world.ids), may_lose_keys=False)
+
+
+def test_keys_that_stay_are_told_to_everybody(world: World) -> None:
+    world.everywhere(left=(KEY,))
+    assert world.report().left == (KEY,)
+    for place in range(5):
+        assert world.engine(place).works[-1] == Conclude(world.change, (), (KEY,), world.ids[0])
+
+
+def test_the_lock_is_held_while_keys_arrive_and_the_coordinator_speaks(world: World) -> None:
+    """The mover is never done; the last of three keys has arrived after five minutes."""
+    world.scripted(0, MoveKeys, lambda _: None)
+    counts = {node: iter((3, 3)) for node in world.ids}
+    for place, node in enumerate(world.ids):
+        world.scripted(place, CountMoved, _counting(counts[node]))
+    assert world.error().code == "ConsensusTemporaryUnreachable"
+    assert world.kinds(0).count(CountMoved) == 2
+    assert len(received(world.net, ChangeKeepAlive)) >= 5 * (600 // 15 - 1)
+
+
+def _counting(counts: Iterator[int]) -> Callable[[Any], Counted]:
+    return lambda _: Counted(next(counts))
+
+
+def test_without_a_word_of_the_coordinator_the_lock_ends(world: World) -> None:
+    """The others hold it until no key has arrived for five minutes."""
+    world.scripted(0, MoveKeys, lambda _: None)
+    world.net.tamper = lambda _from, to, message: (
+        None if isinstance(message, ChangeKeepAlive) and to == world.ids[1] else message
+    )
+    world.error()
+    part = world.part(1)
+    assert isinstance(part, Failed)
+    assert "nothing came from the coordinator" in str(part.error)
+    assert CountMoved not in world.kinds(1)
+    assert CountMoved in world.kinds(0)
+
+
+# --- who is needed -----------------------------------------------------------------------------
+
+NOT_NOW = {
+    Refusal.BUSY: "HasActiveSessions",
+    Refusal.EXCLUSIVE: "ExclusiveSessionActive",
+    Refusal.TEMPORARY: "ConsensusTemporaryUnreachable",
+}
+
+
+@pytest.mark.parametrize("code", list(Refusal))
+def test_a_refusal_ends_an_administrators_change(world: World, code: Refusal) -> None:
+    world.scripted(3, Judge, Declined(code, "not here"))
+    error = world.error()
+    assert error.code == NOT_NOW.get(code, "ConsensusUnreachable")
+    assert isinstance(error, UnavailableError) == (code in NOT_NOW)
+    assert world.ids[3].short in str(error)
+    assert Survey not in world.kinds(0)
+    part = world.part(1)
+    assert isinstance(part, Failed)
+    assert isinstance(part.error, GivenUpError)
+
+
+def test_nothing_is_proposed_unless_everybody_is_there(world: World) -> None:
+    world.net.connected -= {world.ids[4]}
+    error = world.error()
+    assert (error.code, error.failed) == ("NodeDisconnected", {world.ids[4]})
+    assert not world.net.sent
+
+
+def test_a_migration_goes_on_without_a_minority(world: World) -> None:
+    world.net.connected -= {world.ids[4]}
+    report = world.report(needs_all=False)
+    assert report.executed == frozenset(world.ids[:4])
+
+
+def test_a_migration_needs_a_quorum_of_the_new_set(world: World) -> None:
+    world.net.connected -= {world.ids[3], world.ids[4]}
+    assert world.error(needs_all=False).code == "NodeDisconnected"
+    assert not world.net.sent
+
+
+@pytest.mark.parametrize("work", [Judge, Settle, Conclude])
+def test_a_migration_ends_when_the_quorum_is_lost(world: World, work: type) -> None:
+    for place in (3, 4):
+        world.scripted(place, work, Declined(Refusal.TEMPORARY, "not now"))
+    error = world.error(needs_all=False)
+    assert error.code == "ConsensusTemporaryUnreachable"
+
+
+@pytest.mark.parametrize("silent", [ChangeAccept, ChangeFrozen, ChangeExecuted])
+@pytest.mark.parametrize("needs_all", [True, False])
+def test_a_node_that_says_nothing_is_lost(world: World, silent: type, needs_all: bool) -> None:
+    mute = world.ids[2]
+    world.net.tamper = lambda sender, _to, message: (
+        None if sender == mute and isinstance(message, silent) else message
+    )
+    if needs_all:
+        error = world.error()
+        assert (error.code, error.failed) == ("NodeDisconnected", {mute})
+    else:
+        assert world.report(needs_all=False).executed == frozenset(world.ids) - {mute}
+
+
+def test_a_coordinator_that_loses_itself_ends(world: World) -> None:
+    world.scripted(0, Settle, Declined(Refusal.TEMPORARY, "undecided"))
+    assert world.error(needs_all=False).code == "ConsensusTemporaryUnreachable"
+
+
+def test_a_node_lost_while_keys_move_is_not_frozen(world: World) -> None:
+    """It refuses out of turn, as it does when no key has arrived for minutes."""
+    gone = world.ids[2]
+
+    def leave(_: Survey) -> Surveyed:
+        return Surveyed(1, 0)
+
+    world.scripted(0, Survey, leave)
+    sent_freeze: list[NodeId] = []
+
+    def tamper(sender: NodeId, to: NodeId, message: Any) -> Any:
+        if sender == gone and isinstance(message, ChangeAccept):
+            return message
+        if isinstance(message, ChangeFreeze):
+            sent_freeze.append(to)
+        return message
+
+    world.net.tamper = tamper
+    world.scripted(2, Settle, Declined(Refusal.TEMPORARY, "undecided"))
+    report = world.report(needs_all=False)
+    assert gone in sent_freeze
+    assert gone not in report.executed
+
+
+# --- keys that would be lost ---------------------------------------------------------------------
+
+
+def test_a_change_that_loses_keys_is_refused_before_anything_is_touched(world: World) -> None:
+    world.everywhere(losing=3)
+    world.engine(1).may_lose_keys = True
+    error = world.error()
+    assert isinstance(error, DeniedError)
+    assert error.code == "Internal"
+    assert "3 keys" in str(error)
+    assert MoveKeys not in world.kinds(0)
+
+
+def test_keys_may_be_lost_where_every_node_allows_it(world: World) -> None:
+    world.everywhere(losing=3, may_lose_keys=True)
+    world.report()
+    assert world.engine(0).works[2] == MoveKeys(
+        world.change, frozenset(world.ids), may_lose_keys=True
+    )
+
+
+@pytest.mark.parametrize("work", [Survey, MoveKeys])
+def test_what_the_engine_cannot_do_ends_the_change(world: World, work: type) -> None:
+    world.scripted(0, work, Declined(Refusal.TEMPORARY, "2 keys could not be moved"))
+    error = world.error()
+    assert (error.code, str(error)) == (
+        "ConsensusTemporaryUnreachable",
+        "2 keys could not be moved",
+    )
+
+
+def test_an_answer_to_something_else_is_a_mistake_of_the_engine(world: World) -> None:
+    world.scripted(0, Survey, Moved(0, ()))
+    with pytest.raises(TypeError, match="Moved answers nothing in Surveying"):
+        world.run()
+
+
+def test_a_participant_is_not_told_what_it_did_not_ask(world: World) -> None:
+    world.scripted(1, Settle, Concluded())
+    with pytest.raises(TypeError, match="Concluded answers nothing in Settling"):
+        world.run()
+
+
+# --- the lock that ends ------------------------------------------------------------------------
+
+
+def test_the_lock_ends_when_no_key_arrives(world: World) -> None:
+    world.scripted(0, MoveKeys, lambda _: None)
+    error = world.error()
+    assert error.code == "ConsensusTemporaryUnreachable"
+    assert CountMoved in world.kinds(0)
+
+
+def test_a_count_that_comes_late_changes_nothing(world: World) -> None:
+    """It was asked for before the end, and is answered when the own keys are looked through."""
+    world.scripted(1, Conclude, Counted(4))
+    assert world.error().failed == {world.ids[1]}
+
+
+# --- what was before ---------------------------------------------------------------------------
+
+
+def past(*names: int, world: World) -> tuple[PastChange, ...]:
+    sets = world.change.old.nodes
+    return tuple(
+        PastChange(epoch, Hash32(bytes([name]) * 32), sets, sets)
+        for epoch, name in enumerate(names, 1)
+    )
+
+
+def test_who_joins_takes_over_what_f_plus_one_vouch_for(world: World) -> None:
+    common = past(7, 8, world=world)
+    world.everywhere(past=common)
+    world.engine(4).past = ()
+    world.report()
+    concluded = world.engine(4).works[-1]
+    assert isinstance(concluded, Conclude)
+    assert concluded.past == common
+
+
+def test_a_coordinator_that_joins_takes_over_the_past_of_the_others(world: World) -> None:
+    world.everywhere(past=past(7, world=world))
+    world.engine(0).past = ()
+    world.report()
+    concluded = world.engine(0).works[-1]
+    assert isinstance(concluded, Conclude)
+    assert concluded.past == past(7, world=world)
+
+
+def test_nodes_that_remember_different_changes_do_not_end_one(world: World) -> None:
+    for place in range(5):
+        world.engine(place).past = past(place, world=world)
+    assert world.error().code == "ConsensusTemporaryUnreachable"
+
+
+def test_a_node_that_knows_more_changes_refuses(world: World) -> None:
+    world.engine(2).past = past(7, world=world)
+    assert world.error().code == "ConsensusUnreachable"
+
+
+def test_a_past_that_nobody_signed_is_refused(world: World) -> None:
+    world.net.tamper = lambda sender, _to, message: (
+        replace(message, past=past(9, world=world))
+        if isinstance(message, ChangeFrozen) and sender == world.ids[1]
+        else message
+    )
+    assert world.error().failed == {world.ids[1]}
+
+
+def _signed(world: World, told: tuple[PastChange, ...], *places: int) -> tuple[NodeSignature, ...]:
+    members = [world.net.members[place] for place in places]
+    return tuple(
+        NodeSignature(
+            member.id, member.signer.sign(history_digest(world.change.id, told, member.id))
+        )
+        for member in members
+    )
+
+
+@pytest.mark.parametrize(
+    "forged",
+    ["too few", "not numbered", "wrong signature", "a stranger"],
+)
+def test_a_forged_past_is_not_taken_over(world: World, forged: str) -> None:
+    told = past(9, world=world)
+    vouchers = _signed(world, told, 0, 1)
+    match forged:
+        case "too few":
+            vouchers = vouchers[:1]
+        case "not numbered":
+            told = (replace(told[0], epoch=5),)
+            vouchers = _signed(world, told, 0, 1)
+        case "wrong signature":
+            vouchers = (vouchers[0], NodeSignature(world.ids[2], vouchers[1].signature))
+        case "a stranger":
+            stranger = SetChange.ordered(world.change.new, world.change.new)
+            assert world.ids[0] not in stranger.old
+            world.change = replace(world.change, old=stranger.old)
+            for engine in world.engines.values():
+                engine.change = world.change
+    world.net.tamper = lambda _sender, to, message: (
+        ChangeDone(told, vouchers, ()) if isinstance(message, ChangeDone) else message
+    )
+    world.error()
+    assert all(Conclude not in world.kinds(place) for place in range(1, 5))
+
+
+def test_the_change_itself_is_no_part_of_its_past(world: World) -> None:
+    earlier = CompletedChange(1, Hash32(b"\x07" * 32), world.change.old, world.change.old, 1)
+    itself = CompletedChange(2, world.change.id, world.change.old, world.change.new, 2)
+    repeated = replace(world.change, is_repeat=True)
+    assert len(past_of([earlier, itself], repeated)) == 1
+    assert next_epoch(past_of([earlier, itself], repeated)) == 2
+    assert len(past_of([earlier, itself], world.change)) == 2
+    assert next_epoch(()) == 1
