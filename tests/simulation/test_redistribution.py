@@ -5,19 +5,32 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import pytest
 
-from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.polynomial import interpolate_secret
-from keyserver.model.identifiers import ZERO_HASH, Hash32
-from keyserver.model.keys import CertifiedRecord, KeyShare
+from keyserver.model.identifiers import ZERO_HASH, Hash32, NodeId
+from keyserver.model.keys import CertifiedRecord, KeyRecord
 from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import OnChainPublic
 from keyserver.sessions.core import KeyState, SessionError
+from keyserver.sessions.messages import Refuse
+from keyserver.simulation.adversary import dealing
 from keyserver.simulation.cluster import CONTRACT, Cluster, CrashedError, SimulatedNode
+from keyserver.simulation.liars import (
+    OTHER_POINT,
+    Lie,
+    Place,
+    at,
+    garbage,
+    honest,
+    in_cluster,
+    silent,
+    unsigned,
+    with_field,
+)
 from keyserver.simulation.loop import run_virtual
-from keyserver.storage.stored_key import OwnShare
 from tests.simulation.story import Story
 
 CHANGE = Hash32(b"\xcc" * 32)
@@ -132,19 +145,18 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_key_moves_and_is_used_before_during_and_after(name: str) -> None:
+    """By every node of the old set, however far each of them is."""
     nodes, old, threshold, new = CHANGES[name]
 
     async def scenario() -> None:
         async with Cluster(nodes, seed=nodes) as cluster:
             changing = Changing(cluster, old, threshold, new)
             await changing.make()
-            await changing.retrieve(changing.old[-1])
             moving = asyncio.ensure_future(changing.move(changing.old[0]))
-            while not moving.done():
-                await changing.retrieve(changing.old[0])
-                await asyncio.sleep(0.01)
+            using = [asyncio.ensure_future(_use(changing, by, moving)) for by in changing.old]
             record = (await moving).record
             assert (record.version, record.set_id) == (2, changing.target.id)
+            assert min(await asyncio.gather(*using)) > 2
             await asyncio.sleep(5)
             await changing.check_moved(2)
             changing.finish()
@@ -154,6 +166,18 @@ def test_a_key_moves_and_is_used_before_during_and_after(name: str) -> None:
             assert again.record == record, "a key that has moved stays as it is"
 
     run_virtual(scenario())
+
+
+async def _use(changing: Changing, by: SimulatedNode, moving: asyncio.Task[Any]) -> int:
+    """Retrieve at short intervals, from before the change until a second after; how often."""
+    times = 0
+    after = 0
+    while after < 20:
+        await changing.retrieve(by)
+        await asyncio.sleep(0.05)
+        times += 1
+        after += moving.done()
+    return times
 
 
 def test_a_refresh_makes_a_new_version_every_time() -> None:
@@ -241,7 +265,7 @@ async def _crash_in(
 
 
 @pytest.mark.parametrize(
-    ("victim", "by", "stride"), [(0, 0, 5), (1, 0, 3), (4, 0, 3), (0, 4, 3), (4, 4, 5)]
+    ("victim", "by", "stride"), [(0, 0, 7), (1, 0, 3), (4, 0, 3), (0, 4, 3), (4, 4, 7)]
 )
 def test_any_node_may_die_at_any_effect(victim: int, by: int, stride: int) -> None:
     """Leaving, staying or joining, coordinator or not; afterwards the change is completed."""
@@ -263,30 +287,135 @@ def test_any_node_may_die_at_any_effect(victim: int, by: int, stride: int) -> No
 # --- liars -----------------------------------------------------------------------------------
 
 
-def test_a_dealer_that_deals_something_else_is_named_and_replaced() -> None:
+def _refusing(code: int) -> Lie:
+    return lambda _, __: Refuse(code)
+
+
+PROVEN: dict[str, Lie] = {
+    "another constant": at("Deal", dealing.rogue_constant),
+    "a false share": at("Deal", dealing.false_share_for_one),
+    "two polynomials": at("Deal", dealing.two_polynomials),
+    "too long a polynomial": at("Deal", dealing.other_degree(1)),
+}
+VOTES = ("Accept", "Ok", "Ready", "Prepare", "Commit")
+UNPROVEN: dict[str, Lie] = {
+    "silence": silent,
+    "garbage": garbage,
+    "unsigned shares": at("Deal", dealing.badly_signed_share_for_one),
+    "the deal of a generation": at("Deal", with_field("possession", lambda _: bytes(64))),
+    "a foreign key": at("Accept", dealing.foreign_key),
+    **{f"no {name}": at(name, silent) for name in ("Deal", *VOTES)},
+    **{f"unsigned {name}": at(name, unsigned) for name in VOTES if name != "Ok"},
+    **{
+        f"refused {name}": at(name, _refusing(code))
+        for name, code in zip(VOTES, (1, 5, 7, 10, 9), strict=True)
+    },
+}
+SETS = {
+    "four": (5, [0, 1, 2, 3], 1, [1, 2, 3, 4], [[1], [4], [0]]),
+    "seven": (9, list(range(7)), 2, list(range(2, 9)), [[2, 4]]),
+}
+
+
+async def _play(name: str, lie: Lie, which: int, seed: int) -> tuple[set[NodeId], set[object]]:
+    """A change with f liars among old and new nodes; returns them and whom anybody blames."""
+    nodes, old, threshold, new, choices = SETS[name]
+    async with Cluster(nodes, seed=seed) as cluster:
+        changing = Changing(cluster, old, threshold, new)
+        await changing.make()
+        liars = [cluster.nodes[i] for i in choices[which]]
+        for liar in liars:
+            in_cluster(cluster, liar, lie)
+        record = (await changing.move(cluster.nodes[3])).record
+        assert record.set_id == changing.target.id
+        blamed = changing.blamed()
+        for liar in liars:
+            in_cluster(cluster, liar, honest)
+        await asyncio.sleep(SETTLED_S)
+        await changing.check_one_version()
+        for node, state in zip(changing.new, await changing.states(changing.new), strict=True):
+            assert state.active is not None
+            assert state.active.record == record, node.id.short
+        changing.finish()
+        await changing.retrieve(cluster.nodes[3])
+        return {liar.id for liar in liars}, blamed
+
+
+PLAYED = [("four", lie) for lie in (*PROVEN, *UNPROVEN)]
+PLAYED += [("seven", lie) for lie in ("a false share", "silence")]
+
+
+@pytest.mark.parametrize(("name", "lie"), PLAYED)
+def test_liars_among_old_and_new_nodes_only_cost_time(name: str, lie: str) -> None:
+    told = PROVEN.get(lie) or UNPROVEN[lie]
+    named: set[object] = set()
+    choices = len(SETS[name][4]) if lie in PROVEN else 2
+    for which in range(min(choices, len(SETS[name][4]))):
+        liars, blamed = run_virtual(_play(name, told, which, seed=which + 10))
+        assert blamed <= liars, "an honest node was blamed"
+        named |= blamed
+    assert bool(named) == (lie in PROVEN)
+
+
+def _one_fewer(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    return items[1:]
+
+
+def _to_one_only(place: Place, message: Any) -> Any:
+    return message if place.to == place.ctx.node_set.nodes[1] else None
+
+
+def _of_another_key(record: KeyRecord) -> KeyRecord:
+    return replace(record, public=OTHER_POINT, commitments=(OTHER_POINT, *record.commitments[1:]))
+
+
+def _with_a_document(record: KeyRecord) -> KeyRecord:
+    return replace(record, document=CHANGE)
+
+
+SENT = ("Redistribute", "Handover", "Shares", "Finalize", "Certified", "Prepared", "Installed")
+COORDINATORS: dict[str, Lie] = {
+    **{f"no {name}": at(name, silent) for name in SENT},
+    **{f"{name} to one only": at(name, _to_one_only) for name in SENT},
+    "a promise fewer": at("Handover", with_field("promised", _one_fewer)),
+    "a member fewer": at("Handover", with_field("accepted", _one_fewer)),
+    "a deal fewer": at("Shares", with_field("deals", _one_fewer)),
+    "other sums": at("Shares", with_field("commitments", lambda sums: (OTHER_POINT, *sums[1:]))),
+    "another key": at("Finalize", with_field("record", _of_another_key)),
+    "another document key": at("Finalize", with_field("record", _with_a_document)),
+    "another key certified": at("Certified", with_field("record", _of_another_key)),
+    "another document key certified": at("Certified", with_field("record", _with_a_document)),
+    "a holder fewer": at("Certified", with_field("signatures", lambda all_: all_[:2])),
+    "a voter fewer": at("Prepared", with_field("signatures", lambda all_: all_[:2])),
+    "the decision of nobody": at(
+        "Installed", with_field("decision", lambda d: replace(d, signatures=()))
+    ),
+    "no inheritance": at("Redistribute", with_field("inheritance", lambda _: None)),
+    "another request": at("Redistribute", with_field("counter", lambda n: n + 1)),
+}
+
+
+@pytest.mark.parametrize("name", COORDINATORS)
+def test_a_lying_coordinator_only_costs_time(name: str) -> None:
+    """What it leaves undecided is decided, and an honest one completes the change."""
+
     async def scenario() -> None:
-        async with Cluster(5, seed=9) as cluster:
+        async with Cluster(5, seed=21) as cluster:
             changing = Changing(cluster, [0, 1, 2, 3], 1, [1, 2, 3, 4])
             await changing.make()
-            liar = cluster.nodes[1]
-            _spoil(changing, liar)
-            named: set[object] = set()
-            for _ in range(4):
-                record = (await changing.move(cluster.nodes[3])).record
-                named |= changing.blamed()
-                if named:
-                    break
+            liar = cluster.nodes[0]
+            in_cluster(cluster, liar, COORDINATORS[name])
+            with contextlib.suppress(SessionError):
+                await changing.move(liar)
+            in_cluster(cluster, liar, honest)
+            await changing.retrieve(cluster.nodes[2])
+            await asyncio.sleep(SETTLED_S)
+            await changing.check_one_version()
+            record = (await changing.move(cluster.nodes[1])).record
             assert record.set_id == changing.target.id
-            assert named <= {liar.id}
+            await asyncio.sleep(SETTLED_S)
+            await changing.check_moved(record.version)
+            changing.finish()
+            await changing.retrieve(cluster.nodes[4])
 
     run_virtual(scenario())
-
-
-def _spoil(changing: Changing, node: SimulatedNode) -> None:
-    """Give a node another share than its own: it deals what convicts it."""
-    disk = node.disk.platter
-    key = disk.state.keys[changing.story.key_id]
-    own = key.shares[1]
-    wrong = OwnShare(own.record_hash, KeyShare(own.share.x, SecretScalar.from_int(4242)))
-    keys = {**disk.state.keys, changing.story.key_id: replace(key, shares={1: wrong})}
-    disk.state = replace(disk.state, keys=keys)

@@ -11,6 +11,7 @@ from keyserver.crypto.dkg import make_deal
 from keyserver.crypto.polynomial import SecretPolynomial
 from keyserver.crypto.proofs import prove
 from keyserver.crypto.randomness import SeededRandom
+from keyserver.crypto.resharing import scaled_polynomial
 from keyserver.crypto.transcripts import (
     accept_digest,
     complaint_statement,
@@ -82,7 +83,7 @@ def _deal_of(
 ) -> Deal:
     """A deal of this polynomial, well signed; the value sealed for each receiver as told."""
     group, one_time = place.phase.group, place.phase.one_time
-    receivers = list(group.members.values())
+    receivers = [group.members[node] for node in group.receivers]
     made = make_deal(
         polynomial,
         receivers,
@@ -90,6 +91,7 @@ def _deal_of(
         one_time=one_time,
         session=group.session_hash,
         rng=place.random,
+        possession=group.terms.before is None,
     )
     commitments = (constant or made.commitments[0], *made.commitments[1:], *padding)
     dealt = deal_hash(
@@ -103,8 +105,15 @@ def _deal_of(
 
 
 def _random_polynomial(place: Place, change: int = 0) -> SecretPolynomial:
-    degree = max(0, place.phase.group.terms.params.threshold + change)
-    return SecretPolynomial.random(degree, place.random)
+    """Of another degree; in a redistribution over the liar's own share, as it has to be."""
+    terms = place.phase.group.terms
+    degree = max(0, terms.params.threshold + change)
+    if terms.before is None:
+        return SecretPolynomial.random(degree, place.random)
+    own, places = place.ctx.key.share, terms.before.coordinates
+    dealers = [places[node] for node in terms.params.dealers]
+    assert own is not None
+    return scaled_polynomial(own.value, own.x, dealers, threshold=degree, rng=place.random)
 
 
 def false_shares(victims: Callable[[int], bool]) -> Lie:
@@ -115,7 +124,7 @@ def false_shares(victims: Callable[[int], bool]) -> Lie:
 
     def deal(place: Place, _: Deal) -> Deal:
         random = SeededRandom(b"false" + place.ctx.sid + place.ctx.me)
-        members = list(place.phase.group.members)
+        members = list(place.phase.group.receivers)
         return _deal_of(
             place,
             _random_polynomial(place),
@@ -131,7 +140,7 @@ def false_shares(victims: Callable[[int], bool]) -> Lie:
 
 def first_other(place: Place) -> int:
     """The place of the first receiver that is not the liar itself."""
-    return next(i for i, node in enumerate(place.phase.group.members) if node != place.ctx.me)
+    return next(i for i, node in enumerate(place.phase.group.receivers) if node != place.ctx.me)
 
 
 def false_share_for_one(place: Place, message: Deal) -> Deal:
@@ -144,7 +153,8 @@ def false_share_for_one(place: Place, message: Deal) -> Deal:
 def two_polynomials(place: Place, _: Deal) -> Deal:
     """Every other receiver gets a share of a second polynomial, well signed."""
     second = SecretPolynomial.random(place.phase.group.terms.params.threshold, place.ctx.random)
-    members = list(place.phase.group.members.values())
+    group = place.phase.group
+    members = [group.members[node] for node in group.receivers]
     victims = [i for i, member in enumerate(members) if member.node != place.ctx.me.point][::2]
     return _deal_of(
         place,
@@ -180,7 +190,7 @@ def badly_signed_shares(victims: Callable[[int], bool]) -> Lie:
     """Sign the shares of the receivers at these places wrongly: this convicts nobody."""
 
     def deal(place: Place, message: Deal) -> Deal:
-        members = list(place.phase.group.members)
+        members = list(place.phase.group.receivers)
         shares = tuple(
             replace(share, signature=UNSIGNED)
             if victims(index) and members[index] != place.ctx.me
@@ -259,13 +269,13 @@ def _is_judged(place: Place) -> bool:
 
 def _first_dealer(place: Place) -> NodeId:
     group: Group = place.phase.group
-    return next(node for node in group.members if node != place.ctx.me)
+    return next(node for node in group.dealers if node != place.ctx.me)
 
 
 def _complaint(place: Place, dealer: NodeId, *, honest_proof: bool) -> Complaint:
     group: Group = place.phase.group
     deal: Deal = place.coordinator_phase.sharing.deals[dealer]
-    share = deal.shares[list(group.members).index(place.ctx.me)]
+    share = deal.shares[group.receivers.index(place.ctx.me)]
     one_time = place.phase.one_time
     common = one_time.reveal(group.members[dealer].one_time) if honest_proof else OTHER_POINT
     statement = complaint_statement(
