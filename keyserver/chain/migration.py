@@ -231,8 +231,8 @@ class MigrationDriver:
                 return False
             case ForgetSession():
                 self._changes.forget()
-            case RecordSuccess(running):
-                await self._record_success(view, running)
+            case RecordSuccess(joined):
+                await self._record_success(view, joined)
             case RecordFailure(running, reason):
                 self._record_failure(running, reason)
         return True
@@ -256,17 +256,14 @@ class MigrationDriver:
         self._joined = joined
         log.info("migration_accepted", id=running.id.hex(), members=len(running.target))
 
-    async def _record_success(self, view: MigrationView, running: RunningMigration) -> None:
-        joined = self._joined
-        if joined is None or not joined.is_of(running):
-            joined = JoinedMigration(running.id, view.contract, running.target.id, view.block)
+    async def _record_success(self, view: MigrationView, joined: JoinedMigration) -> None:
         joined = replace(joined, succeeded_block=view.block)
         await self._store.keep_joined_migration(joined)
         self._joined = joined
-        if self._reported == running.id:
-            self._note_failure(running.id)
+        if self._reported == joined.id:
+            self._note_failure(joined.id)
         self._changes.forget()
-        log.info("migration_session_succeeded", id=running.id.hex(), block=view.block)
+        log.info("migration_session_succeeded", id=joined.id.hex(), block=view.block)
 
     def _record_failure(self, running: RunningMigration, reason: str) -> None:
         self._note_failure(running.id)

@@ -230,7 +230,7 @@ class ForgetSession:
 class RecordSuccess:
     """Store that the session succeeded here, then forget it."""
 
-    running: RunningMigration
+    joined: JoinedMigration
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def decide(me: NodeId, view: MigrationView, session: SessionState, facts: Migrat
     idle = session.phase is SessionPhase.IDLE
     ours = not idle and _is_concerned(me, view)
     if ours and running is not None and session.migration == running.id:
-        return _after_session(running, session)
+        return _after_session(running, session, facts.joined)
     if view.stale:
         return Wait(Waiting.STALE)
     if not idle:
@@ -218,12 +218,19 @@ def _session(
     return StartSession(MigrationOrder(running.id, view.current, running.target, me))
 
 
-def _after_session(running: RunningMigration, session: SessionState) -> Action:
-    """What a session of this very migration has come to."""
+def _after_session(
+    running: RunningMigration, session: SessionState, joined: JoinedMigration | None
+) -> Action:
+    """What a session of this very migration has come to.
+
+    One that this node has never accepted is worth nothing, whatever it says.
+    """
+    if joined is None or not joined.is_of(running):
+        return ForgetSession()
     if session.phase is SessionPhase.ACTIVE:
         return Wait(Waiting.SESSION)
     if session.phase is SessionPhase.FINISHED:
-        return RecordSuccess(running)
+        return RecordSuccess(joined)
     return RecordFailure(running, session.reason)
 
 

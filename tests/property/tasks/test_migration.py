@@ -178,9 +178,9 @@ class World:
                     self.joined[running.id] = JoinedMigration(
                         running.id, CONTRACT, running.target.id, self.block
                     )
-                case RecordSuccess(running):
-                    before = self.joined[running.id]
-                    self.joined[running.id] = replace(before, succeeded_block=self.block)
+                case RecordSuccess(joined):
+                    assert joined == self.joined[joined.id]
+                    self.joined[joined.id] = replace(joined, succeeded_block=self.block)
                     self.session = IDLE
                 case RecordFailure():
                     self.failures += 1

@@ -93,7 +93,7 @@ TABLE: list[tuple[MigrationView, SessionState, MigrationFacts, Action]] = [
     (REQUIRED, IDLE, STARTER, SendStart(id_of(1))),
     (STARTED, IDLE, ready(), StartSession(ORDER)),
     (STARTED, ACTIVE, ready(), Wait(Waiting.SESSION)),
-    (STARTED, FINISHED, ready(), RecordSuccess(MIGRATION)),
+    (STARTED, FINISHED, ready(), RecordSuccess(joined(MIGRATION))),
     (STARTED, FAILED, ready(), RecordFailure(MIGRATION, "a node was lost")),
     *[(state, session, ready(), ForgetSession())
       for state in (NOTHING, REQUIRED)
@@ -127,9 +127,16 @@ def test_nothing_is_begun_while_the_chain_cannot_be_asked(state: MigrationView) 
     assert decide(node(2), stale, OTHERS[0], ready()) == Wait(Waiting.STALE)
 
 
+@pytest.mark.parametrize("session", [ACTIVE, FINISHED, FAILED])
+def test_a_session_that_was_never_accepted_is_forgotten(session: SessionState) -> None:
+    other = joined(running(2, 3, number=1, master=2))
+    for facts in (MigrationFacts(), MigrationFacts(joined=other)):
+        assert decide(node(2), STARTED, session, facts) == ForgetSession()
+
+
 def test_what_a_session_has_brought_is_noted_even_then() -> None:
     stale = replace(STARTED, stale=True)
-    assert decide(node(2), stale, FINISHED, ready()) == RecordSuccess(MIGRATION)
+    assert decide(node(2), stale, FINISHED, ready()) == RecordSuccess(joined(MIGRATION))
 
 
 # --- before the start -------------------------------------------------------------------------
