@@ -5,11 +5,14 @@ from keyserver.chain.node_set import (
     Candidate,
     StaticNodeSets,
     build_snapshot,
+    build_view,
     next_candidate,
+    next_sighting,
 )
 from keyserver.chain.set_reading import Member, SetReading
 from keyserver.model.identifiers import Address, Hash32, NodeId
 from keyserver.model.node_set import NodeAddress, NodeSet
+from keyserver.tasks.migration import MigrationView, RunningMigration
 from tests.support.keys import nodes_of
 
 ALICE, BOB, CAROL = nodes_of(3)
@@ -33,9 +36,10 @@ def read(
     master: NodeId | None = None,
     migration_id: Hash32 | None = None,
     confirmed: bool | None = None,
+    confirmers: frozenset[NodeId] = frozenset(),
 ) -> SetReading:
     address = master.address if master else None
-    return SetReading(7, current, new, migration, address, migration_id, confirmed)
+    return SetReading(7, current, new, migration, address, migration_id, confirmed, confirmers)
 
 
 CHANGED = read(members(ALICE, BOB), members(ALICE, CAROL))
@@ -63,6 +67,70 @@ def test_equal_sets_and_running_migrations_have_no_candidate() -> None:
     running = read(members(ALICE), members(ALICE, BOB), members(ALICE, BOB))
     for settled in (equal, running):
         assert next_candidate(before, settled, head(12), still_there=True) is None
+
+
+def test_a_new_set_has_been_seen_since_it_looks_as_it_does_whatever_runs() -> None:
+    running = read(members(ALICE), members(ALICE, BOB), members(ALICE, BOB))
+    before = next_sighting(None, running, head(10), still_there=True)
+    assert before == Candidate(frozenset(running.new), head(10).id)
+    over = read(members(ALICE, BOB), members(ALICE, BOB))
+    for reading in (running, over):
+        assert next_sighting(before, reading, head(12), still_there=True) is before
+    moved = read(members(ALICE), members(ALICE, BOB, at=THERE), members(ALICE, BOB))
+    assert next_sighting(before, moved, head(12), still_there=True).seen == head(12).id
+    assert next_sighting(before, running, head(12), still_there=False).seen == head(12).id
+
+
+def test_while_a_migration_runs_its_set_is_the_new_one_that_is_shown() -> None:
+    reading = read(
+        members(ALICE, BOB),
+        members(ALICE, BOB, CAROL),
+        members(ALICE),
+        master=ALICE,
+        migration_id=Hash32(b"\x05" * 32),
+        confirmed=False,
+    )
+    for show_new in (True, False):
+        snapshot = build_snapshot(
+            reading, chain_id=1, contract=CONTRACT, head=head(9), show_new=show_new
+        )
+        assert snapshot.new.nodes == (ALICE,)
+        assert snapshot.all_nodes() == {ALICE, BOB}
+
+
+def view_of(reading: SetReading, *, show_new: bool = True) -> MigrationView:
+    return build_view(
+        reading, chain_id=1, contract=CONTRACT, head=head(9), new_since=3, show_new=show_new
+    )
+
+
+def test_migrations_are_decided_by_the_sets_as_they_are() -> None:
+    view = view_of(CHANGED)
+    assert (view.block, view.new_since, view.contract) == (9, 3, CONTRACT)
+    assert view.current == NodeSet.of(1, CONTRACT, {ALICE, BOB})
+    assert view.new == NodeSet.of(1, CONTRACT, {ALICE, CAROL})
+    assert view.new_shown
+    assert view.running is None
+    assert view.last_id is None
+    assert not view_of(CHANGED, show_new=False).new_shown
+    assert not view_of(read(members(ALICE), members(ALICE, at=THERE))).new_shown
+
+
+def test_a_running_migration_is_told_with_its_confirmations() -> None:
+    number = Hash32(b"\x05" * 32)
+    sets = (members(ALICE, BOB), members(BOB, CAROL), members(BOB, CAROL))
+    reading = read(*sets, master=ALICE, migration_id=number, confirmers=frozenset({CAROL}))
+    view = view_of(reading)
+    target = NodeSet.of(1, CONTRACT, {BOB, CAROL})
+    assert view.running == RunningMigration(number, target, ALICE, frozenset({CAROL}))
+    assert view.last_id == number
+    assert not view.new_shown
+    stranger = view_of(read(*sets, migration_id=number)).running
+    assert stranger is not None
+    assert stranger.master is None
+    unnamed = view_of(read(*sets, master=ALICE))
+    assert unnamed.running is None
+    assert not unnamed.new_shown
 
 
 def test_a_hidden_new_set_shows_nothing_of_itself() -> None:

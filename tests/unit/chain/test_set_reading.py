@@ -139,7 +139,7 @@ def test_a_member_without_a_usable_network_address_is_a_member(where: CallResult
     assert answer.current == (Member(ALICE, None), Member(BOB, None))
 
 
-def test_only_members_may_ask_for_their_confirmation() -> None:
+def test_only_of_members_it_is_asked_whether_they_have_confirmed() -> None:
     results = first(ALICE, BOB)
     results[3] = listed(BOB, CAROL)
     results[4] = returned(Function.parse("f(address)"), BOB.address)
@@ -148,6 +148,10 @@ def test_only_members_may_ask_for_their_confirmation() -> None:
     assert (members.master, members.migration_id) == (BOB.address, b"\x05" * 32)
     assert (IS_CONFIRMED, (ME,)) in second_calls(members, ME, {})
     assert read(members).confirmed_by_self is True
+    for member in (ALICE, BOB, CAROL):
+        assert (IS_CONFIRMED, (member.address,)) in second_calls(members, ME, {})
+    assert read(members).confirmed == {BOB, CAROL}, "of the migration set"
+    assert read(members, isMigrationConfirmed=returned(NUMBER, 0)).confirmed == frozenset()
     stranger = Address(b"\x09" * 20)
     assert (IS_CONFIRMED, (stranger,)) not in second_calls(members, stranger, {})
     assert read(members, isMigrationConfirmed=Reverted(b"")).confirmed_by_self is None
