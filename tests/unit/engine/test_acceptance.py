@@ -15,6 +15,7 @@ from keyserver.engine.acceptance import (
     with_decision,
 )
 from keyserver.engine.links import Backing, HeldDocument, HeldRecord, KeyFacts, SubjectKind
+from keyserver.model.keys import Certificate, CertifiedRecord
 from keyserver.sessions.core import (
     DocumentCandidate,
     KeyState,
@@ -151,6 +152,42 @@ def test_a_successor_that_does_not_continue_is_refused(lie: object) -> None:
         accept(facts(lie), ACTIVE, TRUST)
 
 
+def test_a_successor_of_another_committee() -> None:
+    """The old one decides, the new one holds; each has its own quorum."""
+    new = tuple(SIGNERS)
+    later = record(version=2, previous=FIRST.record.hash, nodes=OTHER_SET)
+    certificate = Certificate(holding(later, new[:4]), decision(version(2), later.hash))
+    moved = CertifiedRecord(later, certificate)
+    assert accept(facts(moved), ACTIVE, TRUST) == (PutActive(moved),)
+    too_few = replace(certificate, holding=holding(later, new[:3]))
+    by_others = replace(certificate, decision=decision(version(2), later.hash, by=new[2:]))
+    for wrong in (too_few, by_others):
+        with pytest.raises(Refused):
+            accept(facts(replace(moved, certificate=wrong)), ACTIVE, TRUST)
+
+
+MISSED = record(1, version=2, previous=FIRST.record.hash)
+"""A version between the one that is held here and the one that comes."""
+LAST = certified(record(2, version=3, previous=MISSED.hash))
+
+
+@pytest.mark.parametrize("state", [NEW, ACTIVE], ids=["new", "behind"])
+def test_a_record_after_versions_unknown_here_is_believed_if_vouched_for(state: KeyState) -> None:
+    assert accept(facts(LAST), state, TRUST) == ()
+    vouched = Trust(SET, vouched={LAST.record.hash})
+    assert accept(facts(LAST), state, vouched) == (PutActive(LAST),)
+    few = replace(LAST.certificate, holding=holding(LAST.record, NODES[:2]))
+    for wrong in (few, FIRST.certificate):
+        with pytest.raises(Refused):
+            accept(facts(replace(LAST, certificate=wrong)), state, vouched)
+
+
+def test_an_unknown_predecessor_does_not_change_the_key() -> None:
+    other = certified(record(version=3, previous=MISSED.hash, threshold=2))
+    with pytest.raises(Refused):
+        accept(facts(other), ACTIVE, Trust(SET, vouched={other.record.hash}))
+
+
 # --- versions given up ------------------------------------------------------------------------
 
 
@@ -211,6 +248,28 @@ def test_a_document_key_needs_its_record_here() -> None:
 def test_a_document_key_that_was_not_decided_is_refused() -> None:
     with pytest.raises(Refused):
         accept(facts(FIRST, (), certified_document(FIRST.record, by=NODES[:2])), ACTIVE, TRUST)
+
+
+def test_a_record_proves_the_document_key_that_it_names() -> None:
+    stored = certified_document(FIRST.record, by=NODES[:1])
+    later = replace(record(version=2, previous=FIRST.record.hash), document=stored.document.hash)
+    moved = certified(later)
+    assert accept(facts(moved, (), stored), ACTIVE, TRUST) == (
+        PutActive(moved),
+        PutDocument(KEY, stored),
+    )
+    other = certified_document(FIRST.record, 1)
+    assert accept(facts(moved, (), other), ACTIVE, TRUST) == (PutActive(moved),)
+
+
+def test_attempts_given_up_under_another_version_are_no_news() -> None:
+    first = decision(DOCUMENT_1)
+    moved = certified(record(version=2, previous=FIRST.record.hash))
+    assert accept(facts(FIRST, (), None, first), KeyState(active=moved), TRUST) == ()
+    count = moved.record.first_attempt
+    given_up = decision(attempt(count))
+    writes = (PutActive(moved), PutDocumentNothing(KEY, count, given_up))
+    assert accept(facts(moved, (), None, given_up), ACTIVE, TRUST) == writes
 
 
 def test_attempts_given_up_are_taken_over() -> None:

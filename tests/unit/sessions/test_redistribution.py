@@ -328,7 +328,7 @@ def test_a_promise_is_written_before_it_leaves() -> None:
 # --- lies ----------------------------------------------------------------------------------------
 
 
-def _with_another_share(net: Delivery, place: int) -> NodeId:
+def with_another_share(net: Delivery, place: int) -> NodeId:
     """Make a node one that deals something else than its share."""
     member = net.members[place]
     own = member.stored.shares[1]
@@ -341,7 +341,7 @@ def _with_another_share(net: Delivery, place: int) -> NodeId:
 def test_a_dealer_of_another_secret_is_convicted(coordinator: int) -> None:
     """By the coordinator, or, where it deals wrongly itself, by whoever gets a share."""
     net, before = with_key(5, range(4), 1)
-    liar = _with_another_share(net, 1)
+    liar = with_another_share(net, 1)
     outcome = redistribute(net, before, [0, 1, 2, 4], dealers=[0, 1], coordinator=coordinator)
     assert isinstance(outcome, Failed)
     if coordinator != 1:
