@@ -1,8 +1,8 @@
 """Moves all keys to the target set, pass by pass (engine design, section 14.4, steps 2 to 4).
 
 A pass goes through all catalogues and has every key moved that is not where it belongs, at most
-`AT_ONCE` at a time; the last pass is one that finds none. Keys that were made meanwhile are found
-by the next pass.
+`AT_ONCE` at a time. Keys that were made meanwhile are found by the next pass; when one has found
+few, the nodes freeze, and the last pass of all is one that finds none.
 """
 
 import asyncio
@@ -63,6 +63,8 @@ class _Pass:
         self.arrived = 0
         self.moved = 0
         self.failed = 0
+        self.given_up = False
+        """Whether a key was tried often enough."""
         self.left: list[KeyId] = []
 
 
@@ -83,16 +85,11 @@ class Moving:
         self._sessions = sessions
         self._catalogues = catalogues
         self._mover = mover
-        self._failures: Counter[KeyId] = Counter()
+        self._attempts: Counter[KeyId] = Counter()
         self._reasons: dict[KeyId, str] = {}
         self.progress = progress
         self.losing = 0
         """Keys because of which the change must not begin."""
-
-    def note_moved(self) -> None:
-        """Take note that nothing is left to move for now."""
-        first = self.progress.phase is ChangePhase.MOVING
-        self.note(ChangePhase.FREEZING if first else ChangePhase.CONCLUDING)
 
     def note(self, phase: ChangePhase, why: str = "") -> None:
         """Take note of where the change stands."""
@@ -134,18 +131,18 @@ class Moving:
     # --- moving -----------------------------------------------------------------------------------
 
     async def move(self, work: MoveKeys) -> Moved | Declined:
-        """Move keys until none is left; raises `StorageError`."""
-        first = self.progress.phase is ChangePhase.LOOKING
-        self.note(ChangePhase.MOVING if first else ChangePhase.MOVING_REST)
-        self._failures.clear()
+        """Move keys until none is left, or before a freeze few; raises `StorageError`."""
+        self.note(ChangePhase.MOVING_REST if work.frozen else ChangePhase.MOVING)
+        few = 0 if work.frozen else AT_ONCE
+        self._attempts.clear()
         moved, pause_s = 0, FIRST_PAUSE_S
         while True:
             walk = self._walk()
             done = await self._pass(walk, work)
             moved += done.moved
-            if done.failed == done.moved == 0:
+            if done.failed == 0 and done.moved <= few:
                 return self._result(walk, work, moved, done)
-            if any(count >= TRIES for count in self._failures.values()):
+            if done.given_up:
                 return Declined(Refusal.TEMPORARY, f"{done.failed} keys could not be moved")
             if done.failed:
                 await asyncio.sleep(pause_s)
@@ -161,9 +158,11 @@ class Moving:
                     case Fate.ARRIVED:
                         done.arrived += 1
                     case Fate.MOVES:
+                        self._attempts[view.key_id] += 1
                         await slots.acquire()
                         tasks.create_task(self._move_one(view.key_id, work, done, slots))
                     case Fate.IS_LOST if not work.may_lose_keys:
+                        self._attempts[view.key_id] += 1
                         self._failed(view.key_id, _reason(Fate.IS_LOST), done)
                     case Fate.STAYS | Fate.IS_LOST as fate:
                         done.left.append(view.key_id)
@@ -176,13 +175,16 @@ class Moving:
     async def _move_one(
         self, key_id: KeyId, work: MoveKeys, done: _Pass, slots: asyncio.Semaphore
     ) -> None:
+        if self._attempts[key_id] > TRIES:
+            self._failed(key_id, "it does not arrive", done)
+            slots.release()
+            return
         try:
-            await self._mover.move(key_id, work.change, self._reachable(work.taking_part))
+            await self._mover.redistribute(key_id, work.change.id, work.change.new)
         except SessionError as error:
             self._failed(key_id, str(error), done)
         else:
             done.moved += 1
-            self._failures.pop(key_id, None)
             self.progress = replace(self.progress, moved=self.progress.moved + 1)
         finally:
             slots.release()
@@ -190,7 +192,7 @@ class Moving:
     def _failed(self, key_id: KeyId, why: str, done: _Pass) -> None:
         log.info("key_not_moved", key_id=key_id, why=why)
         done.failed += 1
-        self._failures[key_id] += 1
+        done.given_up |= self._attempts[key_id] >= TRIES
         self._keep(key_id, why)
 
     def _result(self, walk: Walk, work: MoveKeys, moved: int, done: _Pass) -> Moved | Declined:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from keyserver.engine.set_change_ports import SetChangeStore
-from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.identifiers import Hash32, KeyId
+from keyserver.model.node_set import NodeSet
 from keyserver.model.set_change import CompletedChange, SetChange, SetChangeOrder
 
 
@@ -21,12 +22,12 @@ class OrderJudge(Protocol):
 
 
 class KeyMover(Protocol):
-    """Redistributes one key."""
+    """Redistributes one key (`keyserver.engine.redistributions`)."""
 
-    async def move(self, key_id: KeyId, change: SetChange, taking_part: frozenset[NodeId]) -> None:
-        """Have a key's next version be on `change.new`; return when it is decided.
+    async def redistribute(self, key_id: KeyId, change_id: Hash32, target: NodeSet) -> object:
+        """Have a key's next version be on `target`; return when it is decided.
 
-        `taking_part`: who has accepted the change. Raises a `SessionError`.
+        Raises a `SessionError` when it cannot be done: then the version before is in force.
         """
         ...
 

@@ -122,7 +122,9 @@ class _Cursor:
         """Turn over the page; false if the catalogue could not be read."""
         self._page, self._place = (), 0
         try:
-            self._page = await anext(self._pages, ())
+            self._page = await anext(self._pages)
+        except StopAsyncIteration:
+            pass  # the end: there is no line any more
         except UnreliableError as problem:
             log.warning("catalogue_not_read", peer=self.node, problem=str(problem))
             return False

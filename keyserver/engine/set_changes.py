@@ -212,7 +212,8 @@ class SetChanges:
                 return await self._coordinated.survey(work)
             case MoveKeys():
                 result = await self._coordinated.move(work)
-                self._coordinated.note_moved()
+                done = ChangePhase.CONCLUDING if work.frozen else ChangePhase.FREEZING
+                self._coordinated.note(done)
                 return result
             case Settle():
                 return await self._settle(work.change)

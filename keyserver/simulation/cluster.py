@@ -225,7 +225,7 @@ class SimulatedNode:
             ProcessClock(self.clock, process),
             self.recorder,
             self.recorder,
-            world.successions,
+            world.successions if world.change_needs is None else lock,
         )
         identity = Identity(self.id, self._signer, nonce, random, lambda: self.policy)
         driver = Driver(identity, ports)
@@ -233,13 +233,13 @@ class SimulatedNode:
         driver.serve_links(catalogue)
         self._driver = driver
         self.key_server = KeyServer(driver, store, catalogue, random)
+        self.redistributions = Redistributions(
+            self.id, driver, store, ports.transport, catalogue, random
+        )
         if world.change_needs is not None:
             needs = world.change_needs(self)
             self.changes = SetChanges(identity, ports, driver, catalogue, needs, lock)
             driver.changes.serve(self.changes)
-        self.redistributions = Redistributions(
-            self.id, driver, store, ports.transport, catalogue, random
-        )
         additions = ShareAdditions(identity, ports, driver, catalogue)
         self._tasks = [
             asyncio.ensure_future(driver.run()),

@@ -205,7 +205,7 @@ def _on_result(ctx: Context, phase: Surveying | Moving | MovingRest, result: Any
             if losing and not terms.may_lose_keys:
                 why = f"{losing} keys would be left with too few holders"
                 return Step(Failed(DeniedError(why, "Internal")))
-            return Step(Moving(terms), (_move(terms),))
+            return Step(Moving(terms), (_move(terms, frozen=False),))
         case Moving(terms), Moved(_, left):
             waiting = AwaitingFrozen(terms, left, Round.among(terms.taking_part))
             freeze = _to_all(terms, ChangeFreeze())
@@ -215,8 +215,8 @@ def _on_result(ctx: Context, phase: Surveying | Moving | MovingRest, result: Any
     raise TypeError(f"{type(result).__name__} answers nothing in {type(phase).__name__}")
 
 
-def _move(terms: Terms) -> Perform:
-    return Perform(MoveKeys(terms.change, terms.taking_part, terms.may_lose_keys))
+def _move(terms: Terms, *, frozen: bool) -> Perform:
+    return Perform(MoveKeys(terms.change, terms.taking_part, terms.may_lose_keys, frozen))
 
 
 # --- ending ----------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def _on_frozen(
 def _freezing(ctx: Context, phase: AwaitingFrozen) -> Step[Phase]:
     if not phase.round.is_complete:
         return Step(phase)
-    return Step(MovingRest(phase.terms, phase.round.answers), (_move(phase.terms),))
+    return Step(MovingRest(phase.terms, phase.round.answers), (_move(phase.terms, frozen=True),))
 
 
 def _concluding(

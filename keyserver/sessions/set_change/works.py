@@ -33,11 +33,16 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class MoveKeys:
-    """Move keys until a catalogue shows none left; answered by `Moved`."""
+    """Move keys until few are left, and in the end until none is; answered by `Moved`.
+
+    While keys are still made there may always be another one: only a freeze lets the last arrive.
+    """
 
     change: SetChange
     taking_part: frozenset[NodeId]
     may_lose_keys: bool
+    frozen: bool
+    """Whether nothing new is made: none may be left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ class Surveyed:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Every key is on the target set, but those that are left."""
+    """Every key is on the target set, but those that are left, and before a freeze some new."""
 
     keys: int
     left: tuple[KeyId, ...]

@@ -124,7 +124,8 @@ def test_the_keys_are_moved_among_those_that_accepted(world: World) -> None:
     world.report()
     survey, move = world.engine(0).works[1:3]
     assert survey == Survey(world.change, frozenset(world.ids), may_lose_keys=False)
-    assert move == MoveKeys(world.change, frozenset(world.ids), may_lose_keys=False)
+    assert move == MoveKeys(world.change, frozenset(world.ids), may_lose_keys=False, frozen=False)
+    assert world.engine(0).works[4] == replace(move, frozen=True)
 
 
 def test_keys_that_stay_are_told_to_everybody(world: World) -> None:
@@ -272,7 +273,7 @@ def test_keys_may_be_lost_where_every_node_allows_it(world: World) -> None:
     world.everywhere(losing=3, may_lose_keys=True)
     world.report()
     assert world.engine(0).works[2] == MoveKeys(
-        world.change, frozenset(world.ids), may_lose_keys=True
+        world.change, frozenset(world.ids), may_lose_keys=True, frozen=False
     )
 
 
