@@ -48,9 +48,17 @@ class Changing:
         self.old = [cluster.nodes[i] for i in old]
         self.new = [cluster.nodes[i] for i in new]
         self.story = Story(cluster, threshold)
-        self.target = self._set_of(self.new)
-        cluster.successions.targets = {CHANGE: self.target, ZERO_HASH: self.target}
+        self._aim()
         self._be_current(self._set_of(self.old))
+
+    def aim_at(self, new: Sequence[int]) -> None:
+        """The next change: to these nodes, from those of the last one."""
+        self.old, self.new = self.new, [self.cluster.nodes[i] for i in new]
+        self._aim()
+
+    def _aim(self) -> None:
+        self.target = self._set_of(self.new)
+        self.cluster.successions.targets = {CHANGE: self.target, ZERO_HASH: self.target}
 
     def _set_of(self, nodes: list[SimulatedNode]) -> NodeSet:
         current = self.cluster.sets.snapshot.current
@@ -195,6 +203,32 @@ def test_a_refresh_makes_a_new_version_every_time() -> None:
             new = await changing.states(changing.old)
             for before, after in zip(old, new, strict=True):
                 assert before.share != after.share
+
+    run_virtual(scenario())
+
+
+def test_a_key_moves_on_and_on() -> None:
+    """Who is in none of two sets in a row misses versions, and catches up when it is back."""
+
+    async def scenario() -> None:
+        async with Cluster(8, seed=8) as cluster:
+            changing = Changing(cluster, range(3), 1, range(3))
+            await changing.make()
+            sets = [[0, 1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 5, 6, 7], [1, 2, 3, 4, 6]]
+            away = cluster.nodes[4]
+            for version, new in enumerate(sets, 2):
+                if version == 4:
+                    await away.crash()
+                elif version == 5:
+                    away.boot()
+                    await asyncio.sleep(1)
+                changing.aim_at(new)
+                await changing.move(changing.old[1])
+                await asyncio.sleep(5)
+                await changing.check_moved(version)
+                changing.finish()
+                for node in changing.new:
+                    await changing.retrieve(node)
 
     run_virtual(scenario())
 

@@ -6,7 +6,7 @@ from keyserver.crypto.polynomial import SecretPolynomial
 from keyserver.crypto.resharing import scaled_polynomial
 from keyserver.crypto.transcripts import share_digest
 from keyserver.model.identifiers import Hash32
-from keyserver.sessions.core import Context, Refusal, Refused
+from keyserver.sessions.core import Context
 from keyserver.sessions.sharing.messages import Deal, SealedShare, SignedShare
 from keyserver.sessions.sharing.phases import Group
 
@@ -38,8 +38,7 @@ def _polynomial(ctx: Context, group: Group) -> SecretPolynomial:
     if terms.before is None:
         return SecretPolynomial.random(terms.params.threshold, ctx.random)
     share, places = ctx.key.share, terms.before.coordinates
-    if share is None:
-        raise Refused(Refusal.TEMPORARY, "this node has no share to deal")
+    assert share is not None  # or it would not have accepted
     return scaled_polynomial(
         share.value,
         share.x,

@@ -259,8 +259,7 @@ def wrong_constants(group: Group, dealer: NodeId, deal: Deal) -> Iterator[WrongC
     """One record per receiver: any that the dealer has signed convicts it."""
     sitting, tail = Sitting.of(group), Hash32(tail_hash(deal.commitments))
     before = group.terms.before
-    if before is None:
-        return
+    assert before is not None  # else nobody asks
     for receiver, share in zip(group.receivers, deal.shares, strict=True):
         yield WrongConstant(
             sitting,

@@ -119,7 +119,7 @@ def _checked_terms(
         raise Refused(Refusal.BAD, "the parameters are not those of the record and the change")
     if expected.version > LAST_VERSION:
         raise Refused(Refusal.BAD, "the key has had as many versions as it can have")
-    if expected.version < ctx.key.next_version and ctx.key.active is not None:
+    if expected.version < ctx.key.next_version:
         raise Refused(Refusal.STALE, "the version was decided already")
     quorums = ctx.quorums(len(before.committee))
     check_skipped(before.key_id, before.version + 1, skipped, before.nodes, quorums)

@@ -18,36 +18,45 @@ from keyserver.model.keys import (
 )
 from keyserver.model.node_set import NodeSet
 from keyserver.model.quorums import Quorums
-from keyserver.model.requests import NodeCredential, Reshare
+from keyserver.model.requests import AddShare, NodeCredential, Reshare
 from keyserver.sessions.certificates import check_certificate, record_subject, vote_digest
 from keyserver.sessions.core import (
     Completed,
     DeniedError,
     Failed,
+    PutDocument,
+    PutDocumentCandidate,
     PutNothing,
     PutPromise,
+    SessionKind,
     UnavailableError,
     VoteKind,
 )
 from keyserver.sessions.evidence import Rule, decode_evidence, judge
+from keyserver.sessions.runner import Role
 from keyserver.sessions.sharing import REDISTRIBUTION, Succession
 from keyserver.sessions.sharing.messages import (
     Accept,
     Certified,
+    Commit,
     Handover,
     Prepare,
     Redistribute,
 )
+from keyserver.simulation.adversary import dealing
+from keyserver.simulation.liars import at, unsigned
 from tests.support.delivery import Delivery, received
 from tests.support.key_life import (
     DOCUMENT_KEY,
     KEY_ID,
+    document_for,
     generate,
     opened,
     retrieve,
     store,
     try_store,
 )
+from tests.support.lying_delivery import over_delivery
 
 CHANGE = Hash32(b"\xcc" * 32)
 
@@ -157,6 +166,20 @@ def test_the_document_key_moves_along(name: str) -> None:
     third = successor(redistribute(net, after, new, coordinator=new[0], document=document))
     check_installed(net, after, third)
     assert opened(retrieve(net, third, document, new[0])) == DOCUMENT_KEY
+
+
+def test_a_key_moves_on_and_on() -> None:
+    """Those who join later know nothing of the earlier versions."""
+    net, before = with_key(7, range(3), 1)
+    document = store(net, before)
+    for new in ([0, 1, 2, 3, 4], [1, 2, 3, 4], [0, 1, 2, 3, 4, 5, 6], [2, 3, 4, 5, 6]):
+        by = net.members.index(net.by_id[before.record.nodes[-1]])
+        after = successor(redistribute(net, before, new, coordinator=by, document=document))
+        net.node_set = a_set(net, new)
+        assert shares_of(net).keys() == set(after.record.nodes)
+        assert opened(retrieve(net, after, document, new[-1])) == DOCUMENT_KEY
+        before = after
+    assert before.record.version == 5
 
 
 def test_a_document_key_can_be_stored_afterwards() -> None:
@@ -351,3 +374,94 @@ def test_a_dealer_of_another_secret_is_convicted(coordinator: int) -> None:
         conviction = judge(decode_evidence(report.evidence))
         assert (conviction.culprit, conviction.rule) == (liar, Rule.WRONG_CONSTANT)
     assert all(m.key.active == before for m in net.members[:4])
+
+
+def test_a_share_that_is_not_signed_convicts_nobody_but_takes_another_session() -> None:
+    net, before = with_key(4, range(4), 1)
+    liar = net.members[1].id
+    net.tamper = over_delivery(net, {liar: at("Deal", dealing.badly_signed_share_for_one)})
+    outcome = redistribute(net, before, range(4), dealers=[0, 1])
+    assert isinstance(outcome, Failed)
+    assert outcome.error.failed == {liar}  # type: ignore[attr-defined]
+    assert not net.reports
+
+
+def test_a_wrong_share_convicts_its_dealer() -> None:
+    net, before = with_key(5, range(4), 1)
+    liar = net.members[1].id
+    net.tamper = over_delivery(net, {liar: at("Deal", dealing.false_share_for_one)})
+    outcome = redistribute(net, before, [0, 1, 2, 4], dealers=[0, 1])
+    assert isinstance(outcome, Failed)
+    assert outcome.error.failed == {liar}  # type: ignore[attr-defined]
+    (report,) = net.reports
+    conviction = judge(decode_evidence(report.evidence))
+    assert (conviction.culprit, conviction.rule) == (liar, Rule.WRONG_SHARE)
+
+
+@pytest.mark.parametrize("kind", [Prepare, Commit])
+def test_without_votes_of_a_quorum_nothing_is_installed(kind: type) -> None:
+    net, before = with_key(5, range(4), 1)
+    dumb = {net.members[i].id for i in (0, 1)}
+    net.tamper = lambda s, _, m: None if s in dumb and isinstance(m, kind) else m
+    outcome = redistribute(net, before, [1, 2, 3, 4], coordinator=2)
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, UnavailableError)
+    for member in net.members[:4]:
+        assert member.key.active == before
+        assert member.key.share is not None
+        assert member.key.prepared is not None
+
+
+def test_votes_of_a_quorum_are_enough() -> None:
+    """Also where one is unsigned, and another one comes too late."""
+    net, before = with_key(5, range(4), 1)
+    liar = net.members[0].id
+    net.tamper = over_delivery(net, {liar: at("Prepare", unsigned)})
+    after = successor(redistribute(net, before, [1, 2, 3, 4], coordinator=2))
+    assert liar not in {entry.node for entry in after.certificate.decision.signatures}
+
+
+def test_an_answer_that_comes_twice_counts_once() -> None:
+    net, before = with_key(5, range(4), 1)
+    after = successor(redistribute(net, before, [1, 2, 3, 4], coordinator=2))
+    handled = [
+        moment
+        for moment in net.moments
+        if moment.ctx.kind is SessionKind.REDISTRIBUTION
+        and moment.role is Role.COORDINATOR
+        and isinstance(getattr(moment.event, "message", None), Accept | Prepare)
+        and type(moment.after) is type(moment.before)
+    ]
+    assert {type(moment.event.message) for moment in handled} == {Accept, Prepare}  # type: ignore[union-attr]
+    for moment in handled:
+        again = REDISTRIBUTION.step(moment.ctx, moment.after, moment.event)
+        assert again.phase is moment.after
+    assert after.record.version == 2
+
+
+def test_a_redistribution_needs_its_own_request() -> None:
+    net, before = with_key(4, range(4), 1)
+    net.target = a_set(net, range(4))
+    succession = Succession(before, (), None, before.record.nodes[:2])
+    outcome = net.run(REDISTRIBUTION, AddShare(KEY_ID), NodeCredential(), succession)
+    assert isinstance(outcome, Failed)
+    assert "not one to redistribute" in str(outcome.error)
+
+
+def test_who_votes_for_a_document_key_promises_nothing() -> None:
+    net, before = with_key(4, range(4), 1)
+    voted = PutDocumentCandidate(KEY_ID, 1, before.record.hash, document_for(before.record.public))
+    for member in net.members[2:]:
+        member.persist([voted])
+    outcome = redistribute(net, before, range(4), dealers=[0, 1])
+    assert isinstance(outcome, Failed)
+    assert "old committee" in str(outcome.error)
+
+
+def test_who_joins_may_know_the_document_key_already() -> None:
+    net, before = with_key(5, range(4), 1)
+    document = store(net, before)
+    joining = net.members[4]
+    joining.persist([PutDocument(KEY_ID, document)])
+    after = successor(redistribute(net, before, [1, 2, 3, 4], document=document))
+    check_installed(net, before, after)

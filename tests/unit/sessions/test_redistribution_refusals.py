@@ -9,7 +9,7 @@ import pytest
 
 from keyserver.crypto.curve import Scalar, SecretScalar
 from keyserver.model.identifiers import ZERO_HASH, NodeId, Signature
-from keyserver.model.keys import LAST_VERSION, CertifiedRecord, CommitteeMember
+from keyserver.model.keys import LAST_VERSION, CertifiedRecord, CommitteeMember, Decision
 from keyserver.model.node_set import NodeSet
 from keyserver.sessions.core import (
     Completed,
@@ -172,6 +172,12 @@ def test_a_version_that_is_decided_already() -> None:
     net, _ = moved()
     ctx, sender, message = opening(STAYING)
     later = replace(ctx, key=net.members[STAYING].key)
+    assert refused(lambda: REDISTRIBUTION.join(later, sender, message)).code is Refusal.STALE
+
+
+def test_a_version_of_which_this_node_knows_that_it_was_given_up() -> None:
+    ctx, sender, message = opening(STAYING)
+    later = replace(ctx, key=replace(ctx.key, skipped=(Decision(0, ZERO_HASH, ()),)))
     assert refused(lambda: REDISTRIBUTION.join(later, sender, message)).code is Refusal.STALE
 
 
