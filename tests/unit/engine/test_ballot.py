@@ -46,6 +46,7 @@ from tests.unit.engine.signed_values import (
     DOCUMENT_1,
     NODES,
     OTHER_KEY,
+    OTHER_SET,
     RECORD_1,
     SIGNERS,
     STRANGER,
@@ -595,3 +596,54 @@ def test_a_holding_certificate_for_another_transcript_is_checked_for_it() -> Non
     forged = HoldingCertificate(ZERO_HASH, HELD.holding.signatures)
     lie = Backed(forged.prepares(RECORD), Backing(record=HELD))
     refused(leading(), NODES[2], status(NODES[2], 1, lie))
+
+
+# --- a record of another committee ---------------------------------------------------------------
+
+MOVED = record(version=2, previous=RECORD.hash, nodes=OTHER_SET)
+"""The successor of the record that the voters hold: others are to hold it."""
+MOVED_HELD = HeldRecord(MOVED, holding(MOVED, tuple(SIGNERS)[:4]))
+SECOND = version(2)
+IN_FORCE = KeyState(active=UNDER)
+
+
+def _status(certificate: PreparedCertificate, round_: int = 1) -> Status:
+    backed = Backed(certificate, Backing(record=MOVED_HELD))
+    named = certificate_hash(certificate)
+    signature = vote(VoteKind.STATUS, SECOND, round_, named, NODES[0])
+    return Status(0, SECOND, round_, backed, signature)
+
+
+def _terms() -> Terms:
+    return Terms(SECOND, NODES, None, RECORD.hash, PROPOSER, SIGNERS[PROPOSER])
+
+
+def test_votes_of_the_old_committee_prepare_a_record_of_the_new_one() -> None:
+    _terms().check_status(NODES[0], _status(prepared(SECOND, 0, MOVED.hash)))
+    with pytest.raises(Refused):
+        _terms().check_status(NODES[0], _status(prepared(SECOND, 0, MOVED.hash, NODES[:2])))
+
+
+def test_a_record_of_the_new_committee_is_not_prepared_by_its_holders() -> None:
+    ready = HoldingCertificate(TRANSCRIPT, holding(MOVED, NODES[:3]).signatures)
+    with pytest.raises(Refused, match="no votes of the old committee"):
+        _terms().check_status(NODES[0], _status(ready.prepares(MOVED)))
+
+
+def test_the_holding_certificate_of_another_committee_is_no_vote() -> None:
+    held = PreparedRecord(MOVED, None, TRANSCRIPT, MOVED_HELD.holding)
+    known = remembered(replace(IN_FORCE, prepared=held), SECOND, ())
+    assert known.highest is None
+    same = record(version=2, previous=RECORD.hash)
+    refreshed = PreparedRecord(same, None, TRANSCRIPT, holding(same))
+    known = remembered(replace(IN_FORCE, prepared=refreshed), SECOND, ())
+    assert known.highest is not None
+    assert known.highest.certificate.value == same.hash
+
+
+def test_a_commit_to_a_record_of_another_committee_is_remembered_with_it() -> None:
+    held = PreparedRecord(MOVED, None, TRANSCRIPT, MOVED_HELD.holding)
+    certificate = prepared(SECOND, 0, MOVED.hash)
+    cast = StoredVote(0, VoteKind.COMMIT, MOVED.hash, encode(certificate))
+    known = remembered(replace(IN_FORCE, prepared=held), SECOND, (cast,))
+    assert known.highest == Backed(certificate, Backing(record=MOVED_HELD))

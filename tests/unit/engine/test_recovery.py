@@ -31,6 +31,9 @@ from keyserver.engine.recovery import (
 )
 from keyserver.model.codec import encode
 from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId
+from keyserver.model.keys import Certificate, CertifiedRecord
+from keyserver.model.node_set import NodeSet
+from keyserver.sessions.agreement import FIRST_ROUND_S
 from keyserver.sessions.core import (
     CastVote,
     KeyState,
@@ -38,6 +41,7 @@ from keyserver.sessions.core import (
     PutDocumentCandidate,
     PutHolding,
     PutPrepared,
+    PutPromise,
     VoteKind,
     Write,
 )
@@ -49,6 +53,7 @@ from tests.unit.engine.signed_values import (
     NODES,
     OTHER_KEY,
     RECORD_1,
+    SET,
     STRANGER,
     TRANSCRIPT,
     certified,
@@ -502,3 +507,70 @@ def test_a_status_that_missed_a_commitment_stays_unsent_after_a_restart() -> Non
 
     missed = CastVote(RECORD_1.hash, 1, VoteKind.STATUS, ZERO_HASH)
     after_restart((PREPARED, *COMMITTED, missed), play, silent, silent, silent)
+
+
+# --- promises, and records that others decide about ---------------------------------------------
+
+PROMISED: tuple[Write, ...] = (PutActive(FIRST), PutPromise(KEY, 2, TRANSCRIPT, ZERO_HASH))
+SECOND = version(2)
+
+
+def test_what_became_of_a_promised_version_is_asked() -> None:
+    given_up = KeyFacts(KEY, FIRST, (decision(SECOND),), None, ())
+
+    async def play(site: Site) -> None:
+        await asyncio.sleep(1)
+        state = await site.state()
+        assert state.promise is None
+        assert state.skipped == given_up.skipped
+        assert await votes_of(site, SECOND) == []
+
+    after_restart(PROMISED, play, knows(), knows(given_up), silent)
+
+
+def test_a_promised_version_of_which_nobody_knows_is_voted_on() -> None:
+    async def play(site: Site) -> None:
+        await asyncio.sleep(5)
+        assert [(v.round, v.kind) for v in await votes_of(site, SECOND)] == [(1, VoteKind.STATUS)]
+        assert (await site.state()).promise is not None
+
+    after_restart(PROMISED, play, knows(), knows(), knows())
+
+
+ELSEWHERE = NodeSet(1, SET.contract, NODES[1:])
+"""The old set: this node is not in it, and joins."""
+OLD = certified(record(nodes=ELSEWHERE), by=NODES[1:])
+NEW = record(version=2, previous=OLD.record.hash)
+JOINED: tuple[Write, ...] = (PutActive(OLD), PutPrepared(NEW, share(), TRANSCRIPT))
+DECIDED = CertifiedRecord(NEW, Certificate(holding(NEW), decision(SECOND, NEW.hash, by=NODES[1:])))
+
+
+def test_a_holder_that_does_not_decide_asks_those_who_do() -> None:
+    facts = KeyFacts(KEY, DECIDED, (), None, ())
+
+    async def play(site: Site) -> None:
+        await asyncio.sleep(1)
+        state = await site.state()
+        assert state.active == DECIDED
+        assert state.share == share()
+        assert await votes_of(site, SECOND) == []
+
+    after_restart(JOINED, play, knows(), knows(facts), silent)
+
+
+def test_a_holder_that_does_not_decide_asks_until_somebody_knows() -> None:
+    async def play(site: Site) -> None:
+        await asyncio.sleep(TICK_S)
+        assert (await site.state()).prepared is not None
+        for peer in NODES[1:]:
+            site.peers.replies[peer] = knows(
+                KeyFacts(KEY, OLD, (decision(SECOND, by=NODES[1:]),), None, ())
+            )
+        await asyncio.sleep(FIRST_ROUND_S + 2 * TICK_S)
+        state = await site.state()
+        assert state.prepared is None
+        assert state.active == OLD
+        assert state.share is None
+        assert await votes_of(site, SECOND) == []
+
+    after_restart(JOINED, play, knows(), knows(), knows())
