@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from keyserver.crypto.randomness import SeededRandom
+from keyserver.engine.change_gate import ChangeGate
 from keyserver.engine.document_storing import DECIDED_WITHIN_S
 from keyserver.engine.driver import Driver
 from keyserver.engine.key_server import KeyServer
@@ -48,6 +49,7 @@ class ScriptedDriver:
     node_set: NodeSet = field(default_factory=lambda: NodeSet(1, Address(bytes(20)), (ME,)))
     policy: Policy = field(default_factory=Policy)
     connected: frozenset[NodeId] = frozenset({ME})
+    changes: ChangeGate = field(default_factory=ChangeGate)
 
     def takes_part(self, kind: SessionKind, _: KeyId) -> bool:
         return self.world.failed and kind is self.busy
@@ -177,6 +179,7 @@ class FailingDriver:
     node_set: NodeSet = field(default_factory=lambda: NodeSet(1, Address(bytes(20)), SEVEN))
     policy: Policy = field(default_factory=Policy)
     connected: frozenset[NodeId] = frozenset(SEVEN)
+    changes: ChangeGate = field(default_factory=ChangeGate)
     excluded: list[frozenset[NodeId]] = field(default_factory=list)
 
     async def execute(self, _type: Any, _operation: Any, _source: Any, target: Any) -> PlainResult:
