@@ -92,7 +92,7 @@ class MigrationDriver:
         self._retry_at = 0.0
         self._failing: Hash32 | None = None
         """The migration that failures are counted for."""
-        self._reported: Hash32 | None = None
+        self._left_behind: Hash32 | None = None
         """The migration of which a member wants another session."""
         self._check: tuple[KeyCheck, float] | None = None
         self._told: Refuse | None = None
@@ -119,8 +119,8 @@ class MigrationDriver:
         """A connection or the session has changed."""
         self._signal.set()
 
-    def on_failure_reported(self, node: NodeId, migration_id: Hash32) -> None:
-        """A member of the target wants another session; believed as often as the pauses allow.
+    def on_left_behind(self, node: NodeId, migration_id: Hash32) -> None:
+        """A member of the target needs another session; it gets one as often as the pauses allow.
 
         It matters to a master whose own session succeeds, or has; else there is another one anyway.
         """
@@ -128,10 +128,10 @@ class MigrationDriver:
         running = view.running if view is not None else None
         if running is None or running.id != migration_id or node not in running.target:
             return
-        if self._reported == migration_id:
+        if self._left_behind == migration_id:
             return
-        log.warning("migration_failure_reported", node=node.short, id=migration_id.hex())
-        self._reported = migration_id
+        log.warning("migration_member_left_behind", node=node.short, id=migration_id.hex())
+        self._left_behind = migration_id
         if self._joined is not None and self._joined.succeeded_block is not None:
             self._note_failure(migration_id)
         self._signal.set()
@@ -226,7 +226,7 @@ class MigrationDriver:
                 await self._accept(view, running)
             case StartSession(order):
                 log.info("migration_session_started", id=order.id.hex(), to=len(order.target))
-                self._reported = None
+                self._left_behind = None
                 self._changes.start(order)
                 return False
             case ForgetSession():
@@ -260,7 +260,7 @@ class MigrationDriver:
         joined = replace(joined, succeeded_block=view.block)
         await self._store.keep_joined_migration(joined)
         self._joined = joined
-        if self._reported == joined.id:
+        if self._left_behind == joined.id:
             self._note_failure(joined.id)
         self._changes.forget()
         log.info("migration_session_succeeded", id=joined.id.hex(), block=view.block)
@@ -268,8 +268,6 @@ class MigrationDriver:
     def _record_failure(self, running: RunningMigration, reason: str) -> None:
         self._note_failure(running.id)
         log.warning("migration_session_failed", id=running.id.hex(), reason=reason)
-        if running.master is not None and running.master != self._me:
-            self._changes.report_failure(running.id, running.master)
         self._changes.forget()
 
     def _note_failure(self, migration_id: Hash32) -> None:
@@ -336,7 +334,7 @@ class MigrationDriver:
             start=start,
             confirm=confirm,
             retry_at=self._retry_at if failing else 0.0,
-            failure_reported=failing and self._reported == self._failing,
+            left_behind=failing and self._left_behind == self._failing,
             check=self._check[0] if self._check is not None else None,
             now=self._clock.monotonic(),
             connected=self._changes.connected,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from keyserver.chain.client import BlockId, BlockRef, Log
-from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
+from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.node_set import NodeSet, NodeSetSnapshot
 from keyserver.tasks.migration import MigrationOrder, MigrationView, SessionState
 
@@ -146,8 +146,8 @@ class SetChanges(Protocol):
     """Who moves the keys to another set: the one session of a set change at this node.
 
     Its owner tells the migration driver (`wake`) of every change of `state` and `connected`, asks
-    it (`accepts`) before this node takes part in a session that another node leads, and hands it
-    what members report (`on_failure_reported`).
+    it (`accepts`) before this node takes part in a session, and tells it of members that its
+    session has left behind (`on_left_behind`).
     """
 
     @property
@@ -161,7 +161,7 @@ class SetChanges(Protocol):
         ...
 
     async def keys_at_risk(self, target: NodeSet) -> tuple[KeyId, ...]:
-        """Stored keys of which fewer than t + 1 holders are in `target` (W-24).
+        """Stored keys that lose holders and keep fewer than t + 1 of them in `target` (W-24).
 
         Raises `StorageError`.
         """
@@ -173,10 +173,6 @@ class SetChanges(Protocol):
 
     def forget(self) -> None:
         """`state` is idle from now on; a session under way is broken off."""
-        ...
-
-    def report_failure(self, migration_id: Hash32, master: NodeId) -> None:
-        """Let the master know that its session failed at this node."""
         ...
 
 

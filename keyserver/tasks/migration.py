@@ -141,7 +141,7 @@ class KeyCheck:
 
     target_set: Hash32
     at_risk: tuple[KeyId, ...]
-    """Those that would be left with fewer than t + 1 holders."""
+    """Those that would lose holders and be left with fewer than t + 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +157,8 @@ class MigrationFacts:
     """Of the running migration's id."""
     retry_at: float = 0.0
     """Monotonic seconds before which no session is begun again."""
-    failure_reported: bool = False
-    """Whether a member of the target asked for another session."""
+    left_behind: bool = False
+    """Whether a member of the target needs another session."""
     check: KeyCheck | None = None
     now: float = 0.0
     """Monotonic seconds."""
@@ -235,7 +235,7 @@ class RecordSuccess:
 
 @dataclass(frozen=True, slots=True)
 class RecordFailure:
-    """Count the failure, let the master know, forget the session."""
+    """Count the failure and forget the session."""
 
     running: RunningMigration
     reason: str

@@ -206,7 +206,7 @@ def _session(
     if me != running.master:
         return Wait(Waiting.SESSION if succeeded is None else Waiting.CONFIRMATIONS)
     done = succeeded is not None and view.block - succeeded < RERUN_BLOCKS
-    if done and not facts.failure_reported:
+    if done and not facts.left_behind:
         return Wait(Waiting.CONFIRMATIONS)
     if facts.now < facts.retry_at:
         return Wait(Waiting.BACK_OFF)

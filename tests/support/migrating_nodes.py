@@ -136,8 +136,11 @@ class ScriptedSession:
 
     async def keys_at_risk(self, target: NodeSet) -> tuple[KeyId, ...]:
         kept = frozenset(target.nodes)
-        stored = self.world.keys.items()
-        return tuple(key_id for key_id, key in stored if len(key.holders & kept) <= key.threshold)
+        return tuple(
+            key_id
+            for key_id, key in self.world.keys.items()
+            if key.holders - kept and len(key.holders & kept) <= key.threshold
+        )
 
     def start(self, order: MigrationOrder) -> None:
         assert self.state == IDLE
@@ -148,10 +151,6 @@ class ScriptedSession:
     def forget(self) -> None:
         self.state = IDLE
         self.world.sessions = [each for each in self.world.sessions if each[0] != self.me]
-
-    def report_failure(self, migration_id: Hash32, master: NodeId) -> None:
-        self.world.reports.append((self.me, migration_id))
-        self.world.node(master).driver.on_failure_reported(self.me, migration_id)
 
     def enter(self, phase: SessionPhase, order: MigrationOrder, reason: str = "") -> None:
         self.state = SessionState(phase, order.id, reason)
@@ -286,7 +285,6 @@ class World:
     sessions: list[tuple[NodeId, MigrationOrder]] = field(default_factory=list)
     history: list[tuple[NodeId, MigrationOrder]] = field(default_factory=list)
     """Every session that was led, by whom."""
-    reports: list[tuple[NodeId, Hash32]] = field(default_factory=list)
     script: Script = Script.SUCCEED
     dead: list[int] = field(default_factory=list)
     """Processes to be started again at the next block."""
@@ -383,6 +381,13 @@ class World:
             self.deaths += 1
             await self.kill(node.number)
             self.dead.append(node.number)
+
+    async def reorganise(self, depth: int) -> None:
+        """Replace the newest blocks by empty ones; every node reads everything again."""
+        self.chain.reorganise(depth)
+        for node in self._running():
+            node.fresh = True
+        await self.look()
 
     async def mine_until_current(self, *numbers: int, most: int = 30) -> int:
         """Mine until the contract's current set is this one; returns how many blocks it took."""

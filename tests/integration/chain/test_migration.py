@@ -341,7 +341,6 @@ async def test_the_master_crashes_during_the_session(make: MakeWorld) -> None:
     assert len(world.history) == 1
     await world.kill(A)
     await world.mine(2)
-    assert {node for node, _ in world.reports} == ids(B, C, D)
     world.script = Script.SUCCEED
     await world.restart(A)
     await world.mine_until_current(A, B, C, D)
@@ -391,6 +390,35 @@ async def test_the_session_waits_for_every_member(make: MakeWorld) -> None:
     assert not world.history
     await world.restart(C)
     await world.mine_until_current(A, B, C, D)
+
+
+async def test_a_reorganisation_takes_the_start_back(make: MakeWorld) -> None:
+    world = await make(A, B, C, spare=(D,))
+    world.script = Script.HANG
+    world.add(D)
+    await world.mine(1 + DELAY + 1)
+    (before,) = world.calls("startMigration")
+    assert world.nodes[A].session.state.migration == before[1]
+    await world.reorganise(1)
+    for node in world.nodes.values():
+        assert node.snapshot.migration is None
+        assert node.session.state.migration is None
+    world.script = Script.SUCCEED
+    await world.mine_until_current(A, B, C, D)
+    assert world.calls("startMigration") == [before], "the very same transaction"
+    await settled(world)
+
+
+async def test_a_reorganisation_takes_confirmations_back(make: MakeWorld) -> None:
+    world = await make(A, B, C, spare=(D,))
+    world.add(D)
+    await world.mine_until_current(A, B, C, D)
+    await world.reorganise(1)
+    assert world.current() == ids(A, B, C)
+    await world.mine_until_current(A, B, C, D)
+    assert_each_confirmed_once(world, A, B, C, D)
+    assert len(world.history) == 1
+    await settled(world)
 
 
 # --- migrations that others start, or end -----------------------------------------------------

@@ -15,7 +15,7 @@ from keyserver.chain.migration_transactions import MigrationTransactions
 from keyserver.chain.ports import Evaluation
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.errors import StorageError
-from keyserver.model.identifiers import Hash32, KeyId, NodeId
+from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.model.node_set import NodeSet
 from keyserver.storage.memory import MemoryDisk, MemoryWorkStore
 from keyserver.tasks.migration import (
@@ -53,7 +53,6 @@ class Changes:
         self.counted = 0
         self.led: list[MigrationOrder] = []
         self.forgotten = 0
-        self.told: list[tuple[Hash32, NodeId]] = []
         self.broken: StorageError | None = None
 
     async def keys_at_risk(self, target: NodeSet) -> tuple[KeyId, ...]:
@@ -69,9 +68,6 @@ class Changes:
     def forget(self) -> None:
         self.forgotten += 1
         self.state = IDLE
-
-    def report_failure(self, migration_id: Hash32, master: NodeId) -> None:
-        self.told.append((migration_id, master))
 
 
 def block(number: int) -> BlockRef:
@@ -171,12 +167,12 @@ async def test_success_is_stored_before_the_confirmation_is_sent() -> None:
     assert bench.driver.wanted(TaskKind.CONFIRM_MIGRATION, id_of(1))
 
 
-async def test_a_failure_is_told_to_the_master_and_repeated_after_a_pause() -> None:
+async def test_a_failed_session_is_repeated_by_the_master_after_a_pause() -> None:
     member = Bench(STARTED, me=3)
     await member.see()
     member.end(SessionPhase.FAILED, "lost a peer")
     await member.driver.advance()
-    assert member.changes.told == [(id_of(1), node(2))]
+    assert not member.changes.led
     assert member.changes.state == IDLE
     master = Bench(STARTED)
     for failures in range(1, 4):
@@ -191,21 +187,20 @@ async def test_a_failure_is_told_to_the_master_and_repeated_after_a_pause() -> N
         assert status is not None
         assert status.waiting_for is Waiting.BACK_OFF
         master.clock.advance(0.5)
-    assert not master.changes.told
 
 
-async def test_a_member_that_reports_failure_gets_another_session() -> None:
+async def test_a_member_that_was_left_behind_gets_another_session() -> None:
     bench = Bench(STARTED)
     await bench.see()
     bench.end(SessionPhase.FINISHED)
     await bench.driver.advance()
     for stranger, migration in ((node(7), id_of(1)), (node(3), id_of(2)), (node(1), id_of(1))):
-        bench.driver.on_failure_reported(stranger, migration)
+        bench.driver.on_left_behind(stranger, migration)
     bench.clock.advance(1000)
     await bench.driver.advance()
     assert len(bench.changes.led) == 1
-    bench.driver.on_failure_reported(node(3), id_of(1))
-    bench.driver.on_failure_reported(node(4), id_of(1))
+    bench.driver.on_left_behind(node(3), id_of(1))
+    bench.driver.on_left_behind(node(4), id_of(1))
     await bench.driver.advance()
     assert len(bench.changes.led) == 1, "not before a pause"
     bench.clock.advance(10)
@@ -216,7 +211,7 @@ async def test_a_member_that_reports_failure_gets_another_session() -> None:
 async def test_a_report_during_the_session_counts_when_it_succeeds() -> None:
     bench = Bench(STARTED)
     await bench.see()
-    bench.driver.on_failure_reported(node(3), id_of(1))
+    bench.driver.on_left_behind(node(3), id_of(1))
     bench.end(SessionPhase.FINISHED)
     await bench.driver.advance()
     assert len(bench.changes.led) == 1
@@ -227,7 +222,7 @@ async def test_a_report_during_the_session_counts_when_it_succeeds() -> None:
 
 async def test_a_report_without_a_migration_is_nothing() -> None:
     bench = Bench(REQUIRED)
-    bench.driver.on_failure_reported(node(3), id_of(1))
+    bench.driver.on_left_behind(node(3), id_of(1))
     await bench.see()
     assert not bench.changes.led
 

@@ -387,7 +387,7 @@ def test_the_master_moves_the_keys_again_after_sixty_blocks() -> None:
 
 def test_the_master_moves_the_keys_again_when_a_member_reports_failure() -> None:
     confirmed = view(CURRENT, NEW, replace(MIGRATION, confirmed=nodes(2)))
-    reported = replace(ready(succeeded=BLOCK), failure_reported=True)
+    reported = replace(ready(succeeded=BLOCK), left_behind=True)
     assert decide(node(2), confirmed, IDLE, reported) == StartSession(ORDER)
     paused = replace(reported, retry_at=110.0)
     assert decide(node(2), confirmed, IDLE, paused) == Wait(Waiting.BACK_OFF)
