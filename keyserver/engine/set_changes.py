@@ -15,7 +15,7 @@ from keyserver.engine.driver import Driver
 from keyserver.engine.ports import CatalogueEntry, Identity, Ports
 from keyserver.engine.set_change_lock import VOTING, ChangeLock
 from keyserver.engine.set_change_moving import Moving
-from keyserver.engine.set_change_needs import ChangeNeeds
+from keyserver.engine.set_change_needs import ChangeNeeds, ChangeOptions
 from keyserver.engine.set_change_progress import ChangePhase, ChangeProgress
 from keyserver.engine.set_change_walk import Catalogues, UnreliableError
 from keyserver.errors import StorageError
@@ -133,6 +133,10 @@ class SetChanges:
         """Whether this node takes part in a change."""
         return self._carrying_out is not None or self._lock.change is not None
 
+    async def is_quiet(self) -> bool:
+        """Whether what clients have asked for ends soon; waits for that, `QUIET_S` at most."""
+        return await _all_set(self._driver.ends_of(OF_CLIENTS), QUIET_S)
+
     # --- carrying out -----------------------------------------------------------------------------
 
     async def carry_out(self, order: SetChangeOrder) -> Report:
@@ -244,18 +248,25 @@ class SetChanges:
         if self._identity.me not in change.old and self._identity.me not in change.new:
             return Declined(Refusal.DENIED, "this node is in none of the sets")
         options = self._needs.options()
-        exclusive = isinstance(order, LegacyOrder) and not options.serve_during_change
+        exclusive = self._is_exclusive(order, change, options)
         if not self._lock.take(change, ended, exclusive=exclusive):
             return Declined(Refusal.EXCLUSIVE, "another change of the node set is running")
-        if exclusive and not await self._is_quiet():
+        if exclusive and not await self.is_quiet():
             self._lock.give_back()
             return Declined(Refusal.BUSY, "sessions are in progress")
         log.info("set_change_accepted", change=change.id, leaving=len(change.leaving))
         return Accepted(change, options.allow_key_loss)
 
-    async def _is_quiet(self) -> bool:
-        """Whether what clients have asked for ends soon."""
-        return await _all_set(self._driver.ends_of(OF_CLIENTS), QUIET_S)
+    def _is_exclusive(
+        self, order: SetChangeOrder, change: SetChange, options: ChangeOptions
+    ) -> bool:
+        """Whether clients have to wait, as those of the original expect.
+
+        A change that was completed before moves next to nothing, and anybody who has seen the
+        order may repeat it: that must not keep clients waiting.
+        """
+        legacy = isinstance(order, LegacyOrder)
+        return legacy and not change.is_repeat and not options.serve_during_change
 
     async def _settle(self, change: SetChange) -> Settled | Declined:
         """From here on no vote for the old set; wait until those given are decided."""
@@ -298,22 +309,23 @@ class SetChanges:
 
     async def _write_down(self, change: SetChange, past: Sequence[PastChange]) -> None:
         """Take over the history that the nodes agree on, with this change at its end."""
-        known = {each.id: each for each in await self._needs.store.completed()}
-        now = self._ports.clock.unix()
-        latest = CompletedChange(next_epoch(tuple(past)), change.id, change.old, change.new, now)
-        network = change.old
+        kept = await self._needs.store.completed()
+        when = {(each.epoch, each.id): each.completed_at for each in kept}
+        now, network = self._ports.clock.unix(), change.old
+        this = PastChange(next_epoch(tuple(past)), change.id, change.old.nodes, change.new.nodes)
         completed = [
             CompletedChange(
                 each.epoch,
                 each.id,
                 NodeSet(network.chain_id, network.contract, each.old),
                 NodeSet(network.chain_id, network.contract, each.new),
-                known[each.id].completed_at if each.id in known else now,
+                when.get((each.epoch, each.id), now),
             )
-            for each in past
+            for each in (*past, this)
         ]
-        if not change.is_repeat or known.keys() != {*(each.id for each in past), change.id}:
-            await self._needs.store.keep_completed([*completed, latest])
+        latest = completed[-1]
+        if completed != list(kept):
+            await self._needs.store.keep_completed(completed)
         self._needs.on_completed(latest)
         log.info("set_change_completed", change=change.id, epoch=latest.epoch)
 

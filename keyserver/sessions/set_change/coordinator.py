@@ -152,8 +152,7 @@ def _without(
             return _freezing(ctx, replace(phase, terms=terms, round=phase.round.drop(lost)))
         case AwaitingExecuted():
             return _executing(ctx, replace(phase, terms=terms, round=phase.round.drop(lost)))
-        case Surveying() | Moving() | MovingRest():
-            return Step(replace(phase, terms=terms))
+    return Step(replace(phase, terms=terms))
 
 
 def _is_quorum(ctx: Context, change: SetChange, nodes: Iterable[NodeId]) -> bool:

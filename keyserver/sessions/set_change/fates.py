@@ -46,4 +46,4 @@ def fate_of(
 
 def loses_nobody(record: KeyRecord, target: NodeSet) -> bool:
     """Whether a key that stays as it is keeps all nodes that may hold a share of it."""
-    return len(target) >= record.required_nodes and all(node in target for node in record.nodes)
+    return all(node in target for node in record.nodes)

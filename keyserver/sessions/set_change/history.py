@@ -5,7 +5,7 @@ count alike; one that has missed changes takes over what f + 1 members of the ol
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from keyserver.crypto.hashing import tagged_hash
 from keyserver.model.codec import encode
@@ -17,13 +17,11 @@ from keyserver.sessions.identity import check_signature, digest, distinct_signer
 from keyserver.sessions.set_change.messages import ChangeDone, ChangeFrozen, PastChange
 
 
-def past_of(completed: Iterable[CompletedChange], change: SetChange) -> tuple[PastChange, ...]:
-    """The changes before this one; its own entry, if it was completed before, is left out."""
-    return tuple(
-        PastChange(each.epoch, each.id, each.old.nodes, each.new.nodes)
-        for each in completed
-        if not (change.is_repeat and each.id == change.id)
-    )
+def past_of(completed: Sequence[CompletedChange], change: SetChange) -> tuple[PastChange, ...]:
+    """The changes before this one; if it was the latest that was completed, it comes after them."""
+    again = bool(completed) and completed[-1].id == change.id
+    before = completed[:-1] if again else completed
+    return tuple(PastChange(each.epoch, each.id, each.old.nodes, each.new.nodes) for each in before)
 
 
 def past_hash(past: tuple[PastChange, ...]) -> Hash32:

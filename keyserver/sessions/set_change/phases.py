@@ -5,7 +5,7 @@ Participant:  AwaitingJudgement → Locked → Settling → Frozen → Concludin
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.set_change import SetChange
@@ -32,10 +32,6 @@ class Terms:
     """Whom the coordinator counts on, itself among them."""
     may_lose_keys: bool = False
     """Whether every node that takes part allows the loss of keys."""
-
-    def without(self, node: NodeId) -> "Terms":
-        """The same without a node that is lost."""
-        return replace(self, taking_part=self.taking_part - {node})
 
 
 @dataclass(frozen=True, slots=True)

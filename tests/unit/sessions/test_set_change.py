@@ -8,12 +8,15 @@ import pytest
 
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.keys import NodeSignature
+from keyserver.model.requests import AddShare, NodeCredential, Request
 from keyserver.model.set_change import CompletedChange, SetChange
 from keyserver.sessions.core import (
     Completed,
     DeniedError,
     Failed,
     GivenUpError,
+    PeerLost,
+    Performed,
     Refusal,
     UnavailableError,
 )
@@ -24,9 +27,9 @@ from keyserver.sessions.set_change.messages import (
     ChangeAccept,
     ChangeDone,
     ChangeExecuted,
-    ChangeFreeze,
     ChangeFrozen,
     ChangeKeepAlive,
+    ChangePropose,
     PastChange,
 )
 from keyserver.sessions.set_change.phases import Report
@@ -40,8 +43,8 @@ from keyserver.sessions.set_change.works import (
     Moved,
     MoveKeys,
     Settle,
+    Settled,
     Survey,
-    Surveyed,
 )
 from tests.support.delivery import Delivery, received
 from tests.support.set_change_sessions import (
@@ -232,28 +235,29 @@ def test_a_coordinator_that_loses_itself_ends(world: World) -> None:
     assert world.error(needs_all=False).code == "ConsensusTemporaryUnreachable"
 
 
-def test_a_node_lost_while_keys_move_is_not_frozen(world: World) -> None:
-    """It refuses out of turn, as it does when no key has arrived for minutes."""
+def test_a_node_lost_while_keys_move_is_not_asked_to_freeze(world: World) -> None:
+    """Its own part was ended: it has heard nothing for a minute."""
     gone = world.ids[2]
+    world.scripted(0, MoveKeys, lambda _: None)
+    world.engine(0).script[CountMoved] = lambda _: Counted(1)
 
-    def leave(_: Survey) -> Surveyed:
-        return Surveyed(1, 0)
+    def tamper(_sender: NodeId, to: NodeId, message: Any) -> Any:
+        return None if to == gone and isinstance(message, ChangeKeepAlive) else message
 
-    world.scripted(0, Survey, leave)
-    sent_freeze: list[NodeId] = []
-
-    def tamper(sender: NodeId, to: NodeId, message: Any) -> Any:
-        if sender == gone and isinstance(message, ChangeAccept):
-            return message
-        if isinstance(message, ChangeFreeze):
-            sent_freeze.append(to)
-        return message
+    def disconnect(_: CountMoved) -> Counted:
+        """When five minutes are over, the keys have moved, and the node cannot be reached."""
+        world.net.connected -= {gone}
+        coordinator = world.net.runners[world.ids[0], Role.COORDINATOR]
+        for event in (PeerLost(gone), PeerLost(gone), Performed(Moved(1, ()))):
+            world.net._feed(coordinator, event)
+        return Counted(1)
 
     world.net.tamper = tamper
-    world.scripted(2, Settle, Declined(Refusal.TEMPORARY, "undecided"))
+    world.scripted(0, CountMoved, disconnect)
+    world.engine(0).script[MoveKeys] = lambda work: Moved(1, ()) if work.frozen else None
     report = world.report(needs_all=False)
-    assert gone in sent_freeze
-    assert gone not in report.executed
+    assert report.executed == frozenset(world.ids) - {gone}
+    assert Settle not in world.kinds(2)
 
 
 # --- keys that would be lost ---------------------------------------------------------------------
@@ -404,10 +408,89 @@ def test_a_forged_past_is_not_taken_over(world: World, forged: str) -> None:
 
 
 def test_the_change_itself_is_no_part_of_its_past(world: World) -> None:
-    earlier = CompletedChange(1, Hash32(b"\x07" * 32), world.change.old, world.change.old, 1)
-    itself = CompletedChange(2, world.change.id, world.change.old, world.change.new, 2)
-    repeated = replace(world.change, is_repeat=True)
-    assert len(past_of([earlier, itself], repeated)) == 1
-    assert next_epoch(past_of([earlier, itself], repeated)) == 2
-    assert len(past_of([earlier, itself], world.change)) == 2
+    change = world.change
+    earlier = CompletedChange(1, Hash32(b"\x07" * 32), change.old, change.old, 1)
+    itself = CompletedChange(2, change.id, change.old, change.new, 2)
+    later = replace(earlier, epoch=3)
+    assert [each.epoch for each in past_of([earlier, itself], change)] == [1]
+    assert next_epoch(past_of([earlier, itself], change)) == 2
+    assert [each.epoch for each in past_of([earlier, itself, later], change)] == [1, 2, 3]
+    assert past_of([], change) == ()
     assert next_epoch(()) == 1
+
+
+# --- what never changes anything ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("late", [ChangeAccept, ChangeFrozen, ChangeExecuted])
+def test_an_answer_counts_once(world: World, late: type) -> None:
+    """The same one again is out of turn, whether it comes in the same phase or a later one."""
+    first: list[Any] = []
+
+    def doubled(sender: NodeId, to: NodeId, message: Any) -> Any:
+        if isinstance(message, late) and sender == world.ids[1]:
+            first.append(message)
+        again = isinstance(message, ChangeAccept | ChangeFrozen | ChangeExecuted)
+        return first[0] if first and again and sender == world.ids[1] else message
+
+    world.net.tamper = doubled
+    error = world.error() if late is not ChangeExecuted else None
+    if error is None:
+        world.report()
+    else:
+        assert error.failed == {world.ids[1]}
+
+
+def test_what_comes_twice_in_a_row_changes_nothing(world: World) -> None:
+    accepts = _repeating(world, ChangeAccept, ChangeFrozen, ChangeExecuted)
+    world.report()
+    assert accepts
+
+
+def _repeating(world: World, *kinds: type) -> list[Any]:
+    """The second node's answers come twice: also once when the third one answers."""
+    kept: list[Any] = []
+    sent = world.net._send
+
+    def twice(runner: Any, effect: Any) -> None:
+        sent(runner, effect)
+        if isinstance(effect.message, kinds) and runner.ctx.me == world.ids[1]:
+            kept.append(effect.message)
+            sent(runner, effect)
+
+    world.net._send = twice  # type: ignore[method-assign]
+    return kept
+
+
+def test_a_message_out_of_turn_changes_nothing(world: World) -> None:
+    """The second node is told to freeze, and that all is done, when it is asked to accept."""
+    sent = world.net._send
+
+    def early(runner: Any, effect: Any) -> None:
+        sent(runner, effect)
+        if isinstance(effect.message, ChangePropose) and effect.to == world.ids[1]:
+            sent(runner, replace(effect, message=ChangeDone((), (), ())))
+        if isinstance(effect.message, ChangeFreeze) and effect.to == world.ids[1]:
+            sent(runner, effect)
+
+    world.net._send = early  # type: ignore[method-assign]
+    world.report()
+    assert world.kinds(1) == [Judge, Settle, Conclude]
+
+
+def test_a_request_for_something_else_is_refused(world: World) -> None:
+    order = AddShare(KEY)
+    request = Request.of(order, NodeCredential())
+
+    def tamper(_sender: NodeId, _to: NodeId, message: Any) -> Any:
+        return replace(message, request=request) if isinstance(message, ChangePropose) else message
+
+    world.net.tamper = tamper
+    assert world.error().code == "ConsensusUnreachable"
+    assert all(world.kinds(place) == [] for place in range(5))
+
+
+def test_what_is_no_answer_to_the_phase_is_a_mistake_of_the_engine(world: World) -> None:
+    world.scripted(2, Judge, Settled(()))
+    with pytest.raises(TypeError, match="Settled answers nothing in AwaitingJudgement"):
+        world.run()
