@@ -180,16 +180,17 @@ class Recovery:
                 if subject not in self._cases:
                     begins = self._now() + grace_s
                     await self._open(subject, self._identity.me, begins, begins)
-        self._ask_the_others()
+        await self._ask_the_others()
         for case in list(self._cases.values()):
             await self._do(lambda case=case: self._look_at(case))  # type: ignore[misc]
 
-    def _ask_the_others(self) -> None:
-        """Ask about what other nodes decide, as long as it is open here."""
+    async def _ask_the_others(self) -> None:
+        """Ask about what other nodes decide; what stays open comes here again."""
         due = [subject for subject, at in self._others_decide.items() if at <= self._now()]
         for subject in due:
-            del self._others_decide[subject]  # what is still open comes here again
-            self._ask(subject)
+            del self._others_decide[subject]
+            if not is_decided(subject, await self._ports.store.load(subject.key_id)):
+                self._ask(subject)
 
     async def _hasten(self, kind: SubjectKind, key_id: KeyId) -> None:
         now = self._now()

@@ -36,7 +36,7 @@ from keyserver.sessions.wire import pack
 from keyserver.simulation import liars
 from keyserver.simulation.adversary import dealing, share_additions
 from keyserver.simulation.liars import at, honest
-from tests.support import late_nodes, set_change_sessions
+from tests.support import late_nodes, set_change_sessions, successions
 from tests.support.credentials import legacy
 from tests.support.delivery import Delivery, Moment
 from tests.support.key_life import (
@@ -69,7 +69,7 @@ def _lives() -> tuple[Delivery, ...]:
     lie = liars.at("Deal", dealing.false_shares(frozenset({0}).__contains__))
     quarrel.tamper = over_delivery(quarrel, {quarrel.members[5].id: lie})
     generate(quarrel, 2)
-    return peaceful, quarrel, *_additions(), _change()
+    return peaceful, quarrel, *_additions(), _change(), *_redistributions()
 
 
 def _additions() -> tuple[Delivery, ...]:
@@ -92,6 +92,17 @@ def _change() -> Delivery:
     set_change_sessions.engines(net, change)
     set_change_sessions.carry_out(net, change)
     return net
+
+
+def _redistributions() -> tuple[Delivery, ...]:
+    """One that a dealer leaves and another node joins, with and without a quarrel."""
+    lives = []
+    for lie in (honest, at("Deal", dealing.false_share_for_one)):
+        net, record = successions.with_key(5, range(4), 1)
+        net.tamper = over_delivery(net, {net.members[1].id: lie})
+        successions.redistribute(net, record, [1, 2, 3, 4], dealers=[0, 1])
+        lives.append(net)
+    return tuple(lives)
 
 
 @cache
@@ -136,6 +147,12 @@ PHASES = {
         "AwaitingAccepts", "AwaitingDeals", "AwaitingOks", "AwaitingReadies", "AwaitingCommits",
         "AwaitingVerdict", "AwaitingStart", "AwaitingShares", "AwaitingCommitments",
         "AwaitingFewerShares", "AwaitingFinalize", "AwaitingCert", "AwaitingInstalled",
+    },
+    "redistribution": {
+        "AwaitingPromises", "AwaitingDeals", "AwaitingOks", "AwaitingReadies", "AwaitingPrepares",
+        "AwaitingCommits", "AwaitingHandover", "AwaitingShares", "AwaitingCommitments",
+        "AwaitingFewerShares", "AwaitingFinalize", "AwaitingCert", "AwaitingCertified",
+        "AwaitingPrepared", "AwaitingInstalled",
     },
     "set_change": {
         "AwaitingAccepts", "Surveying", "Moving", "AwaitingFrozen", "MovingRest",
@@ -232,6 +249,7 @@ def test_any_event_in_any_phase_is_taken_ignored_or_refused(
         ) in _phases()
         return
     members = set(moment.ctx.node_set.nodes)
+    members.update(moment.ctx.target.nodes if moment.ctx.target is not None else ())
     for event in _events(moment):
         runner = _at(moment)
         for effect in runner.handle(event):

@@ -17,7 +17,7 @@ from keyserver.sessions.sharing.evidence import (
 from keyserver.sessions.sharing.messages import Shares
 from keyserver.sessions.sharing.phases import AwaitingShares, Terms
 from tests.support.delivery import Delivery
-from tests.unit.sessions.test_redistribution import (
+from tests.support.successions import (
     redistribute,
     successor,
     with_another_share,

@@ -46,7 +46,7 @@ from keyserver.sessions.sharing.phases import (
 from keyserver.simulation.liars import OTHER_POINT
 from tests.support.delivery import Delivery, Moment
 from tests.support.key_life import store
-from tests.unit.sessions.test_redistribution import a_set, redistribute, successor, with_key
+from tests.support.successions import a_set, redistribute, successor, with_key
 
 LEAVING, STAYING, JOINING = 0, 1, 4
 STRANGER = NodeId(bytes(63) + b"\x01")
