@@ -27,6 +27,7 @@ from keyserver.sessions.set_change.messages import (
     ChangeAccept,
     ChangeDone,
     ChangeExecuted,
+    ChangeFreeze,
     ChangeFrozen,
     ChangeKeepAlive,
     ChangePropose,
