@@ -19,6 +19,7 @@ from keyserver.engine.ports import Clock, TimerHandle
 from keyserver.errors import KeyServerError
 from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.node_set import NodeSet
+from keyserver.model.set_change import MigrationOrder
 from keyserver.tasks.migration import (
     AcceptMigration,
     Action,
@@ -28,7 +29,6 @@ from keyserver.tasks.migration import (
     JoinedMigration,
     KeyCheck,
     MigrationFacts,
-    MigrationOrder,
     MigrationView,
     PlannedStart,
     RecordFailure,
@@ -149,7 +149,7 @@ class MigrationDriver:
                 return "no migration is known"
             await self._load(view)
             why = refused_order(view, self._joined, order)
-            if why is None and await self._changes.keys_at_risk(order.target):
+            if why is None and await self._changes.keys_at_risk(view.running.target):
                 why = Refusal.KEYS_AT_RISK.value
             if why is not None:
                 log.warning("migration_order_refused", id=order.id.hex(), reason=why)
@@ -225,7 +225,7 @@ class MigrationDriver:
             case AcceptMigration(running):
                 await self._accept(view, running)
             case StartSession(order):
-                log.info("migration_session_started", id=order.id.hex(), to=len(order.target))
+                log.info("migration_session_started", id=order.id.hex(), to=len(order.new_nodes))
                 self._left_behind = None
                 self._changes.start(order)
                 return False

@@ -7,7 +7,8 @@ from typing import Protocol
 from keyserver.chain.client import BlockId, BlockRef, Log
 from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.node_set import NodeSet, NodeSetSnapshot
-from keyserver.tasks.migration import MigrationOrder, MigrationView, SessionState
+from keyserver.model.set_change import MigrationOrder
+from keyserver.tasks.migration import MigrationView, SessionState
 
 KEPT_BLOCKS = 128
 """How many blocks a log sink remembers, and how deep a reorganisation is followed exactly."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.model.node_set import NodeSet
+from keyserver.model.set_change import MigrationOrder
 
 # --- what is known ----------------------------------------------------------------------------
 
@@ -166,16 +167,6 @@ class MigrationFacts:
 
 
 # --- what to do -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class MigrationOrder:
-    """What the session of a migration is to do, and by whose authority."""
-
-    id: Hash32
-    current: NodeSet
-    target: NodeSet
-    master: NodeId
 
 
 @dataclass(frozen=True)

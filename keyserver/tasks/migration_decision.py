@@ -9,6 +9,7 @@ from typing import Final
 
 from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.node_set import NodeSet
+from keyserver.model.set_change import MigrationOrder
 from keyserver.tasks.migration import (
     AcceptMigration,
     Action,
@@ -17,7 +18,6 @@ from keyserver.tasks.migration import (
     ForgetSession,
     JoinedMigration,
     MigrationFacts,
-    MigrationOrder,
     MigrationView,
     PlannedStart,
     RecordFailure,
@@ -126,7 +126,7 @@ def refused_order(
         return Waiting.STALE.value
     if running is None or running.id != order.id:
         return "no such migration runs"
-    if (running.target, running.master) != (order.target, order.master):
+    if (running.target.nodes, running.master) != (order.new_nodes, order.master):
         return "the migration has another set or another master"
     why = objection(view, running, joined)
     return None if why is None else why.value
@@ -215,7 +215,7 @@ def _session(
     unsafe = _unsafe(running.target, facts)
     if unsafe is not None:
         return unsafe
-    return StartSession(MigrationOrder(running.id, view.current, running.target, me))
+    return StartSession(MigrationOrder(running.id, running.target.nodes, me))
 
 
 def _after_session(

@@ -40,8 +40,9 @@ from keyserver.evm.artifacts import load_artifact
 from keyserver.evm.transaction import TransactionSigner
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.model.node_set import NodeSet, NodeSetSnapshot
+from keyserver.model.set_change import MigrationOrder
 from keyserver.storage.memory import MemoryDisk, MemoryWorkStore
-from keyserver.tasks.migration import IDLE, MigrationOrder, SessionPhase, SessionState
+from keyserver.tasks.migration import IDLE, SessionPhase, SessionState
 from keyserver.tasks.migration_status import MigrationStatus
 from keyserver.tasks.queue import TaskQueue
 from tests.support.chain_stack import CHAIN_ID, INTERVAL, KEY_SERVER_SET, LIMITS, Tip
@@ -457,11 +458,11 @@ class World:
 
     async def _play(self) -> None:
         for leader, order in tuple(self.sessions):
-            if not frozenset(order.target.nodes) <= self.alive:
+            if not frozenset(order.new_nodes) <= self.alive:
                 self.sessions.remove((leader, order))
                 self._end(order, SessionPhase.FAILED, "a member was lost")
                 continue
-            asked = [self.node(node) for node in order.target.nodes]
+            asked = [self.node(node) for node in order.new_nodes]
             refusals = [why for node in asked if (why := await node.driver.accepts(order))]
             if self.script is Script.HANG and not refusals:
                 self._end(order, SessionPhase.ACTIVE)
@@ -471,11 +472,11 @@ class World:
                 self._end(order, SessionPhase.FAILED, "; ".join(refusals) or "scripted")
             else:
                 for key in self.keys.values():
-                    key.holders = frozenset(order.target.nodes)
+                    key.holders = frozenset(order.new_nodes)
                 self._end(order, SessionPhase.FINISHED)
 
     def _end(self, order: MigrationOrder, phase: SessionPhase, reason: str = "") -> None:
         for node in self._running():
-            if node.me in order.target:
+            if node.me in order.new_nodes:
                 node.session.enter(phase, order, reason)
                 node.driver.wake()

@@ -108,7 +108,7 @@ async def test_a_change_of_members(
     assert_each_confirmed_once(world, *after)
     ((leader, order),) = world.history
     assert leader == node_of(master)
-    assert frozenset(order.target.nodes) == ids(*after)
+    assert frozenset(order.new_nodes) == ids(*after)
     assert world.usable()
     await settled(world)
 

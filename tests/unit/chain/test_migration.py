@@ -17,10 +17,10 @@ from keyserver.crypto.randomness import SeededRandom
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.model.node_set import NodeSet
+from keyserver.model.set_change import MigrationOrder
 from keyserver.storage.memory import MemoryDisk, MemoryWorkStore
 from keyserver.tasks.migration import (
     IDLE,
-    MigrationOrder,
     MigrationView,
     Refusal,
     SessionPhase,
@@ -36,7 +36,7 @@ CURRENT, NEW = (1, 2, 3), (2, 3, 4)
 MIGRATION = running(*NEW, master=2)
 REQUIRED = view(CURRENT, NEW)
 STARTED = view(CURRENT, NEW, MIGRATION)
-ORDER = MigrationOrder(id_of(1), STARTED.current, MIGRATION.target, node(2))
+ORDER = MigrationOrder(id_of(1), MIGRATION.target.nodes, node(2))
 KEY = KeyId(b"\x07" * 32)
 
 

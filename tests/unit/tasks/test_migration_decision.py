@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from keyserver.model.identifiers import Address, KeyId
+from keyserver.model.set_change import MigrationOrder
 from keyserver.tasks.migration import (
     IDLE,
     AcceptMigration,
@@ -14,7 +15,6 @@ from keyserver.tasks.migration import (
     ForgetSession,
     KeyCheck,
     MigrationFacts,
-    MigrationOrder,
     MigrationView,
     RecordFailure,
     RecordSuccess,
@@ -86,7 +86,7 @@ def sent(age: int, state: SentState = SentState.DONE) -> Sent:
 # --- the table of states ----------------------------------------------------------------------
 
 STARTER = MigrationFacts(plan=planned(REQUIRED), check=safe(REQUIRED.new))
-ORDER = MigrationOrder(id_of(1), STARTED.current, MIGRATION.target, node(2))
+ORDER = MigrationOrder(id_of(1), MIGRATION.target.nodes, node(2))
 
 TABLE: list[tuple[MigrationView, SessionState, MigrationFacts, Action]] = [
     (NOTHING, IDLE, MigrationFacts(), Wait(Waiting.NOTHING_TO_DO)),
@@ -293,7 +293,7 @@ def test_orders_must_agree_with_what_this_node_sees() -> None:
     assert refused_order(replace(STARTED, stale=True), None, ORDER) == Waiting.STALE.value
     for wrong, reason in [
         (replace(ORDER, id=id_of(2)), "no such migration runs"),
-        (replace(ORDER, target=set_of(2, 3)), "another set or another master"),
+        (replace(ORDER, new_nodes=set_of(2, 3).nodes), "another set or another master"),
         (replace(ORDER, master=node(3)), "another set or another master"),
     ]:
         assert reason in (refused_order(STARTED, joined(MIGRATION), wrong) or "")
