@@ -1,0 +1,204 @@
+"""Between the migration driver and the engine: the driver's `SetChanges`, the engine's judge.
+
+The driver says when a migration's session is to run; the engine runs it and asks, at every node,
+whether the order is in order. Both questions end at the same view of the chain.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from keyserver.chain.ports import ChainTip, MigrationViews
+from keyserver.engine.ports import CatalogueEntry, NodeSets
+from keyserver.errors import KeyServerError
+from keyserver.model.identifiers import Hash32, KeyId, NodeId
+from keyserver.model.keys import KeyRecord
+from keyserver.model.node_set import NodeSet
+from keyserver.model.set_change import CompletedChange, MigrationOrder, SetChange
+from keyserver.model.set_change_rules import (
+    MigrationView,
+    OrderRefusedError,
+    Rule,
+    judge_migration,
+)
+from keyserver.sessions.core import KeyState
+from keyserver.sessions.set_change.phases import Report
+from keyserver.tasks.migration import IDLE, SessionPhase, SessionState
+
+log = structlog.get_logger()
+
+JUDGE_WITHIN_S: Final = 20.0
+"""How long an order may be ahead of this node's view of the chain."""
+
+PAGE: Final = 1024
+"""Keys that are read at once."""
+
+
+class Carrier(Protocol):
+    """Carries out changes of the node set (`keyserver.engine.set_changes`)."""
+
+    async def carry_out(self, order: MigrationOrder) -> Report:
+        """Move the keys as coordinator; raises `KeyServerError`."""
+        ...
+
+    async def stop(self) -> None:
+        """Give up what this node carries out."""
+        ...
+
+
+class Records(Protocol):
+    """The keys at rest, as far as they are looked at here (`RecordStore`)."""
+
+    async def catalogue(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
+        """Active records in ascending order of key id, those after `after`."""
+        ...
+
+    async def load(self, key_id: KeyId) -> KeyState:
+        """All that is stored about a key."""
+        ...
+
+
+class Driver(Protocol):
+    """The migration driver (`keyserver.chain.migration`)."""
+
+    async def accepts(self, order: MigrationOrder) -> str | None:
+        """Why this node takes no part; `None`: it does."""
+        ...
+
+    def on_left_behind(self, node: NodeId, migration_id: Hash32) -> None:
+        """A member needs another session."""
+        ...
+
+    def wake(self) -> None:
+        """Something has changed."""
+        ...
+
+
+class MigrationSessions:
+    """The sessions of migrations at this node; the driver's `SetChanges`."""
+
+    def __init__(
+        self,
+        *,
+        carrier: Carrier,
+        records: Records,
+        views: MigrationViews,
+        connected: Callable[[], frozenset[NodeId]],
+    ) -> None:
+        """`follow` must be called before anything is started."""
+        self._carrier = carrier
+        self._records = records
+        self._views = views
+        self._connected = connected
+        self._driver: Driver | None = None
+        self._state = IDLE
+        self._leading: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+
+    def follow(self, driver: Driver) -> None:
+        """Tell this driver what comes of its orders."""
+        self._driver = driver
+
+    @property
+    def state(self) -> SessionState:
+        """Active while this node leads; finished also where another node has led."""
+        return self._state
+
+    @property
+    def connected(self) -> frozenset[NodeId]:
+        """Peers with an open connection."""
+        return self._connected()
+
+    async def keys_at_risk(self, target: NodeSet) -> tuple[KeyId, ...]:
+        """Stored keys that lose holders and keep fewer than t + 1; raises `StorageError`."""
+        found: list[KeyId] = []
+        after: KeyId | None = None
+        while page := await self._records.catalogue(after, PAGE):
+            for entry in page:
+                active = (await self._records.load(entry.key_id)).active
+                if active is not None and _is_at_risk(active.record, target):
+                    found.append(entry.key_id)
+            after = page[-1].key_id
+        return tuple(found)
+
+    def start(self, order: MigrationOrder) -> None:
+        """Lead a session; what is under way already is the engine's to refuse."""
+        self._state = SessionState(SessionPhase.ACTIVE, order.id)
+        self._leading = asyncio.create_task(self._lead(order))
+
+    def forget(self) -> None:
+        """Idle from now on; what this node leads is given up."""
+        self._state = IDLE
+        if self._leading is not None:
+            self._leading.cancel()
+            self._leading = None
+            self._stopping = asyncio.create_task(self._carrier.stop())
+
+    def on_completed(self, completed: CompletedChange) -> None:
+        """A change is on this node's disk (`ChangeNeeds.on_completed`)."""
+        view = self._views.migration_view
+        running = view.running if view is not None else None
+        if view is None or running is None or self._leading is not None:
+            return  # whoever leads looks at the report
+        if SetChange.ordered(view.current, running.target, running.id).id == completed.id:
+            self._end(SessionState(SessionPhase.FINISHED, running.id))
+
+    async def _lead(self, order: MigrationOrder) -> None:
+        try:
+            report = await self._carrier.carry_out(order)
+        except KeyServerError as error:
+            self._leading = None
+            self._end(SessionState(SessionPhase.FAILED, order.id, str(error)))
+            return
+        self._leading = None
+        assert self._driver is not None
+        for node in order.new_nodes:
+            if node not in report.executed:
+                self._driver.on_left_behind(node, order.id)
+        self._end(SessionState(SessionPhase.FINISHED, order.id))
+
+    def _end(self, state: SessionState) -> None:
+        self._state = state
+        assert self._driver is not None
+        self._driver.wake()
+
+
+def _is_at_risk(record: KeyRecord, target: NodeSet) -> bool:
+    stay = sum(node in target for node in record.nodes)
+    return stay < len(record.nodes) and stay < record.required_nodes
+
+
+class MigrationJudge:
+    """Judges orders of migrations for the engine (`OrderJudge`, as far as these go)."""
+
+    def __init__(self, *, driver: Driver, node_sets: NodeSets, tip: ChainTip) -> None:
+        self._driver = driver
+        self._node_sets = node_sets
+        self._tip = tip
+
+    async def judge(self, order: MigrationOrder) -> SetChange:
+        """The change that is ordered; raises `OrderRefusedError` or `StorageError`.
+
+        An order that is ahead of this node's view is waited for, up to 20 s.
+        """
+        await self._until_seen(order)
+        snapshot = self._node_sets.snapshot
+        change = judge_migration(order, MigrationView(snapshot, frozenset(order.new_nodes)))
+        why = await self._driver.accepts(order)
+        if why is not None:
+            raise OrderRefusedError(Rule.UNSETTLED, why)
+        return change
+
+    async def _until_seen(self, order: MigrationOrder) -> None:
+        try:
+            async with asyncio.timeout(JUDGE_WITHIN_S):
+                while not self._sees(order):
+                    await self._tip.next_evaluation()
+        except TimeoutError:
+            log.info("migration_not_seen", id=order.id.hex())
+
+    def _sees(self, order: MigrationOrder) -> bool:
+        running = self._node_sets.snapshot.migration
+        return running is not None and running.id == order.id
