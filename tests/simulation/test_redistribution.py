@@ -252,6 +252,48 @@ def test_a_document_key_is_stored_after_the_change() -> None:
     run_virtual(scenario())
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1, 0.2])
+def test_a_document_key_is_stored_during_the_change(delay_s: float) -> None:
+    """Before or after the new version comes into force; in between it waits."""
+
+    async def scenario() -> None:
+        async with Cluster(5, seed=3) as cluster:
+            changing = Changing(cluster, range(4), 1, [1, 2, 3, 4])
+            await changing.make(document=False)
+            (state, *_) = await changing.states(changing.old)
+            assert state.active is not None
+            made = changing.story.document_under(state.active.record.public)
+            moving = asyncio.ensure_future(changing.move(cluster.nodes[1]))
+            await asyncio.sleep(delay_s)
+            credential = changing.story.author_credential
+            await cluster.nodes[2].api.store_document_key(changing.story.key_id, made, credential)
+            assert (await moving).record.set_id == changing.target.id
+            changing.finish()
+            await asyncio.sleep(5)
+            for node in changing.new:
+                await changing.retrieve(node)
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("other", range(4))
+def test_two_coordinators_at_once(other: int) -> None:
+    """An old member promises one of them; in the end the key is on the new set, once."""
+
+    async def scenario() -> None:
+        async with Cluster(5, seed=other) as cluster:
+            changing = Changing(cluster, range(4), 1, [1, 2, 3, 4])
+            await changing.make()
+            both = await asyncio.gather(
+                changing.move(cluster.nodes[other]), changing.move(cluster.nodes[4])
+            )
+            assert both[0].record == both[1].record
+            await asyncio.sleep(5)
+            await changing.check_moved(both[0].record.version)
+
+    run_virtual(scenario())
+
+
 def test_who_was_away_learns_of_it_and_loses_or_gets_its_share() -> None:
     """One that leaves, and one that comes."""
 
