@@ -1,0 +1,284 @@
+"""Passes over keys that move, fail, or are made meanwhile; redistribution itself is scripted."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from keyserver.crypto.randomness import SeededRandom
+from keyserver.engine.links import SHARE_FLAG, Entry
+from keyserver.engine.ports import Identity, Ports
+from keyserver.engine.set_change_moving import AT_ONCE, TRIES, Moving
+from keyserver.engine.set_change_progress import MOST_TOLD, ChangePhase, ChangeProgress
+from keyserver.engine.set_change_walk import UnreliableError
+from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, Nonce32
+from keyserver.model.keys import CertifiedRecord
+from keyserver.model.node_set import NodeSet
+from keyserver.model.set_change import SetChange
+from keyserver.sessions.core import Policy, PutActive, Refusal, UnavailableError
+from keyserver.sessions.set_change.works import (
+    Declined,
+    Moved,
+    MoveKeys,
+    Survey,
+    Surveyed,
+)
+from keyserver.simulation.clock import VirtualClock
+from keyserver.simulation.cluster import KeySigner, Recorder, ScriptedAccess
+from keyserver.simulation.loop import run_virtual
+from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
+from tests.support.fake_cluster import certified_record, secret_of
+from tests.support.set_changes import ALL, NODES, set_of
+
+ME = NODES[0]
+CHANGE = SetChange.ordered(ALL, set_of(NODES[1:]))
+EVERYBODY = frozenset(NODES)
+
+
+def key(number: int) -> KeyId:
+    return KeyId(number.to_bytes(32, "big"))
+
+
+def on(target: NodeSet, number: int, threshold: int, version: int) -> CertifiedRecord:
+    made = certified_record(key(number), Address(bytes(20)), threshold, target.nodes)
+    record = replace(made.record, set_id=target.id, version=version)
+    return replace(made, record=record)
+
+
+@dataclass
+class World:
+    """One coordinator; all its peers have what it has, but those that are silent."""
+
+    store: MemoryRecordStore = field(default_factory=lambda: MemoryRecordStore(MemoryDisk()))
+    connected: frozenset[NodeId] = EVERYBODY
+    silent: set[NodeId] = field(default_factory=set)
+    """Peers whose catalogues cannot be read."""
+    once: set[NodeId] = field(default_factory=set)
+    """The same, for the first time only."""
+    failures: Counter[KeyId] = field(default_factory=Counter)
+    tries: Counter[KeyId] = field(default_factory=Counter)
+    at_once: int = 0
+    most_at_once: int = 0
+    while_moving: Callable[[KeyId], Iterable[CertifiedRecord]] = lambda _: ()
+    """Keys that are made meanwhile."""
+    moves: bool = True
+
+    def __post_init__(self) -> None:
+        identity = Identity(
+            ME, KeySigner(secret_of(1)), Nonce32(bytes(32)), SeededRandom(1), Policy
+        )
+        ports = Ports(
+            self,  # type: ignore[arg-type]
+            self.store,
+            ScriptedAccess(),
+            self,  # type: ignore[arg-type]
+            VirtualClock(),
+            Recorder(),
+            Recorder(),
+        )
+        progress = ChangeProgress(CHANGE.id)
+        self.moving = Moving(identity, ports, self, self, self, progress)
+
+    async def pages(self, peer: NodeId) -> AsyncIterator[Sequence[Entry]]:
+        if peer in self.silent or peer in self.once:
+            self.once.discard(peer)
+            raise UnreliableError("silent")
+        page = await self.store.catalogue(None, 4096)
+        yield [Entry(each.key_id, each.version, each.record_hash, SHARE_FLAG) for each in page]
+
+    async def redistribute(self, key_id: KeyId, change_id: Hash32, target: NodeSet) -> None:
+        assert (change_id, target) == (CHANGE.id, CHANGE.new)
+        self.tries[key_id] += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0.1)
+        self.at_once -= 1
+        for made in self.while_moving(key_id):
+            await self.store.commit((PutActive(made),))
+        if self.failures[key_id]:
+            self.failures[key_id] -= 1
+            raise UnavailableError("a dealer is gone")
+        state = await self.store.load(key_id)
+        assert state.active is not None
+        if self.moves:
+            threshold = state.active.record.threshold
+            moved = on(target, int.from_bytes(key_id, "big"), threshold, 2)
+            await self.store.commit((PutActive(moved),))
+
+    async def put(self, *numbers: int, threshold: int = 1) -> None:
+        for number in numbers:
+            await self.store.commit((PutActive(on(ALL, number, threshold, 1)),))
+
+    async def survey(self, *, may_lose_keys: bool = False) -> Surveyed:
+        return await self.moving.survey(Survey(CHANGE, EVERYBODY, may_lose_keys))
+
+    async def move(self, *, frozen: bool = True, may_lose_keys: bool = False) -> Moved | Declined:
+        return await self.moving.move(MoveKeys(CHANGE, EVERYBODY, may_lose_keys, frozen))
+
+    async def left(self) -> list[KeyId]:
+        page = await self.store.catalogue(None, 4096)
+        return [each.key_id for each in page if each.version == 1]
+
+
+def test_all_keys_move_so_many_at_a_time() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(*range(1, 151))
+        assert await world.survey() == Surveyed(150, 0)
+        assert world.moving.progress.total == 150
+        assert await world.move() == Moved(150, ())
+        assert world.most_at_once == AT_ONCE
+        assert await world.left() == []
+        assert world.moving.progress.moved == world.moving.progress.total == 150
+        assert await world.survey() == Surveyed(0, 0)
+
+    run_virtual(story())
+
+
+def test_keys_that_are_made_meanwhile_move_too() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(10, 20)
+        world.while_moving = lambda key_id: {  # one before the place of the walk, one behind it
+            key(10): [on(ALL, 5, 1, 1), on(ALL, 30, 1, 1)],
+            key(5): [on(ALL, 40, 1, 1)],
+        }.get(key_id, [])
+        assert await world.move() == Moved(5, ())
+        assert await world.left() == []
+
+    run_virtual(story())
+
+
+def test_before_a_freeze_the_last_keys_are_not_chased() -> None:
+    """There is always another one: with a stream of new keys no pass would be the last."""
+
+    async def story() -> None:
+        world = World()
+        await world.put(*range(1, 101))
+        numbers = iter(range(1000, 2000))
+        world.while_moving = lambda key_id: (
+            [on(ALL, next(numbers), 1, 1)] if int.from_bytes(key_id, "big") % 2 else []
+        )
+        assert isinstance(await world.move(frozen=False), Moved)
+        assert 0 < len(await world.left()) <= AT_ONCE
+        world.while_moving = lambda _: ()
+        await world.move(frozen=True)
+        assert await world.left() == []
+
+    run_virtual(story())
+
+
+def test_a_key_that_fails_is_tried_again_later() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(1, 2)
+        world.failures[key(1)] = TRIES - 1
+        moved = await world.move()
+        assert isinstance(moved, Moved)
+        assert world.tries == {key(1): TRIES, key(2): 1}
+        assert world.moving.progress.kept == {}
+
+    run_virtual(story())
+
+
+def test_a_key_that_goes_on_failing_ends_the_change_and_is_named() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(1, 2)
+        world.failures[key(1)] = 100
+        declined = await world.move(frozen=False)
+        assert isinstance(declined, Declined)
+        assert declined.code is Refusal.TEMPORARY
+        assert world.tries[key(1)] == TRIES
+        assert world.moving.progress.kept == {key(1): "a dealer is gone"}
+        assert (world.moving.progress.moved, world.moving.progress.total) == (1, 2)
+
+    run_virtual(story())
+
+
+def test_a_key_that_never_arrives_ends_the_change() -> None:
+    async def story() -> None:
+        world = World(moves=False)
+        await world.put(1)
+        assert isinstance(await world.move(), Declined)
+        assert world.moving.progress.kept == {key(1): "it does not arrive"}
+
+    run_virtual(story())
+
+
+def test_a_key_that_cannot_move_is_seen_before_anything_is_touched() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(1)
+        await world.put(2, 3, threshold=4)
+        assert await world.survey() == Surveyed(1, 2)
+        assert world.moving.losing == 2
+        assert set(world.moving.progress.kept) == {key(2), key(3)}
+        assert world.moving.progress.total == 1
+        assert not world.tries
+        assert await world.survey(may_lose_keys=True) == Surveyed(1, 2)
+        assert world.moving.losing == 0
+        assert await world.move(may_lose_keys=True) == Moved(1, (key(2), key(3)))
+
+    run_virtual(story())
+
+
+def test_of_many_keys_that_stay_the_first_are_named() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(*range(1, MOST_TOLD + 11), threshold=4)
+        await world.survey()
+        assert list(world.moving.progress.kept) == [key(n) for n in range(1, MOST_TOLD + 1)]
+        assert world.moving.progress.keys_kept == MOST_TOLD + 10
+
+    run_virtual(story())
+
+
+def test_nodes_that_are_lost_meanwhile_keep_keys_from_moving() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(1)
+        world.connected = frozenset(NODES[:3])
+        declined = await world.move()
+        assert isinstance(declined, Declined)
+        assert not world.tries
+        assert "too few" in world.moving.progress.kept[key(1)]
+
+    run_virtual(story())
+
+
+def test_a_catalogue_that_cannot_be_read_at_first_is_read_again() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(1)
+        world.once = set(NODES[1:])
+        assert await world.survey() == Surveyed(1, 0)
+
+    run_virtual(story())
+
+
+def test_without_a_quorum_of_catalogues_nobody_knows_what_is_left() -> None:
+    async def story() -> None:
+        world = World()
+        world.silent = set(NODES[2:])
+        declined = await world.move()
+        assert isinstance(declined, Declined)
+        assert "too few catalogues" in declined.why
+        world.silent = set(NODES[4:])
+        assert await world.move() == Moved(0, ())
+
+    run_virtual(story())
+
+
+def test_the_end_says_who_was_missing() -> None:
+    async def story() -> None:
+        world = World()
+        world.moving.end(ChangePhase.FAILED, frozenset(NODES[:1]), "not there")
+        progress = world.moving.progress
+        assert (progress.phase, progress.missing, progress.why) == (
+            ChangePhase.FAILED,
+            frozenset(NODES[:1]),
+            "not there",
+        )
+
+    run_virtual(story())

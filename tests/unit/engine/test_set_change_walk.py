@@ -1,0 +1,103 @@
+"""Going through many catalogues at once, with peers that stop in the middle."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from keyserver.engine import set_change_walk
+from keyserver.engine.links import DOCUMENT_FLAG, SHARE_FLAG, Entry
+from keyserver.engine.set_change_walk import KeyView, UnreliableError, Walk
+from keyserver.model.identifiers import ZERO_HASH, Address, Hash32, KeyId, NodeId
+from keyserver.model.keys import CertifiedRecord
+from keyserver.sessions.core import PutActive
+from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
+from tests.support.fake_cluster import certified_record
+from tests.support.set_changes import NODES
+
+ME, A, B = NODES[:3]
+
+
+def key(number: int) -> KeyId:
+    return KeyId(number.to_bytes(32, "big"))
+
+
+def record(number: int) -> CertifiedRecord:
+    return certified_record(key(number), Address(bytes(20)), 1, NODES)
+
+
+def line(number: int, *, share: bool = True, record_hash: Hash32 | None = None) -> Entry:
+    known = record(number).record.hash if record_hash is None else record_hash
+    return Entry(key(number), 1, known, SHARE_FLAG if share else DOCUMENT_FLAG)
+
+
+@dataclass
+class Catalogues:
+    """Pages of every peer; one that ends with `None` is not read to its end."""
+
+    pages_of: dict[NodeId, list[list[Entry] | None]] = field(default_factory=dict)
+
+    async def pages(self, peer: NodeId) -> AsyncIterator[Sequence[Entry]]:
+        for page in self.pages_of.get(peer, []):
+            if page is None:
+                raise UnreliableError("it stops here")
+            yield page
+
+
+async def store_of(*numbers: int) -> MemoryRecordStore:
+    store = MemoryRecordStore(MemoryDisk())
+    for number in numbers:
+        await store.commit((PutActive(record(number)),))
+    return store
+
+
+async def walked(walk: Walk, *peers: NodeId) -> dict[int, frozenset[NodeId]]:
+    views: list[KeyView] = [view async for view in walk.keys(peers)]
+    numbers = [int.from_bytes(view.key_id, "big") for view in views]
+    assert numbers == sorted(set(numbers))
+    return dict(zip(numbers, (view.holders for view in views), strict=True))
+
+
+async def test_every_key_comes_once_in_order_with_all_who_hold_it() -> None:
+    catalogues = Catalogues(
+        {A: [[line(1), line(2)], [line(5)]], B: [[line(2), line(3, share=False)], [line(6)]]}
+    )
+    walk = Walk(ME, await store_of(1, 2, 3, 4, 5, 6), catalogues)
+    assert await walked(walk, B, A) == {
+        1: {A},
+        2: {A, B},
+        3: set(),
+        4: set(),
+        5: {A},
+        6: {B},
+    }
+    assert not walk.unreliable
+
+
+async def test_what_this_node_cannot_prove_is_no_key() -> None:
+    catalogues = Catalogues({A: [[line(1), line(9)]]})
+    assert await walked(Walk(ME, await store_of(1), catalogues), A) == {1: {A}}
+
+
+async def test_a_share_of_another_version_does_not_count() -> None:
+    catalogues = Catalogues({A: [[line(1, record_hash=ZERO_HASH)]], B: [[line(1)]]})
+    assert await walked(Walk(ME, await store_of(1), catalogues), A, B) == {1: {B}}
+
+
+async def test_a_peer_that_stops_is_named_and_the_walk_goes_on() -> None:
+    catalogues = Catalogues({A: [[line(1)], None], B: [[line(1)], [line(2)]]})
+    walk = Walk(ME, await store_of(1, 2, 3), catalogues)
+    assert await walked(walk, A, B) == {1: {A, B}, 2: {B}, 3: set()}
+    assert walk.unreliable == {A}
+
+
+async def test_without_peers_the_own_keys_are_walked_page_by_page(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(set_change_walk, "MAX_PAGE", 2)
+    walk = Walk(ME, await store_of(*range(1, 8)), Catalogues())
+    assert list(await walked(walk)) == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_there_may_be_no_keys_at_all() -> None:
+    assert await walked(Walk(ME, await store_of(), Catalogues()), A) == {}
