@@ -1,7 +1,9 @@
 """Has the shares of a key redistributed, by whichever holders can (engine design, section 13).
 
 A session that fails may leave promises behind: its version is decided first, as a record or as
-*nothing*, before the next one is tried. A dealer that fails is not asked again.
+*nothing*, before the next one is tried. A dealer that fails is asked again only where others are
+too few. Two nodes that want the same key at the same time can take each other's promises: the
+pauses between attempts are random and grow.
 """
 
 import asyncio
@@ -29,6 +31,11 @@ DECIDED_WITHIN_S: Final = 20.0
 
 UNBOUND_S: Final = 2.0
 """The same, where this node itself has promised nothing: perhaps nobody has."""
+
+FIRST_PAUSE_S: Final = 0.1
+"""The longest pause before the second attempt; twice as long before each further one."""
+
+LONGEST_PAUSE_S: Final = 5.0
 
 LOOK_EVERY_S: Final = 0.1
 """How often to look whether it is there."""
@@ -118,6 +125,7 @@ class Redistributions:
                 if attempt == attempts - 1:
                     raise
                 failed |= error.failed
+                await asyncio.sleep(self._pause_s(attempt))
                 state = await self._settled(key_id, state)
             else:
                 assert isinstance(result, CertifiedRecord)
@@ -140,7 +148,7 @@ class Redistributions:
         target: NodeSet,
         failed: frozenset[NodeId],
     ) -> tuple[NodeId, ...]:
-        """t + 1 connected holders: staying nodes first, those that were caught last."""
+        """t + 1 connected holders: staying nodes first, those that failed or were caught last."""
         record = certified.record
         signers = {entry.node for entry in certified.certificate.holding.signatures}
         known = (signers | self._peers.holders(record.key_id)) & set(record.nodes)
@@ -148,11 +156,15 @@ class Redistributions:
         if state.share is not None:
             known.add(self._me)
         avoided = self._peers.avoided
-        able = _shuffled(sorted(known - failed), self._random)
-        able.sort(key=lambda node: (node in avoided, node not in target))
+        able = _shuffled(sorted(known), self._random)
+        able.sort(key=lambda node: (node in failed, node in avoided, node not in target))
         if len(able) < record.required_nodes:
             raise UnavailableError("too few holders can deal", "ConsensusTemporaryUnreachable")
         return tuple(sorted(able[: record.required_nodes]))
+
+    def _pause_s(self, attempt: int) -> float:
+        longest = min(FIRST_PAUSE_S * 2.0**attempt, LONGEST_PAUSE_S)
+        return longest * int.from_bytes(self._random.bytes(2), "big") / 2**16
 
     async def _settled(self, key_id: KeyId, before: KeyState) -> KeyState:
         """What is known once the version is decided; or what is known, if that takes too long."""

@@ -277,19 +277,18 @@ def test_a_document_key_is_stored_during_the_change(delay_s: float) -> None:
 
 
 @pytest.mark.parametrize("other", range(4))
-def test_two_coordinators_at_once(other: int) -> None:
-    """An old member promises one of them; in the end the key is on the new set, once."""
+def test_several_coordinators_at_once(other: int) -> None:
+    """An old member promises one of them; in the end all have the same new version."""
 
     async def scenario() -> None:
         async with Cluster(5, seed=other) as cluster:
             changing = Changing(cluster, range(4), 1, [1, 2, 3, 4])
             await changing.make()
-            both = await asyncio.gather(
-                changing.move(cluster.nodes[other]), changing.move(cluster.nodes[4])
-            )
-            assert both[0].record == both[1].record
+            nodes = cluster.nodes[other:]
+            moved = await asyncio.gather(*(changing.move(node) for node in nodes))
+            assert len({certified.record.hash for certified in moved}) == 1
             await asyncio.sleep(5)
-            await changing.check_moved(both[0].record.version)
+            await changing.check_moved(moved[0].record.version)
 
     run_virtual(scenario())
 
