@@ -17,7 +17,7 @@ from keyserver.chain.ports import Evaluation, MigrationViews, SetChanges
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.ports import Clock, TimerHandle
 from keyserver.errors import KeyServerError
-from keyserver.model.identifiers import Hash32, NodeId
+from keyserver.model.identifiers import Address, Hash32, NodeId
 from keyserver.model.node_set import NodeSet
 from keyserver.model.set_change import MigrationOrder
 from keyserver.tasks.migration import (
@@ -87,6 +87,8 @@ class MigrationDriver:
         self._random = random
         self._head: BlockRef | None = None
         self._plan: PlannedStart | None = None
+        self._plan_of: Address | None = None
+        """The contract whose plan has been read."""
         self._joined: JoinedMigration | None = None
         self._failures = 0
         self._retry_at = 0.0
@@ -310,8 +312,9 @@ class MigrationDriver:
 
     async def _load(self, view: MigrationView) -> None:
         """Read what is stored for these sets."""
-        if self._plan is None or self._plan.contract != view.contract:
+        if self._plan_of != view.contract:
             self._plan = await self._store.planned_start(view.contract)
+            self._plan_of = view.contract
         running = view.running
         if running is None:
             self._joined = None

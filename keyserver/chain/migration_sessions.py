@@ -5,7 +5,7 @@ whether the order is in order. Both questions end at the same view of the chain.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -86,13 +86,19 @@ class MigrationSessions:
         records: Records,
         views: MigrationViews,
         connected: Callable[[], frozenset[NodeId]],
+        completed: Iterable[CompletedChange] = (),
     ) -> None:
-        """`follow` must be called before anything is started."""
+        """`follow` must be called before anything is started.
+
+        `completed`: what this node's disk says at the start; it may have died before the driver
+        heard of the last one.
+        """
         self._carrier = carrier
         self._records = records
         self._views = views
         self._connected = connected
         self._driver: Driver | None = None
+        self._completed = {change.id for change in completed}
         self._state = IDLE
         self._leading: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -104,6 +110,9 @@ class MigrationSessions:
     @property
     def state(self) -> SessionState:
         """Active while this node leads; finished also where another node has led."""
+        change = self._running_change()
+        if self._state == IDLE and change is not None and change[1] in self._completed:
+            return SessionState(SessionPhase.FINISHED, change[0])
         return self._state
 
     @property
@@ -131,6 +140,9 @@ class MigrationSessions:
     def forget(self) -> None:
         """Idle from now on; what this node leads is given up."""
         self._state = IDLE
+        change = self._running_change()
+        if change is not None:
+            self._completed.discard(change[1])
         if self._leading is not None:
             self._leading.cancel()
             self._leading = None
@@ -138,12 +150,17 @@ class MigrationSessions:
 
     def on_completed(self, completed: CompletedChange) -> None:
         """A change is on this node's disk (`ChangeNeeds.on_completed`)."""
+        self._completed.add(completed.id)
+        if self._driver is not None:
+            self._driver.wake()
+
+    def _running_change(self) -> tuple[Hash32, Hash32] | None:
+        """The running migration's id, and the id of the change that it is."""
         view = self._views.migration_view
-        running = view.running if view is not None else None
-        if view is None or running is None or self._leading is not None:
-            return  # whoever leads looks at the report
-        if SetChange.ordered(view.current, running.target, running.id).id == completed.id:
-            self._end(SessionState(SessionPhase.FINISHED, running.id))
+        if view is None or view.running is None:
+            return None
+        running = view.running
+        return running.id, SetChange.ordered(view.current, running.target, running.id).id
 
     async def _lead(self, order: MigrationOrder) -> None:
         try:

@@ -6,7 +6,7 @@ after every node has been asked whether it takes part.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -35,7 +35,6 @@ from keyserver.chain.work_driver import WorkDriver
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.devnet.embedded_node import EmbeddedNode
 from keyserver.errors import StorageError
-from keyserver.evm.abi import Function
 from keyserver.evm.artifacts import load_artifact
 from keyserver.evm.transaction import TransactionSigner
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
@@ -43,12 +42,13 @@ from keyserver.model.node_set import NodeSet, NodeSetSnapshot
 from keyserver.model.set_change import MigrationOrder
 from keyserver.storage.memory import MemoryDisk, MemoryWorkStore
 from keyserver.tasks.migration import IDLE, SessionPhase, SessionState
-from keyserver.tasks.migration_status import MigrationStatus
+from keyserver.tasks.migration_status import MigrationPhase, MigrationStatus
 from keyserver.tasks.queue import TaskQueue
 from tests.support.chain_stack import CHAIN_ID, INTERVAL, KEY_SERVER_SET, LIMITS, Tip
 from tests.support.eth_tester_client import EthTesterClient
 from tests.support.fake_cluster import node_of, secret_of
 from tests.support.manual_clock import ManualClock
+from tests.support.published_set import published_set
 
 A, B, C, D, E, F = 8, 5, 7, 1, 9, 2
 """Numbers (private keys) of key servers, in the order of their node ids."""
@@ -59,32 +59,6 @@ OWNER = 9
 BLOCK_S = 12.0
 CONFIRMATIONS = 3
 KEY = KeyId(b"\x11" * 32)
-
-ADDITIONS = (
-    "isInitialized()",
-    "cancelMigration(bytes32)",
-    "updateKeyServerAddress(address,string)",
-    "getCurrentList()",
-    "getCurrentPlace(address)",
-    "getPlace(uint256,address)",
-)
-"""What the originally published contracts do not have (contracts, section 3.5)."""
-
-_PUSH4 = b"\x63"
-
-
-def published_set() -> bytes:
-    """Creation code of the set contract as others have deployed it: without our additions.
-
-    The dispatcher compares with selectors that nobody calls.
-    """
-    code = load_artifact("OwnedKeyServerSetWithMigration").bytecode
-    for signature in ADDITIONS:
-        selector = Function.parse(signature).selector
-        assert code.count(_PUSH4 + selector)
-        hidden = (int.from_bytes(selector, "big") + 1).to_bytes(4, "big")
-        code = code.replace(_PUSH4 + selector, _PUSH4 + hidden)
-    return code
 
 
 def ids(*numbers: int) -> frozenset[NodeId]:
@@ -480,3 +454,35 @@ class World:
             if node.me in order.new_nodes:
                 node.session.enter(phase, order, reason)
                 node.driver.wake()
+
+
+MakeWorld = Callable[..., Awaitable[World]]
+"""As `World.of`; the nodes end with the test."""
+
+
+# --- what must be true -----------------------------------------------------------------------
+
+
+async def settled(world: World) -> None:
+    """Everything sent is final, and nobody wants anything more."""
+    calls = len(world.calls("startMigration")) + len(world.calls("confirmMigration"))
+    sessions = len(world.history)
+    await world.mine(35)
+    assert calls == len(world.calls("startMigration")) + len(world.calls("confirmMigration"))
+    assert sessions == len(world.history)
+    for node in world.nodes.values():
+        if node.running is not None:
+            assert (await node.status()).phase is MigrationPhase.IDLE
+            assert not await node.store.open_tasks()
+            assert not await node.store.open_entries(node.me.address)
+
+
+def assert_one_start(world: World, by: int) -> None:
+    (start,) = world.calls("startMigration")
+    assert (start[0], start[2]) == (node_of(by), True)
+
+
+def assert_each_confirmed_once(world: World, *numbers: int) -> None:
+    confirmations = world.calls("confirmMigration")
+    assert all(worked for _, _, worked in confirmations)
+    assert sorted(node for node, _, _ in confirmations) == sorted(ids(*numbers))

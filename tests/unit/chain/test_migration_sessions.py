@@ -101,7 +101,7 @@ async def test_a_session_that_is_led_ends_with_its_report() -> None:
     bench.carrier.outcome.set_result(Report(CHANGE, (), frozenset(NEW_NODES)))
     await bench.turn()
     assert bench.sessions.state == FINISHED
-    assert bench.driver.woken == 1
+    assert bench.driver.woken == 2
     assert not bench.driver.left_behind
     bench.sessions.forget()
     assert bench.sessions.state == IDLE
@@ -150,6 +150,25 @@ async def test_where_another_node_leads_the_end_is_seen() -> None:
     bench.sessions.on_completed(completed())
     assert bench.sessions.state == FINISHED
     assert bench.driver.woken == 1
+    bench.sessions.forget()
+    assert bench.sessions.state == IDLE
+    bench.sessions.on_completed(completed())
+    assert bench.sessions.state == FINISHED, "the master has led it once more"
+
+
+async def test_what_was_completed_before_the_start_is_finished() -> None:
+    bench = Bench()
+    sessions = MigrationSessions(
+        carrier=bench.carrier,
+        records=MemoryRecordStore(bench.disk),
+        views=bench.views,
+        connected=frozenset,
+        completed=[completed()],
+    )
+    assert sessions.state == FINISHED
+    sessions.on_completed(completed(SetChange.ordered(CHANGE.new, CHANGE.old)))
+    sessions.forget()
+    assert sessions.state == IDLE
 
 
 async def test_changes_of_no_running_migration_are_none_of_its_business() -> None:
@@ -162,6 +181,8 @@ async def test_changes_of_no_running_migration_are_none_of_its_business() -> Non
     for without in (None, view(CURRENT, NEW)):
         bench.views.migration_view = without
         bench.sessions.on_completed(completed())
+        assert bench.sessions.state == IDLE
+        bench.sessions.forget()
     assert bench.sessions.state == IDLE
 
 
