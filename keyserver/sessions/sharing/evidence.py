@@ -11,7 +11,7 @@ between two deliveries of one proposal accepts it twice in good faith.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from keyserver.crypto import complaints
 from keyserver.crypto.curve import Point
@@ -25,7 +25,7 @@ from keyserver.crypto.transcripts import (
     share_digest,
     tail_hash,
 )
-from keyserver.model.codec import RawPoint, encode
+from keyserver.model.codec import Limit, RawPoint, encode
 from keyserver.model.identifiers import Hash32, NodeId, Signature
 from keyserver.model.keys import KeyRecord
 from keyserver.sessions.conviction import (
@@ -36,7 +36,13 @@ from keyserver.sessions.conviction import (
 )
 from keyserver.sessions.core import SessionKind
 from keyserver.sessions.identity import digest, is_canonical
-from keyserver.sessions.sharing.messages import Complaint, Deal, SealedShare, ShareParams
+from keyserver.sessions.sharing.messages import (
+    MAX_PARTICIPANTS,
+    Complaint,
+    Deal,
+    SealedShare,
+    ShareParams,
+)
 from keyserver.sessions.sharing.phases import NO_PLACE, Group, Terms
 
 
@@ -53,7 +59,7 @@ class Sitting:
     """A sharing after START: what `h1` is made of."""
 
     params: ShareParams
-    participants: tuple[Announced, ...]
+    participants: Annotated[tuple[Announced, ...], Limit(MAX_PARTICIPANTS)]
 
     @classmethod
     def of(cls, group: Group) -> "Sitting":

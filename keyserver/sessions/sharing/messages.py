@@ -5,9 +5,10 @@ Generation and redistribution have most of them in common; those of a redistribu
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from keyserver.crypto.curve import Point
-from keyserver.model.codec import U8, U16, U32, U64, RawPoint
+from keyserver.model.codec import U8, U16, U32, U64, Limit, RawPoint
 from keyserver.model.identifiers import (
     Address,
     FixedBytes,
@@ -26,8 +27,12 @@ from keyserver.model.keys import (
     KeyRecord,
     NodeSignature,
 )
+from keyserver.model.quorums import MAX_NODES
 from keyserver.model.requests import Proof, Request
 from keyserver.sessions.core import Message
+
+MAX_PARTICIPANTS = 2 * MAX_NODES
+"""Members of a redistribution: a whole new committee, and dealers that leave."""
 
 
 class SealedShare(FixedBytes):
@@ -282,7 +287,7 @@ class Handover(Message):
     TYPE = 0x0202
     TO_COORDINATOR = False
 
-    accepted: tuple[Accepted, ...]
+    accepted: Annotated[tuple[Accepted, ...], Limit(MAX_PARTICIPANTS)]
     promised: tuple[Accepted, ...]
 
 
