@@ -1,6 +1,7 @@
 """Changes of the node set by order, among whole nodes."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +21,7 @@ from keyserver.sessions.set_change.messages import (
     ChangeFrozen,
     ChangePropose,
 )
+from keyserver.sessions.set_change.works import Conclude, Concluded, Moved, MoveKeys, Settled
 from keyserver.sessions.sharing.messages import Finalize, Redistribute
 from keyserver.sessions.wire import LINK_TYPES, message_type
 from keyserver.simulation.cluster import CrashedError, SimulatedNode
@@ -139,14 +141,38 @@ def test_a_migration_does_without_a_node_that_leaves() -> None:
     run_virtual(story())
 
 
+def test_who_was_away_is_brought_up_by_a_later_run() -> None:
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            keys = [await world.generate(1, document=True)]
+            await world.settle()
+            order = world.migrate(NEW, master=2)
+            await world.nodes[4].crash()
+            report = await world.carry_out(order, by=2)
+            assert world.nodes[4].id not in report.executed
+            world.nodes[4].boot()
+            world.orders[world.nodes[4].id].migration = world.migration
+            await world.settle(60)
+            report = await world.carry_out(order, by=2)
+            assert world.nodes[4].id in report.executed
+            await world.check_keys(keys, NEW, version=2)
+            assert {len(await world.history(place)) for place in range(5)} == {1}
+
+    run_virtual(story())
+
+
 # --- refused before anything is touched ---------------------------------------------------------
 
 
-async def untouched(world: ChangingCluster, keys: Iterable[KeyId]) -> None:
+async def unmoved(world: ChangingCluster, keys: Iterable[KeyId]) -> None:
     for key_id in keys:
         for node in world.nodes:
             state = await node.store.load(key_id)
             assert state.active is None or state.active.record.version == 1
+
+
+async def untouched(world: ChangingCluster, keys: Iterable[KeyId]) -> None:
+    await unmoved(world, keys)
     for place in range(5):
         assert world.changes(place).change is None
         assert await world.history(place) == []
@@ -400,5 +426,76 @@ def test_a_participant_may_die_at_any_time(place: int, kind: type) -> None:
             with pytest.raises((UnavailableError, DeniedError)):
                 await world.carry_out(world.bound(NEW), by=1)
             await repeated(world, world.nodes[place], keys)
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("place", [0, 1, 4])
+@pytest.mark.parametrize("nth", [3, 20, 45, 80, 130])
+def test_any_node_may_die_at_any_effect(place: int, nth: int) -> None:
+    async def story() -> None:
+        async with ChangingCluster(5, 4, seed=nth) as world:
+            keys = await keys_of(world)
+            dying = world.nodes[place]
+            dying.process.die_at_effect(nth)
+            with contextlib.suppress(CrashedError, SessionError):
+                await world.carry_out(world.bound(NEW))
+            dying.process.spare()
+            if dying.is_up:
+                await dying.crash()
+            await repeated(world, dying, keys)
+
+    run_virtual(story())
+
+
+# --- liars -------------------------------------------------------------------------------------
+
+
+def test_a_coordinator_that_lies_about_the_end_ends_nothing() -> None:
+    """It says that all keys have moved; nobody who knows one writes that down or erases it."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            keys = await keys_of(world)
+            liar = world.changes(0)
+            honest = liar.perform
+
+            async def perform(work: Any, ended: asyncio.Event) -> Any:
+                lies = isinstance(work, MoveKeys | Conclude)
+                if not lies:
+                    return await honest(work, ended)
+                return Moved(2, ()) if isinstance(work, MoveKeys) else Concluded()
+
+            liar.perform = perform  # type: ignore[method-assign]
+            with pytest.raises(SessionError):
+                await world.carry_out(world.bound(NEW))
+            await world.settle()
+            await unmoved(world, keys)
+            for place in (1, 2, 3):
+                assert await world.history(place) == []
+            await world.retrieve(keys[0], by=1)
+            liar.perform = honest  # type: ignore[method-assign]
+            await world.carry_out(world.bound(NEW))
+            await world.check_keys(keys, NEW, version=2)
+            assert {len(await world.history(place)) for place in range(5)} == {1}
+
+    run_virtual(story())
+
+
+def test_a_member_that_tells_another_past_changes_nothing_for_the_others() -> None:
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            await keys_of(world)
+            await world.carry_out(world.bound(NEW))
+            liar = world.changes(2)
+            honest = liar.perform
+
+            async def perform(work: Any, ended: asyncio.Event) -> Any:
+                result = await honest(work, ended)
+                return Settled(()) if isinstance(result, Settled) else result
+
+            liar.perform = perform  # type: ignore[method-assign]
+            await world.carry_out(world.bound((0, 1, 2, 3), epoch=2))
+            assert {len(await world.history(place)) for place in range(5)} == {2}
 
     run_virtual(story())
