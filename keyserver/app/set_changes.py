@@ -1,0 +1,78 @@
+"""Changes of the node set, as administrators and the chain order them at this node."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from keyserver.api.ports import ChangeStanding
+from keyserver.engine.administrator_orders import AdministratorOrders
+from keyserver.engine.set_changes import SetChanges
+from keyserver.model.identifiers import NodeId
+from keyserver.model.set_change import (
+    AdministratorOrder,
+    MigrationOrder,
+    SetChange,
+    SetChangeOrder,
+)
+from keyserver.model.set_change_rules import OrderRefusedError, Rule
+
+
+class Migrations(Protocol):
+    """Judges migrations (`keyserver.chain.migration_sessions.MigrationJudge`)."""
+
+    async def judge(self, order: MigrationOrder) -> SetChange:
+        """The change that is ordered; raises `OrderRefusedError`."""
+        ...
+
+
+class OrderJudges:
+    """Every order before the one who knows: an administrator's, or a contract's."""
+
+    def __init__(
+        self, administrators: AdministratorOrders | None, migrations: Migrations | None
+    ) -> None:
+        """`None`: such orders are refused, for want of `admin_public` or of a contract."""
+        self._administrators = administrators
+        self._migrations = migrations
+
+    async def judge(self, order: SetChangeOrder) -> SetChange:
+        """The change that is ordered; raises `OrderRefusedError` and `StorageError`."""
+        if isinstance(order, MigrationOrder):
+            if self._migrations is None:
+                raise OrderRefusedError(Rule.NO_MIGRATION, "this node follows no migrations")
+            return await self._migrations.judge(order)
+        if self._administrators is None:
+            raise OrderRefusedError(Rule.NO_ADMINISTRATOR, "this node takes no such orders")
+        return await self._administrators.judge(order)
+
+
+class AdministratorsChanges:
+    """The `SetChangeService` of a node that takes orders of an administrator."""
+
+    def __init__(
+        self,
+        orders: AdministratorOrders,
+        changes: SetChanges,
+        connected: Callable[[], frozenset[NodeId]],
+    ) -> None:
+        """`connected`: peers with a connection, and this node."""
+        self._orders = orders
+        self._changes = changes
+        self._connected = connected
+
+    async def standing(self) -> ChangeStanding:
+        """What stands in the way, if anything.
+
+        Sessions in progress are no matter here: whether they are in the way depends on the order,
+        and every node finds out for itself when it takes the change lock.
+        """
+        view = await self._orders.view()
+        return ChangeStanding(
+            view,
+            all_connected=set(view.configured.nodes) <= self._connected(),
+            change_runs=self._changes.is_running,
+            has_sessions=False,
+        )
+
+    async def run(self, order: AdministratorOrder) -> None:
+        """Carry out an order, and return when all is done; raises as `SetChanges.carry_out`."""
+        await self._changes.carry_out(order)
