@@ -159,6 +159,11 @@ class MigrationDriver:
                 await self._accept(view, view.running)
             return why
 
+    def knows(self, migration_id: Hash32) -> bool:
+        """Whether this migration runs, as of the last block that was looked at here."""
+        view = self._view()
+        return view is not None and view.running is not None and view.running.id == migration_id
+
     def wanted(self, kind: TaskKind, migration_id: Hash32) -> bool | None:
         """Whether a transaction is still to be sent; `None` before the first block."""
         view = self._view()

@@ -63,6 +63,10 @@ class Records(Protocol):
 class Driver(Protocol):
     """The migration driver (`keyserver.chain.migration`)."""
 
+    def knows(self, migration_id: Hash32) -> bool:
+        """Whether it has seen that this migration runs."""
+        ...
+
     async def accepts(self, order: MigrationOrder) -> str | None:
         """Why this node takes no part; `None`: it does."""
         ...
@@ -218,4 +222,5 @@ class MigrationJudge:
 
     def _sees(self, order: MigrationOrder) -> bool:
         running = self._node_sets.snapshot.migration
-        return running is not None and running.id == order.id
+        shown = running is not None and running.id == order.id
+        return shown and self._driver.knows(order.id)

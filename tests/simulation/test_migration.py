@@ -68,7 +68,7 @@ def test_a_member_that_dies_meanwhile_is_brought_up() -> None:
             await world.mine(20)
             assert world.nodes[3].id not in world.contract.confirmations
             world.nodes[3].boot()
-            await world.mine_until_current(NEW, most=10)
+            await world.mine_until_current(NEW, most=120)
             await world.settle(120)
             await world.check_moved(keys, NEW)
             assert len(world.contract.confirmations) == len(NEW)

@@ -121,6 +121,7 @@ async def test_before_the_first_block_it_knows_nothing() -> None:
     assert bench.driver.wanted(TaskKind.START_MIGRATION, id_of(1)) is None
     assert await bench.driver.status() is None
     assert await bench.driver.accepts(ORDER) == "no migration is known"
+    assert not bench.driver.knows(id_of(1))
     await bench.driver.advance()
     bench.driver.on_unavailable()
     bench.views.migration_view = None
@@ -279,6 +280,8 @@ async def test_what_is_accepted_for_a_session_is_stored() -> None:
     bench = Bench(STARTED, me=4)
     head = block(BLOCK)
     await bench.driver.on_evaluation(Evaluation(head, head.id, frozenset(), reread=False))
+    assert bench.driver.knows(id_of(1))
+    assert not bench.driver.knows(id_of(2))
     assert await bench.driver.accepts(ORDER) is None
     assert await bench.store.joined_migration(CONTRACT, id_of(1)) is not None
     edited = view(CURRENT, (2, 3, 5), MIGRATION, age=0)

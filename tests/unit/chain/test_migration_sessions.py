@@ -33,6 +33,11 @@ class Driver:
         self.left_behind: list[tuple[NodeId, Hash32]] = []
         self.woken = 0
         self.objection: str | None = None
+        self.blocks_until_known = 0
+
+    def knows(self, migration_id: Hash32) -> bool:
+        self.blocks_until_known -= 1
+        return migration_id == ORDER.id and self.blocks_until_known < 0
 
     async def accepts(self, order: MigrationOrder) -> str | None:
         assert order == ORDER
@@ -238,6 +243,15 @@ async def test_an_order_that_the_chain_shows_is_the_change_it_orders() -> None:
     judge = MigrationJudge(driver=Driver(), node_sets=tip, tip=tip)
     assert await judge.judge(ORDER) == CHANGE
     assert not tip.coming
+
+
+async def test_an_order_is_not_judged_before_the_driver_has_looked() -> None:
+    tip, driver = Tip(), Driver()
+    tip.snapshot = snapshot_of(SHOWN)
+    tip.coming = [snapshot_of(SHOWN)] * 3
+    driver.blocks_until_known = 2
+    assert await MigrationJudge(driver=driver, node_sets=tip, tip=tip).judge(ORDER) == CHANGE
+    assert len(tip.coming) == 1
 
 
 async def test_an_order_that_the_driver_objects_to_is_refused() -> None:
