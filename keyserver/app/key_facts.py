@@ -34,7 +34,7 @@ async def key_facts(store: Store, key_id: KeyId, announced: frozenset[NodeId]) -
         share=await _share(store, key_id),
         has_document_key=state.document is not None,
         certified=bool(certificate.decision.signatures),
-        undecided=state.prepared is not None or state.document_candidate is not None,
+        undecided=any((state.prepared, state.promise, state.document_candidate)),
     )
 
 
