@@ -4,7 +4,7 @@ import pytest
 
 from keyserver.crypto.curve import GENERATOR
 from keyserver.model.codec import CodecError, decode, encode
-from keyserver.model.identifiers import Address, KeyId, Nonce32
+from keyserver.model.identifiers import Address, Hash32, KeyId, Nonce32
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
     AddShare,
@@ -19,6 +19,7 @@ from keyserver.model.requests import (
     Operation,
     Proof,
     Request,
+    Reshare,
     RetrieveDocumentKey,
     RetrieveServerKey,
     StoreDocumentKey,
@@ -36,6 +37,7 @@ OPERATIONS: list[AnyOperation] = [
     RetrieveDocumentKey(KEY, shadow=False),
     RetrieveDocumentKey(KEY),
     AddShare(KEY),
+    Reshare(KEY, Hash32(b"c" * 32), Hash32(b"d" * 32)),
 ]
 
 
