@@ -37,6 +37,9 @@ FIRST_PAUSE_S: Final = 0.1
 
 LONGEST_PAUSE_S: Final = 5.0
 
+LATELY_S: Final = 600.0
+"""How long a node that has failed as a dealer deals for other keys only where it must."""
+
 LOOK_EVERY_S: Final = 0.1
 """How often to look whether it is there."""
 
@@ -92,6 +95,8 @@ class Redistributions:
         self._transport = transport
         self._peers = peers
         self._random = random
+        self._failed_at: dict[NodeId, float] = {}
+        """When each node last failed as a dealer, by the clock of the event loop."""
 
     async def redistribute(
         self, key_id: KeyId, change_id: Hash32, target: NodeSet
@@ -124,7 +129,7 @@ class Redistributions:
                 log.info("key_not_redistributed", key_id=key_id, why=str(error))
                 if attempt == attempts - 1:
                     raise
-                failed |= error.failed
+                failed |= self._noted(error.failed)
                 await asyncio.sleep(self._pause_s(attempt))
                 state = await self._settled(key_id, state)
             else:
@@ -155,12 +160,21 @@ class Redistributions:
         known = (known & self._transport.connected) - {self._me}
         if state.share is not None:
             known.add(self._me)
-        avoided = self._peers.avoided
+        avoided = self._peers.avoided | self._failed_lately()
         able = _shuffled(sorted(known), self._random)
         able.sort(key=lambda node: (node in failed, node in avoided, node not in target))
         if len(able) < record.required_nodes:
             raise UnavailableError("too few holders can deal", "ConsensusTemporaryUnreachable")
         return tuple(sorted(able[: record.required_nodes]))
+
+    def _noted(self, failed: frozenset[NodeId]) -> frozenset[NodeId]:
+        now = asyncio.get_running_loop().time()
+        self._failed_at.update(dict.fromkeys(failed, now))
+        return failed
+
+    def _failed_lately(self) -> frozenset[NodeId]:
+        since = asyncio.get_running_loop().time() - LATELY_S
+        return frozenset(node for node, at in self._failed_at.items() if at > since)
 
     def _pause_s(self, attempt: int) -> float:
         longest = min(FIRST_PAUSE_S * 2.0**attempt, LONGEST_PAUSE_S)

@@ -1,5 +1,6 @@
 """Who is asked to deal, what a failure leads to, and when a key is left alone."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from keyserver.crypto.randomness import SeededRandom
-from keyserver.engine.redistributions import SPARE_ATTEMPTS, Redistributions
+from keyserver.engine.redistributions import LATELY_S, SPARE_ATTEMPTS, Redistributions
 from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId, NodeId
 from keyserver.model.keys import Certificate, CertifiedRecord
 from keyserver.model.node_set import NodeSet
@@ -154,6 +155,25 @@ def test_who_failed_deals_no_more() -> None:
     assert play(bench, *HELD) == MOVED
     assert ME not in bench.dealers[1]
     assert not {ME, NODES[1]} & set(bench.dealers[2])
+
+
+def test_who_failed_for_one_key_deals_for_others_only_where_it_must() -> None:
+    """A silent node costs ten seconds; not for every key."""
+
+    async def main() -> None:
+        bench = Bench([unavailable(ME), unavailable(NODES[1]), MOVED])
+        await bench.store.commit(HELD)
+        each = Redistributions(ME, bench, bench.store, bench, bench, SeededRandom(3))
+        for _ in range(5):
+            await each.redistribute(KEY, CHANGE, OTHER_SET)
+        assert len(bench.dealers) == 7
+        assert not {ME, NODES[1]} & {node for dealers in bench.dealers[2:] for node in dealers}
+        await asyncio.sleep(LATELY_S)
+        for _ in range(20):
+            await each.redistribute(KEY, CHANGE, OTHER_SET)
+        assert {ME, NODES[1]} < {node for dealers in bench.dealers[7:] for node in dealers}
+
+    run_virtual(main())
 
 
 def test_attempts_come_to_an_end() -> None:
