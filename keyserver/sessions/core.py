@@ -39,6 +39,7 @@ from keyserver.model.requests import Operation, Request
 from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.writes import (
     CastVote,
+    Promise,
     PutActive,
     PutDocument,
     PutDocumentCandidate,
@@ -361,15 +362,6 @@ class DocumentCandidate:
     attempt: int
     record_hash: Hash32
     document: DocumentKey
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """What this node has accepted for the successor of the active record, not decided yet."""
-
-    version: int
-    params_hash: Hash32
-    document: Hash32
 
 
 @dataclass(frozen=True, slots=True)

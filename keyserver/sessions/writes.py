@@ -116,6 +116,15 @@ class PutDocumentNothing:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """What this node has accepted for the successor of the active record, not decided yet."""
+
+    version: int
+    params_hash: Hash32
+    document: Hash32
+
+
+@dataclass(frozen=True, slots=True)
 class PutPromise:
     """What this node accepts for the successor of the record in force (engine design, section 13).
 
