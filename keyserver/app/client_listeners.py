@@ -71,8 +71,10 @@ def compose_client_app(node: Node, random: RandomSource) -> ASGIApp:
     """The application of the HTTP interface: both doors, with the limits of the configuration."""
     config, state = node.config, ClientState(node)
     limiter = RateLimiter(config.keyserver.rate_limit, node.clock.monotonic)
-    identity = NodeIdentity(node.me, node.version)
+    identity, changes = NodeIdentity(node.me, node.version), node.administrators_changes
     return client_app(
-        ClientDependencies(state, random, OriginPolicy(config.secretstore.cors), limiter),
-        v1_routes(V1Dependencies(state, identity, random, limiter, node.clock.unix)),
+        ClientDependencies(state, random, OriginPolicy(config.secretstore.cors), limiter, changes),
+        v1_routes(
+            V1Dependencies(state, identity, random, limiter, node.clock.unix, set_changes=changes)
+        ),
     )

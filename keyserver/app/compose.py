@@ -1,5 +1,6 @@
 """The composition root: makes every part of a node from its configuration and joins them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -18,15 +19,20 @@ from keyserver.app.config.effective import keys_needing_chain
 from keyserver.app.late_binding import LateOutcomes
 from keyserver.app.metrics import Metrics
 from keyserver.app.observer import PeerReturns, SessionCounter
+from keyserver.app.set_changes import AdministratorsChanges, LeftShares, OrderJudges
 from keyserver.app.signing import LocalSigner
 from keyserver.app.store import Store
 from keyserver.app.without_chain import AccessWithoutChain, NoNodeSets
 from keyserver.chain.node_set import NodeSetTracker, StaticNodeSets
 from keyserver.crypto.randomness import RandomSource
+from keyserver.engine.administrator_orders import AdministratorOptions, AdministratorOrders
 from keyserver.engine.catalogue import Catalogue
 from keyserver.engine.driver import Driver
 from keyserver.engine.key_server import KeyServer
 from keyserver.engine.ports import AccessPolicy, Identity, NodeSets, Ports
+from keyserver.engine.set_change_lock import ChangeLock
+from keyserver.engine.set_change_needs import ChangeNeeds, ChangeOptions, KeyMover
+from keyserver.engine.set_changes import SetChanges
 from keyserver.engine.share_additions import ShareAdditions
 from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32
 from keyserver.model.node_set import (
@@ -37,6 +43,7 @@ from keyserver.model.node_set import (
     static_set_contract,
 )
 from keyserver.model.requests import Operation
+from keyserver.model.set_change import CompletedChange
 from keyserver.net.mesh import Mesh
 from keyserver.net.node_key import LocalNodeKey
 from keyserver.sessions.core import Policy
@@ -58,6 +65,9 @@ class Node:
     catalogue: Catalogue
     key_server: KeyServer
     share_additions: ShareAdditions
+    set_changes: SetChanges
+    administrators_changes: AdministratorsChanges | None
+    """`None` where no administrator may change the node set."""
     mesh: Mesh
     peers: PeerReturns
     chain: ChainSide | None
@@ -70,7 +80,7 @@ def compose(
     """Make a node; nothing runs yet, and no connection is opened. Call on the event loop."""
     config, me = loaded.config, key.node_id
     boot_nonce = Nonce32(random.bytes(32))
-    static_sets = _static_sets(config, me)
+    static_sets = _static_sets(config, me, store.completed)
     reading = _chain_reading(config, me, static_sets, clock)
     node_sets = static_sets or _node_sets(config, reading)
     metrics, outcomes = Metrics(), LateOutcomes()
@@ -78,8 +88,25 @@ def compose(
     policy = PolicySource(config, node_sets, reading)
     identity = Identity(me, LocalSigner(key.secret), boot_nonce, random, policy)
     access, observer = _access(config, reading), SessionCounter(metrics)
-    ports = Ports(mesh, store.records, access, node_sets, clock, outcomes, observer)
-    engine = compose_engine(identity, ports)
+    lock, orders = ChangeLock(), _administrators_orders(config, static_sets, store, clock)
+    ports = Ports(mesh, store.records, access, node_sets, clock, outcomes, observer, lock)
+
+    def needs_of(mover: KeyMover) -> ChangeNeeds:
+        return ChangeNeeds(
+            judge=OrderJudges(orders, None),
+            mover=mover,
+            eraser=LeftShares(store.records),
+            store=store.set_changes,
+            options=lambda: _change_options(config),
+            on_completed=static_sets.on_completed if static_sets else _no_news,
+        )
+
+    engine = compose_engine(identity, ports, lock, needs_of)
+    by_administrators = None
+    if orders is not None:
+        by_administrators = AdministratorsChanges(
+            orders, engine.set_changes, lambda: engine.driver.connected
+        )
     chain = _chain_side(config, key, reading, engine.key_server, store, clock)
     outcomes.listener = chain.work.recorder if chain else None
     return Node(
@@ -94,6 +121,8 @@ def compose(
         catalogue=engine.catalogue,
         key_server=engine.key_server,
         share_additions=engine.share_additions,
+        set_changes=engine.set_changes,
+        administrators_changes=by_administrators,
         mesh=mesh,
         peers=PeerReturns(engine.driver, chain.work.queue.hasten if chain else None),
         chain=chain,
@@ -185,7 +214,9 @@ class PolicySource:
 # --- the node set and the connections ---------------------------------------------------------
 
 
-def _static_sets(config: Config, me: NodeId) -> StaticNodeSets | None:
+def _static_sets(
+    config: Config, me: NodeId, completed: Sequence[CompletedChange]
+) -> StaticNodeSets | None:
     """The configured node set; `None` where a contract has it."""
     if config.secretstore.server_set_contract != NoContract():
         return None
@@ -194,9 +225,35 @@ def _static_sets(config: Config, me: NodeId) -> StaticNodeSets | None:
     node_set = NodeSet.of(
         config.keyserver.chain_id or 0, contract, {entry.node_id for entry in nodes}
     )
-    return StaticNodeSets(
-        node_set, {entry.node_id: NodeAddress(entry.at.host, entry.at.port) for entry in nodes}
+    addresses = {entry.node_id: NodeAddress(entry.at.host, entry.at.port) for entry in nodes}
+    return StaticNodeSets(node_set, addresses, completed[-1] if completed else None)
+
+
+# --- changes of the node set ------------------------------------------------------------------
+
+
+def _administrators_orders(
+    config: Config, static_sets: StaticNodeSets | None, store: Store, clock: SystemClock
+) -> AdministratorOrders | None:
+    """Judges the orders of administrators; `None` where none may give any."""
+    own, administrator = config.keyserver, config.secretstore.admin_public
+    if static_sets is None or administrator is None:
+        return None
+    return AdministratorOrders(
+        lambda: static_sets.configured,
+        AdministratorOptions(administrator, own.strict_admin, own.allow_repeated_change),
+        store.set_changes,
+        clock.unix,
     )
+
+
+def _change_options(config: Config) -> ChangeOptions:
+    own = config.keyserver
+    return ChangeOptions(own.allow_key_loss, own.serve_during_change)
+
+
+def _no_news(_: CompletedChange) -> None:
+    """Where a contract has the node set, it says itself when a change is complete."""
 
 
 def _mesh(

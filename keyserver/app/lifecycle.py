@@ -31,6 +31,7 @@ from keyserver.app.operator_listener import operator_listener
 from keyserver.app.store import opened_store
 from keyserver.app.view import OperatorView
 from keyserver.crypto.randomness import RandomSource, SystemRandom
+from keyserver.engine.set_changes import SetChanges
 from keyserver.errors import ConfigError, KeyServerError
 
 log = structlog.get_logger(__name__)
@@ -166,6 +167,7 @@ def parts_of(node: Node) -> list[Part]:
         Part("peer returns", node.peers.run),
         Part("share additions", node.share_additions.run),
         Part("catalogue", node.catalogue.run),
+        Part("set changes", lambda: stopped_at_the_end(node.set_changes)),
         Part("sessions", node.driver.run),
     ]
     if node.chain is None:
@@ -178,6 +180,14 @@ def parts_of(node: Node) -> list[Part]:
         *parts,
         Part("outcomes", work.recorder.run),
     ]
+
+
+async def stopped_at_the_end(changes: SetChanges) -> None:
+    """A change that this node carries out goes on without whoever asked for it, until here."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await changes.stop()
 
 
 def operator_part(view: OperatorView, listener: Listener) -> Part:

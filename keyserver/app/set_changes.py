@@ -1,12 +1,13 @@
 """Changes of the node set, as administrators and the chain order them at this node."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from keyserver.api.ports import ChangeStanding
 from keyserver.engine.administrator_orders import AdministratorOrders
+from keyserver.engine.ports import RecordStore
 from keyserver.engine.set_changes import SetChanges
-from keyserver.model.identifiers import NodeId
+from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.set_change import (
     AdministratorOrder,
     MigrationOrder,
@@ -14,6 +15,18 @@ from keyserver.model.set_change import (
     SetChangeOrder,
 )
 from keyserver.model.set_change_rules import OrderRefusedError, Rule
+from keyserver.sessions.writes import DropShares
+
+
+class LeftShares:
+    """Erases the shares of keys that are left behind where a node leaves."""
+
+    def __init__(self, store: RecordStore) -> None:
+        self._store = store
+
+    async def erase_shares(self, key_ids: Sequence[KeyId]) -> None:
+        """Erase what this node has of them; raises `StorageError`."""
+        await self._store.commit([DropShares(key_id) for key_id in key_ids])
 
 
 class Migrations(Protocol):

@@ -1,7 +1,7 @@
 """Opens what a node keeps on disk: the database, and the key that its secrets are sealed with."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.ports import Clock
 from keyserver.errors import ConfigError, StorageError
 from keyserver.model.identifiers import NodeId
+from keyserver.model.set_change import CompletedChange
 from keyserver.sealing.errors import KeySourceError
 from keyserver.sealing.key_sources import (
     KeyFile,
@@ -27,6 +28,7 @@ from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.storage.database import Database, opened
 from keyserver.storage.records import SqlRecordStore
 from keyserver.storage.sealing import SqlSealStore
+from keyserver.storage.set_changes import SqlSetChangeStore
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +39,9 @@ class Store:
 
     database: Database
     records: SqlRecordStore
+    set_changes: SqlSetChangeStore
+    completed: Sequence[CompletedChange]
+    """The completed changes of the node set, as of the opening."""
 
 
 @asynccontextmanager
@@ -60,7 +65,9 @@ async def opened_store(
         )
         if seal.created:
             log.info("store_sealed", database=database.name, source=type(source).__name__)
-        yield Store(database, SqlRecordStore(database, SecretBoxes(seal.keyring, random)))
+        changes = SqlSetChangeStore(database)
+        records = SqlRecordStore(database, SecretBoxes(seal.keyring, random))
+        yield Store(database, records, changes, await changes.completed())
 
 
 def key_source(loaded: Loaded) -> KeySource:

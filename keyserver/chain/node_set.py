@@ -22,6 +22,7 @@ from keyserver.engine.ports import Clock
 from keyserver.errors import ChainError
 from keyserver.model.identifiers import Address, NodeId
 from keyserver.model.node_set import Migration, NodeAddress, NodeSet, NodeSetSnapshot
+from keyserver.model.set_change import CompletedChange, current_set
 from keyserver.tasks.migration import MigrationView, RunningMigration
 from keyserver.tasks.migration_decision import NEW_SET_DELAY_BLOCKS
 
@@ -33,16 +34,39 @@ _log = structlog.get_logger(__name__)
 
 
 class StaticNodeSets:
-    """A node set from the configuration (`server_set_contract = "none"`): it never changes."""
+    """A node set from the configuration (`server_set_contract = "none"`).
 
-    def __init__(self, node_set: NodeSet, addresses: dict[NodeId, NodeAddress]) -> None:
+    An administrator's change makes another set the current one, until the configuration names
+    other nodes than those that the change was ordered for. All configured nodes stay connected.
+    """
+
+    def __init__(
+        self,
+        configured: NodeSet,
+        addresses: dict[NodeId, NodeAddress],
+        latest: CompletedChange | None = None,
+    ) -> None:
+        """`latest`: the last change that this node has completed."""
         known = tuple(sorted(addresses.items()))
-        self._snapshot = NodeSetSnapshot(node_set, node_set, None, known, epoch=0, block_number=0)
+        current = current_set(configured, latest)
+        self._snapshot = NodeSetSnapshot(current, configured, None, known, epoch=0, block_number=0)
 
     @property
     def snapshot(self) -> NodeSetSnapshot:
-        """Always the same."""
+        """The current set; as the new one, the configured nodes."""
         return self._snapshot
+
+    @property
+    def configured(self) -> NodeSet:
+        """All nodes that the configuration names, this one included."""
+        return self._snapshot.new
+
+    def on_completed(self, change: CompletedChange) -> None:
+        """A change is on this node's disk."""
+        current = current_set(self.configured, change)
+        if current != self._snapshot.current:
+            self._snapshot = replace(self._snapshot, current=current)
+            _log.info("node_set_changed", current=len(current), configured=len(self.configured))
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,11 @@ class Driver:
         return self._ports.node_sets.snapshot.current
 
     @property
+    def is_admitted(self) -> bool:
+        """Whether this node is in any of the sets it knows, so that others talk to it."""
+        return self._identity.me in self._ports.node_sets.snapshot.all_nodes()
+
+    @property
     def policy(self) -> Policy:
         """What the operator allows now."""
         return self._identity.policy()

@@ -153,7 +153,7 @@ class KeyServer:
 
         Raises `DeniedError` (unknown, not the author) or `UnavailableError`.
         """
-        self._check_member()
+        self._check_admitted()
         known = await self._knowledge.key(key_id)
         certified = known.record
         holders = self._holders_in_order(certified, known.state)
@@ -266,7 +266,7 @@ class KeyServer:
         exclude: frozenset[NodeId] = frozenset(),
     ) -> object:
         """Retrieve, again where a new version of the key comes into force meanwhile."""
-        self._check_member()
+        self._check_admitted()
         source = source_of(credential)
         for pause_s in VERSION_PAUSES_S:
             target = await self._target(operation.key_id, exclude)
@@ -300,15 +300,20 @@ class KeyServer:
                     raise
         return await self._driver.execute(RETRIEVAL, operation, credential, target)
 
-    def _check_member(self) -> None:
-        """A node outside its own node set is isolated: it serves nothing."""
+    def _check_admitted(self) -> None:
+        """A node that is in none of the sets it knows is isolated: it serves nothing.
+
+        One that joins, or has left but is configured still, may ask for others.
+        """
         self._driver.changes.check_open()
-        if self._driver.me not in self._driver.node_set:
+        if not self._driver.is_admitted:
             raise UnavailableError("this node is not in the node set", "NodeDisconnected")
 
     def _check_connected(self) -> None:
         """For what all nodes have to take part in, or as many as the operator asks for."""
-        self._check_member()
+        self._check_admitted()
+        if self._driver.me not in self._driver.node_set:
+            raise UnavailableError("this node is not in the current set", "NodeDisconnected")
         nodes, wanted = self._driver.node_set.nodes, self._driver.policy.generation_quorum
         needed = len(nodes) if wanted is None else min(wanted, len(nodes))
         if sum(node in self.connected for node in nodes) < needed:

@@ -80,6 +80,16 @@ class PutShare:
 
 
 @dataclass(frozen=True, slots=True)
+class DropShares:
+    """A key that this node leaves behind with the set it was in: nothing secret of it is kept.
+
+    The record stays, with its certificate, for those who ask.
+    """
+
+    key_id: KeyId
+
+
+@dataclass(frozen=True, slots=True)
 class PutNothing:
     """A version decided as *nothing*: its prepared record and share are erased."""
 
@@ -147,6 +157,7 @@ Write = (
     | PutHolding
     | PutActive
     | PutShare
+    | DropShares
     | PutNothing
     | PutDocument
     | PutDocumentCandidate

@@ -22,10 +22,13 @@ from keyserver.app.compose_engine import Engine, compose_engine
 from keyserver.app.config import Config
 from keyserver.app.late_binding import LateOutcomes
 from keyserver.app.observer import PeerReturns
+from keyserver.app.set_changes import LeftShares, OrderJudges
 from keyserver.app.signing import LocalSigner
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.ports import Identity, Ports
+from keyserver.engine.set_change_lock import ChangeLock
+from keyserver.engine.set_change_needs import ChangeNeeds, ChangeOptions, KeyMover
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import NodeId, Nonce32
 from keyserver.simulation.chain import VirtualChain
@@ -37,6 +40,7 @@ from keyserver.simulation.process import Process
 from keyserver.simulation.rpc import Condition, SimulatedEndpoint
 from keyserver.simulation.work_store import SimulatedWorkStore
 from keyserver.storage.memory import MemoryRecordStore, MemoryWorkStore
+from keyserver.storage.set_changes import MemorySetChangeStore
 
 RESTART_S: Final = 5.0
 """After so long a process that ended by itself is started again."""
@@ -138,12 +142,31 @@ class WholeNode:
         records = SimulatedRecordStore(self.disk, process, around.random)
         outcomes = LateOutcomes()
         transport = SimulatedTransport(around.network, self.id, process)
+        lock = ChangeLock()
         ports = Ports(
-            transport, records, reading.access, reading.node_sets, clock, outcomes, self.recorder
+            transport,
+            records,
+            reading.access,
+            reading.node_sets,
+            clock,
+            outcomes,
+            self.recorder,
+            lock,
         )
+
+        def needs_of(mover: KeyMover) -> ChangeNeeds:
+            return ChangeNeeds(
+                judge=OrderJudges(None, None),
+                mover=mover,
+                eraser=LeftShares(records),
+                store=MemorySetChangeStore(self.disk),
+                options=ChangeOptions,
+                on_completed=lambda _: None,
+            )
+
         policy = PolicySource(config, reading.node_sets, reading)
         identity = Identity(self.id, LocalSigner(self._secret), boot_nonce, random, policy)
-        engine = compose_engine(identity, ports)
+        engine = compose_engine(identity, ports, lock, needs_of)
         work = compose_work(
             config,
             reading=reading,

@@ -39,6 +39,7 @@ from keyserver.sessions.core import (
     VoteKind,
     Write,
 )
+from keyserver.sessions.writes import DropShares
 
 T = TypeVar("T")
 
@@ -48,6 +49,7 @@ KeyWrite = (
     | PutHolding
     | PutActive
     | PutShare
+    | DropShares
     | PutNothing
     | PutDocument
     | PutDocumentCandidate
@@ -140,6 +142,7 @@ def key_of(write: KeyWrite) -> KeyId:
         case (
             PutPromise()
             | PutShare()
+            | DropShares()
             | PutNothing()
             | PutDocument()
             | PutDocumentCandidate()
@@ -180,6 +183,8 @@ def _apply(key: StoredKey, write: KeyWrite) -> StoredKey:
             return _put_active(key, write.record)
         case PutShare():
             return _put_share(key, write)
+        case DropShares():
+            return replace(key, shares={})
         case PutNothing():
             return _put_nothing(key, write)
         case PutDocument():
