@@ -1,4 +1,4 @@
-"""The eight steps with the change itself, as the original's operators know it (configuration, 8)."""
+"""The eight steps with the change itself, as operators of the original know them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.operator.keys import Key, is_readable, publish, read
+from tests.e2e.operator.keys import Key, is_readable, publish
 from tests.e2e.operator.static_network import StaticNetwork
-from tests.support.waiting import wait_for
 from tests.unit.app.samples import public
 from tests.vectors.files import load
 
@@ -82,7 +81,7 @@ def facts_of(network: StaticNetwork, name: str, key: Key) -> dict[str, Any]:
     """What the operator of a node is told of a key."""
     status, facts = network.nodes[name].operator(f"/v1/keys/{key.id.hex()}")
     assert status == 200
-    return facts
+    return dict(facts)
 
 
 def holds_a_share(network: StaticNetwork, name: str, key: Key) -> bool:

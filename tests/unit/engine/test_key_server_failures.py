@@ -47,6 +47,7 @@ class ScriptedDriver:
     busy: SessionKind | None = None
     me: NodeId = ME
     node_set: NodeSet = field(default_factory=lambda: NodeSet(1, Address(bytes(20)), (ME,)))
+    is_admitted: bool = True
     policy: Policy = field(default_factory=Policy)
     connected: frozenset[NodeId] = frozenset({ME})
     changes: ChangeGate = field(default_factory=ChangeGate)
@@ -177,6 +178,7 @@ class FailingDriver:
     failing: list[frozenset[NodeId]]
     me: NodeId = SEVEN[0]
     node_set: NodeSet = field(default_factory=lambda: NodeSet(1, Address(bytes(20)), SEVEN))
+    is_admitted: bool = True
     policy: Policy = field(default_factory=Policy)
     connected: frozenset[NodeId] = frozenset(SEVEN)
     changes: ChangeGate = field(default_factory=ChangeGate)
