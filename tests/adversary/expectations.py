@@ -53,7 +53,7 @@ def stores(row: Row) -> bool:
 
 
 def failure(row: Row, size: Size) -> tuple[bool, set[str]]:
-    """How it must fail if too few honest nodes are left: whether for good, and the code it may have.
+    """How it must fail if too few honest nodes are left: whether for good, and with which code.
 
     Nothing is final on the word of so many as may lie.
     """
