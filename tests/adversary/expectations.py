@@ -4,7 +4,7 @@ from keyserver.model.identifiers import NodeId
 from keyserver.sessions.core import Refusal
 from keyserver.sessions.refusals import FOR_GOOD, FOR_NOW
 from keyserver.simulation.adversary import floods
-from keyserver.simulation.adversary.rows import Acts, Behaviour, Must, Protocol, Row
+from keyserver.simulation.adversary.rows import Acts, Behaviour, Crashes, Must, Protocol, Row
 from tests.adversary.play import AGREEMENTS, LATE, RETRIEVALS, STORINGS, Game
 from tests.adversary.sizes import Size
 
@@ -62,6 +62,9 @@ def failure(row: Row, size: Size) -> tuple[bool, set[str]]:
         refusal = Refusal.DENIED
     if refusal in FOR_GOOD:
         return size.liars > size.quorums.faulty, {"ConsensusUnreachable"}
+    if row.protocol in RETRIEVALS and row.deed == Crashes("Shadow"):
+        # Those who are left are too few, unless enough have ended before that is seen.
+        return False, {"ConsensusTemporaryUnreachable", "ConsensusUnreachable"}
     if row.protocol in RETRIEVALS:
         waits = refusal in FOR_NOW or row.deed == Acts(floods.as_unavailable) or _is_mute(row)
         return False, {"ConsensusTemporaryUnreachable" if waits else "ConsensusUnreachable"}
