@@ -21,7 +21,7 @@ def is_possible(row: Row, size: Size) -> bool:
     """Whether the cell can be played: who is late must not be needed for the making of the key."""
     if row.protocol in LATE and size.quorums.holders(size.threshold) >= size.nodes:
         return False
-    if row.name.endswith("rounds on") and size.liars > size.quorums.faulty + 1:
+    if row.name.endswith("rounds on") and not size.is_safe:
         return False  # more than f take the rest along, and each other, without end
     if row.name == "tells each donor another set" and size.threshold + 2 >= size.nodes:
         return False  # there is no other set of donors
