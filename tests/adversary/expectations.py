@@ -89,13 +89,15 @@ def _is_mute(row: Row) -> bool:
 def must_name(game: Game) -> set[NodeId] | None:
     """Whom every honest node must have named, exactly; `None` if that depends on what came first.
 
-    Whoever has got a provable lie shows it to all. Where the session ends early because too few
-    honest nodes are left, the first of several liars may be all that it has come to judge; of
-    liars with two faces some may have shown but one to each honest node.
+    Whoever has got a provable lie shows it to all. Where the session ends early, because too few
+    honest nodes are left or all that take part are needed, the first of several liars may be all
+    that it has come to judge; of liars with two faces some may have shown but one to each honest
+    node.
     """
     if not game.row.provable and not game.row.two_faced:
         return set()
     told = set().union(*game.told.values())
-    if game.row.two_faced or (len(told) > 1 and not completes(game.row, game.size)):
+    ends_early = game.row.protocol is Protocol.ADDITION or not completes(game.row, game.size)
+    if game.row.two_faced or (len(told) > 1 and ends_early):
         return None
     return told
