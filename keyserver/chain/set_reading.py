@@ -16,7 +16,8 @@ from keyserver.crypto.errors import InvalidPointError
 from keyserver.errors import ChainError
 from keyserver.evm.abi import AbiError, Function
 from keyserver.model.identifiers import Address, Hash32, NodeId
-from keyserver.model.node_set import MAX_NODES, NodeAddress
+from keyserver.model.node_set import NodeAddress
+from keyserver.model.quorums import MAX_NODES
 
 LAST_CHANGE = Function.parse("getCurrentLastChange()", "uint256")
 MASTER = Function.parse("getMigrationMaster()", "address")

@@ -8,12 +8,10 @@ from keyserver.crypto.curve import Scalar
 from keyserver.crypto.hashing import tagged_hash
 from keyserver.model.identifiers import Address, Hash32, NodeId
 from keyserver.model.keys import CommitteeMember
+from keyserver.model.quorums import MAX_NODES
 
 KEY_SPACE = 2**256
 """How many key ids there are."""
-
-MAX_NODES = 256
-"""As many as a set contract and a record's committee can list."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from keyserver.app.config.values import (
 )
 from keyserver.errors import ConfigError
 from keyserver.model.identifiers import NodeId
-from keyserver.model.node_set import MAX_NODES
+from keyserver.model.quorums import MAX_NODES
 
 DEFAULT_OPERATOR_LISTEN = HostPort("127.0.0.1", 8090)
 """Where the operator listener is when nothing is configured and nobody else wants the port."""
