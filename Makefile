@@ -42,7 +42,7 @@ unit: $(STAMP)
 	$(BIN)/coverage report --omit='$(PURE)' --skip-covered --sort=cover --fail-under=90
 
 e2e: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile -m e2e tests/e2e tests/chaos
+	$(BIN)/pytest -n 2 --dist loadfile -m e2e tests/chaos tests/e2e
 
 CHAOS := --requests 1000 --calm 100 --seed 1 --minutes 30 --gap 5 --parallel 20
 

@@ -17,6 +17,7 @@ from keyserver.errors import ChainError
 from keyserver.evm.abi import AbiError, Function
 from keyserver.model.identifiers import Address, Hash32, NodeId
 from keyserver.model.node_set import NodeAddress
+from keyserver.model.quorums import MAX_NODES
 
 LAST_CHANGE = Function.parse("getCurrentLastChange()", "uint256")
 MASTER = Function.parse("getMigrationMaster()", "address")
@@ -236,4 +237,7 @@ def _optional(function: Function, result: CallResult) -> Any:
 
 
 def _distinct(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
-    return tuple(dict.fromkeys(addresses))
+    distinct = tuple(dict.fromkeys(addresses))
+    if len(distinct) > MAX_NODES:
+        raise SetUnreadableError(f"a set of {len(distinct)} nodes: at most {MAX_NODES} can be one")
+    return distinct

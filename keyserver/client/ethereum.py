@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from web3 import AsyncHTTPProvider, AsyncWeb3, Web3, WebSocketProvider
+from web3 import AsyncWeb3, Web3, WebSocketProvider
 from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
 from websockets.exceptions import WebSocketException
 
 from keyserver.client.errors import NoAnswerError, RefusedByContractError
+from keyserver.client.http_provider import HttpProvider
 from keyserver.client.reverts import advice_for, name_of_revert
 from keyserver.client.wallet import Wallet
 from keyserver.errors import ChainError
@@ -211,7 +212,7 @@ async def connect(
         with _told_in_words():
             w3: AsyncWeb3[Any] = await AsyncWeb3(WebSocketProvider(url, max_connection_retries=1))
     else:
-        w3 = AsyncWeb3(AsyncHTTPProvider(url))
+        w3 = AsyncWeb3(HttpProvider(url))
     try:
         ethereum = Ethereum(w3, poll_s=poll_s)
         found = await ethereum.chain_id()

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eth_account import Account
-from web3 import AsyncHTTPProvider, AsyncWeb3
+from web3 import AsyncWeb3
 
 from keyserver.client.deployment import DeployedContracts, deploy_contracts
 from keyserver.client.deployment_plan import DeploymentPlan, Permission, PlannedNode
 from keyserver.client.ethereum import connect
+from keyserver.client.http_provider import HttpProvider
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import SecretScalar
 from keyserver.devnet.anvil import start_anvil
@@ -96,7 +97,7 @@ async def deploy(
         nodes=tuple(nodes), layout=settings.layout, permission=Permission.REGISTRY
     )
     account = Account.from_key(settings.funder or DEVELOPMENT_PRIVATE_KEYS[0])
-    provider = AsyncHTTPProvider(access.rpc_url)
+    provider = HttpProvider(access.rpc_url)
     try:
         return await deploy_contracts(AsyncWeb3(provider), account, plan, chain_id=access.chain_id)
     finally:

@@ -8,6 +8,7 @@ from keyserver.crypto.curve import Scalar
 from keyserver.crypto.hashing import tagged_hash
 from keyserver.model.identifiers import Address, Hash32, NodeId
 from keyserver.model.keys import CommitteeMember
+from keyserver.model.quorums import MAX_NODES
 
 KEY_SPACE = 2**256
 """How many key ids there are."""
@@ -15,16 +16,18 @@ KEY_SPACE = 2**256
 
 @dataclass(frozen=True)
 class NodeSet:
-    """A set of nodes in canonical order, under the contract that names it."""
+    """At most 256 nodes in canonical order, under the contract that names the set."""
 
     chain_id: int
     contract: Address
     nodes: tuple[NodeId, ...]
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` unless the nodes are distinct and ascending."""
+        """Raises `ValueError` unless the nodes are distinct, ascending and not too many."""
         if list(self.nodes) != sorted(set(self.nodes)):
             raise ValueError("a node set lists distinct nodes in ascending order")
+        if len(self.nodes) > MAX_NODES:
+            raise ValueError(f"a node set has at most {MAX_NODES} nodes, not {len(self.nodes)}")
 
     @classmethod
     def of(cls, chain_id: int, contract: Address, nodes: set[NodeId]) -> "NodeSet":

@@ -4,7 +4,7 @@ from keyserver.model.identifiers import NodeId
 from keyserver.sessions.core import Refusal
 from keyserver.sessions.refusals import FOR_GOOD, FOR_NOW
 from keyserver.simulation.adversary import floods
-from keyserver.simulation.adversary.rows import Acts, Behaviour, Must, Protocol, Row
+from keyserver.simulation.adversary.rows import Acts, Behaviour, Crashes, Must, Protocol, Row
 from tests.adversary.play import AGREEMENTS, LATE, RETRIEVALS, STORINGS, Game
 from tests.adversary.sizes import Size
 
@@ -21,7 +21,7 @@ def is_possible(row: Row, size: Size) -> bool:
     """Whether the cell can be played: who is late must not be needed for the making of the key."""
     if row.protocol in LATE and size.quorums.holders(size.threshold) >= size.nodes:
         return False
-    if row.name.endswith("rounds on") and size.liars > size.quorums.faulty + 1:
+    if row.name.endswith("rounds on") and not size.is_safe:
         return False  # more than f take the rest along, and each other, without end
     if row.name == "tells each donor another set" and size.threshold + 2 >= size.nodes:
         return False  # there is no other set of donors
@@ -62,6 +62,9 @@ def failure(row: Row, size: Size) -> tuple[bool, set[str]]:
         refusal = Refusal.DENIED
     if refusal in FOR_GOOD:
         return size.liars > size.quorums.faulty, {"ConsensusUnreachable"}
+    if row.protocol in RETRIEVALS and row.deed == Crashes("Shadow"):
+        # Those who are left are too few, unless enough have ended before that is seen.
+        return False, {"ConsensusTemporaryUnreachable", "ConsensusUnreachable"}
     if row.protocol in RETRIEVALS:
         waits = refusal in FOR_NOW or row.deed == Acts(floods.as_unavailable) or _is_mute(row)
         return False, {"ConsensusTemporaryUnreachable" if waits else "ConsensusUnreachable"}
@@ -86,13 +89,15 @@ def _is_mute(row: Row) -> bool:
 def must_name(game: Game) -> set[NodeId] | None:
     """Whom every honest node must have named, exactly; `None` if that depends on what came first.
 
-    Whoever has got a provable lie shows it to all. Where the session ends early because too few
-    honest nodes are left, the first of several liars may be all that it has come to judge; of
-    liars with two faces some may have shown but one to each honest node.
+    Whoever has got a provable lie shows it to all. Where the session ends early, because too few
+    honest nodes are left or all that take part are needed, the first of several liars may be all
+    that it has come to judge; of liars with two faces some may have shown but one to each honest
+    node.
     """
     if not game.row.provable and not game.row.two_faced:
         return set()
     told = set().union(*game.told.values())
-    if game.row.two_faced or (len(told) > 1 and not completes(game.row, game.size)):
+    ends_early = game.row.protocol is Protocol.ADDITION or not completes(game.row, game.size)
+    if game.row.two_faced or (len(told) > 1 and ends_early):
         return None
     return told

@@ -121,6 +121,8 @@ class Game:
     """Whether honest nodes agree in the end, with nothing open or undecided."""
     lies: int = 0
     """How often a liar has said something else than it should, or nothing."""
+    tellers: set[NodeId] = field(default_factory=set)
+    """Who has lied inside a session: who was not chosen before has nothing to repeat."""
     rehearsing: bool = False
     _told: dict[bytes, NodeId] = field(default_factory=dict)
 
@@ -292,6 +294,8 @@ class Game:
             self.view.note(place.ctx.sid, place.ctx.me, place.phase)
             instead = lie(place, message)
             self.lies += instead is not message
+            if instead is not message:
+                self.tellers.add(place.ctx.me)
             if instead is not message and instead is not None:
                 data = instead if isinstance(instead, bytes) else pack(place.ctx.sid, instead)
                 self._told[data] = place.ctx.me
@@ -353,6 +357,7 @@ class Game:
             self.rehearsing = False
         self.view.received.clear()
         self.lies = 0
+        self.tellers.clear()
         await self.act()
         if self.late is not None:
             await self._return_of(self.late)

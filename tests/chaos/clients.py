@@ -10,7 +10,7 @@ from itertools import islice
 from random import Random
 from typing import Any, TypeVar
 
-from web3 import AsyncHTTPProvider, AsyncWeb3
+from web3 import AsyncWeb3
 
 from keyserver.client.contracts import Contracts
 from keyserver.client.errors import (
@@ -21,6 +21,7 @@ from keyserver.client.errors import (
 )
 from keyserver.client.ethereum import Ethereum, EventLog, Receipt
 from keyserver.client.http import HttpKeyServers, connect_nodes
+from keyserver.client.http_provider import HttpProvider
 from keyserver.client.interface import Answered
 from keyserver.client.permissions import REGISTRY, Permissions
 from keyserver.client.requests import KeyServers
@@ -139,7 +140,7 @@ class PersistentEthereum(Ethereum):
     """The client library's way to the chain, with transactions that a `Payer` looks after."""
 
     def __init__(self, url: str, payer: Payer) -> None:
-        super().__init__(AsyncWeb3(AsyncHTTPProvider(url)), poll_s=0.5)
+        super().__init__(AsyncWeb3(HttpProvider(url)), poll_s=0.5)
         self._payer = payer
 
     async def submit(

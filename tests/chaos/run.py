@@ -10,12 +10,13 @@ from random import Random
 from typing import Any
 
 from eth_account import Account
-from web3 import AsyncHTTPProvider, AsyncWeb3
+from web3 import AsyncWeb3
 
 from keyserver.client.contracts import COMBINED_SERVICE, Contracts
 from keyserver.client.deployment import DeployedContracts, deploy_contracts
 from keyserver.client.deployment_plan import DeploymentPlan, Permission, PlannedNode
 from keyserver.client.errors import ClientError
+from keyserver.client.http_provider import HttpProvider
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import SecretScalar
 from keyserver.devnet.local_chain import DEVELOPMENT_PRIVATE_KEYS, LOOPBACK
@@ -195,7 +196,7 @@ async def started(
 async def _deploy(chain: Anvil, seats: Sequence[Seat]) -> DeployedContracts:
     planned = tuple(PlannedNode(bytes(seat.id), f"{LOOPBACK}:{seat.announced}") for seat in seats)
     plan = DeploymentPlan(planned, permission=Permission.REGISTRY)
-    provider = AsyncHTTPProvider(chain.local.rpc_url)
+    provider = HttpProvider(chain.local.rpc_url)
     try:
         account = Account.from_key(DEVELOPMENT_PRIVATE_KEYS[0])
         return await deploy_contracts(AsyncWeb3(provider), account, plan, chain_id=CHAIN_ID)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from eth_account import Account
-from web3 import AsyncHTTPProvider, AsyncWeb3
+from web3 import AsyncWeb3
 
 from keyserver.client.deployment import DeployedContracts, deploy_contracts
 from keyserver.client.deployment_plan import DeploymentPlan, Permission, PlannedNode
+from keyserver.client.http_provider import HttpProvider
 from keyserver.crypto.curve import SecretScalar
 from keyserver.devnet.local_chain import DEVELOPMENT_PRIVATE_KEYS, LocalChain, start_embedded
 from keyserver.evm.abi import ContractAbi
@@ -184,7 +185,7 @@ async def _deploy(
         for secret, port in zip(secrets, ports, strict=True)
     )
     plan = DeploymentPlan(nodes, permission=permission)
-    provider = AsyncHTTPProvider(url)
+    provider = HttpProvider(url)
     try:
         account = Account.from_key(DEVELOPMENT_PRIVATE_KEYS[0])
         return await deploy_contracts(AsyncWeb3(provider), account, plan)

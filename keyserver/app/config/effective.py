@@ -11,7 +11,9 @@ from keyserver.app.config.values import (
     NodeEntry,
     OperatorListen,
 )
+from keyserver.errors import ConfigError
 from keyserver.model.identifiers import NodeId
+from keyserver.model.quorums import MAX_NODES
 
 DEFAULT_OPERATOR_LISTEN = HostPort("127.0.0.1", 8090)
 """Where the operator listener is when nothing is configured and nobody else wants the port."""
@@ -135,11 +137,16 @@ def configured_nodes(config: Config, own: NodeId) -> tuple[NodeEntry, ...]:
     """The node set when it comes from `nodes`: sorted by id, this node always in it.
 
     This node stands there with its own `interface`:`port`, whatever its entry says; of two entries
-    with one key the later counts.
+    with one key the later counts. Raises `ConfigError` for more nodes than a set can have.
     """
     store = config.secretstore
     by_id = {entry.node_id: entry for entry in store.nodes}
     by_id[own] = NodeEntry(own, HostPort(store.interface, store.port))
+    if len(by_id) > MAX_NODES:
+        raise ConfigError(
+            f"[secretstore] nodes: the set would have {len(by_id)} nodes, this one included "
+            f"(at most {MAX_NODES})"
+        )
     return tuple(by_id[node_id] for node_id in sorted(by_id))
 
 

@@ -120,8 +120,7 @@ def _decode(reading: Reading, environ: Mapping[str, str], file: Path | None) -> 
     warnings = list(reading.warnings)
     if _disables_acl_check(given):
         given["secretstore.acl_contract"] = Given("none", given[_OLD_ACL_KEY].origin)
-    places = _places(given, environ)
-    config, problems = _validate(given, places)
+    config, problems = _validate(given, environ)
     origins = {name: item.origin for name, item in given.items()}
     config = effective(config)
     problems = [*reading.problems, *problems]
@@ -184,19 +183,30 @@ def _places(given: Mapping[str, Given], environ: Mapping[str, str]) -> Places:
     return Places(home, base, data)
 
 
-def _validate(given: Mapping[str, Given], places: Places) -> tuple[Config, list[Problem]]:
+_BEHIND_DEFAULTS = ("secretstore.path", "parity.base_path")
+"""What makes a default a wrong value: the one that is checked, `database_url`, contains them."""
+
+
+def _validate(
+    given: Mapping[str, Given], environ: Mapping[str, str]
+) -> tuple[Config, list[Problem]]:
     """Decode all values; where some do not decode, their keys fall back to the defaults."""
     try:
-        return Config.model_validate(_tree(given), context=places), []
+        return Config.model_validate(_tree(given), context=_places(given, environ)), []
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
     problems = []
     good = dict(given)
     for detail in details:
-        name = ".".join(str(part) for part in detail["loc"])
+        wrong = ".".join(str(part) for part in detail["loc"])
+        name = next((key for key in (wrong, *_BEHIND_DEFAULTS) if key in given), None)
+        if name is None:
+            text = f"{all_keys()[wrong].label}: its default, in the home directory: "
+            raise InvalidConfigError([Problem(f"{text}{detail['ctx']['error']}", (wrong,))])
         problems.append(_problem_of(name, given[name].origin, detail["ctx"]["error"]))
-        del good[name]
-    return Config.model_validate(_tree(good), context=places), problems
+        good.pop(name, None)
+    config, more = _validate(good, environ)
+    return config, [*problems, *more]
 
 
 def _problem_of(name: str, origin: Origin, error: Exception) -> Problem:

@@ -268,6 +268,8 @@ def parse_rpc_endpoint(text: str) -> str:
 def parse_database_url(text: str) -> str:
     """Return the database's URL after checking its form; the text is not repeated."""
     parts = urlsplit(text)
+    if parts.scheme == "sqlite" and not {"?", "#"}.isdisjoint(text):
+        raise ValueError("the file of a database must have neither ? nor # in its path")
     if parts.scheme == "sqlite" and text.startswith("sqlite:///") and len(parts.path) > 1:
         return text
     if parts.scheme == "postgresql" and parts.netloc:

@@ -90,11 +90,9 @@ def join(ctx: Context, sender: NodeId, message: DecRequest) -> Step[Phase]:
         raise Refused(Refusal.TEMPORARY, "this node has no share of the key yet")
     document, effects = _document(ctx, message)
     subject = Subject(Mode(message.mode), active.record, document.document, authentic.recipient)
-    check = authentic.chain_check
-    asks: tuple[Effect, ...] = ()
-    if check is not None:
-        asks = (replace(check, permission_block=message.permission_block),)
-    return Step(AwaitingVerdict(subject), (SetTimer("idle", 85), *effects, *asks))
+    assert authentic.chain_check is not None, "nobody has a document key without permission"
+    asks = replace(authentic.chain_check, permission_block=message.permission_block)
+    return Step(AwaitingVerdict(subject), (SetTimer("idle", 85), *effects, asks))
 
 
 def step(ctx: Context, phase: ParticipantPhase, event: Event) -> Step[Phase]:

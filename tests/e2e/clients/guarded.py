@@ -16,6 +16,7 @@ from keyserver.sessions.core import Verdict
 from tests.e2e.clients.processes import http_of
 from tests.support.chain_network import Network
 from tests.support.client_node import ClientNetwork
+from tests.support.node_processes import wait_connected
 from tests.support.scenario_clients import Person
 from tests.support.waiting import wait_for
 from tests.vectors.files import secret
@@ -77,6 +78,7 @@ class GuardedByContract:
                 node.set("secretstore", disable_http=False, http_port=0)
                 node.set("keyserver", acl_depth="head")
             network.start()
+            wait_connected(network.nodes)
         except BaseException:
             network.close()
             raise

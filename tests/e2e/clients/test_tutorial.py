@@ -17,8 +17,9 @@ from string import Template
 from typing import Any
 
 import pytest
-from web3 import AsyncHTTPProvider, AsyncWeb3, Web3
+from web3 import AsyncWeb3, Web3
 
+from keyserver.client.http_provider import HttpProvider
 from keyserver.devnet.local_chain import LocalChain, start_embedded
 from tests.e2e.clients.processes import (
     Cluster,
@@ -233,7 +234,7 @@ async def introduce_permissions(reader: Reader, chain: LocalChain) -> None:
 
 async def deploy(url: str) -> tuple[str, str]:
     """The contract that lets Alice and Bob pass for the document, and a registry that names it."""
-    provider = AsyncHTTPProvider(url)
+    provider = HttpProvider(url)
     try:
         deployer = Deployer(AsyncWeb3(provider))
         people = [Web3.to_checksum_address(who.address) for who in (ALICE, BOB)]

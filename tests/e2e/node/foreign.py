@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from eth_account import Account
-from web3 import AsyncHTTPProvider, AsyncWeb3, Web3
+from web3 import AsyncWeb3, Web3
 
+from keyserver.client.http_provider import HttpProvider
 from keyserver.crypto.curve import SecretScalar
 from keyserver.devnet.local_chain import DEVELOPMENT_PRIVATE_KEYS, LocalChain, start_embedded
 from keyserver.model.identifiers import Address
@@ -95,7 +96,7 @@ async def deploy(
 
     `names` says what the registry shall hold: entry -> contract name.
     """
-    provider = AsyncHTTPProvider(url)
+    provider = HttpProvider(url)
     try:
         deployer = Deployer(AsyncWeb3(provider))
         made = {

@@ -3,8 +3,7 @@
 import asyncio
 import gc
 import json
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -327,17 +326,6 @@ async def test_websocket_servers_that_are_slow_or_away() -> None:
     with pytest.raises(ChainUnavailableError) as trouble:
         await away.exchange([ASK])
     assert "secret-key" not in str(trouble.value)
-
-
-@pytest.fixture
-def usual_recursion_limit() -> Iterator[None]:
-    """As in a node's process; other libraries of the tests have raised it."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(1000)
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)
 
 
 DEEP = "[" * 5000 + "]" * 5000

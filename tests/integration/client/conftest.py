@@ -6,12 +6,13 @@ from itertools import count
 
 import pytest
 from eth_account import Account
-from web3 import AsyncHTTPProvider, AsyncWeb3
+from web3 import AsyncWeb3
 
 from keyserver.client.contracts import Contracts
 from keyserver.client.deployment import deploy_contracts
 from keyserver.client.deployment_plan import DeploymentPlan, Permission, PlannedNode
 from keyserver.client.ethereum import Ethereum, connect
+from keyserver.client.http_provider import HttpProvider
 from keyserver.client.requests import KeyServers, Progress
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import SecretScalar
@@ -70,7 +71,7 @@ async def chain() -> AsyncIterator[EmbeddedChain]:
 @pytest.fixture(scope="session")
 async def deployed(chain: EmbeddedChain) -> dict[str, Contracts]:
     """The contracts, once with each permission contract."""
-    provider = AsyncHTTPProvider(chain.rpc_url)
+    provider = HttpProvider(chain.rpc_url)
     account = Account.from_key(DEVELOPMENT_PRIVATE_KEYS[0])
     nodes = tuple(
         PlannedNode(wallet(f"server {index}").public_key, f"127.0.0.1:{8000 + index}")

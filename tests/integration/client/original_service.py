@@ -68,9 +68,11 @@ _CREATION = _assemble(f"#{len(_RUNTIME):04x} DUP1 #000b PUSH0 CODECOPY PUSH0 RET
 async def deploy(chain_url: str, wallet: Wallet) -> Address:
     """Deploy the contract and return its address."""
     from eth_account import Account
-    from web3 import AsyncHTTPProvider, AsyncWeb3
+    from web3 import AsyncWeb3
 
-    provider = AsyncHTTPProvider(chain_url)
+    from keyserver.client.http_provider import HttpProvider
+
+    provider = HttpProvider(chain_url)
     w3 = AsyncWeb3(provider)
     account = Account.from_key(wallet._secret.expose())
     try:

@@ -108,6 +108,14 @@ VALUES = {
         node_text(keyserver="max_fee_per_gas = 5"),
         "max_priority_fee_per_gas: must not exceed",
     ),
+    "a file that is no part of a URL": (
+        node_text('path = "/data/#1"'),
+        "[secretstore] path: the file of a database must have neither ? nor #",
+    ),
+    "a database with a query": (
+        node_text(keyserver='database_url = "sqlite:////data/file?mode=ro"'),
+        "database_url: the file of a database must have neither ? nor #",
+    ),
     "other database": (
         node_text(keyserver='database_url = "mysql://u:hunter2@h/d"'),
         "database_url: must be sqlite:///FILE or postgresql://",
@@ -253,3 +261,16 @@ def test_a_misspelt_variable_is_warned_about(tmp_path: Path) -> None:
     named = node_text(keyserver='[keyserver.seal]\nkey_env = "KEYSERVER_SEAL"')
     loaded = load_text(tmp_path, named, environ={"KEYSERVER_SEAL": "x"})
     assert "unknown_environment_variable" not in events(loaded)
+
+
+def test_two_directories_that_are_no_part_of_a_url(tmp_path: Path) -> None:
+    both = problems_of(tmp_path, node_text('path = "#1"') + '[parity]\nbase_path = "#2"\n')
+    assert len(both) == 2
+    assert ":5: [secretstore] path: " in both[0]
+    assert ":9: [parity] base_path: " in both[1]
+
+
+def test_a_home_directory_that_is_no_part_of_a_url() -> None:
+    expected = r"database_url: its default, in the home directory: .* neither \? nor #"
+    with pytest.raises(InvalidConfigError, match=expected):
+        load(None, use_default_file=False, environ={"HOME": "/home/#1"})

@@ -23,7 +23,9 @@ from keyserver.app.config.values import (
     parse_interface,
     parse_self_secret,
 )
-from keyserver.model.identifiers import Address
+from keyserver.errors import ConfigError
+from keyserver.model.identifiers import Address, NodeId
+from tests.support.keys import nodes_of
 from tests.unit.app.samples import (
     SECRETS,
     address,
@@ -125,6 +127,15 @@ def test_this_node_stands_in_its_set_with_its_own_address(tmp_path: Path, entry:
         node_id("a"): HostPort("10.0.0.1", 9007),
         node_id("b"): HostPort("10.0.0.2", 8085),
     }
+
+
+def test_a_set_has_at_most_256_nodes(tmp_path: Path) -> None:
+    others = [node.hex() for node in nodes_of(256)]
+    text = node_text("nodes = [" + ", ".join(f'"{other}@h:1"' for other in others) + "]")
+    config = load_text(tmp_path, text).config
+    assert len(configured_nodes(config, NodeId(bytes.fromhex(others[0])))) == 256
+    with pytest.raises(ConfigError, match=r"nodes: the set would have 257 nodes.*at most 256"):
+        configured_nodes(config, node_id("a"))
 
 
 def test_several_nodes_in_one_entry(tmp_path: Path) -> None:

@@ -186,3 +186,11 @@ def test_getters_have_the_published_selectors() -> None:
     assert CURRENT.members.selector.hex() == "5e9f171d"
     assert CURRENT.public.selector.hex() == "75de2a06"
     assert CURRENT.network_address.selector.hex() == "a86560be"
+
+
+def test_a_set_of_more_nodes_than_a_set_can_have() -> None:
+    many = [Address(number.to_bytes(20)) for number in range(1, 258)]
+    largest = [returned(NUMBER, 7), returned(ADDRESSES, many[:256])]
+    assert len(membership(largest).current) == 256
+    with pytest.raises(SetUnreadableError, match="257 nodes: at most 256"):
+        membership([returned(NUMBER, 7), returned(ADDRESSES, many)])

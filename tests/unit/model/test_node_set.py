@@ -38,6 +38,7 @@ def test_a_set_is_ordered() -> None:
     assert NodeId(bytes(64)) not in ordered
     assert len(ordered) == 3
     assert [int(member.x) for member in ordered.committee] == [1, 2, 3]
+
     with pytest.raises(ValueError, match="ascending"):
         NodeSet(1, Address(bytes(20)), nodes[::-1])
 
@@ -54,3 +55,9 @@ def test_a_snapshot_knows_who_may_connect() -> None:
     assert str(snapshot.address_by_node[nodes[1]]) == "10.0.0.1:2"
     calm = NodeSetSnapshot(node_set_of(2), node_set_of(2), None, addresses, 0, 0)
     assert calm.all_nodes() == frozenset(nodes_of(2))
+
+
+def test_a_set_has_at_most_256_nodes() -> None:
+    assert len(NodeSet.of(1, Address(bytes(20)), set(nodes_of(256)))) == 256
+    with pytest.raises(ValueError, match="at most 256 nodes, not 257"):
+        NodeSet.of(1, Address(bytes(20)), set(nodes_of(257)))
