@@ -64,17 +64,17 @@ def plan_set_change(
     domain: SigningDomain, present: Iterable[NodeId], new: Iterable[NodeId]
 ) -> SetChangePlan:
     """Put a plan together; raises `ConfigError` for sets that are empty or too large together."""
-    sets = []
-    for name, nodes in (("present set", set(present)), ("new set", set(new))):
+    named = {"present set": set(present), "new set": set(new)}
+    for name, nodes in named.items():
         if not nodes:
             raise ConfigError(f"{name}: must have at least one node")
-        sets.append(NodeSet.of(domain.chain_id, domain.verifying_contract, nodes))
-    plan = SetChangePlan(*sets)
-    if len(plan.old) > MAX_NODES:
-        raise ConfigError(
-            f"old set: {len(plan.old)} nodes would take part, at most {MAX_NODES} can"
-        )
-    return plan
+    everybody = len(set().union(*named.values()))
+    if everybody > MAX_NODES:
+        raise ConfigError(f"old set: {everybody} nodes would take part, at most {MAX_NODES} can")
+    sets = (
+        NodeSet.of(domain.chain_id, domain.verifying_contract, nodes) for nodes in named.values()
+    )
+    return SetChangePlan(*sets)
 
 
 def warnings_of(plan: SetChangePlan, threshold: int | None = None) -> tuple[PlanWarning, ...]:
