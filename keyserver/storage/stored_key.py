@@ -21,11 +21,9 @@ from keyserver.model.keys import (
     KeyRecord,
     KeyShare,
 )
-from keyserver.sessions.core import (
+from keyserver.sessions.core import DocumentCandidate, KeyState, PreparedRecord
+from keyserver.sessions.writes import (
     CastVote,
-    DocumentCandidate,
-    KeyState,
-    PreparedRecord,
     PutActive,
     PutDocument,
     PutDocumentCandidate,

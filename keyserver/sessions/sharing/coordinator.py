@@ -41,7 +41,6 @@ from keyserver.sessions.core import (
     Step,
     TimerFired,
     UnavailableError,
-    VoteKind,
 )
 from keyserver.sessions.identity import check_signature
 from keyserver.sessions.messages import Cancel, Refuse
@@ -89,6 +88,7 @@ from keyserver.sessions.sharing.terms import (
     round_timeout_s,
     terms_of,
 )
+from keyserver.sessions.writes import VoteKind
 
 _ROUND = "round"
 

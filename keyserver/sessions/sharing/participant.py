@@ -34,15 +34,10 @@ from keyserver.sessions.certificates import (
 from keyserver.sessions.conviction import reports_of
 from keyserver.sessions.core import (
     Authorised,
-    CastVote,
     Completed,
     Context,
     Event,
     Persist,
-    PutActive,
-    PutHolding,
-    PutNothing,
-    PutPrepared,
     Received,
     Refusal,
     Refused,
@@ -52,7 +47,6 @@ from keyserver.sessions.core import (
     SetTimer,
     Step,
     Verdict,
-    VoteKind,
 )
 from keyserver.sessions.identity import is_canonical
 from keyserver.sessions.sharing.evidence import Sitting, WrongPossession, complaint_hash
@@ -99,6 +93,14 @@ from keyserver.sessions.sharing.terms import (
     terms_of,
 )
 from keyserver.sessions.waiting import verdict_refusal
+from keyserver.sessions.writes import (
+    CastVote,
+    PutActive,
+    PutHolding,
+    PutNothing,
+    PutPrepared,
+    VoteKind,
+)
 
 _IDLE = SetTimer("idle", IDLE_TIMEOUT_S)
 

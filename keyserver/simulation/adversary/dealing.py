@@ -22,7 +22,6 @@ from keyserver.crypto.transcripts import (
 from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.requests import Proof
 from keyserver.sessions.certificates import ready_digest, record_subject, vote_digest
-from keyserver.sessions.core import VoteKind
 from keyserver.sessions.sharing.evidence import signed_complaint
 from keyserver.sessions.sharing.messages import (
     Accept,
@@ -35,6 +34,7 @@ from keyserver.sessions.sharing.messages import (
     SignedShare,
 )
 from keyserver.sessions.sharing.phases import AwaitingOks, Group
+from keyserver.sessions.writes import VoteKind
 from keyserver.simulation.liars import OTHER_POINT, UNSIGNED, Lie, Place
 
 

@@ -15,16 +15,8 @@ from keyserver.engine.acceptance import (
     with_decision,
 )
 from keyserver.engine.links import Backing, HeldDocument, HeldRecord, KeyFacts, SubjectKind
-from keyserver.sessions.core import (
-    DocumentCandidate,
-    KeyState,
-    PreparedRecord,
-    PutActive,
-    PutDocument,
-    PutDocumentNothing,
-    PutNothing,
-    Refused,
-)
+from keyserver.sessions.core import DocumentCandidate, KeyState, PreparedRecord, Refused
+from keyserver.sessions.writes import PutActive, PutDocument, PutDocumentNothing, PutNothing
 from tests.unit.engine.signed_values import (
     DOCUMENT_1,
     KEY,

@@ -31,9 +31,9 @@ from keyserver.engine.recovery import (
 )
 from keyserver.model.codec import encode
 from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId
-from keyserver.sessions.core import (
+from keyserver.sessions.core import KeyState
+from keyserver.sessions.writes import (
     CastVote,
-    KeyState,
     PutActive,
     PutDocumentCandidate,
     PutHolding,
