@@ -12,6 +12,9 @@ from keyserver.chain.rpc_errors import RpcFailure
 MAX_BATCH = 100
 """Requests in one batch; public services refuse more."""
 
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+"""The longest answer that is read: an endpoint must not fill this node's memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class RpcRequest:

@@ -9,10 +9,24 @@ import json
 from collections.abc import Sequence
 from itertools import count
 
-from aiohttp import ClientError, ClientResponseError, ClientSession, ClientTimeout, InvalidURL
+from aiohttp import (
+    ClientError,
+    ClientResponse,
+    ClientResponseError,
+    ClientSession,
+    ClientTimeout,
+    InvalidURL,
+)
 
 from keyserver.chain.client import ChainUnavailableError
-from keyserver.chain.endpoint import RpcAnswer, RpcRequest, answer_of, label_of, request_text
+from keyserver.chain.endpoint import (
+    MAX_ANSWER_BYTES,
+    RpcAnswer,
+    RpcRequest,
+    answer_of,
+    label_of,
+    request_text,
+)
 from keyserver.chain.rpc_codec import Json
 from keyserver.chain.rpc_errors import RpcFailure
 
@@ -83,7 +97,10 @@ class HttpEndpoint:
                 headers={"Content-Type": "application/json"},
                 raise_for_status=True,
             ) as response:
-                return json.loads(await response.read())
+                body = await _read(response)
+            if body is None:
+                return RpcFailure(413, "an answer is too large")
+            return json.loads(body)
         except ClientResponseError as error:
             # Its own text would repeat the URL, which may hold an access key.
             status = f"HTTP status {error.status}"
@@ -103,6 +120,16 @@ class HttpEndpoint:
         if self._session is None:
             self._session = ClientSession(timeout=self._timeout)
         return self._session
+
+
+async def _read(response: ClientResponse) -> bytes | None:
+    """The body; `None` if it is too long."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            return None
+    return bytes(body)
 
 
 def _id_of(response: Json) -> int | None:

@@ -14,6 +14,7 @@ from websockets.exceptions import WebSocketException
 
 from keyserver.chain.client import ChainUnavailableError
 from keyserver.chain.endpoint import (
+    MAX_ANSWER_BYTES,
     RpcAnswer,
     RpcRequest,
     RpcValue,
@@ -24,7 +25,6 @@ from keyserver.chain.endpoint import (
 from keyserver.chain.rpc_codec import Json
 from keyserver.chain.rpc_errors import RpcFailure
 
-MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 PING_INTERVAL_S = 20.0
 
 
@@ -101,7 +101,7 @@ class _Link:
                 close_timeout=1,
                 ping_interval=PING_INTERVAL_S,
                 ping_timeout=PING_INTERVAL_S,
-                max_size=MAX_MESSAGE_BYTES,
+                max_size=MAX_ANSWER_BYTES,
                 proxy=None,
             )
         except (WebSocketException, OSError) as error:

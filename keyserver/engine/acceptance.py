@@ -27,16 +27,8 @@ from keyserver.sessions.certificates import (
     check_skipped,
     document_subject,
 )
-from keyserver.sessions.core import (
-    KeyState,
-    PutActive,
-    PutDocument,
-    PutDocumentNothing,
-    PutNothing,
-    Refusal,
-    Refused,
-    Write,
-)
+from keyserver.sessions.core import KeyState, Refusal, Refused
+from keyserver.sessions.writes import PutActive, PutDocument, PutDocumentNothing, PutNothing, Write
 
 Committee = tuple[CommitteeMember, ...]
 

@@ -36,17 +36,8 @@ from keyserver.model.keys import Decision, NodeSignature, PreparedCertificate
 from keyserver.sessions import agreement
 from keyserver.sessions.agreement import Prepared, Voter, VoteRefusedError
 from keyserver.sessions.certificates import check_prepared, vote_digest
-from keyserver.sessions.core import (
-    CastVote,
-    Persist,
-    PutHolding,
-    Refusal,
-    Refused,
-    Report,
-    Send,
-    VoteKind,
-    Write,
-)
+from keyserver.sessions.core import Persist, Refusal, Refused, Report, Send
+from keyserver.sessions.writes import CastVote, PutHolding, VoteKind, Write
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from keyserver.model.quorums import Quorums
 from keyserver.sessions import agreement
 from keyserver.sessions.agreement import Prepared
 from keyserver.sessions.certificates import check_holding, check_prepared, vote_digest
-from keyserver.sessions.core import Refusal, Refused, Signer, VoteKind
+from keyserver.sessions.core import Refusal, Refused, Signer
 from keyserver.sessions.identity import check_signature
+from keyserver.sessions.writes import VoteKind
 
 
 @dataclass(frozen=True, slots=True)

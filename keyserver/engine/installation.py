@@ -10,7 +10,8 @@ from keyserver.engine.links import KeyFacts
 from keyserver.engine.outcomes import DocumentInstalled, OutcomeListener, RecordInstalled
 from keyserver.engine.ports import NodeSets, RecordStore, VoteConflictError
 from keyserver.model.identifiers import Hash32
-from keyserver.sessions.core import KeyState, Policy, PutActive, PutDocument, Write
+from keyserver.sessions.core import KeyState, Policy
+from keyserver.sessions.writes import PutActive, PutDocument, Write
 
 MAX_COMMITTEES = 64
 """Committees remembered; there are as many as node sets in the lifetime of the keys."""

@@ -14,7 +14,8 @@ from keyserver.model.codec import decode
 from keyserver.model.identifiers import Hash32
 from keyserver.model.keys import PreparedCertificate
 from keyserver.sessions.agreement import Prepared, Voter
-from keyserver.sessions.core import KeyState, VoteKind
+from keyserver.sessions.core import KeyState
+from keyserver.sessions.writes import VoteKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from keyserver.sessions.core import (
     SessionKind,
     Signer,
     Verdict,
-    Write,
 )
+from keyserver.sessions.writes import Write
 
 
 class VoteConflictError(Exception):
@@ -149,7 +149,7 @@ class Offence:
 
 @dataclass(frozen=True, slots=True)
 class StoredVote:
-    """A vote this node has cast (`keyserver.sessions.core.CastVote`)."""
+    """A vote this node has cast (`keyserver.sessions.writes.CastVote`)."""
 
     round: int
     kind: int

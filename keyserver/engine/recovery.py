@@ -50,7 +50,8 @@ from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId
 from keyserver.model.quorums import Quorums
 from keyserver.sessions.agreement import FIRST_ROUND_S, round_timeout_s
 from keyserver.sessions.certificates import check_holding
-from keyserver.sessions.core import KeyState, Persist, PutHolding, Refused, Report, Send, Write
+from keyserver.sessions.core import KeyState, Persist, Refused, Report, Send
+from keyserver.sessions.writes import PutHolding, Write
 
 TICK_S = 10.0
 """How often undecided keys are looked at, and votes are sent again."""

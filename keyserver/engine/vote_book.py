@@ -24,7 +24,7 @@ from keyserver.engine.links import (
 from keyserver.model.identifiers import Hash32, NodeId, Signature
 from keyserver.model.keys import PreparedCertificate
 from keyserver.sessions.conviction import InvalidEvidenceError, is_signed, reports_of
-from keyserver.sessions.core import Report, VoteKind
+from keyserver.sessions.core import Report
 from keyserver.sessions.vote_evidence import (
     Place,
     Readiness,
@@ -32,6 +32,7 @@ from keyserver.sessions.vote_evidence import (
     TwoVotes,
     signed_by_vote,
 )
+from keyserver.sessions.writes import VoteKind
 
 MAX_PLACES: Final = 64
 """Votes remembered of each voter: a liar could vote in any number of rounds."""

@@ -16,8 +16,9 @@ from keyserver.model.keys import (
     PreparedCertificate,
 )
 from keyserver.model.quorums import Quorums
-from keyserver.sessions.core import Refusal, Refused, VoteKind
+from keyserver.sessions.core import Refusal, Refused
 from keyserver.sessions.identity import check_signature, digest, distinct_signers, node_bytes
+from keyserver.sessions.writes import VoteKind
 
 _TAG_OF_VOTE = {
     VoteKind.PREPARE: "tks/1/prepare",

@@ -37,72 +37,10 @@ from keyserver.model.node_set import NodeSet
 from keyserver.model.quorums import Quorums
 from keyserver.model.requests import Operation, Request
 from keyserver.sessions.bound_uses import BoundUses
-from keyserver.sessions.writes import (
-    CastVote,
-    Promise,
-    PutActive,
-    PutDocument,
-    PutDocumentCandidate,
-    PutDocumentNothing,
-    PutHolding,
-    PutNothing,
-    PutPrepared,
-    PutPromise,
-    PutShare,
-    VoteKind,
-    Write,
-)
+from keyserver.sessions.writes import Promise, Write
 
 if TYPE_CHECKING:
     from keyserver.sessions.authentication import Authentic
-
-__all__ = [
-    "Authorise",
-    "Authorised",
-    "CastVote",
-    "Completed",
-    "Context",
-    "DeniedError",
-    "DocumentCandidate",
-    "Effect",
-    "Event",
-    "Failed",
-    "GivenUpError",
-    "KeyState",
-    "Message",
-    "NotYet",
-    "PeerLost",
-    "Persist",
-    "Policy",
-    "PreparedRecord",
-    "Promise",
-    "PutActive",
-    "PutDocument",
-    "PutDocumentCandidate",
-    "PutDocumentNothing",
-    "PutHolding",
-    "PutNothing",
-    "PutPrepared",
-    "PutPromise",
-    "PutShare",
-    "Received",
-    "Refusal",
-    "Refused",
-    "Report",
-    "Send",
-    "SessionError",
-    "SessionKind",
-    "SessionType",
-    "SetTimer",
-    "Signer",
-    "StaleError",
-    "Step",
-    "TimerFired",
-    "UnavailableError",
-    "Verdict",
-    "VoteKind",
-    "Write",
-]
 
 P = TypeVar("P")
 

@@ -25,7 +25,7 @@ from keyserver.sessions.conviction import (
     Rule,
     check_signed,
 )
-from keyserver.sessions.core import VoteKind
+from keyserver.sessions.writes import VoteKind
 
 RECORD, DOCUMENT = 1, 2
 """What is decided about, as subjects are hashed."""

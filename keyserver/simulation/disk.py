@@ -10,7 +10,8 @@ from random import Random
 
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import KeyId
-from keyserver.sessions.core import KeyState, Write
+from keyserver.sessions.core import KeyState
+from keyserver.sessions.writes import Write
 from keyserver.simulation.process import Process, never
 from keyserver.storage.memory import DiskState, MemoryDisk, MemoryRecordStore
 

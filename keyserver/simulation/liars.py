@@ -6,6 +6,7 @@ stands in `keyserver.simulation.adversary`; here is how it gets onto the network
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from keyserver.crypto.curve import Point, SecretScalar, mul_base
@@ -47,6 +48,22 @@ class Place:
 
 Lie = Callable[[Place, Any], Any]
 """(where, the honest message) → another one, raw bytes, or `None` for silence."""
+
+
+def while_in(phase: type) -> Callable[[Lie], Lie]:
+    """Tell a lie only while the coordinator is in this phase.
+
+    Before it the lie would lack what it is made of; after it nobody listens any more.
+    """
+
+    def bound(lie: Lie) -> Lie:
+        @wraps(lie)
+        def told(place: Place, message: Any) -> Any:
+            return lie(place, message) if isinstance(place.coordinator_phase, phase) else message
+
+        return told
+
+    return bound
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from keyserver.engine.ports import VoteConflictError
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import KeyId
 from keyserver.sealing.secret_boxes import SecretBoxes
-from keyserver.sessions.core import CastVote, Write
+from keyserver.sessions.writes import CastVote, Write
 from keyserver.storage.database import Database
 from keyserver.storage.key_cache import KeyCache
 from keyserver.storage.key_rows import load_key, save_key

@@ -37,7 +37,10 @@ from keyserver.model.keys import (
     KeyShare,
 )
 from keyserver.sealing.secret_boxes import SecretBoxes
-from keyserver.sessions.core import DocumentCandidate, Promise
+from keyserver.sessions.core import DocumentCandidate
+from keyserver.sessions.writes import (
+    Promise,
+)
 from keyserver.storage.schema import (
     DOCUMENT_CANDIDATES,
     DOCUMENT_KEYS,

@@ -12,7 +12,8 @@ from keyserver.engine.ports import MAX_OFFENCES, CatalogueEntry, Offence, Stored
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.model.set_change import CompletedChange
-from keyserver.sessions.core import CastVote, KeyState, VoteKind, Write
+from keyserver.sessions.core import KeyState
+from keyserver.sessions.writes import CastVote, VoteKind, Write
 from keyserver.storage.stored_key import StoredKey, applied, check_vote, grouped
 from keyserver.tasks.migration import JoinedMigration, PlannedStart
 from keyserver.tasks.model import (

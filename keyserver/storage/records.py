@@ -6,7 +6,8 @@ from typing import Final
 from keyserver.engine.ports import CatalogueEntry, Offence, StoredVote
 from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.sealing.secret_boxes import SecretBoxes
-from keyserver.sessions.core import KeyState, Write
+from keyserver.sessions.core import KeyState
+from keyserver.sessions.writes import Write
 from keyserver.storage.commits import CommitQueue
 from keyserver.storage.database import Database
 from keyserver.storage.evidence_rows import add_evidence, load_evidence, load_offences

@@ -21,11 +21,10 @@ from keyserver.model.keys import (
     KeyRecord,
     KeyShare,
 )
-from keyserver.sessions.core import (
+from keyserver.sessions.core import DocumentCandidate, KeyState, PreparedRecord
+from keyserver.sessions.writes import (
     CastVote,
-    DocumentCandidate,
-    KeyState,
-    PreparedRecord,
+    DropShares,
     Promise,
     PutActive,
     PutDocument,
@@ -39,7 +38,6 @@ from keyserver.sessions.core import (
     VoteKind,
     Write,
 )
-from keyserver.sessions.writes import DropShares
 
 T = TypeVar("T")
 

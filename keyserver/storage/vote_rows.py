@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, insert, select
 
 from keyserver.model.identifiers import Hash32
-from keyserver.sessions.core import CastVote, VoteKind
+from keyserver.sessions.writes import CastVote, VoteKind
 from keyserver.storage.key_rows import reading
 from keyserver.storage.schema import VOTES
 from keyserver.storage.stored_key import check_vote

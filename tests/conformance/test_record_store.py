@@ -8,11 +8,9 @@ from keyserver.crypto.curve import Scalar, SecretScalar
 from keyserver.engine.ports import CatalogueEntry, StoredVote, VoteConflictError
 from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId
 from keyserver.model.keys import KeyShare
-from keyserver.sessions.core import (
+from keyserver.sessions.core import DocumentCandidate, KeyState, PreparedRecord
+from keyserver.sessions.writes import (
     CastVote,
-    DocumentCandidate,
-    KeyState,
-    PreparedRecord,
     Promise,
     PutActive,
     PutDocument,

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from keyserver.sessions.core import CastVote, KeyState, PutActive, PutPrepared, VoteKind
+from keyserver.sessions.core import KeyState
+from keyserver.sessions.writes import CastVote, PutActive, PutPrepared, VoteKind
 from keyserver.storage.database import opened
 from keyserver.storage.records import SqlRecordStore
 from tests.support.stored_values import boxes, certified, digest, key_id, record, share

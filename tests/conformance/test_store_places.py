@@ -18,7 +18,7 @@ from keyserver.sealing.key_sources import KeyText
 from keyserver.sealing.keyring import Keyring
 from keyserver.sealing.opening import open_or_create
 from keyserver.sealing.ports import StoredSeal
-from keyserver.sessions.core import PutActive, PutPrepared
+from keyserver.sessions.writes import PutActive, PutPrepared
 from keyserver.storage.database import Database, opened
 from keyserver.storage.inspection import catalogue, public_state
 from keyserver.storage.records import SqlRecordStore

@@ -15,7 +15,7 @@ import structlog
 
 from keyserver.model.identifiers import KeyId
 from keyserver.sealing.secret_boxes import SecretBoxes
-from keyserver.sessions.core import Write
+from keyserver.sessions.writes import Write
 from keyserver.simulation import cluster as cluster_module
 from keyserver.simulation.cluster import Cluster, SimulatedNode
 from keyserver.simulation.loop import VirtualLoop

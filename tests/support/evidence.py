@@ -9,7 +9,6 @@ from keyserver.crypto.transcripts import deal_hash, share_digest, tail_hash
 from keyserver.model.identifiers import ZERO_HASH, Hash32, NodeId
 from keyserver.model.requests import RetrieveDocumentKey
 from keyserver.sessions.certificates import ready_digest, vote_digest
-from keyserver.sessions.core import VoteKind
 from keyserver.sessions.evidence import Evidence, Rule, decode_evidence, judge
 from keyserver.sessions.sharing.evidence import (
     Sitting,
@@ -18,6 +17,7 @@ from keyserver.sessions.sharing.evidence import (
 from keyserver.sessions.sharing.messages import Deal, SealedShare
 from keyserver.sessions.sharing.phases import AwaitingDeals
 from keyserver.sessions.vote_evidence import RECORD, Place, Readiness, SignedVote, TwoVotes
+from keyserver.sessions.writes import VoteKind
 from keyserver.simulation import liars
 from keyserver.simulation.adversary import dealing, retrieval_holders
 from keyserver.simulation.adversary.retrieval_coordinators import selecting

@@ -31,7 +31,6 @@ from keyserver.sessions.core import (
     Completed,
     Context,
     KeyState,
-    PutPrepared,
     Received,
     Send,
     SessionKind,
@@ -60,6 +59,7 @@ from keyserver.sessions.sharing.phases import (
     AwaitingReadies,
 )
 from keyserver.sessions.sharing.terms import generation_params, terms_of
+from keyserver.sessions.writes import PutPrepared
 from tests.support.delivery import POLICY, KeySigner
 from tests.support.key_life import ON_CHAIN
 from tests.vectors.files import load, point, raw, secret

@@ -19,7 +19,8 @@ from keyserver.model.keys import (
 )
 from keyserver.model.node_set import NodeSet
 from keyserver.sessions.certificates import ready_digest, vote_digest
-from keyserver.sessions.core import Signer, VoteKind
+from keyserver.sessions.core import Signer
+from keyserver.sessions.writes import VoteKind
 from tests.weaknesses.by_hand import point
 
 TRANSCRIPT = Hash32(b"t" * 32)

@@ -41,9 +41,10 @@ from keyserver.sessions.certificates import (
     ready_digest,
     vote_digest,
 )
-from keyserver.sessions.core import Refused, VoteKind
+from keyserver.sessions.core import Refused
 from keyserver.sessions.sharing.messages import Cert, Commit, Finalize, Ready
 from keyserver.sessions.storing.messages import StoreAck, StoreCommit
+from keyserver.sessions.writes import VoteKind
 from keyserver.simulation.cluster import CONTRACT
 from tests.weaknesses import forge
 from tests.weaknesses.by_hand import point

@@ -34,8 +34,8 @@ from keyserver.engine.links import (
 from keyserver.engine.recovery import MAX_CASES_BY_PEER
 from keyserver.engine.serving import MAX_WAITING
 from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId, NodeId
-from keyserver.sessions.core import VoteKind
 from keyserver.sessions.retrieval import participant
+from keyserver.sessions.writes import VoteKind
 from tests.weaknesses import forge
 from tests.weaknesses.asking import ON_CHAIN, Asker, request_of, wrong_part
 from tests.weaknesses.intruder import rewriting

@@ -20,7 +20,8 @@ from keyserver.model.keys import KeyShare
 from keyserver.sealing.keyring import Keyring
 from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sealing.secret_key import SecretKey
-from keyserver.sessions.core import CastVote, DeniedError, PutPrepared, UnavailableError, VoteKind
+from keyserver.sessions.core import DeniedError, UnavailableError
+from keyserver.sessions.writes import CastVote, PutPrepared, VoteKind
 from keyserver.storage.database import Database
 from keyserver.storage.records import SqlRecordStore
 from tests.integration.api.test_public_server import served

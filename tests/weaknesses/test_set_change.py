@@ -21,16 +21,10 @@ from keyserver.model.requests import (
     Operation,
     Request,
 )
-from keyserver.sessions.core import (
-    CastVote,
-    PutActive,
-    PutHolding,
-    PutPrepared,
-    SessionKind,
-    VoteKind,
-)
+from keyserver.sessions.core import SessionKind
 from keyserver.sessions.messages import Cancel
 from keyserver.sessions.sharing.messages import Accept, Deal, Propose
+from keyserver.sessions.writes import CastVote, PutActive, PutHolding, PutPrepared, VoteKind
 from keyserver.simulation.cluster import CONTRACT
 from keyserver.storage.database import Database
 from keyserver.storage.records import SqlRecordStore

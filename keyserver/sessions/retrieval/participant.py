@@ -25,7 +25,6 @@ from keyserver.sessions.core import (
     Effect,
     Event,
     Persist,
-    PutDocument,
     Received,
     Refusal,
     Refused,
@@ -69,6 +68,7 @@ from keyserver.sessions.retrieval.phases import (
 )
 from keyserver.sessions.retrieval.proofs import select_hash
 from keyserver.sessions.waiting import verdict_refusal
+from keyserver.sessions.writes import PutDocument
 
 _IDLE = SetTimer("idle", 60)
 """Set with the own part and never again: the mask lives no longer, however often it is used."""

@@ -34,7 +34,6 @@ from keyserver.sessions.core import (
     Failed,
     PeerLost,
     Persist,
-    PutShare,
     Received,
     Refusal,
     Refused,
@@ -76,6 +75,7 @@ from keyserver.sessions.share_addition.phases import (
 from keyserver.sessions.share_addition.terms import ROUND_S, check_request, group_of, terms_of
 from keyserver.sessions.sharing.messages import Accepted, DealtCommitments
 from keyserver.sessions.sharing.terms import accept_with, check_one_time_key
+from keyserver.sessions.writes import PutShare
 
 _TIMER = SetTimer("round", ROUND_S)
 

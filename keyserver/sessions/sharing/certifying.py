@@ -22,7 +22,6 @@ from keyserver.sessions.core import (
     Send,
     Step,
     UnavailableError,
-    VoteKind,
 )
 from keyserver.sessions.identity import check_signature
 from keyserver.sessions.rounds import Round
@@ -49,6 +48,9 @@ from keyserver.sessions.sharing.terms import (
     record_of,
     round_timer,
     voter_quorum,
+)
+from keyserver.sessions.writes import (
+    VoteKind,
 )
 
 

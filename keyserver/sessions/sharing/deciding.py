@@ -21,20 +21,15 @@ from keyserver.sessions.certificates import (
     vote_digest,
 )
 from keyserver.sessions.core import (
-    CastVote,
     Completed,
     Context,
     Effect,
     Persist,
-    PutActive,
-    PutHolding,
     Refusal,
     Refused,
     Send,
     SetTimer,
     Step,
-    VoteKind,
-    Write,
 )
 from keyserver.sessions.sharing.messages import (
     Cert,
@@ -55,6 +50,13 @@ from keyserver.sessions.sharing.phases import (
 )
 from keyserver.sessions.sharing.succession import given_up
 from keyserver.sessions.sharing.terms import IDLE_TIMEOUT_S, record_of
+from keyserver.sessions.writes import (
+    CastVote,
+    PutActive,
+    PutHolding,
+    VoteKind,
+    Write,
+)
 
 _IDLE = SetTimer("idle", IDLE_TIMEOUT_S)
 

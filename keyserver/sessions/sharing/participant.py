@@ -31,11 +31,9 @@ from keyserver.sessions.certificates import (
 from keyserver.sessions.conviction import reports_of
 from keyserver.sessions.core import (
     Authorised,
-    CastVote,
     Context,
     Event,
     Persist,
-    PutPrepared,
     Received,
     Refusal,
     Refused,
@@ -45,7 +43,6 @@ from keyserver.sessions.core import (
     SetTimer,
     Step,
     Verdict,
-    VoteKind,
 )
 from keyserver.sessions.identity import is_canonical
 from keyserver.sessions.sharing import deciding, succession
@@ -103,6 +100,11 @@ from keyserver.sessions.sharing.terms import (
     terms_of,
 )
 from keyserver.sessions.waiting import verdict_refusal
+from keyserver.sessions.writes import (
+    CastVote,
+    PutPrepared,
+    VoteKind,
+)
 
 _IDLE = SetTimer("idle", IDLE_TIMEOUT_S)
 

@@ -22,16 +22,11 @@ from keyserver.sessions.core import (
     Context,
     Effect,
     Persist,
-    PutActive,
-    PutDocument,
-    PutNothing,
-    PutPromise,
     Refusal,
     Refused,
     Send,
     SetTimer,
     Step,
-    Write,
 )
 from keyserver.sessions.identity import is_canonical
 from keyserver.sessions.sharing.dealing import deal_for
@@ -58,6 +53,13 @@ from keyserver.sessions.sharing.terms import (
     redistribution_params,
     terms_of,
     voter_quorum,
+)
+from keyserver.sessions.writes import (
+    PutActive,
+    PutDocument,
+    PutNothing,
+    PutPromise,
+    Write,
 )
 
 _IDLE = SetTimer("idle", IDLE_TIMEOUT_S)

@@ -30,7 +30,6 @@ from keyserver.sessions.core import (
     Step,
     TimerFired,
     UnavailableError,
-    VoteKind,
 )
 from keyserver.sessions.identity import check_signature
 from keyserver.sessions.messages import Refuse
@@ -50,6 +49,7 @@ from keyserver.sessions.storing.phases import (
     Phase,
     Proposal,
 )
+from keyserver.sessions.writes import VoteKind
 
 CHAIN_WAIT_S = 25.0
 """Added to the first round where nodes may wait for their own view of the chain."""

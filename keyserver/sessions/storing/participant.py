@@ -13,14 +13,10 @@ from keyserver.sessions.certificates import (
 )
 from keyserver.sessions.core import (
     Authorised,
-    CastVote,
     Completed,
     Context,
     Event,
     Persist,
-    PutDocument,
-    PutDocumentCandidate,
-    PutDocumentNothing,
     Received,
     Refusal,
     Refused,
@@ -28,7 +24,6 @@ from keyserver.sessions.core import (
     SetTimer,
     Step,
     Verdict,
-    VoteKind,
 )
 from keyserver.sessions.storing.messages import (
     StoreAck,
@@ -46,6 +41,13 @@ from keyserver.sessions.storing.phases import (
     Proposal,
 )
 from keyserver.sessions.waiting import verdict_refusal
+from keyserver.sessions.writes import (
+    CastVote,
+    PutDocument,
+    PutDocumentCandidate,
+    PutDocumentNothing,
+    VoteKind,
+)
 
 _IDLE = SetTimer("idle", 60)
 

@@ -21,7 +21,7 @@ from keyserver.engine.links import (
 )
 from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.sessions.certificates import vote_digest
-from keyserver.sessions.core import VoteKind
+from keyserver.sessions.writes import VoteKind
 from keyserver.simulation.adversary import floods
 from keyserver.simulation.adversary.generation_coordinators import unsigned_all
 from keyserver.simulation.adversary.generation_members import OFF_CURVE, OFF_CURVE_RAW

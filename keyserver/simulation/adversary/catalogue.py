@@ -22,7 +22,7 @@ from keyserver.model.keys import (
     NodeSignature,
 )
 from keyserver.sessions.certificates import ready_digest, record_subject, vote_digest
-from keyserver.sessions.core import VoteKind
+from keyserver.sessions.writes import VoteKind
 from keyserver.simulation.adversary import floods
 from keyserver.simulation.adversary.agreement import garbled, too_long
 from keyserver.simulation.adversary.generation_coordinators import unsigned_all

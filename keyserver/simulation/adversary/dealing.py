@@ -23,7 +23,6 @@ from keyserver.crypto.transcripts import (
 from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.requests import Proof
 from keyserver.sessions.certificates import ready_digest, record_subject, vote_digest
-from keyserver.sessions.core import VoteKind
 from keyserver.sessions.sharing.evidence import signed_complaint
 from keyserver.sessions.sharing.messages import (
     Accept,
@@ -36,7 +35,8 @@ from keyserver.sessions.sharing.messages import (
     SignedShare,
 )
 from keyserver.sessions.sharing.phases import AwaitingOks, Group
-from keyserver.simulation.liars import OTHER_POINT, UNSIGNED, Lie, Place
+from keyserver.sessions.writes import VoteKind
+from keyserver.simulation.liars import OTHER_POINT, UNSIGNED, Lie, Place, while_in
 
 
 def foreign_key(place: Place, message: Accept) -> Accept:
@@ -223,48 +223,38 @@ def rogue_constant(place: Place, _: Deal) -> Deal:
 # --- accusations ---------------------------------------------------------------------------------
 
 
-def false_complaint(place: Place, message: Any) -> Any:
+@while_in(AwaitingOks)
+def false_complaint(place: Place, _: Any) -> Complaint:
     """Accuse an honest dealer, with everything in order but the fault."""
-    if not _is_judged(place):
-        return message
     return _complaint(place, _first_dealer(place), honest_proof=True)
 
 
-def unproven_complaint(place: Place, message: Any) -> Any:
+@while_in(AwaitingOks)
+def unproven_complaint(place: Place, _: Any) -> Complaint:
     """Accuse an honest dealer with another common point."""
-    if not _is_judged(place):
-        return message
     return _complaint(place, _first_dealer(place), honest_proof=False)
 
 
-def unsigned_complaint(place: Place, message: Any) -> Any:
+@while_in(AwaitingOks)
+def unsigned_complaint(place: Place, _: Any) -> Complaint:
     """Accuse a dealer of what it has not signed: this convicts nobody."""
-    if not _is_judged(place):
-        return message
     made = _complaint(place, _first_dealer(place), honest_proof=True)
     return replace(made, signature=UNSIGNED)
 
 
-def complaint_about_nobody(place: Place, message: Any) -> Any:
+@while_in(AwaitingOks)
+def complaint_about_nobody(place: Place, _: Any) -> Complaint:
     """Accuse a node that is no dealer."""
-    if not _is_judged(place):
-        return message
     made = _complaint(place, _first_dealer(place), honest_proof=True)
     return signed_by_accuser(place, replace(made, dealer=NodeId.of(OTHER_POINT)))
 
 
-def altered_complaint(place: Place, message: Any) -> Any:
+@while_in(AwaitingOks)
+def altered_complaint(place: Place, _: Any) -> Complaint:
     """Accuse an honest dealer with commitments that are not its own."""
-    if not _is_judged(place):
-        return message
     made = _complaint(place, _first_dealer(place), honest_proof=True)
     altered = replace(made, commitments=(*made.commitments[:-1], OTHER_POINT))
     return signed_by_accuser(place, altered)
-
-
-def _is_judged(place: Place) -> bool:
-    """Whether the coordinator still decides about complaints, and its deals can be looked at."""
-    return isinstance(place.coordinator_phase, AwaitingOks)
 
 
 def _first_dealer(place: Place) -> NodeId:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import wraps
 from typing import Any
 
 from keyserver.crypto.curve import GENERATOR, Point, Scalar, SecretScalar, add
@@ -34,7 +33,7 @@ from keyserver.sessions.share_addition.messages import (
 )
 from keyserver.sessions.share_addition.phases import AwaitingBlinded, Group
 from keyserver.sessions.sharing.messages import Accepted, SealedShare, SignedShare
-from keyserver.simulation.liars import OTHER_POINT, UNSIGNED, Lie, Place
+from keyserver.simulation.liars import OTHER_POINT, UNSIGNED, Lie, Place, while_in
 
 KNOWN = OneTimeKey(SecretScalar.from_int(99))
 """A one-time key whose secret the liar knows, whoever it announces it for."""
@@ -152,20 +151,6 @@ def too_few_values(_: Place, message: AddMask) -> AddMask:
     return replace(message, values=message.values[1:])
 
 
-Giving = Callable[[Place, AddBlinded], AddBlinded]
-
-
-def _while_wanted(lie: Giving) -> Giving:
-    """Tell it to a late node that still waits for it: another liar may have ended the session."""
-
-    @wraps(lie)
-    def told(place: Place, message: AddBlinded) -> AddBlinded:
-        wanted = isinstance(place.coordinator_phase, AwaitingBlinded)
-        return lie(place, message) if wanted else message
-
-    return told
-
-
 def _blinded(place: Place, sums: tuple[Point, ...], bound_to_sums: tuple[Point, ...]) -> AddBlinded:
     """A value that the liar's share does not give, well signed."""
     late, me = place.coordinator_phase, place.ctx.me.point
@@ -189,20 +174,20 @@ def _signed_blinded(place: Place, group: Group, bound_to: bytes, sealed: bytes) 
     return AddBlinded(SealedShare(sealed), place.signer.sign(Hash32(signed)))
 
 
-@_while_wanted
+@while_in(AwaitingBlinded)
 def false_share(place: Place, _: AddBlinded) -> AddBlinded:
     """Give any value, signed as the one for these masks."""
     sums = place.coordinator_phase.sums
     return _blinded(place, sums, sums)
 
 
-@_while_wanted
+@while_in(AwaitingBlinded)
 def false_share_for_other_masks(place: Place, _: AddBlinded) -> AddBlinded:
     """Give any value, signed as one for other masks: this convicts nobody."""
     return _blinded(place, place.coordinator_phase.sums, (GENERATOR,))
 
 
-@_while_wanted
+@while_in(AwaitingBlinded)
 def share_that_does_not_open(place: Place, _: AddBlinded) -> AddBlinded:
     """Sign 48 bytes that are no sealed value."""
     group, sums = place.coordinator_phase.group, place.coordinator_phase.sums

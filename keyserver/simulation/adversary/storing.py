@@ -7,8 +7,9 @@ from keyserver.crypto.curve import SecretScalar, mul_base
 from keyserver.model.identifiers import Hash32, Signature
 from keyserver.model.keys import Decision, DocumentKey, NodeSignature
 from keyserver.sessions.certificates import document_subject, vote_digest
-from keyserver.sessions.core import Refusal, VoteKind
+from keyserver.sessions.core import Refusal
 from keyserver.sessions.storing.messages import StoreAck, StoreCommit
+from keyserver.sessions.writes import VoteKind
 from keyserver.simulation.adversary import floods
 from keyserver.simulation.adversary.generation_coordinators import half, unsigned_all
 from keyserver.simulation.adversary.generation_members import IDENTITY_RAW, OFF_CURVE_RAW

@@ -16,7 +16,6 @@ from keyserver.model.identifiers import Hash32, NodeId, Nonce32, SessionId
 from keyserver.model.keys import KeyRecord, PreparedCertificate
 from keyserver.model.requests import BoundCredential, Operation, Request
 from keyserver.sessions.certificates import document_subject, record_subject
-from keyserver.sessions.core import VoteKind
 from keyserver.sessions.registry import MESSAGE_TABLE
 from keyserver.sessions.retrieval.messages import (
     NO_MASK,
@@ -40,6 +39,7 @@ from keyserver.sessions.sharing.messages import (
 )
 from keyserver.sessions.storing.messages import StoreAck, StoreCommit, StorePropose
 from keyserver.sessions.wire import LINK_TYPES, message_type
+from keyserver.sessions.writes import VoteKind
 from keyserver.simulation.cluster import Cluster
 from keyserver.simulation.scenarios.dealing_audit import DealingAudit
 from keyserver.simulation.scenarios.invariants import (

@@ -28,7 +28,8 @@ from keyserver.sessions.certificates import (
     record_subject,
     vote_digest,
 )
-from keyserver.sessions.core import KeyState, VoteKind
+from keyserver.sessions.core import KeyState
+from keyserver.sessions.writes import VoteKind
 from keyserver.simulation.cluster import SimulatedNode
 from keyserver.simulation.scenarios.story import Story
 from keyserver.simulation.scenarios.violation import Violation, require

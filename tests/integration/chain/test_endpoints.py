@@ -16,26 +16,19 @@ from keyserver.chain.endpoint import RpcRequest, RpcValue
 from keyserver.chain.http_endpoint import HttpEndpoint
 from keyserver.chain.rpc_errors import RpcFailure, is_too_many_logs
 from keyserver.chain.websocket_endpoint import WebSocketEndpoint
+from tests.support.http_server import Handler, http_server
 
 ASK = RpcRequest("eth_x", (1,))
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def http_server(handler: Handler) -> AsyncIterator[HttpEndpoint]:
-    application = web.Application()
-    application.router.add_post("/{tail:.*}", handler)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    endpoint = HttpEndpoint(f"http://127.0.0.1:{port}/v1/secret-key", timeout_s=0.5)
-    try:
-        yield endpoint
-    finally:
-        await endpoint.close()
-        await runner.cleanup()
+async def http_endpoint(handler: Handler) -> AsyncIterator[HttpEndpoint]:
+    async with http_server(handler) as url:
+        endpoint = HttpEndpoint(url, timeout_s=0.5)
+        try:
+            yield endpoint
+        finally:
+            await endpoint.close()
 
 
 def echo_of(request: Any) -> Any:
@@ -48,7 +41,7 @@ async def test_http_answers_in_the_order_of_the_requests() -> None:
         answer = [echo_of(each) for each in reversed(body)] if isinstance(body, list) else None
         return web.json_response(answer or echo_of(body))
 
-    async with http_server(backwards) as endpoint:
+    async with http_endpoint(backwards) as endpoint:
         assert await endpoint.exchange([ASK]) == [RpcValue([1])]
         many = [RpcRequest("eth_x", (n,)) for n in range(20)]
         assert await endpoint.exchange(many) == [RpcValue([n]) for n in range(20)]
@@ -70,7 +63,7 @@ async def test_http_servers_that_refuse_batches_are_asked_one_by_one(refusal: st
         error = {"code": -32600, "message": "batches are not supported"}
         return web.json_response({"jsonrpc": "2.0", "id": None, "error": error})
 
-    async with http_server(single_only) as endpoint:
+    async with http_endpoint(single_only) as endpoint:
         assert await endpoint.exchange([ASK, ASK]) == [RpcValue([1])] * 2
 
 
@@ -78,7 +71,7 @@ async def test_http_status_of_a_query_that_is_too_large() -> None:
     async def too_large(request: web.Request) -> web.Response:
         return web.Response(status=400)
 
-    async with http_server(too_large) as endpoint:
+    async with http_endpoint(too_large) as endpoint:
         (answer,) = await endpoint.exchange([ASK])
         assert isinstance(answer, RpcFailure)
         assert is_too_many_logs(answer)
@@ -101,7 +94,7 @@ async def test_http_answers_that_are_none(body: str) -> None:
     async def nonsense(request: web.Request) -> web.Response:
         return web.Response(text=body)
 
-    async with http_server(nonsense) as endpoint:
+    async with http_endpoint(nonsense) as endpoint:
         with pytest.raises(ChainUnavailableError):
             await endpoint.exchange([ASK, ASK])
 
@@ -110,18 +103,38 @@ async def test_http_trouble_names_the_server_but_not_the_key_in_its_address() ->
     async def broken(request: web.Request) -> web.Response:
         return web.Response(status=503)
 
-    async with http_server(broken) as endpoint:
+    async with http_endpoint(broken) as endpoint:
         for requests in ([ASK], [ASK, ASK]):
             with pytest.raises(ChainUnavailableError, match="503") as trouble:
                 await endpoint.exchange(requests)
             assert "secret-key" not in str(trouble.value)
 
 
+async def test_http_answers_without_an_end_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyserver.chain.http_endpoint.MAX_ANSWER_BYTES", 1_000_000)
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while sent < 100_000_000:
+            await response.write(b" " * 100_000)
+            sent += 100_000
+        return response
+
+    async with http_endpoint(endless) as endpoint:
+        (answer,) = await endpoint.exchange([ASK])
+        assert isinstance(answer, RpcFailure)
+        assert is_too_many_logs(answer), "logs are asked for in parts"
+    assert sent < 50_000_000
+
+
 async def test_http_redirects_to_nowhere_do_not_repeat_the_address() -> None:
     async def elsewhere(request: web.Request) -> web.Response:
         raise web.HTTPTemporaryRedirect("http://[secret-key")
 
-    async with http_server(elsewhere) as endpoint:
+    async with http_endpoint(elsewhere) as endpoint:
         with pytest.raises(ChainUnavailableError) as trouble:
             await endpoint.exchange([ASK])
         assert "secret-key" not in str(trouble.value)
@@ -134,7 +147,7 @@ async def test_http_requests_at_once_share_a_session_and_none_opens_another_late
         asked = await request.json()
         return web.json_response({"jsonrpc": "2.0", "id": asked["id"], "result": "0x1"})
 
-    async with http_server(answer) as endpoint:
+    async with http_endpoint(answer) as endpoint:
         question = [RpcRequest("eth_chainId")]
         answers = await asyncio.gather(*(endpoint.exchange(question) for _ in range(10)))
         assert answers == [[RpcValue("0x1")]] * 10
@@ -148,7 +161,7 @@ async def test_http_who_is_cancelled_leaves_no_session_open() -> None:
         return web.json_response({"jsonrpc": "2.0", "id": 1, "result": "0x1"})
 
     for steps in range(12):
-        async with http_server(answer) as endpoint:
+        async with http_endpoint(answer) as endpoint:
             asking = asyncio.ensure_future(endpoint.exchange([RpcRequest("eth_chainId")]))
             for _ in range(steps):
                 await asyncio.sleep(0)
@@ -166,7 +179,7 @@ async def test_http_requests_under_way_end_with_the_endpoint() -> None:
         await over.wait()
         return web.Response()
 
-    async with http_server(answer) as endpoint:
+    async with http_endpoint(answer) as endpoint:
         asking = [asyncio.ensure_future(endpoint.exchange([ASK, ASK])) for _ in range(5)]
         for _ in asking:
             await asked.acquire()
@@ -187,7 +200,7 @@ async def test_http_servers_that_are_slow_or_away() -> None:
         await released.wait()
         return web.Response()
 
-    async with http_server(slow) as endpoint:
+    async with http_endpoint(slow) as endpoint:
         with pytest.raises(ChainUnavailableError):
             await endpoint.exchange([ASK])
         released.set()
@@ -338,7 +351,7 @@ async def test_http_answers_nested_too_deep_are_no_answers(
     async def deep(request: web.Request) -> web.Response:
         return web.Response(text=DEEP, content_type="application/json")
 
-    async with http_server(deep) as endpoint:
+    async with http_endpoint(deep) as endpoint:
         with pytest.raises(ChainUnavailableError, match="nested too deep"):
             await endpoint.exchange(requests)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,25 +11,20 @@ from aiohttp import ClientError, web
 from web3.types import RPCEndpoint
 
 from keyserver.client.http_provider import PAUSES_S, HttpProvider
+from tests.support.http_server import Handler, http_server
 
 CHAIN_ID = RPCEndpoint("eth_chainId")
 SEND = RPCEndpoint("eth_sendTransaction")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
 async def server(handler: Handler) -> AsyncIterator[HttpProvider]:
-    application = web.Application()
-    application.router.add_post("/{tail:.*}", handler)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    provider = HttpProvider(f"http://127.0.0.1:{runner.addresses[0][1]}/secret-key")
-    try:
-        yield provider
-    finally:
-        await provider.disconnect()
-        await runner.cleanup()
+    async with http_server(handler) as url:
+        provider = HttpProvider(url)
+        try:
+            yield provider
+        finally:
+            await provider.disconnect()
 
 
 @pytest.fixture

@@ -11,8 +11,11 @@ from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.node_set import Migration, NodeSetSnapshot
 from keyserver.model.set_change import CompletedChange, MigrationOrder, SetChange
 from keyserver.model.set_change_rules import OrderRefusedError, Rule
-from keyserver.sessions.core import PutActive, UnavailableError
+from keyserver.sessions.core import UnavailableError
 from keyserver.sessions.set_change.phases import Report
+from keyserver.sessions.writes import (
+    PutActive,
+)
 from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
 from keyserver.tasks.migration import IDLE, MigrationView, SessionPhase, SessionState
 from tests.support.keys import record_of

@@ -29,7 +29,8 @@ from keyserver.engine.links import (
 from keyserver.model.identifiers import ZERO_HASH, NodeId, Nonce32
 from keyserver.model.keys import PreparedCertificate
 from keyserver.model.node_set import NodeSetSnapshot
-from keyserver.sessions.core import KeyState, Policy, VoteKind
+from keyserver.sessions.core import KeyState, Policy
+from keyserver.sessions.writes import VoteKind
 from keyserver.simulation.clock import VirtualClock
 from keyserver.simulation.cluster import FixedSets, Recorder, ScriptedAccess
 from keyserver.simulation.loop import run_virtual

@@ -19,7 +19,7 @@ from keyserver.model.keys import (
 )
 from keyserver.model.node_set import NodeSet
 from keyserver.sessions.certificates import ready_digest, vote_digest
-from keyserver.sessions.core import VoteKind
+from keyserver.sessions.writes import VoteKind
 
 KEY = KeyId(b"\x00" * 31 + b"\x07")
 OTHER_KEY = KeyId(b"\x00" * 31 + b"\x08")

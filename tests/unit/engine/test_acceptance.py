@@ -16,16 +16,8 @@ from keyserver.engine.acceptance import (
 )
 from keyserver.engine.links import Backing, HeldDocument, HeldRecord, KeyFacts, SubjectKind
 from keyserver.model.keys import Certificate, CertifiedRecord
-from keyserver.sessions.core import (
-    DocumentCandidate,
-    KeyState,
-    PreparedRecord,
-    PutActive,
-    PutDocument,
-    PutDocumentNothing,
-    PutNothing,
-    Refused,
-)
+from keyserver.sessions.core import DocumentCandidate, KeyState, PreparedRecord, Refused
+from keyserver.sessions.writes import PutActive, PutDocument, PutDocumentNothing, PutNothing
 from tests.unit.engine.signed_values import (
     DOCUMENT_1,
     KEY,

@@ -29,17 +29,15 @@ from keyserver.model.identifiers import ZERO_HASH, Hash32, NodeId
 from keyserver.model.keys import HoldingCertificate, PreparedCertificate
 from keyserver.sessions.certificates import check_decision
 from keyserver.sessions.core import (
-    CastVote,
     DocumentCandidate,
     KeyState,
     Persist,
     PreparedRecord,
-    PutHolding,
     Refused,
     Report,
     Send,
-    VoteKind,
 )
+from keyserver.sessions.writes import CastVote, PutHolding, VoteKind
 from keyserver.storage.stored_key import check_vote
 from tests.unit.engine.played_peers import proposal
 from tests.unit.engine.signed_values import (

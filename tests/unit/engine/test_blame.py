@@ -16,9 +16,10 @@ from keyserver.engine.ports import MAX_OFFENCES, Identity, Ports
 from keyserver.model.identifiers import Address, NodeId, Nonce32
 from keyserver.model.node_set import NodeSet, NodeSetSnapshot
 from keyserver.sessions.conviction import MAGIC, MAX_EVIDENCE_BYTES, report_of
-from keyserver.sessions.core import Policy, Report, VoteKind
+from keyserver.sessions.core import Policy, Report
 from keyserver.sessions.evidence import encode_evidence, evidence_hash
 from keyserver.sessions.vote_evidence import TwoVotes
+from keyserver.sessions.writes import VoteKind
 from keyserver.simulation.cluster import FixedSets, Recorder, ScriptedAccess
 from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
 from tests.support.delivery import Delivery

@@ -26,7 +26,8 @@ from keyserver.engine.outcomes import DocumentInstalled, RecordInstalled
 from keyserver.engine.serving import DIGEST_EVERY_S, MAX_WAITING
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import ZERO_HASH, KeyId
-from keyserver.sessions.core import KeyState, PutActive, PutDocument, PutPrepared, VoteKind
+from keyserver.sessions.core import KeyState
+from keyserver.sessions.writes import PutActive, PutDocument, PutPrepared, VoteKind
 from keyserver.simulation.loop import run_virtual
 from tests.unit.engine.played_peers import OTHER, PEER, Reply, Site, has, running, scene
 from tests.unit.engine.signed_values import (

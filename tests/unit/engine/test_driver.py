@@ -49,7 +49,6 @@ from keyserver.sessions.core import (
     TimerFired,
     UnavailableError,
     Verdict,
-    Write,
 )
 from keyserver.sessions.identity import session_id
 from keyserver.sessions.messages import Cancel, Refuse
@@ -62,6 +61,7 @@ from keyserver.sessions.sharing.terms import generation_params
 from keyserver.sessions.storing import STORING
 from keyserver.sessions.storing import Target as StoringTarget
 from keyserver.sessions.wire import pack
+from keyserver.sessions.writes import Write
 from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
 from tests.support.delivery import POLICY, KeySigner
 from tests.support.fake_cluster import point_of

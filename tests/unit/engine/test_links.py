@@ -39,8 +39,8 @@ from keyserver.engine.links import (
 )
 from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId
-from keyserver.sessions.core import VoteKind
 from keyserver.sessions.wire import LINK_TYPES
+from keyserver.sessions.writes import VoteKind
 from tests.unit.engine.signed_values import (
     DOCUMENT_1,
     KEY,

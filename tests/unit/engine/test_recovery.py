@@ -34,9 +34,9 @@ from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId
 from keyserver.model.keys import Certificate, CertifiedRecord
 from keyserver.model.node_set import NodeSet
 from keyserver.sessions.agreement import FIRST_ROUND_S
-from keyserver.sessions.core import (
+from keyserver.sessions.core import KeyState
+from keyserver.sessions.writes import (
     CastVote,
-    KeyState,
     PutActive,
     PutDocumentCandidate,
     PutHolding,

@@ -15,16 +15,18 @@ from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import Reshare
 from keyserver.sessions.core import (
     DeniedError,
+    SessionError,
+    UnavailableError,
+)
+from keyserver.sessions.sharing import Succession
+from keyserver.sessions.writes import (
     PutActive,
     PutDocument,
     PutNothing,
     PutPrepared,
     PutPromise,
-    SessionError,
-    UnavailableError,
     Write,
 )
-from keyserver.sessions.sharing import Succession
 from keyserver.simulation.loop import run_virtual
 from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
 from tests.unit.engine.signed_values import (

@@ -15,13 +15,20 @@ from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, Nonce32
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.node_set import NodeSet
 from keyserver.model.set_change import SetChange
-from keyserver.sessions.core import Policy, PutActive, Refusal, UnavailableError
+from keyserver.sessions.core import (
+    Policy,
+    Refusal,
+    UnavailableError,
+)
 from keyserver.sessions.set_change.works import (
     Declined,
     Moved,
     MoveKeys,
     Survey,
     Surveyed,
+)
+from keyserver.sessions.writes import (
+    PutActive,
 )
 from keyserver.simulation.clock import VirtualClock
 from keyserver.simulation.cluster import KeySigner, Recorder, ScriptedAccess

@@ -10,7 +10,9 @@ from keyserver.engine.links import DOCUMENT_FLAG, SHARE_FLAG, Entry
 from keyserver.engine.set_change_walk import KeyView, UnreliableError, Walk
 from keyserver.model.identifiers import ZERO_HASH, Address, Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedRecord
-from keyserver.sessions.core import PutActive
+from keyserver.sessions.writes import (
+    PutActive,
+)
 from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
 from tests.support.fake_cluster import certified_record
 from tests.support.set_changes import NODES

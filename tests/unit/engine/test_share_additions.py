@@ -25,16 +25,9 @@ from keyserver.model.keys import (
     NodeSignature,
 )
 from keyserver.model.requests import AddShare
-from keyserver.sessions.core import (
-    DeniedError,
-    KeyState,
-    Policy,
-    PutActive,
-    PutShare,
-    SessionError,
-    UnavailableError,
-)
+from keyserver.sessions.core import DeniedError, KeyState, Policy, SessionError, UnavailableError
 from keyserver.sessions.share_addition import Target
+from keyserver.sessions.writes import PutActive, PutShare
 from keyserver.simulation.clock import VirtualClock
 from keyserver.simulation.cluster import Recorder, ScriptedAccess
 from keyserver.simulation.loop import run_virtual

@@ -21,8 +21,9 @@ from keyserver.engine.links import (
 from keyserver.engine.vote_book import MAX_PLACES, VoteBook
 from keyserver.model.identifiers import ZERO_HASH, Hash32, NodeId, Signature
 from keyserver.model.keys import KeyRecord
-from keyserver.sessions.core import Report, VoteKind
+from keyserver.sessions.core import Report
 from keyserver.sessions.evidence import Rule, decode_evidence, judge
+from keyserver.sessions.writes import VoteKind
 from tests.unit.engine.signed_values import (
     DOCUMENT_1,
     NODES,

@@ -3,18 +3,10 @@
 from keyserver.model.identifiers import ZERO_HASH, Hash32
 from keyserver.model.keys import Decision, NodeSignature
 from keyserver.sessions.certificates import document_subject, record_subject, vote_digest
-from keyserver.sessions.core import (
-    CastVote,
-    Completed,
-    DeniedError,
-    Failed,
-    PutDocumentNothing,
-    PutNothing,
-    UnavailableError,
-    VoteKind,
-)
+from keyserver.sessions.core import Completed, DeniedError, Failed, UnavailableError
 from keyserver.sessions.sharing.messages import Installed
 from keyserver.sessions.storing.messages import StoreCert
+from keyserver.sessions.writes import CastVote, PutDocumentNothing, PutNothing, VoteKind
 from tests.support.delivery import Delivery, received
 from tests.support.key_life import (
     KEY_ID,

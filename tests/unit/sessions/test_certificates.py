@@ -26,8 +26,9 @@ from keyserver.sessions.certificates import (
     record_subject,
     vote_digest,
 )
-from keyserver.sessions.core import Refused, VoteKind
+from keyserver.sessions.core import Refused
 from keyserver.sessions.identity import is_canonical
+from keyserver.sessions.writes import VoteKind
 from keyserver.simulation.liars import OTHER_POINT
 from tests.support.delivery import Delivery
 from tests.support.key_life import KEY_ID, generate, store

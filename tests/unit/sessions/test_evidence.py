@@ -11,7 +11,7 @@ from keyserver.crypto.transcripts import deal_hash, share_digest, tail_hash
 from keyserver.model.codec import MAX_ITEMS
 from keyserver.model.identifiers import ZERO_HASH, Hash32, NodeId, Signature
 from keyserver.sessions.conviction import HEADER_SIZE, MAGIC, reports_of
-from keyserver.sessions.core import Received, SessionKind, VoteKind
+from keyserver.sessions.core import Received, SessionKind
 from keyserver.sessions.evidence import (
     EVIDENCE_CLASSES,
     MAX_EVIDENCE_BYTES,
@@ -38,6 +38,7 @@ from keyserver.sessions.sharing.evidence import (
     signed_complaint,
 )
 from keyserver.sessions.vote_evidence import Place, TwoVotes
+from keyserver.sessions.writes import VoteKind
 from tests.support.delivery import Delivery
 from tests.support.evidence import NODES, reported, samples, two_votes
 from tests.support.key_life import KEY_ID, generate, store, try_retrieve

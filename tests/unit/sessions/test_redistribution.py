@@ -19,13 +19,8 @@ from keyserver.sessions.certificates import check_certificate, record_subject, v
 from keyserver.sessions.core import (
     DeniedError,
     Failed,
-    PutDocument,
-    PutDocumentCandidate,
-    PutNothing,
-    PutPromise,
     SessionKind,
     UnavailableError,
-    VoteKind,
 )
 from keyserver.sessions.evidence import Rule, decode_evidence, judge
 from keyserver.sessions.runner import Role
@@ -37,6 +32,13 @@ from keyserver.sessions.sharing.messages import (
     Handover,
     Prepare,
     Redistribute,
+)
+from keyserver.sessions.writes import (
+    PutDocument,
+    PutDocumentCandidate,
+    PutNothing,
+    PutPromise,
+    VoteKind,
 )
 from keyserver.simulation.adversary import dealing
 from keyserver.simulation.liars import at, unsigned

@@ -16,8 +16,6 @@ from keyserver.sessions.core import (
     Context,
     Persist,
     PreparedRecord,
-    PutActive,
-    PutDocument,
     Received,
     Refusal,
     Refused,
@@ -42,6 +40,10 @@ from keyserver.sessions.sharing.phases import (
     AwaitingInstalled,
     AwaitingPrepared,
     AwaitingShares,
+)
+from keyserver.sessions.writes import (
+    PutActive,
+    PutDocument,
 )
 from keyserver.simulation.liars import OTHER_POINT
 from tests.support.delivery import Delivery, Moment

@@ -28,7 +28,6 @@ from keyserver.sessions.core import (
     KeyState,
     PeerLost,
     Persist,
-    PutDocument,
     Received,
     Refusal,
     Refused,
@@ -69,6 +68,7 @@ from keyserver.sessions.retrieval.phases import (
 )
 from keyserver.sessions.rounds import Round
 from keyserver.sessions.runner import Role
+from keyserver.sessions.writes import PutDocument
 from keyserver.simulation import liars
 from keyserver.simulation.adversary import retrieval_holders
 from keyserver.simulation.adversary.retrieval_coordinators import ROWS as COORDINATORS

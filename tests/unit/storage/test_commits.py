@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from keyserver.engine.ports import VoteConflictError
 from keyserver.errors import StorageError
-from keyserver.sessions.core import CastVote, PutActive, PutPrepared, VoteKind
+from keyserver.sessions.writes import CastVote, PutActive, PutPrepared, VoteKind
 from keyserver.storage.database import Database, opened
 from keyserver.storage.records import SqlRecordStore
 from tests.support.stored_values import boxes, certified, digest, key_id, record, share

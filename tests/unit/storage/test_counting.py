@@ -4,7 +4,7 @@ from pathlib import Path
 
 from keyserver.crypto.curve import Scalar, SecretScalar
 from keyserver.model.keys import KeyShare
-from keyserver.sessions.core import PutActive, PutPrepared, PutShare
+from keyserver.sessions.writes import PutActive, PutPrepared, PutShare
 from keyserver.storage.counting import count_keys, count_shares
 from keyserver.storage.database import opened
 from keyserver.storage.records import SqlRecordStore

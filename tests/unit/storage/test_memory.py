@@ -2,7 +2,8 @@ import pytest
 
 from keyserver.engine.ports import VoteConflictError
 from keyserver.errors import StorageError
-from keyserver.sessions.core import KeyState, PutActive, PutPrepared
+from keyserver.sessions.core import KeyState
+from keyserver.sessions.writes import PutActive, PutPrepared
 from keyserver.storage.memory import MemoryDisk, MemoryRecordStore, MemoryWorkStore
 from tests.support.stored_values import CHAIN, certified, digest, key_id, record, request, share
 

@@ -15,7 +15,7 @@ from keyserver.errors import StorageError
 from keyserver.sealing.keyring import Keyring
 from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sealing.secret_key import SecretKey
-from keyserver.sessions.core import (
+from keyserver.sessions.writes import (
     CastVote,
     PutActive,
     PutDocument,
