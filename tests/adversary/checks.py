@@ -48,10 +48,10 @@ async def check(game: Game) -> None:
 async def check_names(game: Game) -> None:
     """The culprits are the provable liars at all honest nodes, and never an honest node."""
     expected = must_name(game)
-    everybody = set().union(*game.named.values())
+    everybody = set().union(*game.cheating.named.values())
     assert everybody <= game.view.liars, "an honest node was blamed"
     for node in game.honest:
-        named = game.named[node.id]
+        named = game.cheating.named[node.id]
         assert named == everybody, "honest nodes name different nodes"
         assert named == {offence.culprit for offence in await node.store.offences()}
         for offence in await node.store.offences():
@@ -132,7 +132,7 @@ def check_result(game: Game, brought: Brought) -> None:
             assert game.states[brought.leader].document == stored
             check_stored(game)
         case ShadowResult() as shadows:
-            liars = game.tellers if isinstance(game.row.deed, Replays) else game.view.liars
+            liars = game.cheating.tellers if isinstance(game.row.deed, Replays) else game.view.liars
             assert not left_out or not set(shadows.nodes) & liars, "a liar's part was used"
             check_shadows(game, shadows)
         case bytes() as sealed:

@@ -5,7 +5,8 @@ from keyserver.sessions.core import Refusal
 from keyserver.sessions.refusals import FOR_GOOD, FOR_NOW
 from keyserver.simulation.adversary import floods
 from keyserver.simulation.adversary.rows import Acts, Behaviour, Crashes, Must, Protocol, Row
-from tests.adversary.play import AGREEMENTS, LATE, RETRIEVALS, STORINGS, Game
+from tests.adversary.cheating import AGREEMENTS, LATE
+from tests.adversary.play import RETRIEVALS, STORINGS, Game
 from tests.adversary.sizes import Size
 
 
@@ -96,7 +97,7 @@ def must_name(game: Game) -> set[NodeId] | None:
     """
     if not game.row.provable and not game.row.two_faced:
         return set()
-    told = set().union(*game.told.values())
+    told = set().union(*game.cheating.told.values())
     ends_early = game.row.protocol is Protocol.ADDITION or not completes(game.row, game.size)
     if game.row.two_faced or (len(told) > 1 and ends_early):
         return None

@@ -10,8 +10,7 @@ from keyserver.crypto.curve import Point, SecretScalar, mul_base
 from keyserver.crypto.errors import CryptoError
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.key_server import KeyServer
-from keyserver.engine.links import pack_link
-from keyserver.model.identifiers import KeyId, NodeId, SessionId
+from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
     AnyOperation,
@@ -23,32 +22,18 @@ from keyserver.model.requests import (
 from keyserver.sessions.core import KeyState, Policy, SessionError
 from keyserver.sessions.outcomes import ShadowResult
 from keyserver.sessions.retrieval.coordinator import ASK_MORE_S
-from keyserver.sessions.runner import Role
-from keyserver.sessions.wire import LINK_TYPES, message_type, pack
 from keyserver.simulation.adversary.floods import with_old_randomness
 from keyserver.simulation.adversary.rows import (
     Acts,
-    Crashes,
     Must,
     Part,
     Protocol,
     Replays,
     Row,
-    Tells,
-    TellsOnLinks,
 )
 from keyserver.simulation.cluster import CONTRACT, Cluster, CrashedError, SimulatedNode
-from keyserver.simulation.liars import (
-    Lie,
-    LinkLie,
-    LinkPlace,
-    Place,
-    at,
-    honest,
-    in_cluster,
-    silent,
-)
 from keyserver.simulation.scenarios.people import People, account
+from tests.adversary.cheating import AGREEMENTS, LATE, Cheating
 from tests.adversary.sizes import Size
 from tests.adversary.view import View
 
@@ -85,10 +70,6 @@ RETRIEVALS = frozenset(
 )
 
 
-AGREEMENTS = {Protocol.AGREEMENT: "Cert", Protocol.DOCUMENT_AGREEMENT: "StoreCert"}
-"""Decided in rounds, and what a liar has withheld so that it comes to that."""
-LATE = frozenset({Protocol.CATALOGUE, Protocol.ADDITION})
-"""Where a node returns that has missed the making of a key."""
 GENERATIONS = frozenset({Protocol.GENERATION, Protocol.AGREEMENT})
 STORINGS = frozenset({Protocol.STORING, Protocol.DOCUMENT_AGREEMENT})
 
@@ -110,40 +91,31 @@ class Game:
     size: Size
     cluster: Cluster
     people: People
-    view: View
+    cheating: Cheating
     brought: list[Brought] = field(default_factory=list)
     states: dict[NodeId, KeyState] = field(default_factory=dict)
     after_liar: dict[NodeId, KeyState] = field(default_factory=dict)
     """What honest nodes had when the liar had led."""
-    told: dict[NodeId, set[NodeId]] = field(default_factory=dict)
-    """By honest node: the liars whose lies one of its sessions has got while it lived."""
     quiet: bool = False
     """Whether honest nodes agree in the end, with nothing open or undecided."""
-    lies: int = 0
-    """How often a liar has said something else than it should, or nothing."""
-    tellers: set[NodeId] = field(default_factory=set)
-    """Who has lied inside a session: who was not chosen before has nothing to repeat."""
-    rehearsing: bool = False
-    _told: dict[bytes, NodeId] = field(default_factory=dict)
+
+    @property
+    def view(self) -> View:
+        return self.cheating.view
 
     @property
     def liars(self) -> list[SimulatedNode]:
-        return [node for node in self.cluster.nodes if node.id in self.view.liars]
+        return self.cheating.liars
 
     @property
     def honest(self) -> list[SimulatedNode]:
-        return [node for node in self.cluster.nodes if node.id not in self.view.liars]
+        return self.cheating.honest
 
     @property
     def key(self) -> KeyId:
         """The key that it is about."""
         votes = self.row.protocol in AGREEMENTS and self.row.part is Part.MEMBER
         return HONEST_KEY if votes else KEY
-
-    @property
-    def has_lied(self) -> bool:
-        """Whether the liars have done what the row is about."""
-        return self.lies > 0 or isinstance(self.row.deed, Acts)
 
     @property
     def late(self) -> SimulatedNode | None:
@@ -156,11 +128,6 @@ class Game:
     def liar_leads(self) -> bool:
         """Whether a liar leads first; undecided is only what liars leave so."""
         return self.row.part is Part.COORDINATOR or self.row.protocol in AGREEMENTS
-
-    @property
-    def named(self) -> dict[NodeId, set[NodeId]]:
-        """Whom each honest node has named."""
-        return {node.id: set(node.recorder.culprits) for node in self.honest}
 
     # --- what clients ask -----------------------------------------------------------------------
 
@@ -238,127 +205,20 @@ class Game:
                 found.add(node)
         return found
 
-    # --- the liars --------------------------------------------------------------------------------
-
-    async def corrupt(self) -> None:
-        """From now on the liars cheat."""
-        for node in self.liars:
-            lie, link_lie = self._deed(node)
-            session_lie = self._spied(lie)
-            withheld = AGREEMENTS.get(self.row.protocol)
-            if withheld is not None:
-                session_lie = at(withheld, silent)
-            in_cluster(self.cluster, node, session_lie, self._spied_links(link_lie))
-
-    async def act(self) -> None:
-        """What liars do by themselves."""
-        if isinstance(self.row.deed, Acts):
-            for node in self.liars:
-                await self.row.deed.act(self.cluster, node)
-
-    def _deed(self, node: SimulatedNode) -> tuple[Lie, Any]:
-        match self.row.deed:
-            case Tells():
-                return self.row.deed.lie, honest
-            case TellsOnLinks(message, told):
-                return honest, at(message, told)
-            case Crashes(message):
-                return _crashing(node, message), _crashing(node, message)
-            case Replays(whole):
-                return self._replaying(whole=whole), self._replaying_links()
-            case Acts():
-                return honest, honest
-
-    def _replaying(self, *, whole: bool) -> Lie:
-        """After the rehearsal, what was said in it: to the same node if to that one, too."""
-        earlier: dict[tuple[str, NodeId | None], Any] = {}
-
-        sids: dict[str, SessionId] = {}
-
-        def lie(place: Place, message: Any) -> Any:
-            name = type(message).__name__
-            first = sids.setdefault(name, place.ctx.sid) == place.ctx.sid
-            if self.rehearsing or (self.late is not None and first):
-                told = pack(place.ctx.sid, message) if whole else message
-                earlier[name, place.to] = told
-                earlier.setdefault((name, None), told)
-                return message
-            return earlier.get((name, place.to)) or earlier.get((name, None)) or message
-
-        return lie
-
-    def _spied(self, lie: Lie) -> Lie:
-        """Take down what the liars know, and which messages are lies."""
-
-        def told(place: Place, message: Any) -> Any:
-            self.view.note(place.ctx.sid, place.ctx.me, place.phase)
-            instead = lie(place, message)
-            self.lies += instead is not message
-            if instead is not message:
-                self.tellers.add(place.ctx.me)
-            if instead is not message and instead is not None:
-                data = instead if isinstance(instead, bytes) else pack(place.ctx.sid, instead)
-                self._told[data] = place.ctx.me
-            return instead
-
-        return told
-
-    def _spied_links(self, lie: LinkLie) -> LinkLie:
-        """Take down which link messages are lies."""
-
-        def told(place: LinkPlace, message: Any) -> Any:
-            instead = lie(place, message)
-            self.lies += instead is not message
-            if instead is not message and instead is not None:
-                data = instead if isinstance(instead, bytes) else pack_link(instead)
-                self._told[data] = place.me
-            return instead
-
-        return told
-
-    def _replaying_links(self) -> LinkLie:
-        """After the rehearsal, the votes that were cast in it."""
-        if self.row.protocol not in AGREEMENTS:
-            return honest
-        earlier: dict[str, Any] = {}
-
-        def lie(_: LinkPlace, message: Any) -> Any:
-            name = type(message).__name__
-            if self.rehearsing:
-                earlier[name] = message
-            return earlier.get(name, message) if hasattr(message, "subject") else message
-
-        return lie
-
-    def hear(self, sender: NodeId, to: NodeId, message: bytes) -> None:
-        """A message has arrived."""
-        self.view.hear(sender, to, message)
-        if message in self._told and to not in self.view.liars and self._lives(to, message):
-            self.told.setdefault(to, set()).add(sender)
-
-    def _lives(self, node: NodeId, message: bytes) -> bool:
-        if message_type(message) in LINK_TYPES:
-            return True
-        sid = SessionId(message[2:34])
-        table = self.cluster.node(node).api._driver._table
-        return any(table.get((sid, role)) is not None for role in Role)
-
     # --- the course -------------------------------------------------------------------------------
 
     async def play(self) -> None:
         """From the beginning to where nothing is open any more."""
         await self._prepare()
-        await self.corrupt()
+        await self.cheating.corrupt()
         self._slow_down()
         if self._has_rehearsal:
-            self.rehearsing = True
-            await self.act()
+            self.cheating.rehearsing = True
+            await self.cheating.act()
             await self._rehearse()
-            self.rehearsing = False
-        self.view.received.clear()
-        self.lies = 0
-        self.tellers.clear()
-        await self.act()
+            self.cheating.rehearsing = False
+        self.cheating.begin()
+        await self.cheating.act()
         if self.late is not None:
             await self._return_of(self.late)
             return
@@ -464,16 +324,6 @@ def _retriable(error: SessionError | CrashedError) -> bool:
     return isinstance(error, CrashedError) or error.retriable
 
 
-def _crashing(node: SimulatedNode, at: str) -> Lie:
-    def lie(_: Place, message: Any) -> Any:
-        if type(message).__name__ != at or not node.is_up:
-            return message
-        asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(node.crash()))
-        return None
-
-    return lie
-
-
 async def game_of(
     row: Row, size: Size, seed: int = 1, check: Callable[[Game], Awaitable[None]] | None = None
 ) -> Game:
@@ -485,8 +335,9 @@ async def game_of(
         people = People(cluster.seed)
         for node in cluster.nodes:
             node.access.verdict = people.verdict
-        game = Game(row, size, cluster, people, View(liars))
-        cluster.network.overhear(game.hear)
+        cheating = Cheating(row, cluster, View(liars))
+        game = Game(row, size, cluster, people, cheating)
+        cluster.network.overhear(cheating.hear)
         await game.play()
         if check is not None:
             await check(game)
