@@ -1,6 +1,6 @@
 """The composition root: makes every part of a node from its configuration and joins them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -13,7 +13,8 @@ from keyserver.app.compose_chain import (
     compose_reading,
     compose_work,
 )
-from keyserver.app.compose_engine import compose_engine
+from keyserver.app.compose_engine import Engine, compose_engine
+from keyserver.app.compose_migrations import MigrationReading
 from keyserver.app.config import Config, Loaded, NoContract, configured_nodes
 from keyserver.app.config.effective import keys_needing_chain
 from keyserver.app.late_binding import LateOutcomes
@@ -81,7 +82,7 @@ def compose(
     config, me = loaded.config, key.node_id
     boot_nonce = Nonce32(random.bytes(32))
     static_sets = _static_sets(config, me, store.completed)
-    reading = _chain_reading(config, me, static_sets, clock)
+    reading = _chain_reading(config, me, static_sets, store, clock)
     node_sets = static_sets or _node_sets(config, reading)
     metrics, outcomes = Metrics(), LateOutcomes()
     mesh = _mesh(config, key, node_sets, boot_nonce=boot_nonce, clock=clock, random=random)
@@ -89,16 +90,18 @@ def compose(
     identity = Identity(me, LocalSigner(key.secret), boot_nonce, random, policy)
     access, observer = _access(config, reading), SessionCounter(metrics)
     lock, orders = ChangeLock(), _administrators_orders(config, static_sets, store, clock)
-    ports = Ports(mesh, store.records, access, node_sets, clock, outcomes, observer, lock)
+    key_sets = node_sets if reading is None else reading.key_sets
+    migrations = reading.migrations if reading is not None else None
+    ports = Ports(mesh, store.records, access, key_sets, clock, outcomes, observer, lock)
 
     def needs_of(mover: KeyMover) -> ChangeNeeds:
         return ChangeNeeds(
-            judge=OrderJudges(orders, None),
+            judge=OrderJudges(orders, migrations.late if migrations else None),
             mover=mover,
             eraser=LeftShares(store.records),
             store=store.set_changes,
             options=lambda: _change_options(config),
-            on_completed=static_sets.on_completed if static_sets else _no_news,
+            on_completed=_on_completed(static_sets, migrations),
         )
 
     engine = compose_engine(identity, ports, lock, needs_of)
@@ -107,7 +110,7 @@ def compose(
         by_administrators = AdministratorsChanges(
             orders, engine.set_changes, lambda: engine.driver.connected
         )
-    chain = _chain_side(config, key, reading, engine.key_server, store, clock)
+    chain = _chain_side(config, key, reading, engine, store, clock, random)
     outcomes.listener = chain.work.recorder if chain else None
     return Node(
         config=config,
@@ -124,7 +127,7 @@ def compose(
         set_changes=engine.set_changes,
         administrators_changes=by_administrators,
         mesh=mesh,
-        peers=PeerReturns(engine.driver, chain.work.queue.hasten if chain else None),
+        peers=chain.work.returns_to(engine.driver) if chain else PeerReturns(engine.driver, None),
         chain=chain,
     )
 
@@ -138,21 +141,33 @@ def follows_chain(config: Config) -> bool:
 
 
 def _chain_reading(
-    config: Config, me: NodeId, static_sets: StaticNodeSets | None, clock: SystemClock
+    config: Config,
+    me: NodeId,
+    static_sets: StaticNodeSets | None,
+    store: Store,
+    clock: SystemClock,
 ) -> ChainReading | None:
     if not follows_chain(config) or not config.keyserver.rpc_endpoints:
         return None
     client = compose_client(config, clock=clock)
-    return compose_reading(config, client=client, me=me, static_sets=static_sets, clock=clock)
+    return compose_reading(
+        config,
+        client=client,
+        me=me,
+        static_sets=static_sets,
+        completed=store.completed,
+        clock=clock,
+    )
 
 
 def _chain_side(
     config: Config,
     key: NodeKey,
     reading: ChainReading | None,
-    key_server: KeyServer,
+    engine: Engine,
     store: Store,
     clock: SystemClock,
+    random: RandomSource,
 ) -> ChainSide | None:
     if reading is None:
         return None
@@ -161,9 +176,12 @@ def _chain_side(
         reading=reading,
         me=key.node_id,
         secret=key.secret,
-        key_server=key_server,
+        engine=engine,
+        records=store.records,
         store=SqlWorkStore(store.database, reading.chain_id),
+        completed=store.completed,
         clock=clock,
+        random=random,
     )
     return ChainSide(reading, work)
 
@@ -252,8 +270,17 @@ def _change_options(config: Config) -> ChangeOptions:
     return ChangeOptions(own.allow_key_loss, own.serve_during_change)
 
 
+def _on_completed(
+    static_sets: StaticNodeSets | None, migrations: MigrationReading | None
+) -> Callable[[CompletedChange], None]:
+    """Who is told that a change is complete; the contract says the rest itself."""
+    if static_sets is not None:
+        return static_sets.on_completed
+    return migrations.on_completed if migrations is not None else _no_news
+
+
 def _no_news(_: CompletedChange) -> None:
-    """Where a contract has the node set, it says itself when a change is complete."""
+    """Where nothing may change, nothing is told."""
 
 
 def _mesh(

@@ -3,6 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from keyserver.app.compose_engine import Engine
+from keyserver.app.compose_migrations import (
+    ChainStore,
+    MigrationReading,
+    Migrations,
+    compose_migrations,
+)
 from keyserver.app.config import (
     AtAddress,
     Config,
@@ -10,7 +17,8 @@ from keyserver.app.config import (
     NoContract,
     contract_sources,
 )
-from keyserver.app.late_binding import LateTip
+from keyserver.app.late_binding import LateMigrations, LateTip
+from keyserver.app.observer import PeerReturns
 from keyserver.chain.access import (
     AclDepth,
     ChainAccess,
@@ -23,6 +31,8 @@ from keyserver.chain.client import BlockTag
 from keyserver.chain.endpoint import Endpoint
 from keyserver.chain.fees import FeeLimits
 from keyserver.chain.intake import TaskIntake
+from keyserver.chain.migration_sessions import Records
+from keyserver.chain.moved_sets import MovedNodeSets
 from keyserver.chain.name_registry import (
     ACL_NAMES,
     ACL_OPTION,
@@ -44,14 +54,14 @@ from keyserver.chain.sender import Sender, SenderLimits
 from keyserver.chain.watcher import Watcher, WatcherSettings
 from keyserver.chain.work_driver import WorkDriver
 from keyserver.crypto.curve import SecretScalar
-from keyserver.engine.key_server import KeyServerApi
-from keyserver.engine.ports import Clock
+from keyserver.crypto.randomness import RandomSource
+from keyserver.engine.ports import Clock, NodeSets, TransportListener
 from keyserver.evm.transaction import TransactionSigner
 from keyserver.model.identifiers import NodeId
+from keyserver.model.set_change import CompletedChange
 from keyserver.services.base import HandlerTools
 from keyserver.services.registry import CONTRACTS, handlers
 from keyserver.tasks.answers import OutcomeRecorder
-from keyserver.tasks.ports import WorkStore
 from keyserver.tasks.queue import TaskQueue
 
 COLLECT_ANYTHING = 0
@@ -75,21 +85,35 @@ class ChainReading:
     directory: ContractDirectory
     tip: LateTip
     node_sets: NodeSetTracker | StaticNodeSets
+    """As the contract says: what answers to contracts go by."""
+    migrations: MigrationReading | None
+    """`None` with a static set, and where the operator wants no migrations."""
     permissions: PermissionContract | OpenAccess
     access: ChainAccess
     options: tuple[str, ...]
     """Configuration keys of all contracts that are used."""
+
+    @property
+    def key_sets(self) -> NodeSets:
+        """The sets that keys belong on: what the engine goes by."""
+        return self.node_sets if self.migrations is None else self.migrations.moved
 
 
 @dataclass(frozen=True)
 class ChainWork:
     """What is done about it: tasks, and answers on their way into the chain."""
 
-    store: WorkStore
+    store: ChainStore
     queue: TaskQueue
     recorder: OutcomeRecorder
     sender: Sender
     watcher: Watcher
+    migrations: Migrations | None
+
+    def returns_to(self, listener: TransportListener) -> PeerReturns:
+        """Tell tasks and migrations of connections, beside `listener`."""
+        wake = self.migrations.driver.wake if self.migrations is not None else None
+        return PeerReturns(listener, self.queue.hasten, wake)
 
 
 @dataclass(frozen=True)
@@ -130,9 +154,13 @@ def compose_reading(
     client: RpcClient,
     me: NodeId,
     static_sets: StaticNodeSets | None,
+    completed: Sequence[CompletedChange],
     clock: Clock,
 ) -> ChainReading:
-    """Make what reads the chain; `static_sets` where the node set is configured."""
+    """Make what reads the chain; `static_sets` where the node set is configured.
+
+    `completed`: the changes of the node set that are on this node's disk.
+    """
     own, chain_id = config.keyserver, _chain_id(config)
     sources = directory_sources(config)
     directory = ContractDirectory(
@@ -166,8 +194,20 @@ def compose_reading(
         pending=PendingRequests(client, directory),
         permissions=permissions,
     )
+    migrations = None
+    if isinstance(node_sets, NodeSetTracker) and not config.secretstore.disable_auto_migrate:
+        moved = MovedNodeSets(node_sets, completed)
+        migrations = MigrationReading(node_sets, moved, LateMigrations())
     return ChainReading(
-        chain_id, client, directory, tip, node_sets, permissions, access, tuple(sources)
+        chain_id,
+        client,
+        directory,
+        tip,
+        node_sets,
+        migrations,
+        permissions,
+        access,
+        tuple(sources),
     )
 
 
@@ -193,23 +233,46 @@ def compose_work(
     reading: ChainReading,
     me: NodeId,
     secret: SecretScalar,
-    key_server: KeyServerApi,
-    store: WorkStore,
+    engine: Engine,
+    records: Records,
+    store: ChainStore,
+    completed: Sequence[CompletedChange],
     clock: Clock,
+    random: RandomSource,
     fraction: Fraction = ANY_FRACTION,
 ) -> ChainWork:
-    """Make what acts on the chain's requests; sets the tip of `reading`.
+    """Make what acts on the chain's requests; sets the late parts of `reading`.
 
+    `records`, `completed`: the keys, and the changes of the node set, on this node's disk;
     `fraction`: the jitter of how long it waits after trouble with the chain.
     """
     own = config.keyserver
     client, chain_id, node_sets = reading.client, reading.chain_id, reading.node_sets
     reader = PinnedReader(client, reading.tip)
     interval = own.retry_interval_blocks
-    tools = HandlerTools(me, key_server, node_sets, reader, reading.permissions, interval)
+    tools = HandlerTools(me, engine.key_server, node_sets, reader, reading.permissions, interval)
+    migrations = None
+    if reading.migrations is not None:
+        migrations = compose_migrations(
+            reading.migrations,
+            chain_id=chain_id,
+            client=client,
+            tip=reading.tip,
+            me=me,
+            engine=engine,
+            records=records,
+            store=store,
+            completed=completed,
+            clock=clock,
+            random=random,
+            on_task=lambda: queue.wake(),
+        )
     queue = TaskQueue(
         store=store,
-        handlers=handlers(tools, drain_above=COLLECT_ANYTHING),
+        handlers={
+            **handlers(tools, drain_above=COLLECT_ANYTHING),
+            **(migrations.handlers if migrations is not None else {}),
+        },
         me=me,
         interval=interval,
         on_answer=lambda: sender.wake(),
@@ -241,6 +304,8 @@ def compose_work(
     )
     work_driver = WorkDriver(queue=queue, store=store, node_sets=node_sets)
     observers: list[ChainObserver] = [pending, work_driver, sender]
+    if migrations is not None:
+        observers.insert(0, migrations.driver)
     if isinstance(node_sets, NodeSetTracker):
         observers.insert(0, node_sets)
     watcher = Watcher(
@@ -259,7 +324,8 @@ def compose_work(
         backoff=Backoff(fraction),
     )
     reading.tip.source = watcher
-    return ChainWork(store, queue, OutcomeRecorder(queue, chain_id), sender, watcher)
+    recorder = OutcomeRecorder(queue, chain_id)
+    return ChainWork(store, queue, recorder, sender, watcher, migrations)
 
 
 def watcher_settings(config: Config) -> WatcherSettings:

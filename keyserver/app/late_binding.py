@@ -1,12 +1,15 @@
-"""Stand-ins for two parts that are needed before they can be made.
+"""Stand-ins for parts that are needed before they can be made.
 
 The engine tells its outcomes to the task queue, whose handlers ask the engine; the engine's access
-policy looks at the chain's tip, which the watcher provides, whose observers use the engine. Each
+policy looks at the chain's tip, which the watcher provides, whose observers use the engine; the
+engine has orders of migrations judged by the driver that gives such orders to the engine. Each
 circle is cut at its narrowest place by one of these.
 """
 
+from keyserver.chain.migration_sessions import MigrationJudge, MigrationSessions
 from keyserver.chain.ports import ChainTip, ChainView
 from keyserver.engine.outcomes import Outcome, OutcomeListener
+from keyserver.model.set_change import CompletedChange, MigrationOrder, SetChange
 
 NOT_STARTED = ChainView(None, None, "the node is starting")
 
@@ -41,3 +44,21 @@ class LateTip:
         """Wait for the source's next evaluation."""
         assert self.source is not None, "the tip is set before anything runs"
         await self.source.next_evaluation()
+
+
+class LateMigrations:
+    """Sends orders of migrations, and word of completed changes, to parts that are set later."""
+
+    def __init__(self) -> None:
+        self.judging: MigrationJudge | None = None
+        self.sessions: MigrationSessions | None = None
+
+    async def judge(self, order: MigrationOrder) -> SetChange:
+        """As `MigrationJudge.judge`."""
+        assert self.judging is not None, "the judge is set before anything runs"
+        return await self.judging.judge(order)
+
+    def on_completed(self, change: CompletedChange) -> None:
+        """A change is on this node's disk."""
+        assert self.sessions is not None, "the sessions are set before anything runs"
+        self.sessions.on_completed(change)

@@ -173,8 +173,10 @@ def parts_of(node: Node) -> list[Part]:
     if node.chain is None:
         return parts
     work = node.chain.work
+    migrations = work.migrations
     return [
         Part("chain watcher", work.watcher.run),
+        *([Part("migrations", migrations.driver.run)] if migrations is not None else []),
         Part("tasks", work.queue.run),
         Part("sender", work.sender.run),
         *parts,

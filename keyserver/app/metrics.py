@@ -6,6 +6,8 @@ process do not mix. Names start with `keyserver_`; amounts are in base units (se
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from keyserver.app.set_change_metrics import SetChangeMetrics
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of `Metrics.render`."""
 
@@ -96,6 +98,7 @@ class Metrics:
             "Nodes that are chosen last because of evidence against them",
             registry=registry,
         )
+        self.set_change = SetChangeMetrics(registry)
 
     def render(self) -> bytes:
         """Return all values as text for a scraper; see `CONTENT_TYPE`."""

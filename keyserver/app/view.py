@@ -17,12 +17,15 @@ from keyserver.api.facts import (
     TaskFacts,
     Trouble,
 )
+from keyserver.api.operator_set_change import SetChangeFacts
 from keyserver.app.blame_facts import offence_facts
 from keyserver.app.compose import Node, follows_chain
 from keyserver.app.compose_chain import ChainSide
 from keyserver.app.config import ConfigWarning
 from keyserver.app.health import Condition, troubles_of, warnings_of
 from keyserver.app.key_facts import key_facts
+from keyserver.app.set_change_facts import set_change_facts, set_change_troubles
+from keyserver.app.set_change_metrics import measure_set_change
 from keyserver.app.work_facts import task_facts
 from keyserver.chain.client import ContractCall, Returned
 from keyserver.chain.name_registry import ContractDirectory
@@ -31,6 +34,7 @@ from keyserver.errors import ChainError, StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.services.fees import BALANCE, NO_KEY, balance_of
 from keyserver.storage.counting import WorkCounts, count_keys, count_shares, count_work
+from keyserver.tasks.migration_status import MigrationStatus
 from keyserver.tasks.model import SeenRequest, Sighting, TaskKey, TaskKind
 
 BALANCE_AGE_S: Final = 60.0
@@ -99,6 +103,7 @@ class OperatorView:
         if chain is not None:
             await self._refresh_balance(chain, older_than_s=0.0)
         keys = await count_keys(node.store.database)
+        set_change = await self.set_change()
         return StatusFacts(
             node_id=node.me,
             address=node.me.address,
@@ -108,7 +113,7 @@ class OperatorView:
             peer=self.peer_address,
             ready=not troubles,
             problems=tuple(troubles),
-            warnings=self._current_warnings(),
+            warnings=(*self._current_warnings(), *set_change_troubles(set_change)),
             chain=None if chain is None else await self._chain_facts(chain),
             node_set=self._node_set_facts(),
             sessions=node.driver.open_sessions,
@@ -117,7 +122,24 @@ class OperatorView:
             tasks=tasks,
             answers=counts.answers,
             avoided=offence_facts(node.catalogue.blame.current),
+            set_change=set_change,
         )
+
+    async def set_change(self) -> SetChangeFacts:
+        """Changes of the node set; raises `StorageError`."""
+        node = self._node
+        return set_change_facts(
+            await node.store.set_changes.completed(),
+            node.set_changes.change,
+            node.set_changes.progress,
+            await self._migration(),
+            is_exclusive=node.set_changes.is_exclusive,
+        )
+
+    async def _migration(self) -> MigrationStatus | None:
+        chain = self._node.chain
+        migrations = None if chain is None else chain.work.migrations
+        return None if migrations is None else await migrations.status()
 
     def _current_warnings(self) -> tuple[Trouble, ...]:
         directory = self._directory()
@@ -201,6 +223,7 @@ class OperatorView:
         metrics.share_additions_running.set(node.share_additions.running)
         metrics.sessions_running.set(node.driver.open_sessions)
         metrics.avoided_nodes.set(len(node.catalogue.blame.avoided))
+        measure_set_change(metrics.set_change, await self.set_change())
         if node.chain is not None:
             await self._measure_chain(node.chain)
         return metrics.render()

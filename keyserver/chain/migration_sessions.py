@@ -114,9 +114,11 @@ class MigrationSessions:
     @property
     def state(self) -> SessionState:
         """Active while this node leads; finished also where another node has led."""
-        change = self._running_change()
-        if self._state == IDLE and change is not None and change[1] in self._completed:
-            return SessionState(SessionPhase.FINISHED, change[0])
+        view = self._views.migration_view
+        if self._state == IDLE and view is not None and view.running is not None:
+            assert view.change is not None  # as a migration runs
+            if view.change.id in self._completed:
+                return SessionState(SessionPhase.FINISHED, view.running.id)
         return self._state
 
     @property
@@ -144,9 +146,9 @@ class MigrationSessions:
     def forget(self) -> None:
         """Idle from now on; what this node leads is given up."""
         self._state = IDLE
-        change = self._running_change()
-        if change is not None:
-            self._completed.discard(change[1])
+        view = self._views.migration_view
+        if view is not None and view.change is not None:
+            self._completed.discard(view.change.id)
         if self._leading is not None:
             self._leading.cancel()
             self._leading = None
@@ -157,14 +159,6 @@ class MigrationSessions:
         self._completed.add(completed.id)
         if self._driver is not None:
             self._driver.wake()
-
-    def _running_change(self) -> tuple[Hash32, Hash32] | None:
-        """The running migration's id, and the id of the change that it is."""
-        view = self._views.migration_view
-        if view is None or view.running is None:
-            return None
-        running = view.running
-        return running.id, SetChange.ordered(view.current, running.target, running.id).id
 
     async def _lead(self, order: MigrationOrder) -> None:
         try:

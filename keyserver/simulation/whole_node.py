@@ -138,7 +138,16 @@ class WholeNode:
             clock=clock,
             fraction=around.random.random,
         )
-        reading = compose_reading(config, client=client, me=self.id, static_sets=None, clock=clock)
+        completed = self.disk.state.set_changes
+        reading = compose_reading(
+            config,
+            client=client,
+            me=self.id,
+            static_sets=None,
+            completed=completed,
+            clock=clock,
+        )
+        migrations = reading.migrations
         records = SimulatedRecordStore(self.disk, process, around.random)
         outcomes = LateOutcomes()
         transport = SimulatedTransport(around.network, self.id, process)
@@ -147,7 +156,7 @@ class WholeNode:
             transport,
             records,
             reading.access,
-            reading.node_sets,
+            reading.key_sets,
             clock,
             outcomes,
             self.recorder,
@@ -156,12 +165,12 @@ class WholeNode:
 
         def needs_of(mover: KeyMover) -> ChangeNeeds:
             return ChangeNeeds(
-                judge=OrderJudges(None, None),
+                judge=OrderJudges(None, migrations.late if migrations else None),
                 mover=mover,
                 eraser=LeftShares(records),
                 store=MemorySetChangeStore(self.disk),
                 options=ChangeOptions,
-                on_completed=lambda _: None,
+                on_completed=migrations.on_completed if migrations else lambda _: None,
             )
 
         policy = PolicySource(config, reading.node_sets, reading)
@@ -172,14 +181,19 @@ class WholeNode:
             reading=reading,
             me=self.id,
             secret=self._secret,
-            key_server=engine.key_server,
+            engine=engine,
+            records=records,
             store=SimulatedWorkStore(self.disk, reading.chain_id, process, around.random),
+            completed=completed,
             clock=clock,
+            random=random,
             fraction=around.random.random,
         )
         outcomes.listener = work.recorder
-        peers = PeerReturns(engine.driver, work.queue.hasten)
+        peers = work.returns_to(engine.driver)
+        following = () if work.migrations is None else (work.migrations.driver.run,)
         runs = (
+            *following,
             work.watcher.run,
             work.queue.run,
             work.sender.run,

@@ -7,6 +7,7 @@ from random import Random
 from keyserver.simulation.disk import FaultyDisk
 from keyserver.simulation.process import Process, never
 from keyserver.storage.memory import MemoryWorkStore
+from keyserver.tasks.migration import JoinedMigration, PlannedStart
 from keyserver.tasks.model import ReadBlock, SeenRequest, Task
 from keyserver.tasks.outbox import OutboxEntry
 
@@ -63,6 +64,18 @@ class SimulatedWorkStore(MemoryWorkStore):
         await super().commit(
             tasks=tasks, entries=entries, new_entries=new_entries, new_tasks=new_tasks
         )
+        await self._end()
+
+    async def keep_planned_start(self, plan: PlannedStart) -> None:
+        """Remember under which id a migration is started."""
+        await self._begin()
+        await super().keep_planned_start(plan)
+        await self._end()
+
+    async def keep_joined_migration(self, joined: JoinedMigration) -> None:
+        """Remember how far a migration got here."""
+        await self._begin()
+        await super().keep_joined_migration(joined)
         await self._end()
 
     async def _begin(self) -> None:

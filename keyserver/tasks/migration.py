@@ -10,7 +10,7 @@ from typing import Final
 
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.model.node_set import NodeSet
-from keyserver.model.set_change import MigrationOrder
+from keyserver.model.set_change import MigrationOrder, SetChange
 
 # --- what is known ----------------------------------------------------------------------------
 
@@ -51,6 +51,13 @@ class MigrationView:
     def contract(self) -> Address:
         """The contract of the sets."""
         return self.current.contract
+
+    @property
+    def change(self) -> SetChange | None:
+        """What the running migration changes; `None` if none runs."""
+        if self.running is None:
+            return None
+        return SetChange.ordered(self.current, self.running.target, self.running.id)
 
 
 @unique
