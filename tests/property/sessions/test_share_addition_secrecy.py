@@ -21,41 +21,10 @@ from keyserver.sessions.share_addition.messages import AddBlinded, AddComplaint,
 from keyserver.sessions.share_addition.phases import AwaitingMasked
 from keyserver.simulation.adversary import share_additions as lies
 from keyserver.simulation.liars import Lie, Place, at, honest
+from tests.property.linear_spans import Row, Span
 from tests.support.delivery import Delivery, Moment
 from tests.support.key_life import generate, lose_share, try_add_share
 from tests.support.late_nodes import telling
-
-Row = dict[int, int]
-"""A linear form: coefficients by number of the unknown."""
-
-
-class Span:
-    """The linear forms whose values somebody knows, in echelon form."""
-
-    def __init__(self) -> None:
-        self._rows: dict[int, Row] = {}
-
-    def _reduced(self, row: Row) -> Row:
-        row = {place: value % ORDER for place, value in row.items() if value % ORDER}
-        while row:
-            first = min(row)
-            known = self._rows.get(first)
-            if known is None:
-                return row
-            factor = row[first]
-            for place, value in known.items():
-                row[place] = (row.get(place, 0) - factor * value) % ORDER
-            row = {place: value for place, value in row.items() if value}
-        return row
-
-    def add(self, row: Row) -> None:
-        left = self._reduced(row)
-        if left:
-            inverse = pow(left[min(left)], -1, ORDER)
-            self._rows[min(left)] = {p: v * inverse % ORDER for p, v in left.items()}
-
-    def __contains__(self, row: Row) -> bool:
-        return not self._reduced(row)
 
 
 @dataclass
