@@ -74,11 +74,11 @@ def start(ctx: Context, succession: Succession) -> Step[Phase]:
     if target is None:
         raise UnavailableError("this node has not accepted such a change", "AccessDenied")
     before = succession.record.record
-    if before.threshold >= len(target):
-        raise DeniedError("too few nodes for the threshold", "NotEnoughNodesForThreshold")
     terms = terms_for(
         ctx, before, target, succession.dealers, succession.skipped, operation.document
     )
+    if terms.params.threshold >= len(target):
+        raise DeniedError("too few nodes for the threshold", "NotEnoughNodesForThreshold")
     asked = [node for node in _both(terms) if node in ctx.connected]
     waiting = AwaitingPromises(terms, Round.among(asked))
     hopeless = _hopeless(ctx, waiting)

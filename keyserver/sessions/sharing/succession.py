@@ -110,7 +110,7 @@ def _checked_terms(
     ctx: Context, message: Redistribute, before: KeyRecord, target: NodeSet, document: Hash32
 ) -> Terms:
     dealers, skipped = message.params.dealers, message.skipped
-    if before.threshold >= len(target):
+    if message.params.threshold >= len(target):
         raise Refused(Refusal.BAD, "the threshold is not below the number of nodes")
     if not is_canonical(dealers) or not set(dealers) <= before.coordinates.keys():
         raise Refused(Refusal.BAD, "the dealers are not members of the old committee")

@@ -72,7 +72,11 @@ def redistribution_params(
     dealers: tuple[NodeId, ...],
     skipped: tuple[Decision, ...],
 ) -> ShareParams:
-    """The only parameters a redistribution of a record to a set by these dealers can have."""
+    """The only parameters a redistribution of a record to a set by these dealers can have.
+
+    Here it is said that the threshold stays. Everything else goes by the one that the parameters
+    name: another rule here, and in `engine.acceptance`, would make another one.
+    """
     return ShareParams(
         kind=ctx.kind,
         sid=ctx.sid,
