@@ -6,6 +6,7 @@ Amounts of wei are decimal strings: they do not fit the numbers of most readers 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from keyserver.api.operator_set_change import SetChangeFacts
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, SessionId
 
 
@@ -108,6 +109,8 @@ class StatusFacts:
     answers: Mapping[str, int]
     avoided: tuple[OffenceFacts, ...] = ()
     """Nodes that are chosen last now, each with its newest offence."""
+    set_change: SetChangeFacts | None = None
+    """Changes of the node set; `None` from views that do not know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from keyserver.api.facts import (
     TaskFacts,
     Trouble,
 )
+from keyserver.api.operator_set_change import SetChangeFacts
 from keyserver.api.rendering import to_json
 from keyserver.errors import ChainError, KeyServerError, StorageError
 from keyserver.model.identifiers import Hash32, KeyId
@@ -42,6 +43,10 @@ class NodeView(Protocol):
 
     async def status(self) -> StatusFacts:
         """The node at a glance."""
+        ...
+
+    async def set_change(self) -> SetChangeFacts:
+        """Changes of the node set: what goes on, what is refused, what was done."""
         ...
 
     async def keys(self, after: KeyId | None, limit: int) -> Sequence[KeyLine]:
@@ -96,6 +101,9 @@ def operator_app(node: NodeView) -> Starlette:
     async def status(_: Request) -> Response:
         return JSONResponse(to_json(await node.status()))
 
+    async def set_change(_: Request) -> Response:
+        return JSONResponse(to_json(await node.set_change()))
+
     async def keys(request: Request) -> Response:
         limit = _limit(request.query_params.get("limit"))
         after = request.query_params.get("after")
@@ -138,6 +146,7 @@ def operator_app(node: NodeView) -> Starlette:
             Route("/health/ready", ready),
             Route("/metrics", metrics),
             Route("/v1/status", status),
+            Route("/v1/set-change", set_change),
             Route("/v1/keys", keys),
             Route("/v1/keys/{key_id}", key),
             Route("/v1/requests", requests),

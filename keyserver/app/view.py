@@ -139,7 +139,7 @@ class OperatorView:
     async def _migration(self) -> MigrationStatus | None:
         chain = self._node.chain
         migrations = None if chain is None else chain.work.migrations
-        return None if migrations is None else await migrations.status()
+        return None if migrations is None else await migrations.driver.status()
 
     def _current_warnings(self) -> tuple[Trouble, ...]:
         directory = self._directory()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keyserver.cli.admin_run import run, status
 from keyserver.cli.admin_sets import (
     ChainIdOption,
     ClusterNameOption,
@@ -49,6 +50,10 @@ def _set_change_group() -> None:
 
     While it runs, all nodes that take part are configured: staying, joining and leaving ones.
     """
+
+
+set_change.command()(run)
+set_change.command()(status)
 
 
 class Form(StrEnum):

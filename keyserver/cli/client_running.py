@@ -26,7 +26,7 @@ def run_on_contracts(
     """Connect, do the work with progress on the terminal, and print what came of it."""
 
     async def connected() -> Facts:
-        with _progress() as watch:
+        with shown_progress() as watch:
             async with _contracts(place, watch) as servers:
                 return await work(servers)
 
@@ -40,7 +40,7 @@ def run_on_nodes(
     warn_if_exposed(place)
 
     async def connected() -> Facts:
-        with _progress() as watch:
+        with shown_progress() as watch:
             async with _nodes(place, watch) as servers:
                 return await work(servers)
 
@@ -132,7 +132,7 @@ async def _nodes(place: NodesPlace, watch: Watch) -> AsyncIterator["HttpKeyServe
 
 
 @contextmanager
-def _progress() -> Iterator[Watch]:
+def shown_progress() -> Iterator[Watch]:
     """A spinner on a terminal, lines elsewhere; both on standard error."""
     from rich.console import Console
 

@@ -10,7 +10,8 @@ from keyserver.client.node_http import HttpRequest, Transport
 from keyserver.client.node_refusals import Advice
 from keyserver.client.original_door import original_refusal
 from keyserver.client.v1_door import v1_refusal
-from keyserver.model.identifiers import NodeId
+from keyserver.errors import ConfigError
+from keyserver.model.identifiers import Hash32, NodeId, Signature
 from keyserver.model.set_change import AdministratorOrder, BoundOrder, LegacyOrder
 
 LEGACY_PATH: Final = "/admin/servers_set_change"
@@ -58,6 +59,38 @@ def bound_request(order: BoundOrder) -> HttpRequest:
     }
     headers = {"Content-Type": "application/json"}
     return HttpRequest("POST", BOUND_PATH, headers, json.dumps(fields).encode())
+
+
+def order_of_request(path: str, body: str) -> AdministratorOrder:
+    """The order in a request as `legacy_request` and `bound_request` make it.
+
+    Raises `ConfigError` for what is none; whether the signatures are good, the nodes say.
+    """
+    try:
+        fields = json.loads(body)
+        if path == BOUND_PATH:
+            return BoundOrder(
+                Hash32(_from_hex(fields["old_set_id"])),
+                _nodes(fields["new_set"]),
+                fields["epoch"],
+                fields["not_after"],
+                Signature(_from_hex(fields["signature"])),
+            )
+        before, old, new = path.rsplit("/", 2)
+        if before == LEGACY_PATH:
+            signatures = Signature(bytes.fromhex(old)), Signature(bytes.fromhex(new))
+            return LegacyOrder(_nodes(fields), *signatures)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f"order: cannot be read: {error}") from None
+    raise ConfigError(f"order: its path is neither {LEGACY_PATH}/… nor {BOUND_PATH}")
+
+
+def _nodes(texts: Iterable[str]) -> tuple[NodeId, ...]:
+    return tuple(sorted({NodeId(_from_hex(text)) for text in texts}))
+
+
+def _from_hex(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
 
 
 async def order_set_change(transport: Transport, node: str, order: AdministratorOrder) -> None:

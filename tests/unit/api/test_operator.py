@@ -18,6 +18,7 @@ from keyserver.api.facts import (
     Trouble,
 )
 from keyserver.api.operator import operator_app
+from keyserver.api.operator_set_change import ChangeFacts, KeptKeyFacts, SetChangeFacts
 from keyserver.errors import ChainError, StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 
@@ -54,6 +55,12 @@ class FakeNode:
         return StatusFacts(
             NODE, ADDRESS, "1", 42, 5, None, True, (), (), None, node_set, 0, 3, 1, {"held": 1}, {}
         )
+
+    async def set_change(self) -> SetChangeFacts:
+        self._may_fail()
+        kept = (KeptKeyFacts(KEYS[0].key_id, "too few"),)
+        change = ChangeFacts(Hash32(b"\xcc" * 32), "moving", 5, 3, (NODE,), 1, kept, "")
+        return SetChangeFacts(2, None, change, None, None)
 
     async def keys(self, after: KeyId | None, limit: int) -> Sequence[KeyLine]:
         return [key for key in KEYS if after is None or key.key_id > after][:limit]
@@ -148,7 +155,29 @@ async def test_status_shows_bytes_in_hexadecimal() -> None:
     assert body["node_id"] == f"0x{NODE.hex()}"
     assert body["node_set"]["contract"] == f"0x{ADDRESS.hex()}"
     assert body["tasks"] == {"held": 1}
+    assert body["set_change"] is None
     assert body["chain"] is None
+
+
+async def test_changes_of_the_node_set() -> None:
+    node = FakeNode()
+    status, body = await ask(node, "/v1/set-change")
+    assert status == 200
+    assert body["next_epoch"] == 2
+    assert [body[name] for name in ("takes_part", "completed", "migration")] == [None] * 3
+    assert body["coordinated"] == {
+        "change_id": "0x" + "cc" * 32,
+        "phase": "moving",
+        "keys_total": 5,
+        "keys_moved": 3,
+        "missing": [f"0x{NODE.hex()}"],
+        "keys_kept": 1,
+        "kept": [{"key_id": "0x" + "01" * 32, "why": "too few"}],
+        "why": "",
+    }
+    node.fault = StorageError("the disk is gone")
+    status, body = await ask(node, "/v1/set-change")
+    assert (status, body["error"]["message"]) == (503, "the disk is gone")
 
 
 async def test_keys_page_by_page() -> None:

@@ -209,10 +209,7 @@ def test_a_file_that_is_not_there(capsys: Output, tmp_path: Path) -> None:
     assert "No such file" in capsys.readouterr().err
 
 
-def test_only_what_is_built_is_offered(capsys: Output) -> None:
+def test_the_four_steps_are_offered(capsys: Output) -> None:
     assert main(["admin", "set-change", "--help"]) == 0
-    out = capsys.readouterr().out
-    assert "plan" in out
-    assert "sign" in out
-    for later in ("run", "status"):
-        assert main(["admin", "set-change", later]) == 2
+    words = capsys.readouterr().out.split()
+    assert {"plan", "sign", "run", "status"} <= set(words)
