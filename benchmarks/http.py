@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.static_network import RunningNode, static_network, wait_until
@@ -31,6 +31,7 @@ from keyserver.crypto.curve import Point, SecretScalar, sign_digest
 from keyserver.crypto.elgamal import encrypt_document_key, recover_document_key
 from keyserver.crypto.randomness import SystemRandom
 from keyserver.devnet.local_chain import LOOPBACK
+from keyserver.model.identifiers import KeyId
 
 NODES, THRESHOLD = 5, 2
 RETRIEVAL = "shadow retrieval"
@@ -117,9 +118,18 @@ def new_life() -> Life:
     requester = SecretScalar.random(_RNG)
     key_id = Wallet(requester).new_key_id(_RNG)
     signed = f"{key_id.hex()}/{sign_digest(requester, key_id).hex()}"
-    document_key = SecretScalar.random(_RNG).public()
     generate = _request("POST", f"/shadow/{signed}/{THRESHOLD}")
-    return Life(generate, b"", _request("GET", f"/shadow/{signed}"), document_key, requester)
+    return replace(life_of(key_id, requester, _new_document_key()), generate=generate)
+
+
+def _new_document_key() -> Point:
+    return SecretScalar.random(_RNG).public()
+
+
+def life_of(key_id: KeyId, requester: SecretScalar, document_key: Point) -> Life:
+    """The retrieval of a key that is there, with its document key."""
+    signed = f"{key_id.hex()}/{sign_digest(requester, key_id).hex()}"
+    return Life(b"", b"", _request("GET", f"/shadow/{signed}"), document_key, requester)
 
 
 def with_document(life: Life, answer: bytes) -> Life:

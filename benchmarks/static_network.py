@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,13 +24,47 @@ NANOSECONDS = 1e9
 
 
 @dataclass(frozen=True)
+class NodeFiles:
+    """A node that is configured and does not run yet."""
+
+    secret: SecretScalar
+    directory: Path
+    peer_port: int
+    port: int
+    operator_port: int
+
+    @property
+    def id(self) -> NodeId:
+        """Its node id."""
+        return NodeId.of(self.secret.public())
+
+    @property
+    def config(self) -> Path:
+        """Its configuration file."""
+        return self.directory / "config.toml"
+
+
+@dataclass(frozen=True)
 class RunningNode:
     """A node's process, and where it serves clients and operators."""
 
     process: subprocess.Popen[bytes]
-    directory: Path
-    port: int
-    operator_port: int
+    files: NodeFiles
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+        return self.files.directory
+
+    @property
+    def port(self) -> int:
+        """Where it serves clients."""
+        return self.files.port
+
+    @property
+    def operator_port(self) -> int:
+        """Where it serves operators."""
+        return self.files.operator_port
 
     @property
     def profile(self) -> Path:
@@ -41,6 +75,17 @@ class RunningNode:
         """CPU time of all its threads so far."""
         clock = (~self.process.pid << 3) | 2  # what clock_getcpuclockid(3) returns
         return time.clock_gettime_ns(clock) / NANOSECONDS
+
+    def memory_mb(self, field: str) -> float:
+        """A line of its status: `VmRSS`, what is resident, or `VmHWM`, the most that was."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1]) / 1024
+        raise RuntimeError(f"the process has no {field}")
+
+    def forget_peak(self) -> None:
+        """Let `VmHWM` begin anew."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
     def is_connected(self, peers: int) -> bool:
         """Whether it has a connection to that many others."""
@@ -59,26 +104,35 @@ class RunningNode:
 def static_network(
     directory: Path, nodes: int, *, program: Sequence[str]
 ) -> Iterator[list[RunningNode]]:
-    """Start nodes and wait until all are connected; they end with the block.
+    """Configure nodes, start them and wait until all are connected; they end with the block.
 
     `program`: what Python runs, the command line or something around it.
     """
-    running: list[RunningNode] = []
+    with running(configured(directory, nodes), program=program) as network:
+        yield network
+
+
+@contextmanager
+def running(
+    configured_nodes: Sequence[NodeFiles], *, program: Sequence[str]
+) -> Iterator[list[RunningNode]]:
+    """Start nodes that are configured; as `static_network`."""
+    network: list[RunningNode] = []
     try:
-        for config, ports in _configured(directory, nodes):
-            home = config.parent
-            command = [sys.executable, *program, "run", "--config", str(config)]
+        for files in configured_nodes:
+            home = files.directory
+            command = [sys.executable, *program, "run", "--config", str(files.config)]
             environment = {"KEYSERVER_BENCHMARK_PROFILE": str(home / "profile.json")}
             process = spawn(command, log_path=home / "node.log", environment=environment)
-            running.append(RunningNode(process, home, ports[1], ports[2]))
-        for node in running:
-            connected = partial(node.is_connected, nodes - 1)
+            network.append(RunningNode(process, files))
+        for node in network:
+            connected = partial(node.is_connected, len(network) - 1)
             wait_until(connected, f"{node.directory} is connected")
-        yield running
+        yield network
     finally:
-        for node in running:
+        for node in network:
             node.process.terminate()
-        for node in running:
+        for node in network:
             try:
                 node.process.wait(STOP_S)
             except subprocess.TimeoutExpired:
@@ -86,36 +140,42 @@ def static_network(
                 node.process.wait()
 
 
-def _configured(directory: Path, nodes: int) -> list[tuple[Path, list[int]]]:
+def configured(
+    directory: Path, nodes: int, settings: Mapping[str, object] | None = None
+) -> list[NodeFiles]:
+    """Write the configuration of so many nodes that know each other; `settings` for all."""
     secrets = [SecretScalar.random(SystemRandom()) for _ in range(nodes)]
-    ports = free_ports(3 * nodes)
-    places = [ports[3 * index : 3 * index + 3] for index in range(nodes)]
-    members = [
-        f"{NodeId.of(secret.public()).hex()}@{LOOPBACK}:{place[0]}"
-        for secret, place in zip(secrets, places, strict=True)
+    ports = iter(free_ports(3 * nodes))
+    files = [
+        NodeFiles(secret, directory / f"node{number}", next(ports), next(ports), next(ports))
+        for number, secret in enumerate(secrets, 1)
     ]
-    made = []
-    for number, (secret, place) in enumerate(zip(secrets, places, strict=True), 1):
-        home = directory / f"node{number}"
-        home.mkdir(parents=True)
-        values: dict[str, object] = {
-            "parity.base_path": str(home),
-            "secretstore.nodes": [entry for entry in members if not entry.endswith(f":{place[0]}")],
-            "secretstore.path": "$BASE/data",
-            "secretstore.port": place[0],
-            "secretstore.http_port": place[1],
-            "secretstore.server_set_contract": "none",
-            "secretstore.acl_contract": "none",
-            "keyserver.rate_limit": 0,
-            "keyserver.operator_listen": f"{LOOPBACK}:{place[2]}",
-            "rpc.disable": True,
-        }
-        text = render_file(values, heading="Configuration of a node that is measured.")
-        own_key = f'self_secret = "{secret.expose().hex()}"\n'
-        text = text.replace("[secretstore]\n", f"[secretstore]\n{own_key}", 1)
-        write_new_file(home / "config.toml", text)
-        made.append((home / "config.toml", place))
-    return made
+    for node in files:
+        others = [each for each in files if each is not node]
+        _write_config(node, others, settings or {})
+    return files
+
+
+def _write_config(
+    node: NodeFiles, others: Sequence[NodeFiles], settings: Mapping[str, object]
+) -> None:
+    node.directory.mkdir(parents=True)
+    values: dict[str, object] = {
+        "parity.base_path": str(node.directory),
+        "secretstore.nodes": [f"{other.id.hex()}@{LOOPBACK}:{other.peer_port}" for other in others],
+        "secretstore.path": "$BASE/data",
+        "secretstore.port": node.peer_port,
+        "secretstore.http_port": node.port,
+        "secretstore.server_set_contract": "none",
+        "secretstore.acl_contract": "none",
+        "keyserver.rate_limit": 0,
+        "keyserver.operator_listen": f"{LOOPBACK}:{node.operator_port}",
+        "rpc.disable": True,
+        **settings,
+    }
+    text = render_file(values, heading="Configuration of a node that is measured.")
+    own_key = f'self_secret = "{node.secret.expose().hex()}"\n'
+    write_new_file(node.config, text.replace("[secretstore]\n", f"[secretstore]\n{own_key}", 1))
 
 
 def wait_until(is_so: Callable[[], bool], what: str) -> None:
