@@ -59,11 +59,11 @@ class Contexts:
             bound_uses=self._bound_uses,
             permission_block=ports.access.permission_block,
             generated_by=self._generated.by(request.key_id),
-            target=self._target(request),
+            target=self._target(request, state, name.coordinator),
             avoided=self._avoided(),
         )
 
-    def _target(self, request: Request) -> NodeSet | None:
+    def _target(self, request: Request, state: KeyState, coordinator: NodeId) -> NodeSet | None:
         """Where the shares go, if this node has accepted the change that the request names."""
         if request.operation_number != Operation.RESHARE:
             return None
@@ -72,7 +72,9 @@ class Contexts:
         except CodecError:
             return None  # the session refuses it, and says why
         assert isinstance(operation, Reshare)
-        return self._ports.successions.target(operation.change_id, operation.key_id)
+        return self._ports.successions.target(
+            operation.change_id, operation.key_id, state, coordinator
+        )
 
     def note(self, completed: Runner) -> None:
         """Take note of a session that brought its result."""

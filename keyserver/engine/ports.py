@@ -78,6 +78,15 @@ class CatalogueEntry:
     has_document: bool
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class AgedRecord:
+    """A record in force, and since when (Unix seconds)."""
+
+    installed_at: int
+    key_id: KeyId
+    record_hash: Hash32
+
+
 class RecordStore(Protocol):
     """Keys at rest. Secrets are sealed by the implementation, row by row."""
 
@@ -104,6 +113,13 @@ class RecordStore(Protocol):
         """Those of the catalogue of which there is no share here.
 
         The store does not know this node: it may be in the committee of none of them.
+        """
+        ...
+
+    async def aged(self, after: AgedRecord | None, before: int, limit: int) -> Sequence[AgedRecord]:
+        """Active records in force since before that time, the oldest first, those after `after`.
+
+        Also those whose time lies in the future: of these nobody knows the age.
         """
         ...
 
@@ -188,11 +204,14 @@ class NodeSets(Protocol):
 class Successions(Protocol):
     """To which set this node lets the shares of a key go (engine design, sections 13 and 14.4)."""
 
-    def target(self, change_id: Hash32, key_id: KeyId) -> NodeSet | None:
+    def target(
+        self, change_id: Hash32, key_id: KeyId, state: KeyState, coordinator: NodeId
+    ) -> NodeSet | None:
         """Where the shares of a key are to go; `None` if this node takes no part in that.
 
         `change_id` names an accepted change that is not over, or is zeros: then the answer is the
-        set as it is, if a refresh of this key is due here.
+        set as it is, if a refresh of this key by this coordinator is due here. `state`: what this
+        node has stored about the key.
         """
         ...
 
@@ -200,7 +219,9 @@ class Successions(Protocol):
 class NoSuccessions:
     """Of a node that lets no share go."""
 
-    def target(self, change_id: Hash32, key_id: KeyId) -> NodeSet | None:
+    def target(
+        self, change_id: Hash32, key_id: KeyId, state: KeyState, coordinator: NodeId
+    ) -> NodeSet | None:
         """None."""
         return None
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass
 
-from keyserver.model.identifiers import Hash32, KeyId
+from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.node_set import NodeSet
 from keyserver.model.set_change import SetChange
 from keyserver.sessions.core import KeyState, Refusal, SessionKind, UnavailableError
@@ -58,7 +58,9 @@ class ChangeLock:
         """Whether this node gives no vote for the old set any more."""
         return self._holder is not None and self._holder.frozen
 
-    def target(self, change_id: Hash32, _: KeyId) -> NodeSet | None:
+    def target(
+        self, change_id: Hash32, _key_id: KeyId, _state: KeyState, _coordinator: NodeId
+    ) -> NodeSet | None:
         """The set to which keys may go in the name of this change; `None` for any other."""
         change = self.change
         return change.new if change is not None and change.id == change_id else None

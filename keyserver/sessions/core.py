@@ -317,6 +317,8 @@ class KeyState:
     document_skipped: tuple[Decision, ...] = ()
     """Storing attempts under the active record decided as *nothing*, in order."""
     promise: Promise | None = None
+    installed_at: int = field(default=0, compare=False)
+    """Since when the active record is in force here, in Unix seconds by this node's clock."""
 
     @property
     def next_version(self) -> int:

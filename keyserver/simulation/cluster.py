@@ -25,7 +25,7 @@ from keyserver.model.blocks import BlockId
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, Nonce32, Signature
 from keyserver.model.node_set import NodeAddress, NodeSet, NodeSetSnapshot
 from keyserver.model.requests import Operation, Request
-from keyserver.sessions.core import Authorise, Policy, Verdict
+from keyserver.sessions.core import Authorise, KeyState, Policy, Verdict
 from keyserver.simulation.clock import VirtualClock
 from keyserver.simulation.disk import FaultyDisk, SimulatedRecordStore
 from keyserver.simulation.network import Faults, Network, SimulatedTransport
@@ -120,7 +120,9 @@ class ScriptedSuccessions:
 
     targets: dict[Hash32, NodeSet] = field(default_factory=dict)
 
-    def target(self, change_id: Hash32, _key_id: KeyId) -> NodeSet | None:
+    def target(
+        self, change_id: Hash32, _key_id: KeyId, _state: KeyState, _coordinator: NodeId
+    ) -> NodeSet | None:
         """The target of a change."""
         return self.targets.get(change_id)
 
@@ -221,7 +223,7 @@ class SimulatedNode:
             SimulatedTransport(world.network, self.id, process),
             store,
             ProcessAccess(self.access, process),
-            world.sets,
+            world.sets_of(self),
             ProcessClock(self.clock, process),
             self.recorder,
             self.recorder,
@@ -308,6 +310,8 @@ class Cluster:
         current = NodeSet(1, Address(bytes(20)), tuple(node.id for node in self.nodes))
         addresses = tuple((node.id, NodeAddress("sim", 1)) for node in self.nodes)
         self.sets = FixedSets(NodeSetSnapshot(current, current, None, addresses, 0, 0))
+        self.sets_of: Callable[[SimulatedNode], FixedSets] = lambda _: self.sets
+        """What a process that starts takes for the set; the same for all unless told otherwise."""
 
     async def __aenter__(self) -> "Cluster":
         for node in self.nodes:

@@ -5,7 +5,7 @@ at the same time wait together.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -44,10 +44,14 @@ class _Batch:
 class CommitQueue:
     """The only writer of keys and votes."""
 
-    def __init__(self, database: Database, boxes: SecretBoxes, cache: KeyCache) -> None:
+    def __init__(
+        self, database: Database, boxes: SecretBoxes, cache: KeyCache, unix: Callable[[], int]
+    ) -> None:
+        """`unix`: Unix seconds."""
         self._database = database
         self._boxes = boxes
         self._cache = cache
+        self._unix = unix
         self._waiting: list[_Commit] = []
         self._next: asyncio.Future[_Batch] | None = None
         """The transaction of those that wait."""
@@ -118,5 +122,5 @@ class CommitQueue:
             if key_id not in batch.keys:
                 batch.keys[key_id] = load_key(connection, self._boxes, key_id)
             before = batch.keys[key_id]
-            changes[key_id] = before, applied(before, writes)
+            changes[key_id] = before, applied(before, writes, now=self._unix())
         return changes

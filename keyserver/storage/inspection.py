@@ -4,12 +4,12 @@ The store uses it, and so does whoever looks at a node's keys from outside the n
 database opened `read_only`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Select, select, union
+from sqlalchemy import Select, or_, select, tuple_, union
 
-from keyserver.engine.ports import CatalogueEntry
+from keyserver.engine.ports import AgedRecord, CatalogueEntry
 from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.sessions.core import KeyState
 from keyserver.storage.database import Database
@@ -51,9 +51,12 @@ async def catalogue(
     return await _entries(database, _ENTRIES, after, limit)
 
 
-async def absent(database: Database, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
-    """Those of the catalogue of which there is no share here."""
-    return await _entries(database, _ENTRIES.where(~_SHARE), after, limit)
+async def absent(
+    database: Database, after: KeyId | None, limit: int, damaged: Collection[KeyId] = ()
+) -> Sequence[CatalogueEntry]:
+    """Those of the catalogue of which there is no share here, or a `damaged` one."""
+    unusable = KEY_RECORDS.c.key_id.in_(sorted(damaged))
+    return await _entries(database, _ENTRIES.where(or_(~_SHARE, unusable)), after, limit)
 
 
 async def _entries(
@@ -73,6 +76,28 @@ async def _entries(
             )
         )
     return entries
+
+
+async def aged(
+    database: Database, after: AgedRecord | None, before: int, now: int, limit: int
+) -> Sequence[AgedRecord]:
+    """Active records in force since before that time, or in the future; the oldest first."""
+    place = tuple_(KEY_RECORDS.c.installed_at, KEY_RECORDS.c.key_id)
+    wanted = (
+        select(KEY_RECORDS.c.installed_at, KEY_RECORDS.c.key_id, KEY_RECORDS.c.record_hash)
+        .where(or_(KEY_RECORDS.c.installed_at < before, KEY_RECORDS.c.installed_at > now))
+        .order_by(KEY_RECORDS.c.installed_at, KEY_RECORDS.c.key_id)
+        .limit(limit)
+    )
+    if after is not None:
+        wanted = wanted.where(place > tuple_(after.installed_at, bytes(after.key_id)))
+    rows = await database.read(lambda connection: connection.execute(wanted).all())
+    found = []
+    for row in rows:
+        with reading(KEY_RECORDS, row.key_id):
+            key_id, record_hash = KeyId(row.key_id), Hash32(row.record_hash)
+        found.append(AgedRecord(row.installed_at, key_id, record_hash))
+    return found
 
 
 async def undecided(database: Database) -> Sequence[KeyId]:

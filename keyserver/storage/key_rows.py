@@ -7,8 +7,10 @@ record of the same version.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, assert_never
+from dataclasses import dataclass
+from typing import Any, Final, assert_never
 
+import structlog
 from sqlalchemy import (
     Connection,
     Executable,
@@ -56,6 +58,8 @@ from keyserver.storage.stored_key import OpenRecord, OwnShare, StoredKey
 
 _SHARE_SIZE = 96
 
+log = structlog.get_logger()
+
 _TABLES = (
     KEY_RECORDS,
     OPEN_RECORDS,
@@ -97,7 +101,8 @@ def reading(table: Table, key: bytes) -> Iterator[None]:
 def load_key(connection: Connection, boxes: SecretBoxes | None, key_id: KeyId) -> StoredKey:
     """All rows of a key, without `boxes` those that are not secret.
 
-    Raises `StorageError` naming a row that does not open or parse.
+    A share that cannot be used is as good as absent, and reported; for any other row that does not
+    parse raises `StorageError`, naming it.
     """
     rows = _rows(connection, key_id)
     active, documents, candidates = (
@@ -111,8 +116,7 @@ def load_key(connection: Connection, boxes: SecretBoxes | None, key_id: KeyId) -
         record = _active(key_id, active[0]) if active else None
     with reading(OPEN_RECORDS, key_id):
         open_records = dict(_open_record(key_id, row) for row in open_rows)
-    with reading(KEY_SHARES, key_id):
-        own_shares = {row.version: _share(boxes, key_id, row) for row in shares} if boxes else {}
+    own_shares = _shares(boxes, key_id, shares) if boxes else {}
     with reading(SKIPPED_VERSIONS, key_id):
         skipped_versions = {row.version: decode(Decision, row.decision) for row in skipped}
     with reading(DOCUMENT_KEYS, key_id):
@@ -128,11 +132,13 @@ def load_key(connection: Connection, boxes: SecretBoxes | None, key_id: KeyId) -
         active=record,
         open_records=open_records,
         shares=own_shares,
+        damaged=frozenset({row.version for row in shares} - own_shares.keys()),
         skipped=skipped_versions,
         document=document,
         candidate=candidate,
         skipped_attempts=skipped_attempts,
         promise=promise,
+        installed_at=active[0].installed_at if active else 0,
     )
 
 
@@ -172,6 +178,17 @@ def _promise(row: Row[Any]) -> Promise:
     return Promise(row.version, Hash32(row.params_hash), Hash32(row.document))
 
 
+def _shares(boxes: SecretBoxes, key_id: KeyId, rows: Sequence[Row[Any]]) -> dict[int, OwnShare]:
+    """The shares that can be used, by version."""
+    found = {}
+    for row in rows:
+        try:
+            found[row.version] = _share(boxes, key_id, row)
+        except (CryptoError, ValueError) as problem:
+            log.error("share_unusable", key_id=key_id, version=row.version, problem=str(problem))
+    return found
+
+
 def _share(boxes: SecretBoxes, key_id: KeyId, row: Row[Any]) -> OwnShare:
     place = _share_place(key_id, row.version)
     plain = boxes.open(SHARE_BOX.table, SHARE_BOX.column, place, row.share_box)
@@ -187,11 +204,24 @@ def _share_place(key_id: KeyId, version: int) -> tuple[str, str]:
 
 # --- saving ----------------------------------------------------------------------------------
 
-_Public = (
-    CertifiedRecord | OpenRecord | Decision | CertifiedDocumentKey | DocumentCandidate | Promise
-)
 
-_Held = _Public | OwnShare
+@dataclass(frozen=True, slots=True)
+class _Active:
+    """The row of the active record."""
+
+    certified: CertifiedRecord
+    installed_at: int
+
+
+class _Damaged:
+    """A row with a share that cannot be used."""
+
+
+_DAMAGED: Final = _Damaged()
+
+_Public = _Active | OpenRecord | Decision | CertifiedDocumentKey | DocumentCandidate | Promise
+
+_Held = _Public | OwnShare | _Damaged
 """What one row holds."""
 
 _RowName = tuple[Table, tuple[int | Hash32, ...]]
@@ -213,14 +243,16 @@ def save_key(
             _delete(connection, key_id, name)
     for name in changed:
         _insert(connection, boxes, key_id, name, new[name])
-    return bool(before.shares.keys() - after.shares.keys())
+    kept = after.shares.keys() | after.damaged
+    return bool((before.shares.keys() | before.damaged) - kept)
 
 
 def _held(key: StoredKey) -> dict[_RowName, _Held]:
     held: dict[_RowName, _Held] = {}
     if key.active is not None:
-        held[KEY_RECORDS, ()] = key.active
+        held[KEY_RECORDS, ()] = _Active(key.active, key.installed_at)
     held |= {(OPEN_RECORDS, name): entry for name, entry in key.open_records.items()}
+    held |= {(KEY_SHARES, (version,)): _DAMAGED for version in key.damaged}
     held |= {(KEY_SHARES, (version,)): own for version, own in key.shares.items()}
     held |= {(SKIPPED_VERSIONS, (version,)): one for version, one in key.skipped.items()}
     if key.document is not None:
@@ -242,6 +274,7 @@ def _insert(
 ) -> None:
     table, values = name
     primary_key = _primary_key(table, key_id, values)
+    assert not isinstance(held, _Damaged)  # such a row is never written, only found
     columns = (
         _share_columns(boxes, key_id, int(primary_key["version"]), held)
         if isinstance(held, OwnShare)
@@ -259,11 +292,12 @@ def _primary_key(
 
 def _columns(held: _Public) -> dict[str, int | bytes | None]:
     match held:
-        case CertifiedRecord(record=record):
+        case _Active(certified):
             return {
-                "version": record.version,
-                "record_hash": record.hash,
-                "certified": encode(held),
+                "version": certified.record.version,
+                "record_hash": certified.record.hash,
+                "certified": encode(certified),
+                "installed_at": held.installed_at,
             }
         case OpenRecord():
             return {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from keyserver.engine.ports import MAX_OFFENCES, CatalogueEntry, Offence, StoredVote
+from keyserver.engine.ports import MAX_OFFENCES, AgedRecord, CatalogueEntry, Offence, StoredVote
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.model.set_change import CompletedChange
@@ -87,8 +87,10 @@ class MemoryDisk:
 class MemoryRecordStore:
     """Keys and votes (`keyserver.engine.ports.RecordStore`); shares are not sealed."""
 
-    def __init__(self, disk: MemoryDisk) -> None:
+    def __init__(self, disk: MemoryDisk, unix: Callable[[], int] = lambda: 0) -> None:
+        """`unix`: Unix seconds, for the age of records."""
         self._disk = disk
+        self._unix = unix
 
     async def load(self, key_id: KeyId) -> KeyState:
         """All that is stored about a key; an empty state for an unknown one."""
@@ -96,7 +98,7 @@ class MemoryRecordStore:
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Write all or nothing; raises `VoteConflictError` or `StorageError`."""
-        self._disk.commit(lambda state: _written(state, writes))
+        self._disk.commit(lambda state: _written(state, writes, self._unix()))
 
     async def catalogue(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
         """Active records in ascending order of key id, those after `after`."""
@@ -109,6 +111,16 @@ class MemoryRecordStore:
     async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
         """Those of the catalogue of which there is no share here."""
         return [entry for entry in self._entries(after) if not entry.has_share][:limit]
+
+    async def aged(self, after: AgedRecord | None, before: int, limit: int) -> Sequence[AgedRecord]:
+        """Active records in force since before that time, or in the future; the oldest first."""
+        now = self._unix()
+        found = [
+            AgedRecord(key.installed_at, key_id, key.active.record.hash)
+            for key_id, key in self._disk.state.keys.items()
+            if key.active is not None and not before <= key.installed_at <= now
+        ]
+        return sorted(each for each in found if after is None or each > after)[:limit]
 
     async def votes(self, subject: Hash32) -> Sequence[StoredVote]:
         """This node's own votes on a subject, by round and kind."""
@@ -151,7 +163,7 @@ def _convicting(state: DiskState, offence: Offence, record: bytes) -> DiskState:
     return replace(state, evidence=kept)
 
 
-def _written(state: DiskState, writes: Sequence[Write]) -> DiskState:
+def _written(state: DiskState, writes: Sequence[Write], now: int) -> DiskState:
     new_votes, by_key = grouped(writes)
     votes = dict(state.votes)
     for vote in new_votes:
@@ -160,7 +172,7 @@ def _written(state: DiskState, writes: Sequence[Write]) -> DiskState:
             votes[vote.subject] = {**cast, (vote.round, vote.kind): vote}
     keys = dict(state.keys)
     for key_id, key_writes in by_key.items():
-        keys[key_id] = applied(keys.get(key_id, StoredKey()), key_writes)
+        keys[key_id] = applied(keys.get(key_id, StoredKey()), key_writes, now=now)
     return replace(state, keys=keys, votes=votes)
 
 

@@ -1,9 +1,11 @@
 """Keys and votes in the database (`keyserver.engine.ports.RecordStore`)."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from keyserver.engine.ports import CatalogueEntry, Offence, StoredVote
+from keyserver.engine.ports import AgedRecord, CatalogueEntry, Offence, StoredVote
 from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sessions.core import KeyState
@@ -11,12 +13,20 @@ from keyserver.sessions.writes import Write
 from keyserver.storage.commits import CommitQueue
 from keyserver.storage.database import Database
 from keyserver.storage.evidence_rows import add_evidence, load_evidence, load_offences
-from keyserver.storage.inspection import absent, catalogue, undecided
+from keyserver.storage.inspection import absent, aged, catalogue, undecided
 from keyserver.storage.key_cache import KeyCache
 from keyserver.storage.key_rows import load_key
+from keyserver.storage.stored_key import StoredKey
 from keyserver.storage.vote_rows import load_votes
 
 CACHED_KEYS: Final = 1024
+
+MOST_DAMAGED: Final = 1024
+"""Damaged shares that are looked for at a time."""
+
+
+def _unix() -> int:
+    return int(time.time())
 
 
 class SqlRecordStore:
@@ -26,15 +36,30 @@ class SqlRecordStore:
     """
 
     def __init__(
-        self, database: Database, boxes: SecretBoxes, *, cached_keys: int = CACHED_KEYS
+        self,
+        database: Database,
+        boxes: SecretBoxes,
+        *,
+        cached_keys: int = CACHED_KEYS,
+        unix: Callable[[], int] = _unix,
     ) -> None:
+        """`unix`: Unix seconds, for the age of records."""
         self._database = database
         self._boxes = boxes
+        self._unix = unix
         self._cache = KeyCache(cached_keys)
-        self._commits = CommitQueue(database, boxes, self._cache)
+        self._damaged: set[KeyId] = set()
+        """Keys in force whose share was found to be unusable."""
+        self._commits = CommitQueue(database, boxes, self._cache, unix)
 
     async def load(self, key_id: KeyId) -> KeyState:
-        """All that is stored about a key; raises `StorageError` for a row that does not open."""
+        """All that is stored about a key; raises `StorageError` for a row that does not parse.
+
+        A share that does not open is as good as absent.
+        """
+        return (await self._known(key_id)).state
+
+    async def _known(self, key_id: KeyId) -> StoredKey:
         known = self._cache.get(key_id)
         if known is None:
             with self._cache.reading(key_id) as read:
@@ -42,7 +67,11 @@ class SqlRecordStore:
                     lambda connection: load_key(connection, self._boxes, key_id)
                 )
                 self._cache.keep(read, known)
-        return known.state
+        if known.has_damage:
+            self._damaged.add(key_id)
+        else:
+            self._damaged.discard(key_id)
+        return known
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Write all or nothing, durably; raises `VoteConflictError` or `StorageError`.
@@ -53,15 +82,28 @@ class SqlRecordStore:
 
     async def catalogue(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
         """Active records in ascending order of key id, those after `after`."""
-        return await catalogue(self._database, after, limit)
+        entries = await catalogue(self._database, after, limit)
+        return [self._corrected(entry) for entry in entries]
 
     async def undecided(self) -> Sequence[KeyId]:
         """Keys with a prepared record, a document candidate or a promise, in ascending order."""
         return await undecided(self._database)
 
     async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
-        """Those of the catalogue of which there is no share here."""
-        return await absent(self._database, after, limit)
+        """Those of the catalogue of which there is no share here that can be used."""
+        for key_id in sorted(self._damaged):
+            await self._known(key_id)
+        known = sorted(self._damaged)[:MOST_DAMAGED]
+        entries = await absent(self._database, after, limit, known)
+        return [self._corrected(entry) for entry in entries]
+
+    def _corrected(self, entry: CatalogueEntry) -> CatalogueEntry:
+        """A damaged share is no share."""
+        return replace(entry, has_share=entry.has_share and entry.key_id not in self._damaged)
+
+    async def aged(self, after: AgedRecord | None, before: int, limit: int) -> Sequence[AgedRecord]:
+        """Active records in force since before that time, or in the future; the oldest first."""
+        return await aged(self._database, after, before, self._unix(), limit)
 
     async def votes(self, subject: Hash32) -> Sequence[StoredVote]:
         """This node's own votes on a subject, by round and kind."""

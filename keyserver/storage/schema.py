@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = "0005"
+SCHEMA_VERSION: Final = "0006"
 """The newest migration: four digits, counting up."""
 
 METADATA: Final = MetaData()
@@ -61,8 +61,11 @@ KEY_RECORDS: Final = Table(
     Column("version", BigInteger, nullable=False),
     Column("record_hash", LargeBinary, nullable=False),
     Column("certified", LargeBinary, nullable=False),
+    Column("installed_at", BigInteger, nullable=False, server_default=text("0")),
+    Index("key_records_by_age", "installed_at", "key_id"),
 )
-"""The active record of every key: an encoded `CertifiedRecord`."""
+"""The active record of every key: an encoded `CertifiedRecord`, and since when it is in force here,
+in Unix seconds."""
 
 OPEN_RECORDS: Final = Table(
     "open_records",

@@ -83,6 +83,8 @@ class StoredKey:
     another one that came with its holding certificate."""
     shares: Mapping[int, OwnShare] = field(default_factory=dict)
     """By version: of the active record and of the undecided one."""
+    damaged: frozenset[int] = frozenset()
+    """Versions whose share is there, but cannot be used: as good as absent, and erased like one."""
     skipped: Mapping[int, Decision] = field(default_factory=dict)
     """Versions after the active one that were decided as *nothing*."""
     document: CertifiedDocumentKey | None = None
@@ -90,6 +92,8 @@ class StoredKey:
     skipped_attempts: Mapping[int, Decision] = field(default_factory=dict)
     promise: Promise | None = None
     """For an undecided version."""
+    installed_at: int = field(default=0, compare=False)
+    """When the active record was written here, in Unix seconds."""
 
     @property
     def state(self) -> KeyState:
@@ -106,7 +110,13 @@ class StoredKey:
             document_candidate=self.candidate,
             document_skipped=_run_from(first_attempt, self.skipped_attempts),
             promise=self.promise,
+            installed_at=self.installed_at,
         )
+
+    @property
+    def has_damage(self) -> bool:
+        """Whether the share of the active record is there, but cannot be used."""
+        return self.active is not None and self.active.record.version in self.damaged
 
     @property
     def is_undecided(self) -> bool:
@@ -162,14 +172,17 @@ def grouped(writes: Iterable[Write]) -> tuple[list[CastVote], dict[KeyId, list[K
     return votes, by_key
 
 
-def applied(key: StoredKey, writes: Iterable[KeyWrite]) -> StoredKey:
-    """The key after these writes; raises `VoteConflictError` for one that contradicts it."""
+def applied(key: StoredKey, writes: Iterable[KeyWrite], *, now: int = 0) -> StoredKey:
+    """The key after these writes, made at `now` (Unix seconds).
+
+    Raises `VoteConflictError` for a write that contradicts the key.
+    """
     for write in writes:
-        key = _apply(key, write)
+        key = _apply(key, write, now)
     return key
 
 
-def _apply(key: StoredKey, write: KeyWrite) -> StoredKey:
+def _apply(key: StoredKey, write: KeyWrite, now: int) -> StoredKey:
     match write:
         case PutPromise():
             return _put_promise(key, write)
@@ -178,11 +191,11 @@ def _apply(key: StoredKey, write: KeyWrite) -> StoredKey:
         case PutHolding():
             return _put_holding(key, write)
         case PutActive():
-            return _put_active(key, write.record)
+            return _put_active(key, write.record, now)
         case PutShare():
             return _put_share(key, write)
         case DropShares():
-            return replace(key, shares={})
+            return replace(key, shares={}, damaged=frozenset())
         case PutNothing():
             return _put_nothing(key, write)
         case PutDocument():
@@ -232,6 +245,7 @@ def _put_prepared(key: StoredKey, write: PutPrepared) -> StoredKey:
         key,
         open_records={**key.open_records, name: entry},
         shares={**key.shares, record.version: OwnShare(record.hash, write.share)},
+        damaged=key.damaged - {record.version},
     )
 
 
@@ -261,7 +275,7 @@ def _check_undecided(key: StoredKey, record: KeyRecord) -> None:
         )
 
 
-def _put_active(key: StoredKey, certified: CertifiedRecord) -> StoredKey:
+def _put_active(key: StoredKey, certified: CertifiedRecord, now: int) -> StoredKey:
     record = certified.record
     if key.active is not None:
         current = key.active.record
@@ -287,10 +301,12 @@ def _put_active(key: StoredKey, certified: CertifiedRecord) -> StoredKey:
             for version, own in key.shares.items()
             if version > record.version or own.record_hash == record.hash
         },
+        damaged=frozenset(version for version in key.damaged if version >= record.version),
         skipped=_after(record.version, key.skipped),
         candidate=_under(record, key.candidate),
         skipped_attempts=_after(record.first_attempt - 1, key.skipped_attempts),
         promise=_promise_after(record.version, key.promise),
+        installed_at=now,
     )
 
 
@@ -319,7 +335,11 @@ def _put_share(key: StoredKey, write: PutShare) -> StoredKey:
     except InvalidShareError as problem:
         raise VoteConflictError(f"key {write.key_id.hex()}: {problem}") from problem
     own = OwnShare(record.hash, write.share)
-    return replace(key, shares={**key.shares, record.version: own})
+    return replace(
+        key,
+        shares={**key.shares, record.version: own},
+        damaged=key.damaged - {record.version},
+    )
 
 
 def _put_nothing(key: StoredKey, write: PutNothing) -> StoredKey:
@@ -337,6 +357,7 @@ def _put_nothing(key: StoredKey, write: PutNothing) -> StoredKey:
             name: entry for name, entry in key.open_records.items() if name[0] != write.version
         },
         shares={v: own for v, own in key.shares.items() if v != write.version},
+        damaged=key.damaged - {write.version},
         skipped={**key.skipped, write.version: write.decision},
         promise=_promise_after(write.version, key.promise),
     )

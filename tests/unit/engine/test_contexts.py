@@ -5,7 +5,7 @@ import pytest
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.contexts import Contexts, SessionName
 from keyserver.engine.ports import Identity, NoSuccessions, Ports, Successions
-from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId, Nonce32, SessionId
+from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId, NodeId, Nonce32, SessionId
 from keyserver.model.node_set import NodeSet, NodeSetSnapshot
 from keyserver.model.requests import AddShare, NodeCredential, Request, Reshare
 from keyserver.sessions.core import KeyState, Policy, SessionKind
@@ -22,7 +22,9 @@ CHANGE = Hash32(b"\xcc" * 32)
 class OneChange:
     """This change of this key, and no other."""
 
-    def target(self, change_id: Hash32, key_id: KeyId) -> NodeSet | None:
+    def target(
+        self, change_id: Hash32, key_id: KeyId, state: KeyState, coordinator: NodeId
+    ) -> NodeSet | None:
         return OTHER_SET if (change_id, key_id) == (CHANGE, KEY) else None
 
 

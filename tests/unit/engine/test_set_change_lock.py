@@ -69,11 +69,11 @@ def test_it_can_be_given_back() -> None:
 
 def test_keys_may_go_to_the_target_of_the_change_that_holds_it() -> None:
     lock, ended = held()
-    assert lock.target(CHANGE.id, KEY) == CHANGE.new
-    assert lock.target(OTHER.id, KEY) is None
-    assert lock.target(ZERO_HASH, KEY) is None  # a refresh has to wait
+    assert lock.target(CHANGE.id, KEY, EMPTY, NODES[0]) == CHANGE.new
+    assert lock.target(OTHER.id, KEY, EMPTY, NODES[0]) is None
+    assert lock.target(ZERO_HASH, KEY, EMPTY, NODES[0]) is None  # a refresh has to wait
     ended.set()
-    assert lock.target(CHANGE.id, KEY) is None
+    assert lock.target(CHANGE.id, KEY, EMPTY, NODES[0]) is None
 
 
 @pytest.mark.parametrize("kind", [*CLIENTS, *OWN])

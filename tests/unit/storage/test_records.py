@@ -10,19 +10,24 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import event
 
+from keyserver.crypto.curve import Scalar, SecretScalar
 from keyserver.crypto.randomness import SystemRandom
+from keyserver.engine.ports import AgedRecord
 from keyserver.errors import StorageError
+from keyserver.model.keys import KeyShare
 from keyserver.sealing.keyring import Keyring
 from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sealing.secret_key import SecretKey
 from keyserver.sessions.writes import (
     CastVote,
+    DropShares,
     PutActive,
     PutDocument,
     PutDocumentCandidate,
     PutDocumentNothing,
     PutNothing,
     PutPrepared,
+    PutShare,
     VoteKind,
 )
 from keyserver.storage.database import Database, opened
@@ -126,8 +131,9 @@ async def test_another_keyring_opens_no_share(store: SqlRecordStore, database: D
     await active_key(store, 1)
     ring = Keyring.first(bytes(16), SecretKey(bytes(32)), 0)
     other = SqlRecordStore(database, SecretBoxes(ring, SystemRandom()))
-    with pytest.raises(StorageError, match=r"key_shares, row 0{63}1: box: altered"):
-        await other.load(key_id(1))
+    state = await other.load(key_id(1))
+    assert state.active == certified(record())
+    assert state.share is None
 
 
 async def test_a_box_moved_to_another_row_does_not_open(
@@ -137,8 +143,7 @@ async def test_a_box_moved_to_another_row_does_not_open(
     await active_key(store, 2)
     one, two = stored_boxes(path)
     change(path, "UPDATE key_shares SET share_box = ? WHERE share_box = ?", two, one)
-    with pytest.raises(StorageError, match="key_shares"):
-        await fresh(database).load(key_id(1))
+    assert (await fresh(database).load(key_id(1))).share is None
     assert (await fresh(database).load(key_id(2))).share == share(2)
 
 
@@ -147,8 +152,118 @@ async def test_a_share_is_bound_to_its_record(
 ) -> None:
     await active_key(store, 1)
     change(path, "UPDATE key_shares SET record_hash = ?", digest("other"))
-    with pytest.raises(StorageError, match="not that of the record the row names"):
-        await fresh(database).load(key_id(1))
+    assert (await fresh(database).load(key_id(1))).share is None
+
+
+# --- shares that cannot be used ---------------------------------------------------------------
+
+SPOILED_BOXES: list[Callable[[bytes], bytes]] = [
+    lambda old: old[:40],
+    lambda old: b"\x09" + old[1:],
+    lambda old: old[:5] + b"\x63" + old[6:],
+    lambda old: old[:-1] + bytes([old[-1] ^ 1]),
+]
+
+
+def spoil_share(
+    path: Path, key: int, spoil: Callable[[bytes], bytes] = SPOILED_BOXES[0], version: int = 1
+) -> None:
+    where, values = "WHERE key_id = ? AND version = ?", (bytes(key_id(key)), version)
+    connection = sqlite3.connect(path)
+    ((old,),) = connection.execute(f"SELECT share_box FROM key_shares {where}", values)
+    connection.close()
+    change(path, f"UPDATE key_shares SET share_box = ? {where}", spoil(old), *values)
+
+
+@pytest.mark.parametrize("spoil", SPOILED_BOXES)
+async def test_a_damaged_share_is_absent_until_it_is_there_again(
+    store: SqlRecordStore, database: Database, path: Path, spoil: Callable[[bytes], bytes]
+) -> None:
+    await active_key(store, 1)
+    await active_key(store, 2)
+    spoil_share(path, 1, spoil)
+    again = fresh(database)
+    assert (await again.load(key_id(1))).share is None
+    assert [entry.key_id for entry in await again.absent(None, 9)] == [key_id(1)]
+    assert [entry.has_share for entry in await again.catalogue(None, 9)] == [False, True]
+    regained = KeyShare(Scalar(2), SecretScalar.from_int(1001 + 2000 * 2))
+    await again.commit([PutShare(key_id(1), record().hash, regained)])
+    assert await again.absent(None, 9) == []
+    assert (await fresh(database).load(key_id(1))).share == regained
+
+
+async def test_a_damaged_share_is_erased_like_any_other(
+    store: SqlRecordStore, database: Database, path: Path
+) -> None:
+    await active_key(store, 1)
+    (box,) = stored_boxes(path)
+    spoil_share(path, 1, lambda old: old[:-1] + bytes([old[-1] ^ 1]))
+    again = fresh(database)
+    await again.commit([PutPrepared(record(version=2), share(2), T)])
+    assert (await again.load(key_id(1))).share is None
+    assert len(stored_boxes(path)) == 2
+    await again.commit([PutActive(certified(record(version=2)))])
+    assert (await again.load(key_id(1))).share == share(2)
+    assert await again.absent(None, 9) == []
+    assert len(stored_boxes(path)) == 1
+    assert box[30:62] not in on_disk(path)
+
+
+async def test_damaged_shares_of_a_node_that_leaves_are_dropped(
+    store: SqlRecordStore, database: Database, path: Path
+) -> None:
+    await active_key(store, 1)
+    spoil_share(path, 1)
+    again = fresh(database)
+    await again.commit([DropShares(key_id(1))])
+    assert stored_boxes(path) == []
+    assert [entry.key_id for entry in await again.absent(None, 9)] == [key_id(1)]
+
+
+async def test_a_damaged_share_of_an_undecided_record(
+    store: SqlRecordStore, database: Database, path: Path
+) -> None:
+    for key in (1, 2, 3):
+        await store.commit([PutPrepared(record(key), share(key), T)])
+        spoil_share(path, key)
+    again = fresh(database)
+    prepared = (await again.load(key_id(1))).prepared
+    assert prepared is not None
+    assert prepared.share is None
+    await again.commit([PutNothing(key_id(1), 1, decision())])
+    await again.commit([PutPrepared(record(2), share(2), T)])
+    await again.commit([PutActive(certified(record(2))), PutActive(certified(record(3)))])
+    assert (await fresh(database).load(key_id(2))).share == share(2)
+    assert (await again.load(key_id(3))).share is None
+    assert [entry.key_id for entry in await again.absent(None, 9)] == [key_id(3)]
+    assert len(stored_boxes(path)) == 2
+
+
+# --- how old records are ----------------------------------------------------------------------
+
+
+async def test_the_oldest_records_come_first(database: Database) -> None:
+    now = [100]
+    store = SqlRecordStore(database, boxes(), unix=lambda: now[0])
+    for key, at in ((3, 100), (1, 200), (2, 200), (4, 300)):
+        now[0] = at
+        await active_key(store, key)
+    assert (await fresh(database).load(key_id(3))).installed_at == 100
+
+    async def aged(before: int, limit: int = 9, after: AgedRecord | None = None) -> list[int]:
+        found = await store.aged(after, before, limit)
+        return [int.from_bytes(each.key_id, "big") for each in found]
+
+    assert await aged(100) == []
+    assert await aged(301) == [3, 1, 2, 4]
+    assert await aged(300, 2) == [3, 1]
+    (_, first, *_) = await store.aged(None, 300, 9)
+    assert first == AgedRecord(200, key_id(1), record(1).hash)
+    assert await aged(301, 9, first) == [2, 4]
+    now[0] = 250
+    assert await aged(0) == [4]  # its time is in the future
+    await store.commit([PutActive(certified(record(3, version=2)))])
+    assert await aged(251) == [1, 2, 3, 4]
 
 
 # --- bad rows --------------------------------------------------------------------------------
@@ -159,10 +274,6 @@ SPOILS: list[tuple[str, str, Callable[[bytes], Any]]] = [
     ("key_records", "certified", lambda old: old + b"\0"),
     ("key_records", "record_hash", lambda old: digest("x")),
     ("key_records", "version", lambda old: 7),
-    ("key_shares", "share_box", lambda old: old[:40]),
-    ("key_shares", "share_box", lambda old: b"\x09" + old[1:]),
-    ("key_shares", "share_box", lambda old: old[:5] + b"\x63" + old[6:]),
-    ("key_shares", "share_box", lambda old: old[:-1] + bytes([old[-1] ^ 1])),
     ("open_records", "record", lambda old: old[:50]),
     ("open_records", "record_hash", lambda old: digest("x")),
     ("open_records", "transcript", lambda old: b"short"),
@@ -196,7 +307,7 @@ async def test_a_bad_row_is_named_and_the_rest_goes_on(
     healthy = await fresh(database).load(key_id(1))
     assert healthy == await store.load(key_id(1))
 
-    where = f"WHERE key_id = ?{' AND version = 3' if table == 'key_shares' else ''}"
+    where = "WHERE key_id = ?"
     connection = sqlite3.connect(path)
     ((old,),) = connection.execute(
         f"SELECT {column} FROM {table} {where}", [bytes(key_id(1))]
