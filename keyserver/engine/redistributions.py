@@ -40,6 +40,9 @@ LONGEST_PAUSE_S: Final = 5.0
 LATELY_S: Final = 600.0
 """How long a node that has failed as a dealer deals for other keys only where it must."""
 
+NOT_ACCEPTED: Final = "AccessDenied"
+"""This node takes no part in the change itself, or not any more."""
+
 LOOK_EVERY_S: Final = 0.1
 """How often to look whether it is there."""
 
@@ -127,7 +130,7 @@ class Redistributions:
                 )
             except UnavailableError as error:
                 log.info("key_not_redistributed", key_id=key_id, why=str(error))
-                if attempt == attempts - 1:
+                if attempt == attempts - 1 or error.code == NOT_ACCEPTED:
                     raise
                 failed |= self._noted(error.failed)
                 await asyncio.sleep(self._pause_s(attempt))
