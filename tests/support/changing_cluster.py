@@ -85,8 +85,11 @@ class Eraser:
 class ChangingCluster:
     """A cluster of which the first nodes are the set, and all are configured."""
 
-    def __init__(self, nodes: int, first: int, *, seed: int = 1) -> None:
-        self.cluster = Cluster(nodes, seed=seed)
+    def __init__(
+        self, nodes: int, first: int, *, seed: int = 1, cluster: Cluster | None = None
+    ) -> None:
+        """`cluster`: one of that many nodes, in place of a new one."""
+        self.cluster = cluster or Cluster(nodes, seed=seed)
         self.nodes = self.cluster.nodes
         self.configured = self.cluster.sets.snapshot.current
         self.cluster.change_needs = self._needs
