@@ -230,6 +230,7 @@ class Clients:
     book: Book
     accounts: Iterator[Wallet]
     """With money that they had long before the faults: a reorganisation takes away later gifts."""
+    threshold: int = THRESHOLD
 
     # --- stories ------------------------------------------------------------------------------
 
@@ -244,7 +245,10 @@ class Clients:
             self._servers(each) for each in (alice, bob, carol, dave)
         )
         made = await self._asked(
-            Kind.GENERATE, alice, key_id, lambda: at_alice.generate_server_key(key_id, THRESHOLD)
+            Kind.GENERATE,
+            alice,
+            key_id,
+            lambda: at_alice.generate_server_key(key_id, self.threshold),
         )
         public = made.value.public
         self._told(key_id, public)
@@ -275,7 +279,7 @@ class Clients:
                 Kind.GENERATE_V1,
                 alice,
                 key_id,
-                lambda: at_alice.generate_server_key(key_id, THRESHOLD),
+                lambda: at_alice.generate_server_key(key_id, self.threshold),
             )
             self._told(key_id, made.value.public)
             found = await self._asked(
@@ -308,7 +312,7 @@ class Clients:
                 Kind.GENERATE_V1,
                 alice,
                 key_id,
-                lambda: at_nodes.generate_server_key(key_id, THRESHOLD),
+                lambda: at_nodes.generate_server_key(key_id, self.threshold),
             )
         self._told(key_id, made.value.public)
         sealed = encrypt_document_key(made.value.public, document, SystemRandom())

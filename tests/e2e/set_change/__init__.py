@@ -1,0 +1,1 @@
+"""Changes of the node set by edits of its contract, over processes and under load."""
