@@ -17,6 +17,8 @@ from keyserver.engine.key_server import KeyServer
 from keyserver.engine.outcomes import Outcome
 from keyserver.engine.ports import TimerCallback, TimerHandle
 from keyserver.engine.redistributions import Redistributions
+from keyserver.engine.refresh_turns import RefreshTurns
+from keyserver.engine.refreshes import Refreshes, RefreshRules
 from keyserver.engine.set_change_lock import ChangeLock
 from keyserver.engine.set_change_needs import ChangeNeeds
 from keyserver.engine.set_changes import SetChanges
@@ -174,6 +176,8 @@ class SimulatedNode:
         self.changes: SetChanges | None = None
         """Of the process that runs or ran last; `None` where the world has no such changes."""
         self.redistributions: Redistributions | None = None
+        self.refreshes: Refreshes | None = None
+        """Of the process that runs or ran last."""
 
     @property
     def is_up(self) -> bool:
@@ -217,17 +221,19 @@ class SimulatedNode:
         self.down.clear()
         random = SeededRandom(world.seed + self.id + self._boots.to_bytes(4, "big"))
         nonce = Nonce32(random.bytes(32))
-        store = SimulatedRecordStore(self.disk, process, world.random)
-        lock = ChangeLock()
+        store = SimulatedRecordStore(self.disk, process, world.random, self.clock.unix)
+        lock, turns = ChangeLock(), RefreshTurns(world.refresh_interval_s)
+        sets, clock = world.sets_of(self), ProcessClock(self.clock, process)
+        rules = RefreshRules(self.id, lock, sets, clock, turns)
         ports = Ports(
             SimulatedTransport(world.network, self.id, process),
             store,
             ProcessAccess(self.access, process),
-            world.sets_of(self),
-            ProcessClock(self.clock, process),
+            sets,
+            clock,
             self.recorder,
             self.recorder,
-            world.successions if world.change_needs is None else lock,
+            rules if world.refresh_interval_s or world.change_needs else world.successions,
         )
         identity = Identity(self.id, self._signer, nonce, random, lambda: self.policy)
         driver = Driver(identity, ports)
@@ -243,10 +249,12 @@ class SimulatedNode:
             self.changes = SetChanges(identity, ports, driver, catalogue, needs, lock)
             driver.changes.serve(self.changes)
         additions = ShareAdditions(identity, ports, driver, catalogue)
+        self.refreshes = Refreshes(identity, ports, self.redistributions, rules, turns)
         self._tasks = [
             asyncio.ensure_future(driver.run()),
             asyncio.ensure_future(catalogue.run()),
             asyncio.ensure_future(additions.run()),
+            asyncio.ensure_future(self.refreshes.run()),
         ]
         world.network.attach(self.id, nonce, driver)
 
@@ -303,6 +311,8 @@ class Cluster:
         self.successions = ScriptedSuccessions()
         self.change_needs: Callable[[SimulatedNode], ChangeNeeds] | None = None
         """What changes of the node set need; to be set before the nodes start."""
+        self.refresh_interval_s = 0
+        """How often shares are renewed, 0 for never; to be set before the nodes start."""
         self.network = Network(self.random, faults or Faults())
         source = SeededRandom(b"keys" + self.seed)
         made = [SimulatedNode(self, SecretScalar.random(source)) for _ in range(nodes)]

@@ -86,8 +86,14 @@ class FaultyDisk(MemoryDisk):
 class SimulatedRecordStore(MemoryRecordStore):
     """Keys and votes of a process: commits take time, and none happens after its end."""
 
-    def __init__(self, disk: FaultyDisk, process: Process, random: Random) -> None:
-        super().__init__(disk)
+    def __init__(
+        self,
+        disk: FaultyDisk,
+        process: Process,
+        random: Random,
+        unix: Callable[[], int] = lambda: 0,
+    ) -> None:
+        super().__init__(disk, unix)
         self._faulty = disk
         self._process = process
         self._random = random

@@ -34,6 +34,19 @@ class Place:
     to: NodeId
     coordinator_phase: Any
     """What the coordinator would tell whoever investigates."""
+    remembered: Any = None
+    """The liar's one-time key in this session, which an honest node has erased when it leaves."""
+
+    @property
+    def group(self) -> Any:
+        """Who takes part in a sharing; a dealer that is to hold no share goes without it."""
+        own = getattr(self.phase, "group", None)
+        return self.coordinator_phase.group if own is None else own
+
+    @property
+    def one_time(self) -> Any:
+        """The liar's own one-time key."""
+        return getattr(self.phase, "one_time", self.remembered)
 
     @property
     def signer(self) -> Signer:
@@ -133,11 +146,12 @@ def in_cluster(
     cluster: "Cluster", node: "SimulatedNode", lie: Lie, link_lie: LinkLie = honest
 ) -> None:
     """Make a simulated node a liar; what it sends to itself stays honest."""
+    one_time: dict[SessionId, Any] = {}
 
     def tamper(_: NodeId, to: NodeId, data: bytes) -> bytes | None:
         if message_type(data) in LINK_TYPES:
             return _on_link(node, to, data, link_lie)
-        return _in_session(cluster, node, to, data, lie)
+        return _in_session(cluster, node, to, data, lie, one_time)
 
     cluster.network.corrupt(node.id, tamper)
 
@@ -151,7 +165,12 @@ def _on_link(node: "SimulatedNode", to: NodeId, data: bytes, lie: LinkLie) -> by
 
 
 def _in_session(
-    cluster: "Cluster", node: "SimulatedNode", to: NodeId, data: bytes, lie: Lie
+    cluster: "Cluster",
+    node: "SimulatedNode",
+    to: NodeId,
+    data: bytes,
+    lie: Lie,
+    one_time: dict[SessionId, Any],
 ) -> bytes | None:
     sid, message = MESSAGE_TABLE.unpack(data)
     runner = _runner(node, sid, role_of(message))
@@ -159,7 +178,9 @@ def _in_session(
         return data
     coordinator = _runner(cluster.node(runner.ctx.coordinator), sid, Role.COORDINATOR)
     phase = None if coordinator is None else coordinator.phase
-    told = lie(Place(runner.ctx, runner.phase, to, phase), message)
+    own = getattr(runner.phase, "one_time", None)
+    remembered = one_time.get(sid) if own is None else one_time.setdefault(sid, own)
+    told = lie(Place(runner.ctx, runner.phase, to, phase, remembered), message)
     return told if told is None or isinstance(told, bytes) else pack(sid, told)
 
 

@@ -14,7 +14,7 @@ from keyserver.sessions.retrieval.messages import Partial
 from keyserver.sessions.sharing.messages import Accept
 from keyserver.sessions.storing.messages import StoreAck
 from keyserver.simulation.adversary.rows import Crashes, Must, Protocol, Replays
-from tests.adversary.expectations import completes, fails, failure, must_name, stores
+from tests.adversary.expectations import Played, completes, fails, failure, must_name, stores
 from tests.adversary.play import DOCUMENT_KEY, RETRIEVALS, STORINGS, Brought, Game
 from tests.adversary.sizes import SEVEN, SMALL
 from tests.adversary.view import Drawn, interpolated
@@ -45,12 +45,12 @@ async def check(game: Game) -> None:
 # --- names ---------------------------------------------------------------------------------------
 
 
-async def check_names(game: Game) -> None:
+async def check_names(game: Played) -> None:
     """The culprits are the provable liars at all honest nodes, and never an honest node."""
     expected = must_name(game)
     everybody = set().union(*game.cheating.named.values())
-    assert everybody <= game.view.liars, "an honest node was blamed"
-    for node in game.honest:
+    assert everybody <= game.cheating.view.liars, "an honest node was blamed"
+    for node in game.cheating.honest:
         named = game.cheating.named[node.id]
         assert named == everybody, "honest nodes name different nodes"
         assert named == {offence.culprit for offence in await node.store.offences()}

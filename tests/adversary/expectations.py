@@ -1,13 +1,27 @@
 """What must follow in a row, in a network of a size."""
 
+from typing import Protocol
+
 from keyserver.model.identifiers import NodeId
 from keyserver.sessions.core import Refusal
 from keyserver.sessions.refusals import FOR_GOOD, FOR_NOW
-from keyserver.simulation.adversary import floods
-from keyserver.simulation.adversary.rows import Acts, Behaviour, Crashes, Must, Protocol, Row
-from tests.adversary.cheating import AGREEMENTS, LATE
-from tests.adversary.play import RETRIEVALS, STORINGS, Game
+from keyserver.simulation.adversary import floods, rows
+from keyserver.simulation.adversary.rows import Acts, Behaviour, Crashes, Must, Row
+from tests.adversary.cheating import AGREEMENTS, LATE, Cheating
+from tests.adversary.handing_over import CHANGES
+from tests.adversary.play import RETRIEVALS, STORINGS
 from tests.adversary.sizes import Size
+
+
+class Played(Protocol):
+    """What was played, as far as names depend on it."""
+
+    @property
+    def row(self) -> Row: ...
+    @property
+    def size(self) -> Size: ...
+    @property
+    def cheating(self) -> Cheating: ...
 
 
 def takes_part(row: Row) -> bool:
@@ -33,9 +47,11 @@ def completes(row: Row, size: Size) -> bool:
     """Whether an honest coordinator must bring the result: enough nodes are left without liars."""
     if row.must is Must.NOTICED:
         return True
+    if row.protocol in CHANGES:
+        return size.agrees and size.generates and size.decrypts
     if row.protocol in LATE:
         donors = size.honest - 1
-        return row.protocol is Protocol.CATALOGUE or donors > size.threshold
+        return row.protocol is rows.Protocol.CATALOGUE or donors > size.threshold
     if row.protocol in AGREEMENTS:
         return size.agrees and size.generates
     if row.protocol in RETRIEVALS:
@@ -87,7 +103,7 @@ def _is_mute(row: Row) -> bool:
     return row.name in ("no part", "no shadow", "a shadow for another selection")
 
 
-def must_name(game: Game) -> set[NodeId] | None:
+def must_name(game: Played) -> set[NodeId] | None:
     """Whom every honest node must have named, exactly; `None` if that depends on what came first.
 
     Whoever has got a provable lie shows it to all. Where the session ends early, because too few
@@ -98,7 +114,8 @@ def must_name(game: Game) -> set[NodeId] | None:
     if not game.row.provable and not game.row.two_faced:
         return set()
     told = set().union(*game.cheating.told.values())
-    ends_early = game.row.protocol is Protocol.ADDITION or not completes(game.row, game.size)
+    needs_all = game.row.protocol in {rows.Protocol.ADDITION, *CHANGES}
+    ends_early = needs_all or not completes(game.row, game.size)
     if game.row.two_faced or (len(told) > 1 and ends_early):
         return None
     return told

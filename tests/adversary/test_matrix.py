@@ -1,7 +1,7 @@
 """Every cheat of the adversary matrix, in every protocol, part and size of network.
 
-By default each is played among four nodes; what takes long, and what is the same in two protocols,
-once. `--full-matrix` plays all of them everywhere.
+By default each is played among four nodes; what takes long, what is the same in two protocols, and
+what happens in a change of the set, once of its kind. `--full-matrix` plays all of them everywhere.
 """
 
 from collections import Counter
@@ -15,10 +15,13 @@ from keyserver.simulation import cluster as cluster_module
 from keyserver.simulation.adversary.matrix import OMISSIONS, ROWS, combinations
 from keyserver.simulation.adversary.rows import Behaviour, Protocol, Row
 from keyserver.simulation.loop import run_virtual
+from tests.adversary.cheating import Cheating
 from tests.adversary.checks import check
 from tests.adversary.document import PATH, text
 from tests.adversary.elsewhere import TRANSPORT
 from tests.adversary.expectations import is_possible
+from tests.adversary.handing_checks import check_handing_over
+from tests.adversary.handing_over import CHANGES, handing_over_of
 from tests.adversary.play import game_of
 from tests.adversary.sizes import EVERYWHERE, SMALL, Size
 from tests.adversary.view import Drawn
@@ -31,18 +34,24 @@ def _cells(*, full: bool) -> Iterator[tuple[Row, Size]]:
     seen = set()
     for row in ROWS:
         kind = (row.behaviour, row.protocol, row.part)
-        shown = row.provable or kind not in seen
+        sizes = EVERYWHERE if full else _representative(row, first=kind not in seen)
         seen.add(kind)
-        sizes = EVERYWHERE if full else _representative(row, shown=shown)
         yield from ((row, size) for size in sizes if is_possible(row, size))
 
 
 _LONG = (Behaviour.FLOOD, Behaviour.OVERSIZED)
 
 
-def _representative(row: Row, *, shown: bool) -> tuple[Size, ...]:
+_FOR_PROOFS = (Protocol.HANDOVER, Protocol.REFRESH)
+"""The same messages as in another protocol: what is proven is played here, too."""
+
+
+def _representative(row: Row, *, first: bool) -> tuple[Size, ...]:
+    if row.protocol in CHANGES:
+        told = row.provable if row.protocol in _FOR_PROOFS else row.behaviour not in _LONG
+        return (SMALL,) if told and first else ()
     if row.protocol is Protocol.BOTH or row.behaviour in _LONG:
-        return (SMALL,) if shown else ()
+        return (SMALL,) if first or row.provable else ()
     return (SMALL,)
 
 
@@ -60,10 +69,16 @@ def test_cell(row: Row, size: Size, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_module, "SeededRandom", Drawn)
     for seed in SEEDS:
         Drawn.drawn.clear()
-        game = run_virtual(game_of(row, size, seed, check))
-        if game.cheating.has_lied:
+        cheating = run_virtual(_played(row, size, seed))
+        if cheating.has_lied:
             return
     raise AssertionError("nobody has lied")
+
+
+async def _played(row: Row, size: Size, seed: int) -> Cheating:
+    if row.protocol in CHANGES:
+        return (await handing_over_of(row, size, seed, check_handing_over)).cheating
+    return (await game_of(row, size, seed, check)).cheating
 
 
 def test_every_combination_has_a_cheat_or_a_reason() -> None:

@@ -95,7 +95,7 @@ class View:
             group = self.groups.get(sid)
             if group is None:
                 continue
-            everybody = list(group.members)
+            everybody = list(group.receivers)
             if isinstance(message, Deal):
                 tail = tail_hash(message.commitments)
                 constant = message.commitments[0]

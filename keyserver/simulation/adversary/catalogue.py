@@ -89,7 +89,7 @@ def _of_other_author(certified: Any) -> Any:
     return replace(certified, record=replace(certified.record, author=Address(b"\xee" * 20)))
 
 
-def _of_invented_committee(certified: Any) -> Any:
+def of_invented_committee(certified: Any) -> Any:
     """A record of nodes that the liar has made up, with everything signed as it should be."""
     known = [SecretScalar.from_int(1000 + i) for i in range(len(certified.record.committee))]
     signers = dict(sorted((NodeId.of(secret.public()), secret) for secret in known))
@@ -112,19 +112,22 @@ def _of_invented_committee(certified: Any) -> Any:
     return replace(certified, record=record, certificate=certificate)
 
 
-def _of_other_public(certified: Any) -> Any:
+def of_other_public(certified: Any) -> Any:
+    """The record with another public key."""
     commitments = (OTHER_POINT, *certified.record.commitments[1:])
     record = replace(certified.record, public=OTHER_POINT, commitments=commitments)
     return replace(certified, record=record)
 
 
-def _undecided(certified: Any) -> Any:
+def undecided(certified: Any) -> Any:
+    """The record with a decision that nobody has signed."""
     decision = certified.certificate.decision
     bare = replace(decision, signatures=unsigned_all(decision.signatures))
     return replace(certified, certificate=replace(certified.certificate, decision=bare))
 
 
-def _of_few(certified: Any) -> Any:
+def of_few(certified: Any) -> Any:
+    """The record with a holding certificate of one node."""
     holding = certified.certificate.holding
     few = replace(holding, signatures=holding.signatures[:1])
     return replace(certified, certificate=replace(certified.certificate, holding=few))
@@ -171,9 +174,9 @@ ROWS: tuple[Row, ...] = (
     _row(B.EQUIVOCATION, "one entry twice", TellsOnLinks("CataloguePage", _twice)),
     _row(B.BAD_POINT, "a public key off the curve", TellsOnLinks("Keys", _off_curve)),
     _row(
-        B.BAD_PROOF, "a decision that nobody signed", TellsOnLinks("Keys", _with_record(_undecided))
+        B.BAD_PROOF, "a decision that nobody signed", TellsOnLinks("Keys", _with_record(undecided))
     ),
-    _row(B.BAD_PROOF, "a certificate of too few", TellsOnLinks("Keys", _with_record(_of_few))),
+    _row(B.BAD_PROOF, "a certificate of too few", TellsOnLinks("Keys", _with_record(of_few))),
     _row(B.REPLAY, "facts of another key", TellsOnLinks("Keys", _facts(_of_other_key))),
     _row(B.LIED_REQUEST, "no keys", TellsOnLinks("CataloguePage", _empty)),
     _row(B.LIED_REQUEST, "keys that do not exist", TellsOnLinks("CataloguePage", _invented)),
@@ -183,15 +186,13 @@ ROWS: tuple[Row, ...] = (
         "a record of another author",
         TellsOnLinks("Keys", _with_record(_of_other_author)),
     ),
-    _row(
-        B.LIED_REQUEST, "another public key", TellsOnLinks("Keys", _with_record(_of_other_public))
-    ),
+    _row(B.LIED_REQUEST, "another public key", TellsOnLinks("Keys", _with_record(of_other_public))),
     _row(B.LIED_REQUEST, "another document key", TellsOnLinks("Keys", _facts(_other_document))),
     _row(B.LIED_REQUEST, "no document key", TellsOnLinks("Keys", _facts(_without_document))),
     _row(
         B.LIED_SET,
         "a record of an invented committee",
-        TellsOnLinks("Keys", _with_record(_of_invented_committee)),
+        TellsOnLinks("Keys", _with_record(of_invented_committee)),
     ),
     *(
         _row(B.OVERSIZED, f"a {name} with {what}", TellsOnLinks(name, lie))

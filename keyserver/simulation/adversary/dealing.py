@@ -48,7 +48,7 @@ def foreign_key(place: Place, message: Accept) -> Accept:
 def accepted_by(place: Place, node: NodeId) -> Accepted:
     """An entry of START for `node` with a one-time key whose secret the liar knows."""
     known = OneTimeKey(SecretScalar.from_int(99))
-    params_hash = place.phase.group.terms.params_hash
+    params_hash = place.group.terms.params_hash
     statement = one_time_statement(params_hash, node.point, known.public)
     proof = prove(statement, [known.secret], place.random)
     signed = Hash32(accept_digest(params_hash, node.point, known.public))
@@ -82,7 +82,7 @@ def _deal_of(
     constant: Point | None = None,
 ) -> Deal:
     """A deal of this polynomial, well signed; the value sealed for each receiver as told."""
-    group, one_time = place.phase.group, place.phase.one_time
+    group, one_time = place.group, place.one_time
     receivers = [group.members[node] for node in group.receivers]
     made = make_deal(
         polynomial,
@@ -106,7 +106,7 @@ def _deal_of(
 
 def _random_polynomial(place: Place, change: int = 0) -> SecretPolynomial:
     """Of another degree; in a redistribution over the liar's own share, as it has to be."""
-    terms = place.phase.group.terms
+    terms = place.group.terms
     degree = max(0, terms.params.threshold + change)
     if terms.before is None:
         return SecretPolynomial.random(degree, place.random)
@@ -124,7 +124,7 @@ def false_shares(victims: Callable[[int], bool]) -> Lie:
 
     def deal(place: Place, _: Deal) -> Deal:
         random = SeededRandom(b"false" + place.ctx.sid + place.ctx.me)
-        members = list(place.phase.group.receivers)
+        members = list(place.group.receivers)
         return _deal_of(
             place,
             _random_polynomial(place),
@@ -140,7 +140,7 @@ def false_shares(victims: Callable[[int], bool]) -> Lie:
 
 def first_other(place: Place) -> int:
     """The place of the first receiver that is not the liar itself."""
-    return next(i for i, node in enumerate(place.phase.group.receivers) if node != place.ctx.me)
+    return next(i for i, node in enumerate(place.group.receivers) if node != place.ctx.me)
 
 
 def false_share_for_one(place: Place, message: Deal) -> Deal:
@@ -152,8 +152,8 @@ def false_share_for_one(place: Place, message: Deal) -> Deal:
 
 def two_polynomials(place: Place, _: Deal) -> Deal:
     """Every other receiver gets a share of a second polynomial, well signed."""
-    second = SecretPolynomial.random(place.phase.group.terms.params.threshold, place.ctx.random)
-    group = place.phase.group
+    second = SecretPolynomial.random(place.group.terms.params.threshold, place.ctx.random)
+    group = place.group
     members = [group.members[node] for node in group.receivers]
     victims = [i for i, member in enumerate(members) if member.node != place.ctx.me.point][::2]
     return _deal_of(
@@ -190,7 +190,7 @@ def badly_signed_shares(victims: Callable[[int], bool]) -> Lie:
     """Sign the shares of the receivers at these places wrongly: this convicts nobody."""
 
     def deal(place: Place, message: Deal) -> Deal:
-        members = list(place.phase.group.receivers)
+        members = list(place.group.receivers)
         shares = tuple(
             replace(share, signature=UNSIGNED)
             if victims(index) and members[index] != place.ctx.me
@@ -258,15 +258,15 @@ def altered_complaint(place: Place, _: Any) -> Complaint:
 
 
 def _first_dealer(place: Place) -> NodeId:
-    group: Group = place.phase.group
+    group: Group = place.group
     return next(node for node in group.dealers if node != place.ctx.me)
 
 
 def _complaint(place: Place, dealer: NodeId, *, honest_proof: bool) -> Complaint:
-    group: Group = place.phase.group
+    group: Group = place.group
     deal: Deal = place.coordinator_phase.sharing.deals[dealer]
     share = deal.shares[group.receivers.index(place.ctx.me)]
-    one_time = place.phase.one_time
+    one_time = place.one_time
     common = one_time.reveal(group.members[dealer].one_time) if honest_proof else OTHER_POINT
     statement = complaint_statement(
         group.session_hash,
@@ -292,7 +292,7 @@ def _complaint(place: Place, dealer: NodeId, *, honest_proof: bool) -> Complaint
 
 def signed_by_accuser(place: Place, complaint: Complaint) -> Complaint:
     """The complaint under the liar's own signature."""
-    signed = signed_complaint(place.phase.group.session_hash, place.ctx.me, complaint)
+    signed = signed_complaint(place.group.session_hash, place.ctx.me, complaint)
     return replace(complaint, accuser_signature=place.signer.sign(signed))
 
 

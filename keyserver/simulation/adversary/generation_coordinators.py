@@ -8,7 +8,7 @@ from keyserver.crypto.curve import Point, Scalar
 from keyserver.model.identifiers import Address, Hash32, NodeId
 from keyserver.model.keys import NodeSignature
 from keyserver.model.requests import Proof
-from keyserver.sessions.sharing.messages import Finalize, Propose, Shares, Start
+from keyserver.sessions.sharing.messages import Finalize, Shares
 from keyserver.simulation.adversary import dealing, floods
 from keyserver.simulation.adversary.generation_members import (
     IDENTITY,
@@ -45,7 +45,7 @@ OTHER = Hash32(b"\x0f" * 32)
 def params(**change: Callable[[Any], Any]) -> Lie:
     """Propose other parameters than those of request and set."""
 
-    def lie(_: Any, message: Propose) -> Propose:
+    def lie(_: Any, message: Any) -> Any:
         changed = {name: new(getattr(message.params, name)) for name, new in change.items()}
         return replace(message, params=replace(message.params, **changed))
 
@@ -67,30 +67,32 @@ def doubled(items: tuple[Any, ...]) -> tuple[Any, ...]:
     return (items[0], *items)
 
 
-def _without_receiver(place: Place, message: Start) -> Start:
-    return Start(tuple(entry for entry in message.accepted if entry.node != place.to))
+def without_receiver(place: Place, message: Any) -> Any:
+    """Leave the receiver out of the list."""
+    others = tuple(entry for entry in message.accepted if entry.node != place.to)
+    return replace(message, accepted=others)
 
 
-def _receiver_key_replaced(place: Place, message: Start) -> Start:
-    return Start(
-        tuple(
-            replace(entry, one_time=OTHER_POINT) if entry.node == place.to else entry
-            for entry in message.accepted
-        )
+def _receiver_key_replaced(place: Place, message: Any) -> Any:
+    changed = tuple(
+        replace(entry, one_time=OTHER_POINT) if entry.node == place.to else entry
+        for entry in message.accepted
     )
+    return replace(message, accepted=changed)
 
 
-def _with_stranger(_: Place, message: Start) -> Start:
+def _with_stranger(_: Place, message: Any) -> Any:
     stranger = replace(message.accepted[0], node=NodeId.of(OTHER_POINT))
-    return Start(tuple(sorted((*message.accepted, stranger), key=lambda entry: entry.node)))
+    listed = sorted((*message.accepted, stranger), key=lambda entry: entry.node)
+    return replace(message, accepted=tuple(listed))
 
 
-def key_substituted(place: Place, message: Start) -> Start:
+def key_substituted(place: Place, message: Any) -> Any:
     """Replace another node's one-time key by one whose secret the coordinator knows."""
     entries = list(message.accepted)
     index = next(i for i, entry in enumerate(entries) if entry.node not in (place.to, place.ctx.me))
     entries[index] = dealing.accepted_by(place, entries[index].node)
-    return Start(tuple(entries))
+    return replace(message, accepted=tuple(entries))
 
 
 def _bad_proofs(items: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -120,6 +122,8 @@ def _swapped_ciphertexts(place: Place, message: Shares) -> Shares:
 def _without_an_honest_deal(place: Place, message: Shares) -> Shares:
     """Leave another dealer out for every receiver: no two see the same deals."""
     others = [e for e in message.deals if e.dealer not in (place.ctx.me, place.to)]
+    if not others:
+        return message
     return replace(message, deals=tuple(e for e in message.deals if e != others[-1]))
 
 
@@ -200,7 +204,7 @@ _PROPOSALS = (
 )
 
 _STARTS = (
-    _row(B.LIED_SET, "START without the receiver", Tells("Start", _without_receiver)),
+    _row(B.LIED_SET, "START without the receiver", Tells("Start", without_receiver)),
     _row(
         B.LIED_SET,
         "START with too few",
@@ -284,7 +288,7 @@ _RECORDS = (
     ),
     _row(B.LIED_SET, "a record of another set", Tells("Finalize", _record(set_id=OTHER))),
     _row(B.LIED_REQUEST, "a record with a document", Tells("Finalize", _record(document=OTHER))),
-    _row(B.LIED_REQUEST, "a record of another version", Tells("Finalize", _record(version=7))),
+    _row(B.LIED_REQUEST, "a record of another version", Tells("Finalize", _record(version=99))),
     _row(B.LIED_SET, "a record with other coordinates", Tells("Finalize", _moved_coordinates)),
     _row(
         B.LIED_REQUEST,

@@ -11,8 +11,10 @@ from keyserver.simulation.adversary import (
     catalogue,
     generation_coordinators,
     generation_members,
+    redistribution,
     retrieval_coordinators,
     retrieval_holders,
+    set_changing,
     storing,
 )
 from keyserver.simulation.adversary.rows import Behaviour, Part, Protocol, Row
@@ -28,6 +30,8 @@ ROWS: tuple[Row, ...] = (
     *agreement.ROWS,
     *catalogue.ROWS,
     *addition.ROWS,
+    *redistribution.ROWS,
+    *set_changing.ROWS,
 )
 
 Combination = tuple[Behaviour, Protocol, Part]
@@ -36,7 +40,8 @@ B, P = Behaviour, Protocol
 _BOTH_PARTS = (Part.MEMBER, Part.COORDINATOR)
 _RETRIEVALS = (P.PLAIN, P.SHADOW_LEGACY, P.SHADOW_BOUND, P.SHADOW_CONTRACT)
 _AGREEMENTS = (P.AGREEMENT, P.DOCUMENT_AGREEMENT)
-_WITHOUT_SHARES = (P.STORING, *_RETRIEVALS, *_AGREEMENTS, P.CATALOGUE)
+_WITHOUT_SHARES = (P.STORING, *_RETRIEVALS, *_AGREEMENTS, P.CATALOGUE, P.SET_CHANGE)
+_FORMS = redistribution.FORMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ OMISSIONS: tuple[Omission, ...] = (
     Omission((B.WRONG_SHARE,), _WITHOUT_SHARES, _BOTH_PARTS, "no shares are sent"),
     Omission(
         (B.DEGREE,),
-        (P.STORING, P.PLAIN, *_AGREEMENTS, P.CATALOGUE),
+        (P.STORING, P.PLAIN, *_AGREEMENTS, P.CATALOGUE, P.SET_CHANGE),
         _BOTH_PARTS,
         "no polynomials are sent",
     ),
@@ -70,7 +75,16 @@ OMISSIONS: tuple[Omission, ...] = (
     ),
     Omission(
         (B.BAD_PARTIAL,),
-        (P.GENERATION, P.BOTH, P.STORING, *_AGREEMENTS, P.CATALOGUE, P.ADDITION),
+        (
+            P.GENERATION,
+            P.BOTH,
+            P.STORING,
+            *_AGREEMENTS,
+            P.CATALOGUE,
+            P.ADDITION,
+            *_FORMS,
+            P.SET_CHANGE,
+        ),
         _BOTH_PARTS,
         "there are no partial results",
     ),
@@ -100,6 +114,14 @@ OMISSIONS: tuple[Omission, ...] = (
         "the request has no nonce (that of a bound one: the bound retrieval); masks are holders'",
     ),
     Omission((B.BAD_POINT,), (P.STORING,), (Part.MEMBER,), "votes hold no points"),
+    Omission((B.BAD_POINT,), (P.SET_CHANGE,), _BOTH_PARTS, "the messages hold no points"),
+    Omission((B.NONCE,), (P.SET_CHANGE,), _BOTH_PARTS, "the messages hold no nonces"),
+    Omission(
+        (B.STALE_ACL,),
+        (*_FORMS, P.SET_CHANGE),
+        _BOTH_PARTS,
+        "no permission is asked for; another change than the node's own: lying about the request",
+    ),
     Omission((B.BAD_POINT,), _AGREEMENTS, (Part.COORDINATOR,), "as a voter: the same record"),
     Omission(
         (B.STALE_ACL,),

@@ -49,6 +49,10 @@ class Protocol(Enum):
     CATALOGUE = "catalogue"
     TRANSPORT = "transport"
     ADDITION = "share addition"
+    REDISTRIBUTION = "redistribution"
+    HANDOVER = "redistribution to other nodes"
+    REFRESH = "refresh"
+    SET_CHANGE = "set change"
 
 
 class Part(Enum):
