@@ -6,6 +6,7 @@ from pathlib import Path
 
 from keyserver.crypto.curve import SecretScalar
 from tests.support.node_processes import (
+    LOOPBACK,
     ConfiguredNode,
     kill_all,
     set_members,
@@ -36,6 +37,11 @@ class StaticNetwork:
     def configure(self, members: Iterable[str]) -> None:
         """Write the same list of nodes into the file of each member."""
         set_members(self._named(members))
+
+    def entry(self, name: str) -> str:
+        """A node as lists of nodes have it."""
+        node = self.nodes[name]
+        return f"{node.id.hex()}@{LOOPBACK}:{node.port}"
 
     def url(self, name: str) -> str:
         """Where clients reach a node that runs."""

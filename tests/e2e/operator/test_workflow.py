@@ -1,19 +1,18 @@
-"""Changing a static set of nodes in eight steps, and what may go wrong (configuration, section 8).
+"""Around the change of a static set of nodes: what may go wrong (configuration, section 8).
 
-The change itself (step 5) is not there yet: the request is answered as on a node without
-`admin_public`. Everything around it is as it will be.
+The change itself is in `test_set_change.py` and `test_one_step.py`; every row of O6, with whole
+nodes in one process, in `tests/integration/api/test_operator_scenarios.py`.
 """
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.operator.keys import Key, is_readable, path_of, publish, read
+from tests.e2e.operator.keys import is_readable, path_of, publish, read
 from tests.e2e.operator.static_network import StaticNetwork, json_rpc_process
+from tests.support.operator_bed import order_of
 from tests.support.raw_http import Answer
 from tests.support.waiting import wait_for
 from tests.support.wire import json_rpc
@@ -30,9 +29,10 @@ DISCONNECTED = Answer(
     JSON,
     rb'"\"node required for this operation is currently disconnected\""',
 )
+NO_SIGNATURE = Answer(
+    500, "Internal Server Error", JSON, rb'"\"cryptographic error invalid EC signature\""'
+)
 ACCESS_DENIED = Answer(403, "Forbidden", JSON, rb'"\"Access denied\""')
-NOT_AVAILABLE = ACCESS_DENIED
-"""What a change of the node set is answered until there is one."""
 INVALID = Answer(400, "Bad Request", (), b"")
 READABLE_AGAIN_S = 30.0
 PASSWORD = "admin's"
@@ -102,41 +102,6 @@ def test_o1_a_node_that_is_stopped_and_comes_back(bed: StaticNetwork) -> None:
     )
 
 
-def test_the_eight_steps_around_the_change(bed: StaticNetwork) -> None:
-    bed.configure("ab")
-    bed.start("ab")
-    key = publish(bed, "b", threshold=1)
-
-    # 2 to 4: with the union of both sets in every file, c serves the key without a share of it.
-    bed.stop("ab")
-    bed.configure("abc")
-    bed.start("abc")
-    assert is_readable(bed, "c", key)
-    assert holds_a_share(bed, "b", key)
-    assert not holds_a_share(bed, "c", key)
-
-    # 5: the request, signed in step 1.
-    change = CHANGES["identity-change"]["request"]
-    for name in "abc":
-        assert bed.ask(name, "POST", change["path"], change["body"]) == NOT_AVAILABLE
-    assert is_readable(bed, "c", key)
-    assert not holds_a_share(bed, "c", key)
-
-    # 6 to 8: back to the old set; what c was asked for has left no trace.
-    bed.stop("abc")
-    bed.configure("ab")
-    bed.start("ab")
-    assert is_readable(bed, "a", key)
-    assert is_readable(bed, "b", key)
-    assert is_readable(bed, "a", publish(bed, "a", threshold=0))
-
-
-def holds_a_share(network: StaticNetwork, name: str, key: Key) -> bool:
-    """What the operator of a node is told; a node may not even have the key's record."""
-    status, facts = network.nodes[name].operator(f"/v1/keys/{key.id.hex()}")
-    return status == 200 and facts["share"] != "none"
-
-
 @pytest.mark.parametrize("body", ["[]", "", "nodes", "{}", '["0x12"]', f'["{public("b")}"]'])
 def test_o6_a_new_set_that_cannot_be_read(asked: StaticNetwork, body: str) -> None:
     path = CHANGES["mission-document-example"]["request"]["path"]
@@ -145,27 +110,29 @@ def test_o6_a_new_set_that_cannot_be_read(asked: StaticNetwork, body: str) -> No
 
 @pytest.mark.parametrize("name", list(CHANGES))
 def test_o6_a_node_without_an_administrator(asked: StaticNetwork, name: str) -> None:
-    """d is configured without `admin_public`: this answer stays."""
+    """d is configured without `admin_public`."""
     request = CHANGES[name]["request"]
     assert asked.ask("d", "POST", request["path"], request["body"]) == ACCESS_DENIED
 
 
-def test_step_5_the_printed_call(asked: StaticNetwork) -> None:
-    """With curl, as in the documentation of the original, at b."""
-    curl = shutil.which("curl")
-    assert curl is not None
-    request = CHANGES["mission-document-example"]["request"]
-    command = [curl, "--silent", "--include", "--request", "POST", "--data-binary"]
-    done = subprocess.run(
-        [*command, request["body"], asked.url("b") + request["path"]],
-        capture_output=True,
-        check=True,
-        timeout=30,
-    )
-    head, _, body = done.stdout.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 403 Forbidden\r\n")
-    assert b"application/json" in head
-    assert body == NOT_AVAILABLE.body
+def test_o6_another_node_without_an_administrator(asked: StaticNetwork) -> None:
+    """b takes the order, d does not."""
+    path, body = order_of("bd", "b")
+    assert asked.ask("b", "POST", path, body) == UNREACHABLE
+
+
+@pytest.mark.parametrize("name", list(CHANGES))
+def test_o6_a_node_that_is_not_configured(asked: StaticNetwork, name: str) -> None:
+    """All published requests name c, which is not configured here."""
+    request = CHANGES[name]["request"]
+    assert asked.ask("b", "POST", request["path"], request["body"]) == DISCONNECTED
+
+
+def test_o6_a_signature_that_is_none(asked: StaticNetwork) -> None:
+    _, body = order_of("bd", "b")
+    nobody = "00" * 64 + "1b"
+    path = f"/admin/servers_set_change/{nobody}/{nobody}"
+    assert asked.ask("b", "POST", path, body) == NO_SIGNATURE
 
 
 @pytest.mark.parametrize("name", list(CHANGES))
