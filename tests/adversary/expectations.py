@@ -10,7 +10,7 @@ from keyserver.simulation.adversary.rows import Acts, Behaviour, Crashes, Must, 
 from tests.adversary.cheating import AGREEMENTS, LATE, Cheating
 from tests.adversary.handing_over import CHANGES
 from tests.adversary.play import RETRIEVALS, STORINGS
-from tests.adversary.sizes import Size
+from tests.adversary.sizes import CHANGING, EVERYWHERE, Size
 
 
 class Played(Protocol):
@@ -30,6 +30,12 @@ def takes_part(row: Row) -> bool:
     # A frame that nobody can read costs the connection; asked for the vote again, they give it.
     unread = row.behaviour is Behaviour.OVERSIZED and row.message in ("Commit", "StoreCommit")
     return unread or row.behaviour is Behaviour.FLOOD or row.deed in deeds
+
+
+def sizes_of(row: Row) -> list[Size]:
+    """All networks in which there is something to cheat about."""
+    sizes = CHANGING if row.protocol in CHANGES else EVERYWHERE
+    return [size for size in sizes if is_possible(row, size)]
 
 
 def is_possible(row: Row, size: Size) -> bool:

@@ -73,3 +73,6 @@ EVERYWHERE = (
     Size(10, 9, 8),
 )
 """Also f = 0, thresholds that are too low or too high for f, and as many liars as t."""
+
+CHANGING = (Size(3, 1, 1), Size(4, 0, 1), SMALL, Size(5, 2, 1), SEVEN, Size(7, 3, 3))
+"""Where sets change: there are up to twice as many nodes, and several sessions in every game."""

@@ -5,7 +5,7 @@ what happens in a change of the set, once of its kind. `--full-matrix` plays all
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -19,11 +19,11 @@ from tests.adversary.cheating import Cheating
 from tests.adversary.checks import check
 from tests.adversary.document import PATH, text
 from tests.adversary.elsewhere import TRANSPORT
-from tests.adversary.expectations import is_possible
+from tests.adversary.expectations import is_possible, sizes_of
 from tests.adversary.handing_checks import check_handing_over
 from tests.adversary.handing_over import CHANGES, handing_over_of
 from tests.adversary.play import game_of
-from tests.adversary.sizes import EVERYWHERE, SMALL, Size
+from tests.adversary.sizes import SMALL, Size
 from tests.adversary.view import Drawn
 
 SEEDS = range(1, 25)
@@ -34,7 +34,7 @@ def _cells(*, full: bool) -> Iterator[tuple[Row, Size]]:
     seen = set()
     for row in ROWS:
         kind = (row.behaviour, row.protocol, row.part)
-        sizes = EVERYWHERE if full else _representative(row, first=kind not in seen)
+        sizes = sizes_of(row) if full else _representative(row, first=kind not in seen)
         seen.add(kind)
         yield from ((row, size) for size in sizes if is_possible(row, size))
 
@@ -46,7 +46,7 @@ _FOR_PROOFS = (Protocol.HANDOVER, Protocol.REFRESH)
 """The same messages as in another protocol: what is proven is played here, too."""
 
 
-def _representative(row: Row, *, first: bool) -> tuple[Size, ...]:
+def _representative(row: Row, *, first: bool) -> Sequence[Size]:
     if row.protocol in CHANGES:
         told = row.provable if row.protocol in _FOR_PROOFS else row.behaviour not in _LONG
         return (SMALL,) if told and first else ()
