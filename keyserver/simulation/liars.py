@@ -13,7 +13,7 @@ from keyserver.crypto.curve import Point, SecretScalar, mul_base
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.links import AnyLink, pack_link, unpack_link
 from keyserver.model.identifiers import NodeId, SessionId, Signature
-from keyserver.sessions.core import Context, Signer
+from keyserver.sessions.core import Context, Failed, Signer
 from keyserver.sessions.registry import MESSAGE_TABLE
 from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.wire import HEADER_SIZE, LINK_TYPES, message_type, pack
@@ -174,7 +174,7 @@ def _in_session(
 ) -> bytes | None:
     sid, message = MESSAGE_TABLE.unpack(data)
     runner = _runner(node, sid, role_of(message))
-    if runner is None:
+    if runner is None or isinstance(runner.phase, Failed):
         return data
     coordinator = _runner(cluster.node(runner.ctx.coordinator), sid, Role.COORDINATOR)
     phase = None if coordinator is None else coordinator.phase
