@@ -23,6 +23,7 @@ from keyserver.cli.output import (
     print_rows,
     time_text,
 )
+from keyserver.cli.set_change_lines import standing
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="The node's configuration file.")
@@ -80,6 +81,8 @@ def _status_lines(facts: Facts) -> dict[str, object]:
         "tasks": facts["tasks"],
         "answers": facts["answers"],
     }
+    if facts["set_change"] is not None:
+        lines["change of the set"] = standing(facts["set_change"])
     if chain is not None:
         lines["chain"] = (
             f"{chain['chain_id']}, head {chain['head']}, confirmed {chain['confirmed']}, "

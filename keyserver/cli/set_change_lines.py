@@ -73,6 +73,15 @@ def kept_rows(facts: Facts) -> Sequence[Row]:
     return rows
 
 
+def standing(facts: Facts) -> str:
+    """A change of the set in one line: on chain, by order of an administrator, or none."""
+    migration, told = facts["migration"], _told(facts)
+    if migration is None:
+        return _standing(facts)
+    counted = "" if told is None else f"; {keys_text(told)}"
+    return f"{migration['phase']}: {migration['why']}{counted}"
+
+
 def progress_line(told: Facts) -> str:
     """One line about a change that goes on."""
     missing = f", without {short_ids(told['missing'])}" if told["missing"] else ""

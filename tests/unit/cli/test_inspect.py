@@ -14,7 +14,7 @@ from keyserver.cli.output import UNREACHABLE, USAGE, CommandError
 KEY = "ab" * 32
 CONTRACT = "0x" + "cd" * 20
 
-STATUS = {
+STATUS: dict[str, Any] = {
     "node_id": "0x" + "01" * 64,
     "address": "0x" + "02" * 20,
     "version": "0.1.0",
@@ -49,6 +49,13 @@ STATUS = {
     "keys_without_share": 1,
     "tasks": {"pending": 1},
     "answers": {},
+    "set_change": {
+        "next_epoch": 1,
+        "takes_part": None,
+        "coordinated": None,
+        "completed": None,
+        "migration": None,
+    },
     "avoided": [
         {
             "culprit": "0x" + "03" * 64,
@@ -143,6 +150,24 @@ def test_status_for_people(capsys: Output) -> None:
     told = "avoided: 0x03030303… (0x04040404"
     assert told in out
     assert "voted for two values in one round; since 2027-01-15 08:00:00 UTC, until" in out
+
+
+def test_status_tells_of_a_change_of_the_set(operator: FakeOperator, capsys: Output) -> None:
+    def told(change: object) -> list[str]:
+        operator._answers["GET /v1/status"] = [{**STATUS, "set_change": change}]
+        assert main(["status"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        return [line[17:].strip() for line in lines if line.startswith("change of the set")]
+
+    quiet, moving = STATUS["set_change"], {"phase": "moving", "why": "", "change_id": "0x01"}
+    counts = {"keys_moved": 3, "keys_total": 9, "keys_kept": 0}
+    on_chain = {"phase": "migrating", "why": "in progress"}
+    assert told(quiet) == ["none goes on"]
+    assert told({**quiet, "coordinated": moving | counts}) == ["moving"]
+    assert told({**quiet, "migration": on_chain}) == ["migrating: in progress"]
+    both = {**quiet, "migration": on_chain, "coordinated": moving | counts}
+    assert told(both) == ["migrating: in progress; 3 of 9 moved"]
+    assert told(None) == []
 
 
 @pytest.mark.usefixtures("operator")
