@@ -331,14 +331,16 @@ class KeyServer(Section):
     )
     allow_repeated_change: Switch = Field(
         False,
-        description="Accept an order to change the node set that was carried out before (later).",
+        description="Accept an order in the old form that was carried out before, also when "
+        "another change has been completed since.",
     )
     allow_key_loss: Switch = Field(
         False,
-        description="Carry out a node set change after which some keys cannot be used (later).",
+        description="Carry out a node set change after which some keys cannot be used any more. "
+        "Counts only where all nodes have it; for one change, then remove it.",
     )
     serve_during_change: Switch = Field(
-        False, description="Serve requests also during a change ordered in the old form (later)."
+        False, description="Serve requests also during a change ordered in the old form."
     )
     refresh_interval_days: Annotated[int, integer(0)] = Field(
         0, description="Renew the shares of all keys that often; 0 = never (later)."

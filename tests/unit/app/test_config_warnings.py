@@ -139,10 +139,10 @@ FILES: dict[str, tuple[str, set[tuple[str, str]]]] = {
     ),
     "what is not there yet": (
         text_of(keyserver="presignatures = 8\nallow_key_loss = true"),
-        {("keys_without_effect", "keyserver.allow_key_loss")},
+        {("keys_without_effect", "keyserver.presignatures")},
     ),
     "what is not there yet, as it is anyway": (
-        text_of(keyserver="presignatures = 4\nallow_key_loss = false"),
+        text_of(keyserver="presignatures = 4\nallow_key_loss = true"),
         set(),
     ),
     "a client": ('[rpc]\napis = ["all"]\n[secretstore]\ndisable = true\n', set()),
