@@ -86,6 +86,7 @@ def compose(
     node_sets = static_sets or _node_sets(config, reading)
     metrics, outcomes = Metrics(), LateOutcomes()
     mesh = _mesh(config, key, node_sets, boot_nonce=boot_nonce, clock=clock, random=random)
+    follower = _follow(mesh, node_sets, store.completed)
     policy = PolicySource(config, node_sets, reading)
     identity = Identity(me, LocalSigner(key.secret), boot_nonce, random, policy)
     access, observer = _access(config, reading), SessionCounter(metrics)
@@ -101,7 +102,7 @@ def compose(
             eraser=LeftShares(store.records),
             store=store.set_changes,
             options=lambda: _change_options(config),
-            on_completed=_on_completed(static_sets, migrations),
+            on_completed=_on_completed(static_sets, migrations, follower),
         )
 
     engine = compose_engine(identity, ports, lock, needs_of)
@@ -271,16 +272,20 @@ def _change_options(config: Config) -> ChangeOptions:
 
 
 def _on_completed(
-    static_sets: StaticNodeSets | None, migrations: MigrationReading | None
+    static_sets: StaticNodeSets | None,
+    migrations: MigrationReading | None,
+    follower: "MeshFollower",
 ) -> Callable[[CompletedChange], None]:
-    """Who is told that a change is complete; the contract says the rest itself."""
-    if static_sets is not None:
-        return static_sets.on_completed
-    return migrations.on_completed if migrations is not None else _no_news
+    """Who is told that a change is complete."""
 
+    def tell(change: CompletedChange) -> None:
+        if static_sets is not None:
+            static_sets.on_completed(change)
+        if migrations is not None:
+            migrations.on_completed(change)
+            follower.on_completed(change)
 
-def _no_news(_: CompletedChange) -> None:
-    """Where nothing may change, nothing is told."""
+    return tell
 
 
 def _mesh(
@@ -298,7 +303,7 @@ def _mesh(
         contract = node_sets.snapshot.current.contract
         return cluster_id(own.chain_id or 0, contract, own.cluster_name, own.max_faulty)
 
-    mesh = Mesh(
+    return Mesh(
         key=LocalNodeKey(key.secret),
         cluster_id=own_cluster_id,
         set_id=lambda: node_sets.snapshot.current.id,
@@ -308,23 +313,45 @@ def _mesh(
         random=random,
         software=f"keyserver/{version('keyserver')}".encode(),
     )
-    follower = MeshFollower(mesh)
-    follower.show(node_sets.snapshot)
-    if isinstance(node_sets, NodeSetTracker):
+
+
+def _follow(
+    mesh: Mesh, node_sets: NodeSets, completed: Sequence[CompletedChange]
+) -> "MeshFollower":
+    """Let the connections follow the node set."""
+    if not isinstance(node_sets, NodeSetTracker):
+        follower = MeshFollower(mesh, node_sets, None)
+    else:
+        follower = MeshFollower(mesh, node_sets, completed[-1] if completed else None)
         node_sets.add_listener(follower)
-    return mesh
+    follower.show()
+    return follower
 
 
 class MeshFollower:
-    """A `NodeSetListener`: who is in any of the sets may connect, and is connected to."""
+    """A `NodeSetListener`: who is in any of the sets may connect, and is connected to.
 
-    def __init__(self, mesh: Mesh) -> None:
+    Who has left with the latest change may go on connecting. It was perhaps away when the keys
+    moved: then it learns that they did, and erases its shares. Nobody connects to it.
+    """
+
+    def __init__(self, mesh: Mesh, node_sets: NodeSets, latest: CompletedChange | None) -> None:
+        """`latest`: the last completed change, if it may have left nodes behind."""
         self._mesh = mesh
+        self._node_sets = node_sets
+        self._latest = latest
 
     def on_node_set(self, before: NodeSetSnapshot, after: NodeSetSnapshot) -> None:
         """The node set has changed."""
-        self.show(after)
+        self.show()
 
-    def show(self, snapshot: NodeSetSnapshot) -> None:
-        """Connect to the members of this snapshot, and to nobody else."""
-        self._mesh.update_peers(snapshot.address_by_node, snapshot.all_nodes())
+    def on_completed(self, change: CompletedChange) -> None:
+        """A change is on this node's disk."""
+        self._latest = change
+        self.show()
+
+    def show(self) -> None:
+        """Connect to the members as of now, and to nobody else."""
+        snapshot = self._node_sets.snapshot
+        left = frozenset(self._latest.old.nodes) if self._latest is not None else frozenset()
+        self._mesh.update_peers(snapshot.address_by_node, snapshot.all_nodes() | left)

@@ -248,7 +248,6 @@ class KeyServers:
         decide: Callable[[Sequence[EventLog]], T | None],
     ) -> Answer[T]:
         """Look at every new block until `decide` finds the outcome in the logs."""
-        members = await self._members()
         refusals = 0
         try:
             async with asyncio.timeout(self._patience_s):
@@ -269,7 +268,7 @@ class KeyServers:
                     outcome = decide(logs)
                     if outcome is not None:
                         return Answer(outcome, placed.block, head, placed.gas_used)
-                    self._watch(await self._progress(service, key_id, members, logs, head))
+                    self._watch(await self._progress(service, key_id, logs, head))
         except TimeoutError:
             pass
         raise NoAnswerError(
@@ -305,12 +304,12 @@ class KeyServers:
         self,
         service: Service,
         key_id: KeyId,
-        members: Sequence[Address],
         logs: Sequence[EventLog],
         head: int,
     ) -> Progress:
         if service is SHADOW_RETRIEVAL and (personal := answers.personal_answers(logs)):
             return Progress(service.title, head, *personal)
+        members = await self._members()
         if not members:
             return Progress(service.title, head, None, None)
         subject: tuple[Any, ...] = (key_id,)
@@ -318,10 +317,14 @@ class KeyServers:
             subject = key_id, "0x" + self.wallet.address.hex()
         contract = self.contracts.service(service)
         waiting = 0
-        for member in members:
-            arguments = *subject, "0x" + member.hex()
-            function = service.is_response_required
-            waiting += await self.ethereum.call(contract, function, *arguments)
+        try:
+            for member in members:
+                arguments = *subject, "0x" + member.hex()
+                function = service.is_response_required
+                waiting += await self.ethereum.call(contract, function, *arguments)
+        except RefusedByContractError:
+            # The set has changed between two of the questions.
+            return Progress(service.title, head, None, None)
         return Progress(service.title, head, len(members) - waiting, len(members))
 
 
