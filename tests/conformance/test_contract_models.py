@@ -305,3 +305,50 @@ def test_permissions_are_kept_as_the_compiled_contract_does() -> None:
             for each in KEYS:
                 pair.compare(pair.permissions, "checkPermissions", user, each)
     assert min(pair.succeeded, pair.reverted) > 5
+
+
+def test_migrations_go_as_in_the_compiled_contract() -> None:
+    pair = Pair(Chain(rich=SERVERS), Random(11), members=3)
+    pair.send(OWNER, pair.set, "completeInitialization")
+    draw, completed = pair.random, 0
+    for step in range(70):
+        model = pair.models[pair.set]
+        assert isinstance(model, NodeSetContract)
+        completed += model.last_change == pair.chain.block
+        server, fresh = draw.choice(SERVERS), bytes([1 + step]) * 32
+        running = model.migration_id if model.migration and draw.random() < 0.9 else fresh
+        choices: list[tuple[int, int, str, tuple[Any, ...]]] = [
+            (2, OWNER, "addKeyServer", (public_of(server), "10.0.0.5:1")),
+            (2, OWNER, "removeKeyServer", (pair.account(server),)),
+            (1, STRANGER, "cancelMigration", (running,)),
+            (1, OWNER, "updateKeyServerAddress", (pair.account(server), "10.0.0.6:1")),
+            (4, server, "startMigration", (draw.choice((running, fresh, bytes(32))),)),
+            (24 if model.migration else 2, server, "confirmMigration", (running,)),
+            (1, OWNER, "cancelMigration", (running,)),
+        ]
+        _, who, method, arguments = draw.choices(choices, [each[0] for each in choices])[0]
+        pair.send(who, pair.set, method, *arguments)
+        if step % 3 == 0:
+            _compare_migration(pair)
+    assert min(pair.succeeded, pair.reverted) > 15
+    assert completed > 1, "no two migrations were completed"
+
+
+def _compare_migration(pair: Pair) -> None:
+    for getter in (
+        "getCurrentLastChange",
+        "getCurrentKeyServers",
+        "getNewKeyServers",
+        "getMigrationKeyServers",
+        "getMigrationMaster",
+        "getMigrationId",
+    ):
+        pair.compare(pair.set, getter)
+    for number in (SERVERS[0], SERVERS[3]):
+        for getter in (
+            "getCurrentKeyServerIndex",
+            "getMigrationKeyServerPublic",
+            "getMigrationKeyServerAddress",
+            "isMigrationConfirmed",
+        ):
+            pair.compare(pair.set, getter, pair.account(number))

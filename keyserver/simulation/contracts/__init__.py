@@ -4,7 +4,7 @@ Calldata goes in as a node or client encodes it; return data, events and reverts
 compiled contracts give them, which a conformance test compares call by call.
 
 - `contract`: what a contract is to the chain, and how a call finds its function
-- `node_set`: the key server set, without migrations as yet
+- `node_set`: the key server set and its migrations
 - `permissions`: who may use which key
 - `service`: all four services in one contract, each in a module of its own
 """

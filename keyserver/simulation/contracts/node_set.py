@@ -1,7 +1,7 @@
 """The key server set: who is a member, in which order, and which list that is.
 
-Migrations are not modelled yet: the migration set is empty, and after the initialization the new
-set is what the owner makes of it while the current one stays.
+The owner edits the new set; a member of it starts a migration, and when all have confirmed, the
+migration set is the current one.
 """
 
 from dataclasses import dataclass, field, replace
@@ -56,6 +56,15 @@ class NodeSetContract:
     last_list: int = 1
     last_change: int = 0
     initialized: bool = False
+    migration: tuple[Address, ...] = ()
+    migration_list: int = 0
+    """Number of the migration set's list."""
+    master: Address = NOBODY
+    migration_id: bytes | None = None
+    """Of the last migration that was started."""
+    confirmed: frozenset[Address] = frozenset()
+    """Who has confirmed the running one."""
+    used_ids: frozenset[bytes] = frozenset()
     _logs: list[EmittedLog] = field(default_factory=list)
 
     def clone(self) -> Self:
@@ -130,10 +139,57 @@ class NodeSetContract:
         server, network_address = arguments
         if not network_address:
             raise RevertError("InvalidAddress")
-        if server not in self.current and server not in self.edited:
+        if server not in {*self.current, *self.migration, *self.edited}:
             raise RevertError("NotMember")
         self.members[server] = replace(self.members[server], network_address=network_address)
         self._log("KeyServerAddressChanged", server)
+
+    def cancel(self, message: Message, arguments: Any) -> None:
+        """`cancelMigration`."""
+        self._require_owner(message)
+        self._require_running(arguments[0])
+        self.migration, self.master, self.confirmed = (), NOBODY, frozenset()
+        self._log("MigrationCancelled", arguments[0])
+
+    # --- the members' work ----------------------------------------------------------------
+
+    def start(self, message: Message, arguments: Any) -> None:
+        """`startMigration`: the new set becomes the migration set."""
+        (migration_id,) = arguments
+        if self.migration:
+            raise RevertError("MigrationRunning")
+        if migration_id == bytes(32) or migration_id in self.used_ids:
+            raise RevertError("InvalidMigrationId")
+        if message.sender not in self.edited:
+            raise RevertError("NotMember")
+        if set(self.edited) == set(self.current):
+            raise RevertError("NothingToMigrate")
+        self.used_ids |= {migration_id}
+        self.migration_id, self.master = migration_id, message.sender
+        self.last_list += 1
+        self.migration, self.migration_list = self.edited, self.last_list
+        self._log("MigrationStarted")
+
+    def confirm(self, message: Message, arguments: Any) -> None:
+        """`confirmMigration`: the last one makes the migration set the current one."""
+        self._require_running(arguments[0])
+        if message.sender not in self.migration:
+            raise RevertError("NotMember")
+        if message.sender in self.confirmed:
+            raise RevertError("AlreadyConfirmed")
+        self.confirmed |= {message.sender}
+        if self.confirmed != set(self.migration):
+            return
+        self.current, self.list_number = self.migration, self.migration_list
+        self.migration, self.master, self.confirmed = (), NOBODY, frozenset()
+        self.last_change = message.block_number
+        self._log("MigrationCompleted")
+
+    def _require_running(self, migration_id: bytes) -> None:
+        if not self.migration:
+            raise RevertError("NoMigration")
+        if migration_id != self.migration_id:
+            raise RevertError("InvalidMigrationId")
 
     # --- reading --------------------------------------------------------------------------
 
@@ -164,14 +220,17 @@ class NodeSetContract:
         return self.members[server]
 
     def is_confirmed(self, _: Message, arguments: Any) -> tuple[bool]:
-        """`isMigrationConfirmed`: no migration runs."""
-        if arguments[0] not in self.current:
+        """`isMigrationConfirmed`."""
+        (server,) = arguments
+        if server not in self.migration and server not in self.current:
             raise RevertError("NotMember")
-        return (False,)
+        return (server in self.confirmed,)
 
-    def refuse_migration_id(self, _: Message, __: Any) -> None:
-        """`getMigrationId`: there has never been one."""
-        raise RevertError("NoMigration")
+    def last_migration_id(self, _: Message, __: Any) -> tuple[bytes]:
+        """`getMigrationId`."""
+        if self.migration_id is None:
+            raise RevertError("NoMigration")
+        return (self.migration_id,)
 
     def _log(self, event: str, *values: Any) -> None:
         self._logs.append(emitted(abi_of(ARTIFACT).event(event), *values))
@@ -184,6 +243,9 @@ _ENTRIES: Final = entry_points(
         "removeKeyServer": NodeSetContract.remove_server,
         "completeInitialization": NodeSetContract.complete,
         "updateKeyServerAddress": NodeSetContract.update_address,
+        "cancelMigration": NodeSetContract.cancel,
+        "startMigration": NodeSetContract.start,
+        "confirmMigration": NodeSetContract.confirm,
         "isInitialized": lambda c, m, a: (c.initialized,),
         "owner": lambda c, m, a: (c.owner,),
         "getCurrentLastChange": lambda c, m, a: (c.last_change,),
@@ -198,9 +260,13 @@ _ENTRIES: Final = entry_points(
         "getNewKeyServers": lambda c, m, a: (c.edited,),
         "getNewKeyServerPublic": lambda c, m, a: (c.member_of(c.edited, a[0]).public,),
         "getNewKeyServerAddress": lambda c, m, a: (c.member_of(c.edited, a[0]).network_address,),
-        "getMigrationKeyServers": lambda c, m, a: ((),),
-        "getMigrationMaster": lambda c, m, a: (NOBODY,),
-        "getMigrationId": NodeSetContract.refuse_migration_id,
+        "getMigrationKeyServers": lambda c, m, a: (c.migration,),
+        "getMigrationKeyServerPublic": lambda c, m, a: (c.member_of(c.migration, a[0]).public,),
+        "getMigrationKeyServerAddress": lambda c, m, a: (
+            c.member_of(c.migration, a[0]).network_address,
+        ),
+        "getMigrationMaster": lambda c, m, a: (c.master,),
+        "getMigrationId": NodeSetContract.last_migration_id,
         "isMigrationConfirmed": NodeSetContract.is_confirmed,
     },
 )
