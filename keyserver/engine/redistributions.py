@@ -16,6 +16,7 @@ from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.credentials import CredentialSource
 from keyserver.engine.knowledge import Found
 from keyserver.engine.ports import RecordStore, Transport
+from keyserver.engine.refresh_tries import TRIES_A_RUN
 from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.node_set import NodeSet
@@ -114,6 +115,8 @@ class Redistributions:
         failed: frozenset[NodeId] = frozenset()
         first = _version(state)
         attempts = SPARE_ATTEMPTS + len(_active(state).record.committee)
+        if change_id == ZERO_HASH:
+            attempts = TRIES_A_RUN
         for attempt in range(attempts):
             before = _active(state)
             moved = before.record.set_id == target.id

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from keyserver.engine.ports import AgedRecord, Clock, Identity, NodeSets, Ports, Successions
+from keyserver.engine.refresh_tries import RefreshTries
 from keyserver.engine.refresh_turns import RefreshTurns
 from keyserver.engine.set_change_needs import KeyMover
 from keyserver.errors import StorageError
@@ -27,19 +28,18 @@ AT_ONCE: Final = 4
 PAGE: Final = 256
 """Old records that are looked up at a time."""
 
-LONGEST_PAUSE_S: Final = 600.0
-"""Between two looks; shorter where a node's turn is."""
+LONGEST_PAUSE_S: Final = 60.0
+"""Between two looks."""
 
 LOOKS_A_SLOT: Final = 4
 """How often a node looks at least while it is its turn."""
 
-FIRST_REST_S: Final = 60.0
-"""How long a key is left alone after a failure; twice as long after each further one."""
-
-LONGEST_REST_S: Final = 3600.0
+RUNS_A_ROUND: Final = 2
+"""How often a node tries the same key again while the turns of all nodes last."""
 
 MANY_FAILURES: Final = 8
-"""After so many in a row something else is wrong: the rest waits for the next look."""
+"""After so many in a row something else is wrong, perhaps this node's clock: the rest waits for
+another look, after a pause that doubles each time."""
 
 log = structlog.get_logger()
 
@@ -64,6 +64,8 @@ class RefreshRules:
         self._node_sets = node_sets
         self._clock = clock
         self._turns = turns
+        self.tries = RefreshTries(turns.round_s)
+        """Of all nodes, this one included."""
 
     @property
     def current(self) -> NodeSet:
@@ -87,10 +89,12 @@ class RefreshRules:
         """The set that a change goes to; for zeros the current one, if a refresh is due here."""
         if change_id != ZERO_HASH:
             return self._changes.target(change_id, key_id, state, coordinator)
-        if self.obstacle() is not None or not self.is_here(state):
+        if self.obstacle() is not None or state.active is None or not self.is_here(state):
             return None
-        due = self._turns.is_let_in(state, coordinator, self._clock.unix())
-        return self.current if due else None
+        if not self._turns.is_let_in(state.installed_at, self._clock.unix()):
+            return None
+        version, now = state.active.record.version, self._clock.monotonic()
+        return self.current if self.tries.let_in(coordinator, key_id, version, now) else None
 
     def is_here(self, state: KeyState) -> bool:
         """Whether the key is on the current set; others are left to changes of the set."""
@@ -106,14 +110,6 @@ class RefreshCounts:
     running: int = 0
     elsewhere: int = 0
     """Keys that were due at the last look, and are on another set than the current one."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    """A key that is left alone for a while."""
-
-    failures: int
-    until: float
 
 
 class Refreshes:
@@ -132,18 +128,24 @@ class Refreshes:
         self._mover = mover
         self._rules = rules
         self._turns = turns
-        self._resting: dict[KeyId, _Rest] = {}
+        self._resting: dict[KeyId, float] = {}
+        """Keys that could not be refreshed, and until when they are left alone."""
         self._in_a_row = 0
         """Failures since the last success, in this look."""
+        self._discouraged = 0
+        """Looks in a row that were given up because of failures."""
         self.counts = RefreshCounts()
-        self.why_not: str | None = None
-        """Why nothing is refreshed now, if so; else the last failure, if there was one since."""
+        self._obstacle: str | None = None
+        """What has been told in the log."""
+        self.last_failure: str | None = None
+        """Why a key could not be refreshed when it was this node's turn."""
 
     async def run(self) -> None:
         """Look now and then, until cancelled."""
         while True:
             await asyncio.sleep(self._pause_s())
             try:
+                await self._forget_tries()
                 await self._look()
             except StorageError as problem:
                 log.error("old_records_not_read", problem=str(problem))
@@ -154,14 +156,28 @@ class Refreshes:
             return LONGEST_PAUSE_S
         slot_s = self._turns.slot_s(max(len(self._rules.current), 1))
         longest_s = min(LONGEST_PAUSE_S, slot_s / LOOKS_A_SLOT)
+        longest_s = min(longest_s * 2.0**self._discouraged, self._turns.round_s)
         part = int.from_bytes(self._identity.random.bytes(2), "big") / 2**16
         return longest_s * (0.5 + part / 2)
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why nothing may be refreshed now, by this node or with it."""
+        return self._rules.obstacle()
+
+    async def _forget_tries(self) -> None:
+        """What was refreshed was tried with success."""
+        for key_id, version in self._rules.tries.open:
+            state = await self._load(key_id)
+            record = state.active.record if state is not None and state.active else None
+            if record is not None and record.version != version:
+                self._rules.tries.forget(key_id, version)
 
     # --- looking ----------------------------------------------------------------------------------
 
     async def _look(self) -> None:
         """Go through the records that may be due, the oldest first."""
-        self._note(self._rules.obstacle())
+        self._note(self.obstacle)
         after: AgedRecord | None = None
         elsewhere, seen = 0, set[KeyId]()
         self._in_a_row = 0
@@ -179,11 +195,12 @@ class Refreshes:
                         tasks.create_task(self._in_slot(entry.key_id, slots))
                 after = page[-1]
         self.counts.elsewhere = elsewhere
+        self._discouraged = self._discouraged + 1 if self._in_a_row >= MANY_FAILURES else 0
         for key_id in self._resting.keys() - seen:
             del self._resting[key_id]
 
     def _may_go_on(self) -> bool:
-        return self._rules.obstacle() is None and self._in_a_row < MANY_FAILURES
+        return self.obstacle is None and self._in_a_row < MANY_FAILURES
 
     async def _page(self, after: AgedRecord | None) -> list[AgedRecord]:
         before = self._ports.clock.unix() - int(self._turns.earliest_s)
@@ -202,13 +219,12 @@ class Refreshes:
         return age_s >= self._turns.due_s(entry.record_hash)
 
     def _is_own_turn(self, key_id: KeyId, state: KeyState) -> bool:
-        rest = self._resting.get(key_id)
-        if rest is not None and rest.until > self._ports.clock.monotonic():
+        if self._resting.get(key_id, 0.0) > self._ports.clock.monotonic():
             return False
-        if not self._rules.is_here(state):
+        if state.active is None or not self._rules.is_here(state):
             return False
         age_s = self._turns.age_s(state.installed_at, self._ports.clock.unix())
-        return age_s >= self._turns.begins_s(state, self._identity.me)
+        return age_s >= self._turns.begins_s(state.active.record, self._identity.me)
 
     # --- refreshing -------------------------------------------------------------------------------
 
@@ -231,22 +247,19 @@ class Refreshes:
             self._failed(key_id, str(error))
         else:
             log.info("key_refreshed", key_id=key_id)
-            self._resting.pop(key_id, None)
             self.counts.done += 1
             self._in_a_row = 0
 
     def _failed(self, key_id: KeyId, why: str) -> None:
-        before = self._resting.get(key_id)
-        failures = 0 if before is None else before.failures
-        rest_s = min(FIRST_REST_S * 2**failures, LONGEST_REST_S)
-        self._resting[key_id] = _Rest(failures + 1, self._ports.clock.monotonic() + rest_s)
+        now = self._ports.clock.monotonic()
+        self._resting[key_id] = now + self._turns.round_s / RUNS_A_ROUND
         self.counts.failed += 1
         self._in_a_row += 1
-        self.why_not = why
+        self.last_failure = why
         log.warning("key_not_refreshed", key_id=key_id, why=why)
 
     def _note(self, obstacle: str | None) -> None:
         """Take note of why nothing is refreshed; in the log once, where it is news."""
-        if obstacle is not None and obstacle != self.why_not and self._turns.interval_s:
+        if obstacle is not None and obstacle != self._obstacle:
             log.info("refreshes_wait", why=obstacle)
-        self.why_not = obstacle
+        self._obstacle = obstacle
