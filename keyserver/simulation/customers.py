@@ -33,6 +33,8 @@ class Wish:
     artifact: str
     data: bytes
     value: int
+    once: bool = False
+    """Whether it is given up when the contract refuses it."""
     transactions: list[Transaction] = field(default_factory=list)
     """The newest last; earlier ones were refused."""
 
@@ -48,10 +50,18 @@ class Customer:
         self._nonce = 0
         self._wishes: list[Wish] = []
 
-    def wish(self, to: Address, artifact: str, method: str, *arguments: Any, pays: bool) -> Wish:
+    def wish(
+        self,
+        to: Address,
+        artifact: str,
+        method: str,
+        *arguments: Any,
+        pays: bool,
+        once: bool = False,
+    ) -> Wish:
         """Send a transaction, and look after it from now on."""
         data = abi_of(artifact).function(method).encode(*arguments)
-        wish = Wish(to, artifact, data, PAYMENT if pays else 0)
+        wish = Wish(to, artifact, data, PAYMENT if pays else 0, once)
         self._wishes.append(wish)
         self._send(wish)
         return wish
@@ -68,7 +78,8 @@ class Customer:
             for transaction, receipt in zip(wish.transactions, receipts, strict=True):
                 if receipt is None and transaction.hash not in self._chain.pool:
                     self._submit(transaction)
-            if all(receipt is not None and not receipt.succeeded for receipt in receipts):
+            refused = all(receipt is not None and not receipt.succeeded for receipt in receipts)
+            if refused and not wish.once:
                 self._send(wish)
 
     def _send(self, wish: Wish) -> None:

@@ -118,8 +118,10 @@ class WholeNode:
         """Stop at once: what is not on disk is gone."""
         self.process.alive = False
         self._around.network.detach(self.id)
-        self.parts = None
+        parts, self.parts = self.parts, None
         self.down.set()
+        if parts is not None:
+            await parts.engine.set_changes.stop()
         ended, self._tasks = self._tasks, []
         for task in ended:
             task.cancel()

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.hashing import address_of
 from keyserver.crypto.randomness import SeededRandom
-from keyserver.model.identifiers import Address, KeyId
+from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.simulation.chain import GWEI, VirtualChain
 from keyserver.simulation.chain_faults import (
     CHAIN_FAULTS,
@@ -39,6 +39,20 @@ from keyserver.simulation.orders import (
     ShadowOrder,
     StoreOrder,
 )
+from keyserver.simulation.owner import (
+    OWNERS_EVENTS,
+    SET_EVENTS,
+    Cancel,
+    ConfirmationsLost,
+    Edit,
+    ForeignStart,
+    Members,
+    NewAddress,
+    Owner,
+    lose_confirmations,
+    set_of,
+    start_by_hand,
+)
 from keyserver.simulation.scenarios.plan import ChainSilent, Plan, register
 from keyserver.simulation.scenarios.playing import Player
 from keyserver.simulation.scenarios.violation import Violation
@@ -48,6 +62,7 @@ from keyserver.simulation.world_rules import (
     CHAIN_ID,
     NODE_SET,
     OWNER,
+    OWNER_SECRET,
     PERMISSIONS,
     SERVICE,
     Rules,
@@ -55,11 +70,14 @@ from keyserver.simulation.world_rules import (
     drawn_rules,
 )
 
-register(*CHAIN_FAULTS)
+register(*CHAIN_FAULTS, *SET_EVENTS)
 
 PATIENCE_INTERVALS: Final = 24
 PATIENCE_BLOCKS: Final = 60
 """When nothing is wrong any more, everything ends within so many blocks and retry intervals."""
+
+LOSING_S: Final = 0.2
+"""How often confirmations are looked for that are to be lost."""
 
 REVOKED: Final = 0.5
 """In so many lives the permission is taken back at last."""
@@ -76,8 +94,13 @@ class World:
         self.rules = rules or drawn_rules(Random(f"rules {seed}"))  # noqa: S311
         self.network = Network(self.random, Faults())
         self._secrets = SeededRandom(b"world" + seed.to_bytes(8, "big"))
-        secrets = [SecretScalar.random(self._secrets) for _ in range(plan.nodes)]
-        self.chain = self._make_chain(secrets)
+        drawn = [SecretScalar.random(self._secrets) for _ in range(plan.nodes)]
+        secrets = sorted(drawn, key=lambda secret: NodeId.of(secret.public()))
+        servers = [
+            Member(secret.public().raw64, f"127.0.0.1:{7000 + place}")
+            for place, secret in enumerate(secrets)
+        ]
+        self.chain = self._make_chain(servers)
         around = Surroundings(
             seed.to_bytes(8, "big"),
             self.random,
@@ -86,8 +109,7 @@ class World:
             self.chain,
             self.rules.pushes,
         )
-        made = [WholeNode(around, secret, self.rules.endpoints) for secret in secrets]
-        self.nodes = sorted(made, key=lambda node: node.id)
+        self.nodes = [WholeNode(around, secret, self.rules.endpoints) for secret in secrets]
         reorganisations = [event.depth for event in plan.of_kind(Reorganisation)]
         self.deepest = max(reorganisations, default=0)
         self.market = Market(
@@ -97,15 +119,25 @@ class World:
             depth=max(self.rules.confirmations, self.deepest) + 1,
             hopeless_blocks=self.rules.interval * (plan.nodes + 1),
         )
-        self.customers: list[Customer] = []
+        owner = Customer(self.chain, OWNER_SECRET)
+        self.owner = Owner(owner, NODE_SET, servers, set_of(self.chain, NODE_SET).edited)
+        self.customers: list[Customer] = [owner]
         self.orders: list[Order] = []
         self._keys = keys
 
-    def _make_chain(self, secrets: Sequence[SecretScalar]) -> VirtualChain:
-        members = {}
-        for place, secret in enumerate(secrets):
-            public = secret.public().raw64
-            members[Address(address_of(public))] = Member(public, f"127.0.0.1:{7000 + place}")
+    @property
+    def liars(self) -> frozenset[NodeId]:
+        """Nodes that lie."""
+        return frozenset(self.nodes[place].id for place in self.plan.liars)
+
+    def _make_chain(self, servers: Sequence[Member]) -> VirtualChain:
+        first: list[Members] = self.plan.of_kind(Members)
+        places = first[0].places if first else range(len(servers))
+        members = {
+            Address(address_of(servers[place].public)): servers[place]
+            for place in places
+            if place < len(servers)
+        }
         listed = tuple(members)
         node_set = NodeSetContract(OWNER, members, listed, listed, initialized=True)
         contracts: dict[Address, Contract] = {
@@ -205,12 +237,13 @@ class World:
 
     async def _play(self) -> None:
         """Everything in the plan; returns when the last of it is over."""
-        others = [e for e in self.plan.events if not isinstance(e, (*CHAIN_FAULTS, ChainSilent))]
+        apart = (*CHAIN_FAULTS, *SET_EVENTS, ChainSilent)
+        others = [event for event in self.plan.events if not isinstance(event, apart)]
         plan = Plan(self.plan.nodes, self.plan.threshold, self.plan.quorum, tuple(others))
         player = Player(cast("Cluster", self), plan, lambda *_: None)
         async with asyncio.TaskGroup() as group:
             group.create_task(player.play())
-            for event in self.plan.of_kind(*CHAIN_FAULTS):
+            for event in self.plan.of_kind(*CHAIN_FAULTS, *OWNERS_EVENTS):
                 group.create_task(self._happen(event))
             for event in self.plan.of_kind(ChainSilent):
                 for place in range(self.rules.endpoints):
@@ -233,6 +266,27 @@ class World:
                 self.chain.halted -= 1
             case EndpointTrouble():
                 await self._trouble(event)
+            case _:
+                await self._change_set(event)
+
+    async def _change_set(self, event: Any) -> None:
+        """The owner, or somebody else, does something to the node set."""
+        addresses = [node.address for node in self.nodes]
+        match event:
+            case Edit(_, places):
+                self.owner.edit(places, addresses)
+            case NewAddress(_, node) if node < len(addresses):
+                self.owner.note_address(node, addresses[node])
+            case Cancel():
+                running = set_of(self.chain, NODE_SET)
+                if running.migration and running.migration_id is not None:
+                    self.owner.cancel(running.migration_id)
+            case ForeignStart(_, node) if node < len(addresses):
+                start_by_hand(self.chain, NODE_SET, addresses[node])
+            case ConfirmationsLost(at, for_s):
+                while asyncio.get_running_loop().time() < at + for_s:
+                    lose_confirmations(self.chain)
+                    await asyncio.sleep(LOSING_S)
 
     async def _spike(self, base_fee: int, for_s: float) -> None:
         self.chain.spikes.append(base_fee)

@@ -6,14 +6,16 @@ from typing import Any
 
 from keyserver.app.config import Config
 from keyserver.app.config.kinds import Places
-from keyserver.model.identifiers import Address
+from keyserver.crypto.curve import SecretScalar
+from keyserver.model.identifiers import Address, NodeId
 from keyserver.simulation.chain import GWEI
 
 CHAIN_ID = 1337
 SERVICE = Address(b"\x5e" * 20)
 NODE_SET = Address(b"\x5f" * 20)
 PERMISSIONS = Address(b"\xac" * 20)
-OWNER = Address(b"\x0e" * 20)
+OWNER_SECRET = SecretScalar.from_int(0x0E0E)
+OWNER = NodeId.of(OWNER_SECRET.public()).address
 MAX_FEE_GWEI = 500
 """What nodes pay at most; a spike above it keeps all answers waiting."""
 

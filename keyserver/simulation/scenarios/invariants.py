@@ -148,6 +148,18 @@ def check_record(certified: CertifiedRecord, nodes: int) -> None:
     _check_decision(subject, decision, frozenset(record.nodes), nodes, "record")
 
 
+def check_moved_record(certified: CertifiedRecord, sets: Sequence[frozenset[NodeId]]) -> None:
+    """A quorum of one of these sets has decided what is on another one now."""
+    record, decision = certified.record, certified.certificate.decision
+    require(decision.value == record.hash, "a record was accepted for another one's decision")
+    subject = record_subject(record.key_id, record.version)
+    signers = {entry.node for entry in decision.signatures}
+    enough = [nodes for nodes in sets if len(signers) >= quorum_of(len(nodes))]
+    deciding = [nodes for nodes in enough if signers <= nodes]
+    require(bool(deciding), "a record was accepted that too few have decided", str(len(signers)))
+    _check_decision(subject, decision, deciding[0], len(deciding[0]), "record")
+
+
 def check_holding_of(record: KeyRecord, holding: HoldingCertificate, nodes: int) -> None:
     """Enough members have signed that they hold a share."""
     ready = {

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from keyserver.errors import KeyServerError
-from keyserver.simulation.scenarios import planning, worlds
+from keyserver.simulation.scenarios import planning, set_changes, worlds
 from keyserver.simulation.scenarios.absent import play_absent
 from keyserver.simulation.scenarios.at_once import play_abandoned, play_at_once
 from keyserver.simulation.scenarios.plan import Plan
@@ -184,6 +184,19 @@ _ALL = (
         play_world,
         worlds.worlds_with(worlds.EVERYTHING, 6),
         weight=12,
+    ),
+    Scenario(
+        "world: owner",
+        "the owner edits the node set, and the nodes carry it out",
+        play_world,
+        set_changes.changing_worlds(),
+    ),
+    Scenario(
+        "world: owner in a mixture",
+        "the owner edits the node set while everything else goes wrong",
+        play_world,
+        set_changes.changing_worlds(worlds.EVERYTHING, 4),
+        weight=8,
     ),
 )
 

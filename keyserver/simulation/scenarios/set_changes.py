@@ -1,0 +1,109 @@
+"""What owners do to the node set of a world, and what goes wrong meanwhile."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any, Final
+
+from keyserver.simulation.owner import (
+    Cancel,
+    ConfirmationsLost,
+    Edit,
+    ForeignStart,
+    Members,
+    NewAddress,
+)
+from keyserver.simulation.scenarios.plan import Plan
+from keyserver.simulation.scenarios.planning import MakePlan, randomness
+from keyserver.simulation.scenarios.worlds import DrawHere, rules_of
+from keyserver.simulation.world_rules import Rules
+
+SIZES: Final = ((5, 1), (4, 1), (6, 2), (5, 0), (7, 2))
+"""Nodes that there are, and thresholds."""
+
+EDITS: Final = ("add", "remove", "replace", "grow", "address")
+ACCIDENTS: Final = ("nothing", "again", "during", "lost", "cancel", "foreign", "back")
+"""What happens to a migration besides."""
+
+MIGRATION_BLOCKS: Final = 14
+"""About so long a migration takes if nothing is wrong."""
+
+
+def changing_worlds(draws: Sequence[DrawHere] = (), most: int = 0) -> MakePlan:
+    """A maker of plans with one or two edits of the owner, and up to `most` of these faults."""
+
+    def plan(seed: int, scenario: str) -> Plan:
+        random, rules = randomness(seed, scenario), rules_of(seed)
+        nodes, threshold = SIZES[seed % len(SIZES)]
+        first = _first(random, nodes, threshold)
+        events: list[Any] = [Members(0.0, first)]
+        block, members = random.randint(2, 16), first
+        for _ in range(random.choice((1, 1, 2))):
+            members = _edited(random, nodes, threshold, members, events, block * rules.block_s)
+            _accident(random, rules, nodes, members, events, block)
+            block += random.randint(MIGRATION_BLOCKS, 2 * MIGRATION_BLOCKS)
+        faults = random.randint(0, most)
+        events += [random.choice(draws)(random, nodes, rules) for _ in range(faults)]
+        return Plan(nodes, threshold, None, tuple(events))
+
+    return plan
+
+
+def _first(random: Random, nodes: int, threshold: int) -> tuple[int, ...]:
+    """A set that is large enough for the threshold, and not all there are."""
+    least = min(nodes - 1, max(3, threshold + 2))
+    return tuple(sorted(random.sample(range(nodes), random.randint(least, nodes - 1))))
+
+
+def _edited(
+    random: Random,
+    nodes: int,
+    threshold: int,
+    members: tuple[int, ...],
+    events: list[Any],
+    at: float,
+) -> tuple[int, ...]:
+    """Have the owner edit the set; every key keeps as many holders as it needs."""
+    what = random.choice(EDITS)
+    outside = [place for place in range(nodes) if place not in members]
+    if what == "address":
+        events.append(NewAddress(at, random.choice(members)))
+        return members
+    gone: list[int] = []
+    if what in ("remove", "replace") and len(members) > threshold + 2:
+        gone = [random.choice(members)]
+    come = random.sample(outside, min(len(outside), 2 if what == "grow" else 1))
+    come = [] if what == "remove" else come
+    edited = tuple(sorted({*members, *come} - set(gone)))
+    if edited == members:
+        events.append(NewAddress(at, random.choice(members)))
+    else:
+        events.append(Edit(at, edited))
+    return edited
+
+
+def _accident(
+    random: Random,
+    rules: Rules,
+    nodes: int,
+    members: tuple[int, ...],
+    events: list[Any],
+    block: int,
+) -> None:
+    """Something that happens in the delay, or while the migration runs."""
+    soon = (block + random.uniform(0.5, 5)) * rules.block_s
+    running = (block + random.uniform(6, MIGRATION_BLOCKS)) * rules.block_s
+    match random.choice(ACCIDENTS):
+        case "again":
+            events.append(Edit(soon, members))
+        case "during":
+            left = tuple(sorted(random.sample(members, max(3, len(members) - 1))))
+            events += [Edit(running, left), Edit(running + 3 * rules.block_s, members)]
+        case "lost":
+            events.append(ConfirmationsLost(running, random.randint(1, 12) * rules.block_s))
+        case "cancel":
+            events.append(Cancel(running))
+        case "foreign":
+            events.append(ForeignStart(soon, random.choice(members)))
+        case "back":
+            events.append(Edit(soon, tuple(range(nodes))))
+            events.append(Edit(soon + 2 * rules.block_s, members))
