@@ -11,6 +11,9 @@ Row = dict[str, object]
 ENDED = ("done", "failed")
 """Phases in which a change does not go on."""
 
+KEYS_MOVED = ("migrating", "confirming")
+"""Phases on chain to which a change of the keys that has ended may belong."""
+
 SHORT = 10
 """Characters of an identifier that are shown."""
 
@@ -38,26 +41,44 @@ def migration_lines(facts: Facts) -> Row:
     migration = facts["migration"]
     if migration is None:
         return {}
-    told = _told(facts)
     lines: Row = {
         "phase": migration["phase"] + (" (the chain cannot be asked)" * migration["stale"]),
         "refused" if migration["refused"] else "now": migration["why"],
         "block": migration["block"],
+    }
+    if migration["phase"] != "idle":
+        lines |= _of_a_change(facts, migration)
+    return lines | _history(facts)
+
+
+def _of_a_change(facts: Facts, migration: Facts) -> Row:
+    lines: Row = {
         "migration": migration["id"],
         "led by": migration["master"],
         "from": short_ids(migration["current_set"]),
         "to": short_ids(migration["target_set"]),
-        "keys": "the node that leads counts them" if told is None else keys_text(told),
-        "keys at risk": migration["keys_at_risk"],
+        "keys": _counted(facts, migration) or "the node that leads counts them",
         "moving, here": _session(migration),
-        "not connected": short_ids(migration["missing"]),
-        "confirmed": short_ids(migration["confirmed"]),
-        "not confirmed": short_ids(migration["unconfirmed"]),
     }
+    for name, who in (
+        ("not connected", "missing"),
+        ("confirmed", "confirmed"),
+        ("not confirmed", "unconfirmed"),
+    ):
+        if migration[who]:
+            lines[name] = short_ids(migration[who])
     for name, method in (("start", "startMigration"), ("confirm", "confirmMigration")):
         if migration[name] is not None:
             lines[method] = f"{migration[name]['state']}, block {migration[name]['block']}"
-    return lines | _history(facts)
+    return lines
+
+
+def _counted(facts: Facts, migration: Facts) -> str:
+    """What this node counts of the change on chain, not of one before it."""
+    told = _told(facts)
+    if told is None or (told["phase"] in ENDED and migration["phase"] not in KEYS_MOVED):
+        return ""
+    return keys_text(told)
 
 
 def kept_rows(facts: Facts) -> Sequence[Row]:
@@ -75,11 +96,11 @@ def kept_rows(facts: Facts) -> Sequence[Row]:
 
 def standing(facts: Facts) -> str:
     """A change of the set in one line: on chain, by order of an administrator, or none."""
-    migration, told = facts["migration"], _told(facts)
-    if migration is None:
+    migration = facts["migration"]
+    if migration is None or migration["phase"] == "idle":
         return _standing(facts)
-    counted = "" if told is None else f"; {keys_text(told)}"
-    return f"{migration['phase']}: {migration['why']}{counted}"
+    counted = _counted(facts, migration)
+    return f"{migration['phase']}: {migration['why']}" + (f"; {counted}" if counted else "")
 
 
 def progress_line(told: Facts) -> str:

@@ -164,6 +164,7 @@ def test_status_tells_of_a_change_of_the_set(operator: FakeOperator, capsys: Out
     on_chain = {"phase": "migrating", "why": "in progress"}
     assert told(quiet) == ["none goes on"]
     assert told({**quiet, "coordinated": moving | counts}) == ["moving"]
+    assert told({**quiet, "migration": {"phase": "idle", "why": ""}}) == ["none goes on"]
     assert told({**quiet, "migration": on_chain}) == ["migrating: in progress"]
     both = {**quiet, "migration": on_chain, "coordinated": moving | counts}
     assert told(both) == ["migrating: in progress; 3 of 9 moved"]

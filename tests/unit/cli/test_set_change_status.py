@@ -151,6 +151,25 @@ def test_a_migration(node: FakeOperator, capsys: Output) -> None:
     assert lines["keys"] == "120 of 200 moved, 3 do not move"
 
 
+def test_what_was_counted_before_belongs_to_no_new_migration(
+    node: FakeOperator, capsys: Output
+) -> None:
+    done = MOVING | {"phase": "done", "keys_moved": 200, "keys_kept": 0}
+    for phase, keys in (
+        ("confirming", "200 of 200 moved"),
+        ("required", "the node that leads counts them"),
+    ):
+        node.facts = QUIET | {"migration": MIGRATION | {"phase": phase}, "coordinated": done}
+        assert told(capsys, "migration status")["keys"] == keys
+
+
+def test_nothing_is_asked_for_on_chain(node: FakeOperator, capsys: Output) -> None:
+    idle = {"phase": "idle", "why": "current and new set have the same members"}
+    node.facts = QUIET | {"migration": MIGRATION | idle}
+    lines = told(capsys, "migration status")
+    assert set(lines) == {"phase", "now", "block", "completed", "next epoch"}
+
+
 def test_a_migration_that_is_refused(node: FakeOperator, capsys: Output) -> None:
     refused = {"phase": "refused", "refused": True, "why": "1 keys …", "at_risk": [KEY]}
     node.facts = QUIET | {"migration": MIGRATION | refused | {"keys_at_risk": 1}}
