@@ -31,6 +31,7 @@ from keyserver.engine.catalogue import Catalogue
 from keyserver.engine.driver import Driver
 from keyserver.engine.key_server import KeyServer
 from keyserver.engine.ports import AccessPolicy, Identity, NodeSets, Ports
+from keyserver.engine.refreshes import Refreshes
 from keyserver.engine.set_change_lock import ChangeLock
 from keyserver.engine.set_change_needs import ChangeNeeds, ChangeOptions, KeyMover
 from keyserver.engine.set_changes import SetChanges
@@ -50,6 +51,8 @@ from keyserver.net.node_key import LocalNodeKey
 from keyserver.sessions.core import Policy
 from keyserver.storage.work import SqlWorkStore
 
+DAY_S = 24 * 60 * 60
+
 
 @dataclass(frozen=True)
 class Node:
@@ -67,6 +70,7 @@ class Node:
     key_server: KeyServer
     share_additions: ShareAdditions
     set_changes: SetChanges
+    refreshes: Refreshes
     administrators_changes: AdministratorsChanges | None
     """`None` where no administrator may change the node set."""
     mesh: Mesh
@@ -105,7 +109,13 @@ def compose(
             on_completed=_on_completed(static_sets, migrations, follower),
         )
 
-    engine = compose_engine(identity, ports, lock, needs_of)
+    engine = compose_engine(
+        identity,
+        ports,
+        lock,
+        needs_of,
+        refresh_interval_s=round(config.keyserver.refresh_interval_days * DAY_S),
+    )
     by_administrators = None
     if orders is not None:
         by_administrators = AdministratorsChanges(
@@ -126,6 +136,7 @@ def compose(
         key_server=engine.key_server,
         share_additions=engine.share_additions,
         set_changes=engine.set_changes,
+        refreshes=engine.refreshes,
         administrators_changes=by_administrators,
         mesh=mesh,
         peers=chain.work.returns_to(engine.driver) if chain else PeerReturns(engine.driver, None),

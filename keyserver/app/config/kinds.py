@@ -106,14 +106,6 @@ def integer(lowest: int, highest: int | None = None, *, name: str = "integer") -
     return Kind(name if highest is None else f"{name} {lowest}…{highest}", check, from_text)
 
 
-def _check_number(value: object, places: Places) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise WrongTypeError("must be a number above 0, without quotes")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"must be a number above 0, not {value}")
-    return float(value)
-
-
 def _number_text(text: str) -> object:
     try:
         return float(text)
@@ -121,7 +113,21 @@ def _number_text(text: str) -> object:
         raise ValueError("must be a number") from None
 
 
-POSITIVE_NUMBER = Kind("number", _check_number, _number_text)
+def _number(*, or_zero: bool) -> Kind:
+    span = "above 0, or 0" if or_zero else "above 0"
+
+    def check(value: object, places: Places) -> object:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise WrongTypeError(f"must be a number {span}, without quotes")
+        if not (0 < value < float("inf") or (or_zero and value == 0)):
+            raise ValueError(f"must be a number {span}, not {value}")
+        return float(value)
+
+    return Kind("number", check, _number_text)
+
+
+POSITIVE_NUMBER = _number(or_zero=False)
+NUMBER_OR_ZERO = _number(or_zero=True)
 
 
 def _string(value: object) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from keyserver.app.config.kinds import (
     BOOLEAN,
+    NUMBER_OR_ZERO,
     PATH,
     PATHS,
     POSITIVE_NUMBER,
@@ -342,8 +343,8 @@ class KeyServer(Section):
     serve_during_change: Switch = Field(
         False, description="Serve requests also during a change ordered in the old form."
     )
-    refresh_interval_days: Annotated[int, integer(0)] = Field(
-        0, description="Renew the shares of all keys that often; 0 = never (later)."
+    refresh_interval_days: Annotated[float, NUMBER_OR_ZERO] = Field(
+        0, description="Renew the shares of all keys that often; 0 = never. Same on all nodes."
     )
     presignatures: Annotated[int, integer(0, 64)] = Field(
         4, description="Prepared ECDSA signatures kept ready for each key in use (later)."
