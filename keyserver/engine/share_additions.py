@@ -2,7 +2,10 @@
 
 A node that was away when a key was made learns of its record when it is back, and then of t + 1
 holders that are there asks for its share. Which keys lack one follows from the store: nothing is
-remembered over a restart. What cannot be had now is tried again, later and later.
+remembered over a restart. What cannot be had now is tried again, later and later. A share that is
+there, but cannot be used, is as good as absent; once after the start all are looked at for that.
+
+A node that is not in the current set asks for nothing: its shares were taken from it on purpose.
 """
 
 import asyncio
@@ -33,6 +36,10 @@ PAGE: Final = 256
 
 PAUSE_S: Final = 1.0
 """Between two looks at the store, however much happens."""
+
+PAUSE_PER_CHECK: Final = 10
+"""The pause after a page of shares was looked at, as a multiple of what that took: it is a tenth of
+what the machine can do, and is done in half an hour with a million keys."""
 
 PAUSE_PER_READING: Final = 20
 """The same, as a multiple of what reading took: with a million keys that is seconds, and any peer
@@ -108,6 +115,42 @@ class ShareAdditions:
 
     async def run(self) -> None:
         """Look whenever there is news or a rest is over, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._check_all())
+            await self._look_for_ever()
+
+    async def _check_all(self) -> None:
+        """Open every share once, so that a damaged one is found before it is needed."""
+        after: KeyId | None = None
+        while True:
+            began = self._now()
+            try:
+                page = await self._ports.store.catalogue(after, PAGE)
+                damaged = [entry for entry in page if not await self._is_sound(entry)]
+            except StorageError as problem:
+                log.error("shares_not_checked", problem=str(problem))
+                return
+            if damaged:
+                log.warning("shares_damaged", keys=len(damaged), first=damaged[0].key_id)
+                self._holders.news.set()
+            if not page:
+                return
+            after = page[-1].key_id
+            await asyncio.sleep(PAUSE_PER_CHECK * (self._now() - began))
+
+    async def _is_sound(self, entry: CatalogueEntry) -> bool:
+        """Whether a share that is said to be there can be used."""
+        if not entry.has_share:
+            return True
+        try:
+            state = await self._ports.store.load(entry.key_id)
+        except StorageError as problem:
+            log.error("key_unusable", key_id=entry.key_id, problem=str(problem))
+            return True
+        moved = state.active is None or state.active.record.hash != entry.record_hash
+        return moved or state.share is not None
+
+    async def _look_for_ever(self) -> None:
         while True:
             self._holders.news.clear()
             self._reading_s = 0.0
@@ -131,6 +174,8 @@ class ShareAdditions:
 
     async def _look(self) -> None:
         """Go through the keys without a share, page by page."""
+        if self._identity.me not in self._ports.node_sets.snapshot.current:
+            return
         after: KeyId | None = None
         seen: set[KeyId] = set()
         while page := await self._page(after):

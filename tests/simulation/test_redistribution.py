@@ -304,6 +304,7 @@ def test_who_was_away_learns_of_it_and_loses_or_gets_its_share() -> None:
             await leaver.crash()
             await comer.crash()
             await changing.move(cluster.nodes[1])
+            changing.finish()
             leaver.boot()
             comer.boot()
             await asyncio.sleep(SETTLED_S)
@@ -332,9 +333,9 @@ async def _crash_in(
     await changing.check_one_version()
     record = (await changing.move(changing.old[1])).record
     assert record.set_id == changing.target.id
+    changing.finish()
     await asyncio.sleep(SETTLED_S)
     await changing.check_moved(record.version)
-    changing.finish()
     await changing.retrieve(changing.new[0])
     return True
 
@@ -491,9 +492,9 @@ def test_a_lying_coordinator_only_costs_time(name: str) -> None:
             await changing.check_one_version()
             record = (await changing.move(cluster.nodes[1])).record
             assert record.set_id == changing.target.id
+            changing.finish()
             await asyncio.sleep(SETTLED_S)
             await changing.check_moved(record.version)
-            changing.finish()
             await changing.retrieve(cluster.nodes[4])
 
     run_virtual(scenario())

@@ -69,6 +69,8 @@ _IDLE = SetTimer("idle", IDLE_TIMEOUT_S)
 def join(ctx: Context, sender: NodeId, message: AddPropose) -> Step[Phase]:
     """A node says that it lacks its share: check that the record gives it one."""
     check_request(ctx)
+    if sender not in ctx.node_set:
+        raise Refused(Refusal.TEMPORARY, "the node is not in the current set, as far as known here")
     record = _record(ctx, message)
     terms = terms_of(ctx.sid, record, sender, message.donors)
     if ctx.me not in terms.donors:

@@ -14,7 +14,7 @@ from keyserver.engine.links import Have, unpack_link
 from keyserver.engine.ports import CatalogueEntry, Identity, Ports
 from keyserver.engine.share_additions import AT_ONCE, LONGEST_REST_S, ShareAdditions
 from keyserver.errors import StorageError
-from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId, Nonce32, Signature
+from keyserver.model.identifiers import ZERO_HASH, Address, KeyId, NodeId, Nonce32, Signature
 from keyserver.model.keys import (
     Certificate,
     CertifiedRecord,
@@ -24,12 +24,13 @@ from keyserver.model.keys import (
     KeyShare,
     NodeSignature,
 )
+from keyserver.model.node_set import NodeSet, NodeSetSnapshot
 from keyserver.model.requests import AddShare
 from keyserver.sessions.core import DeniedError, KeyState, Policy, SessionError, UnavailableError
 from keyserver.sessions.share_addition import Target
 from keyserver.sessions.writes import PutActive, PutShare
 from keyserver.simulation.clock import VirtualClock
-from keyserver.simulation.cluster import Recorder, ScriptedAccess
+from keyserver.simulation.cluster import FixedSets, Recorder, ScriptedAccess
 from keyserver.simulation.loop import run_virtual
 from keyserver.storage.memory import MemoryDisk, MemoryRecordStore
 from tests.support.delivery import KeySigner
@@ -37,6 +38,7 @@ from tests.support.keys import node_secrets, nodes_of, record_of
 
 NODES = nodes_of(7)
 ME, OTHERS = NODES[0], NODES[1:]
+SET = NodeSet(1, Address(bytes(20)), tuple(NODES))
 THRESHOLD = 2
 UNSIGNED = Signature(bytes(65))
 POLYNOMIAL = SecretPolynomial.random(THRESHOLD, SeededRandom(b"record"))
@@ -115,9 +117,15 @@ class Scene:
     most_running: int = 0
 
     def __post_init__(self) -> None:
-        sets: Any = None
+        self.sets = FixedSets(NodeSetSnapshot(SET, SET, None, (), 0, 0))
         ports = Ports(
-            self.peers, self.store, ScriptedAccess(), sets, VirtualClock(), Recorder(), Recorder()
+            self.peers,
+            self.store,
+            ScriptedAccess(),
+            self.sets,
+            VirtualClock(),
+            Recorder(),
+            Recorder(),
         )
         signer = KeySigner(node_secrets(7)[0])
         nonce = Nonce32(bytes(32))
@@ -417,3 +425,103 @@ def test_a_key_that_has_its_share_rests_no_longer() -> None:
         assert site.store.looks <= looks + 1
 
     scene(play)
+
+
+def test_a_node_outside_the_set_asks_for_nothing_until_it_is_in_it_again() -> None:
+    async def play(site: Scene) -> None:
+        others = NodeSet(1, Address(bytes(20)), tuple(OTHERS))
+        site.sets.snapshot = NodeSetSnapshot(others, SET, None, (), 0, 0)
+        await site.knows(certified(record(1)))
+        await asyncio.sleep(100)
+        assert site.asked == []
+        site.sets.snapshot = NodeSetSnapshot(SET, SET, None, (), 0, 0)
+        site.news.set()
+        await asyncio.sleep(10)
+        assert site.asked_keys == [key(1)]
+
+    scene(play)
+
+
+# --- shares that are there, but cannot be used ----------------------------------------------------
+
+
+class DamagedStore(WatchedStore):
+    """Finds out that shares are damaged only when they are opened."""
+
+    def __init__(self, damaged: set[KeyId]) -> None:
+        super().__init__()
+        self.damaged = damaged
+        self.found: set[KeyId] = set()
+
+    async def load(self, key_id: KeyId) -> KeyState:
+        state = await super().load(key_id)
+        self.found |= {key_id} & self.damaged
+        return replace(state, share=None) if key_id in self.damaged else state
+
+    async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
+        found = [e for e in await super().catalogue(after, 1000) if e.key_id in self.found]
+        return found[:limit]
+
+    async def commit(self, writes: Any) -> None:
+        await super().commit(writes)
+        self.damaged = self.damaged - {w.key_id for w in writes if isinstance(w, PutShare)}
+        self.found = self.found & self.damaged
+
+
+async def with_shares(store: WatchedStore, *numbers: int) -> None:
+    x = record(1).coordinates[ME]
+    for number in numbers:
+        known, share = record(number), KeyShare(x, POLYNOMIAL.evaluate(x))
+        put = PutShare(key(number), known.hash, share)
+        await WatchedStore.commit(store, [PutActive(certified(known)), put])
+
+
+def test_damaged_shares_are_found_after_the_start_and_asked_for() -> None:
+    store = DamagedStore({key(2), key(300)})
+    run_virtual(with_shares(store, 1, 2, *range(250, 301)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keyserver.engine.share_additions.PAGE", 8)
+
+        async def main() -> None:
+            site = Scene(store=store)
+            task = asyncio.ensure_future(site.additions.run())
+            await asyncio.sleep(60)
+            assert sorted(site.asked_keys) == [key(2), key(300)]
+            assert site.store.damaged == set()  # type: ignore[attr-defined]
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        run_virtual(main())
+
+
+def test_a_store_that_cannot_be_checked_is_no_reason_to_stop() -> None:
+    class Broken(WatchedStore):
+        async def catalogue(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
+            raise StorageError("the disk is gone")
+
+    async def main() -> None:
+        site = Scene(store=Broken())
+        await site.knows(certified(record(1)))
+        task = asyncio.ensure_future(site.additions.run())
+        await asyncio.sleep(30)
+        assert site.asked_keys == [key(1)]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run_virtual(main())
+
+
+def test_a_row_that_cannot_be_read_does_not_end_the_check() -> None:
+    store = DamagedStore({key(3)})
+    run_virtual(with_shares(store, 1, 2, 3))
+    store.unusable = {key(1)}
+
+    async def main() -> None:
+        site = Scene(store=store)
+        task = asyncio.ensure_future(site.additions.run())
+        await asyncio.sleep(30)
+        assert site.asked_keys == [key(3)]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run_virtual(main())

@@ -243,6 +243,17 @@ def test_a_donor_with_another_record_refuses() -> None:
     assert refusals(net) == [Refusal.STALE]
 
 
+def test_a_node_outside_the_current_set_is_refused() -> None:
+    """Its share of a key that has stayed behind was taken from it on purpose."""
+    net, record = quarrel()
+    late = net.members[LATE].id
+    others = tuple(node for node in net.node_set.nodes if node != late)
+    net.node_set = replace(net.node_set, nodes=others)
+    assert isinstance(outcome_of(net, record), Failed)
+    assert set(refusals(net)) == {Refusal.TEMPORARY}
+    assert received(net, AddAccept) == []
+
+
 def test_a_node_that_is_no_donor_refuses() -> None:
     def without_the_receiver(place: Place, message: AddPropose) -> AddPropose:
         others = set(place.phase.terms.record.nodes) - {place.to, place.ctx.me}
