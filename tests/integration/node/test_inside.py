@@ -103,9 +103,14 @@ async def test_a_key_its_fees_and_what_is_seen_of_them(network: Network, tmp_pat
         assert status["tasks"] == {"settled": 1}
         assert status["answers"] == {"confirmed": 1}
         assert status["chain"]["lag"] == 0
+        _, change = await operator.ask("/v1/set-change")
+        assert status["set_change"]["completed"] is change["completed"] is None
+        assert (change["next_epoch"], change["migration"]["phase"]) == (1, "idle")
         metrics = await operator.text("/metrics")
         assert 'keyserver_tasks{service="generate_server_key",state="settled"} 1.0' in metrics
         assert 'keyserver_outbox{state="confirmed"} 1.0' in metrics
+        assert "keyserver_set_changes_completed 0.0" in metrics
+        assert 'keyserver_migration_phase{phase="idle"} 1.0' in metrics
         assert (
             'keyserver_sessions_total{outcome="completed",role="coordinator",type="generation"} 1.0'
             in metrics

@@ -12,7 +12,12 @@ from keyserver.client.errors import (
     NodeNotReadyError,
     RefusedOverHttpError,
 )
-from keyserver.client.set_change import bound_request, legacy_request, order_set_change
+from keyserver.client.set_change import (
+    bound_request,
+    legacy_request,
+    order_of_request,
+    order_set_change,
+)
 from keyserver.client.set_change_plan import (
     SetChangePlan,
     plan_set_change,
@@ -25,7 +30,7 @@ from keyserver.crypto.curve import SecretScalar
 from keyserver.errors import ConfigError
 from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.identifiers import NodeId
-from keyserver.model.set_change import AdministratorOrder
+from keyserver.model.set_change import AdministratorOrder, LegacyOrder
 from keyserver.model.set_change_rules import KeysWouldBeLostError, judge_order
 from keyserver.sessions.core import DeniedError
 from tests.support.asgi_transport import AsgiTransport
@@ -116,6 +121,26 @@ def test_numbers_no_order_can_have() -> None:
 def test_a_node_takes_what_was_signed(order: AdministratorOrder) -> None:
     change = judge_order(order, view())
     assert (change.old, change.new) == (PLAN.old, PLAN.new)
+
+
+@ORDERS
+def test_an_order_is_read_back_from_its_request(order: AdministratorOrder) -> None:
+    is_legacy = isinstance(order, LegacyOrder)
+    request = legacy_request(order) if isinstance(order, LegacyOrder) else bound_request(order)
+    body = request.body.decode()
+    assert order_of_request(request.path, body) == order
+    wrong = [
+        (f"{request.path}x", body),
+        ("/elsewhere", body),
+        (request.path, ""),
+        (request.path, "[]" if is_legacy else "{}"),
+        (request.path, "{}" if is_legacy else "[]"),
+        (request.path, "[7]"),
+        (request.path, body.replace("0x", "0y")),
+    ]
+    for path, sent in wrong:
+        with pytest.raises(ConfigError, match="order: "):
+            order_of_request(path, sent)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
