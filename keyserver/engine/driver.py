@@ -19,6 +19,7 @@ from keyserver.engine.credentials import CredentialSource, Opening
 from keyserver.engine.inbox import Inbox
 from keyserver.engine.installation import announce
 from keyserver.engine.openings import REQUESTED, Openings
+from keyserver.engine.pace import Pace
 from keyserver.engine.patience import Patience
 from keyserver.engine.ports import (
     Identity,
@@ -27,7 +28,7 @@ from keyserver.engine.ports import (
     TimerHandle,
     VoteConflictError,
 )
-from keyserver.engine.session_log import log_session, observe, outcome_name
+from keyserver.engine.session_log import log_end, log_session, observe
 from keyserver.engine.session_table import (
     MAX_WAITING_MESSAGES,
     LiveSession,
@@ -95,6 +96,7 @@ class Driver:
         self._turns = Turns(self._table)
         self._openings = Openings(self._boot_nonce)
         self._patience = Patience("forged requests")
+        self._pace = Pace(ports.clock.monotonic, lambda: self._table.client_seen)
         self._counter = 0
         self._inbox: Inbox[Callable[[], None]] = Inbox()
         self._tasks: asyncio.TaskGroup | None = None
@@ -179,6 +181,16 @@ class Driver:
         What was agreed on is on this node's own disk, too, when the result is returned.
         """
         await self._started.wait()
+        async with self._pace.place_for(session_type.kind):
+            return await self._execute(session_type, operation, credential, argument)
+
+    async def _execute(
+        self,
+        session_type: SessionType[Any],
+        operation: AnyOperation,
+        credential: CredentialSource,
+        argument: Any,
+    ) -> Any:
         state = await self._ports.store.load(operation.key_id)
         self.changes.check(session_type.kind, state)
         self._counter += 1
@@ -463,18 +475,10 @@ class Driver:
         self._turns.note_end(session, outcome, self._ports.clock.monotonic())
         if isinstance(outcome, Failed) and isinstance(outcome.error, GivenUpError):
             self._clear_up(session)
-        log_session(session, "session_ended", outcome=outcome_name(outcome))
-        if isinstance(outcome, Failed) and session.result is not None:
-            error, key_id = outcome.error, session.subject[1]
-            log.info("session_failed", key_id=key_id, code=error.code, why=str(error))
+        log_end(session, outcome)
         observe(self._ports.observer, session, outcome, self._ports.clock.monotonic())
-        if session.result is not None and not session.result.done():
-            match outcome:
-                case Completed(result):
-                    session.result.set_result(result)
-                case Failed(error):
-                    session.result.set_exception(error)
-        elif isinstance(outcome, Completed) and isinstance(outcome.result, ShadowReady):
+        session.tell(outcome)
+        if isinstance(outcome, Completed) and isinstance(outcome.result, ShadowReady):
             self._ports.outcomes.on_outcome(outcome.result)
 
     def _clear_up(self, session: LiveSession) -> None:
@@ -486,12 +490,7 @@ class Driver:
 
     def _remove(self, session: LiveSession) -> None:
         self._table.remove(session)
-        session.ended.set()
-        for timer in session.timers.values():
-            timer.cancel()
-        session.timers.clear()
-        for work in session.works:
-            work.cancel()
+        session.end()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         if self._tasks is None:

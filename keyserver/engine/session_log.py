@@ -24,6 +24,14 @@ def log_session(session: LiveSession, event: str, **more: str) -> None:
     )
 
 
+def log_end(session: LiveSession, outcome: Completed | Failed) -> None:
+    """Log how a session has ended, and louder why this node has not got what it wanted."""
+    log_session(session, "session_ended", outcome=outcome_name(outcome))
+    if isinstance(outcome, Failed) and session.result is not None:
+        error, key_id = outcome.error, session.subject[1]
+        log.info("session_failed", key_id=key_id, code=error.code, why=str(error))
+
+
 def observe(
     observer: SessionObserver, session: LiveSession, outcome: Completed | Failed, now: float
 ) -> None:

@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
+import math
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from keyserver.engine.ports import TimerHandle
+from keyserver.engine.set_change_lock import OF_THE_CHANGE
 from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
-from keyserver.sessions.core import Effect, Received, SessionKind
+from keyserver.sessions.core import Completed, Effect, Failed, Received, SessionKind
 from keyserver.sessions.runner import Role, Runner
 
 MAX_SESSIONS_PER_PEER = 256
@@ -60,6 +62,25 @@ class LiveSession:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the session is over."""
 
+    def end(self) -> None:
+        """It is over: nothing is under way for it any more."""
+        self.ended.set()
+        for timer in self.timers.values():
+            timer.cancel()
+        self.timers.clear()
+        for work in self.works:
+            work.cancel()
+
+    def tell(self, outcome: Completed | Failed) -> None:
+        """Tell who waits for the coordinator's result, if somebody still does."""
+        if self.result is None or self.result.done():
+            return
+        match outcome:
+            case Completed(result):
+                self.result.set_result(result)
+            case Failed(error):
+                self.result.set_exception(error)
+
 
 async def end_of(session: LiveSession | None) -> None:
     """Wait until a session is over, `SETTLING_S` at most."""
@@ -76,6 +97,8 @@ class SessionTable:
         self._sessions: dict[SessionKey, LiveSession] = {}
         self._parts: dict[Subject, list[LiveSession]] = {}
         self._open_by_peer: Counter[NodeId] = Counter()
+        self.client_seen = -math.inf
+        """When a session that a client had asked for began last, here or at another node."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -94,6 +117,8 @@ class SessionTable:
     def add(self, session: LiveSession) -> None:
         """Let a session in."""
         self._sessions[session.key] = session
+        if session.subject[0] not in OF_THE_CHANGE:
+            self.client_seen = session.opened_at
         self._open_by_peer[session.coordinator] += 1
         if session.key[1] is Role.PARTICIPANT:
             self._parts.setdefault(session.subject, []).append(session)
