@@ -94,7 +94,7 @@ class CommitQueue:
                 raise
             self._cache.put(batch.keys)
             if batch.erased or self._database.truncation_due:
-                await self._database.forget_erased()
+                await self._database.forget_erased_soon()
         return batch
 
     def _write(self, connection: Connection, commits: Sequence[_Commit], batch: _Batch) -> None:

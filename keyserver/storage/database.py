@@ -5,11 +5,12 @@ database (engine design, section 15): a lock says so, and what is read from it m
 cached. Inside the process one writer follows another.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL, make_url
@@ -25,6 +26,12 @@ from keyserver.storage.sqlite import SqliteAccess
 
 T = TypeVar("T")
 
+FORGET_EVERY_S: Final = 1.0
+"""How often the write-ahead log is emptied while secrets are erased one after the other."""
+
+FORGET_AT_ONCE: Final = 4
+"""How many erasures in a row are forgotten at once all the same."""
+
 
 class Database:
     """An open database of the present schema."""
@@ -36,6 +43,9 @@ class Database:
         self.read_only = read_only
         self._access = access
         self._process_lock: ProcessLock | None = None
+        self._forgets_from = 0.0
+        """When the log could be emptied next, had it been emptied once a second ever since."""
+        self._forgetting: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, url: str, *, read_only: bool = False) -> Self:
@@ -81,6 +91,27 @@ class Database:
         """
         await self._access.forget_erased()
 
+    async def forget_erased_soon(self) -> None:
+        """The same, but once a second while there is always something new to forget.
+
+        It takes as long as everything else that a node writes for a key. Erasures now and then
+        are forgotten at once; the last of many within a second, and when the database is closed or
+        opened again.
+        """
+        now = asyncio.get_running_loop().time()
+        self._forgets_from = max(self._forgets_from, now - FORGET_AT_ONCE * FORGET_EVERY_S)
+        if self._forgets_from <= now - FORGET_EVERY_S:
+            self._forgets_from += FORGET_EVERY_S
+            await self.forget_erased()
+        elif self._forgetting is None:
+            self._forgetting = asyncio.create_task(self._forget_later())
+
+    async def _forget_later(self) -> None:
+        await asyncio.sleep(FORGET_EVERY_S)
+        self._forgetting = None
+        self._forgets_from += FORGET_EVERY_S
+        await self.forget_erased()
+
     @property
     def truncation_due(self) -> bool:
         """Whether the last `forget_erased` found a reader in its way."""
@@ -88,6 +119,10 @@ class Database:
 
     async def close(self) -> None:
         """Wait for the transactions under way, then release everything."""
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+            await asyncio.wait([self._forgetting])
+            await self.forget_erased()
         await self._access.close()
         if self._process_lock is not None:
             self._process_lock.release()
@@ -96,6 +131,7 @@ class Database:
     async def _start(self) -> None:
         if not self.read_only:
             await self._access.start()
+            await self._access.forget_erased()  # what a process that died had not forgotten yet
         found = await self._access.read(_schema_version)
         if found == SCHEMA_VERSION:
             return
