@@ -24,10 +24,19 @@ from keyserver.engine.set_change_needs import ChangeNeeds
 from keyserver.engine.set_changes import SetChanges
 from keyserver.engine.share_additions import ShareAdditions
 from keyserver.model.blocks import BlockId
-from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, Nonce32, Signature
+from keyserver.model.identifiers import (
+    Address,
+    Hash32,
+    KeyId,
+    NodeId,
+    Nonce32,
+    SessionId,
+    Signature,
+)
 from keyserver.model.node_set import NodeAddress, NodeSet, NodeSetSnapshot
 from keyserver.model.requests import Operation, Request
 from keyserver.sessions.core import Authorise, KeyState, Policy, Verdict
+from keyserver.sessions.runner import Role, Runner
 from keyserver.simulation.clock import VirtualClock
 from keyserver.simulation.disk import FaultyDisk, SimulatedRecordStore
 from keyserver.simulation.network import Faults, Network, SimulatedTransport
@@ -286,10 +295,20 @@ class SimulatedNode:
         """How many roles of sessions are live."""
         return 0 if self._driver is None else self._driver.open_sessions
 
+    def session_of(self, sid: SessionId, role: Role) -> Runner | None:
+        """What lives of a session in the process that runs."""
+        return None if self._driver is None else runner_of(self._driver, sid, role)
+
     @property
     def is_sound(self) -> bool:
         """Whether every part of the process still runs."""
         return self.is_up and not any(task.done() for task in self._tasks)
+
+
+def runner_of(driver: Driver, sid: SessionId, role: Role) -> Runner | None:
+    """A session's phase and everything around it; `None` if it does not live."""
+    session = driver._table.get((sid, role))
+    return None if session is None else session.runner
 
 
 class Cluster:

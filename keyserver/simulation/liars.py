@@ -190,7 +190,4 @@ def role_of(message: Any) -> Role:
 
 
 def _runner(node: "SimulatedNode", sid: SessionId, role: Role) -> Runner | None:
-    if not node.is_up:
-        return None
-    session = node.api._driver._table.get((sid, role))
-    return None if session is None else session.runner
+    return node.session_of(sid, role) if node.is_up else None

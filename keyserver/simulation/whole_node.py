@@ -30,10 +30,11 @@ from keyserver.engine.ports import Identity, Ports
 from keyserver.engine.set_change_lock import ChangeLock
 from keyserver.engine.set_change_needs import ChangeNeeds, ChangeOptions, KeyMover
 from keyserver.errors import StorageError
-from keyserver.model.identifiers import NodeId, Nonce32
+from keyserver.model.identifiers import NodeId, Nonce32, SessionId
+from keyserver.sessions.runner import Role, Runner
 from keyserver.simulation.chain import VirtualChain
 from keyserver.simulation.clock import VirtualClock
-from keyserver.simulation.cluster import ProcessClock, Recorder
+from keyserver.simulation.cluster import KeySigner, ProcessClock, Recorder, runner_of
 from keyserver.simulation.disk import FaultyDisk, SimulatedRecordStore
 from keyserver.simulation.network import Network, SimulatedTransport
 from keyserver.simulation.process import Process
@@ -91,6 +92,7 @@ class WholeNode:
         self.parts: Parts | None = None
         self._around = around
         self._secret = secret
+        self._signer = KeySigner(secret)
         self._boots = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._background: set[asyncio.Future[None]] = set()
@@ -126,6 +128,10 @@ class WholeNode:
         for task in ended:
             task.cancel()
         await asyncio.gather(*ended, return_exceptions=True)
+
+    def session_of(self, sid: SessionId, role: Role) -> Runner | None:
+        """What lives of a session in the process that runs."""
+        return None if self.parts is None else runner_of(self.parts.engine.driver, sid, role)
 
     # --- making it ----------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ from keyserver.simulation.owner import (
     set_of,
     start_by_hand,
 )
+from keyserver.simulation.scenarios.lies import make_liar
 from keyserver.simulation.scenarios.plan import ChainSilent, Plan, register
 from keyserver.simulation.scenarios.playing import Player
 from keyserver.simulation.scenarios.violation import Violation
@@ -129,6 +130,10 @@ class World:
     def liars(self) -> frozenset[NodeId]:
         """Nodes that lie."""
         return frozenset(self.nodes[place].id for place in self.plan.liars)
+
+    def node(self, id_: NodeId) -> WholeNode:
+        """The node of an id."""
+        return next(node for node in self.nodes if node.id == id_)
 
     def _make_chain(self, servers: Sequence[Member]) -> VirtualChain:
         first: list[Members] = self.plan.of_kind(Members)
@@ -240,7 +245,7 @@ class World:
         apart = (*CHAIN_FAULTS, *SET_EVENTS, ChainSilent)
         others = [event for event in self.plan.events if not isinstance(event, apart)]
         plan = Plan(self.plan.nodes, self.plan.threshold, self.plan.quorum, tuple(others))
-        player = Player(cast("Cluster", self), plan, lambda *_: None)
+        player = Player(cast("Cluster", self), plan, make_liar)
         async with asyncio.TaskGroup() as group:
             group.create_task(player.play())
             for event in self.plan.of_kind(*CHAIN_FAULTS, *OWNERS_EVENTS):
@@ -306,6 +311,7 @@ class World:
         self.network.heal()
         self.chain.halted = 0
         for node in self.nodes:
+            self.network.redeem(node.id)
             node.disk.recover()
             node.disk.spare()
             node.disk.slowest_s = 0.0

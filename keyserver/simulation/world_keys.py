@@ -59,7 +59,8 @@ def unmoved(world: "World") -> list[str]:
             if state.active is None or node.id in world.liars:
                 continue
             moved = set(state.active.record.nodes) == members
-            if (node.id in members) != (state.share is not None and moved):
+            holds = state.share is not None
+            if holds is not (node.id in members) or (holds and not moved):
                 late.append(f"node {place}: share of {key_id.hex()[:8]}")
     return late
 

@@ -181,8 +181,8 @@ class Cheating:
         if message_type(message) in LINK_TYPES:
             return True
         sid = SessionId(message[2:34])
-        table = self.cluster.node(node).api._driver._table
-        return any(table.get((sid, role)) is not None for role in Role)
+        told = self.cluster.node(node)
+        return any(told.session_of(sid, role) is not None for role in Role)
 
 
 def _crashing(node: SimulatedNode, at: str) -> Lie:

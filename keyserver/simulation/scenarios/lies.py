@@ -12,13 +12,16 @@ from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import Address
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import BoundCredential, LegacyCredential, OnChainPublic
+from keyserver.sessions.core import SessionKind
 from keyserver.sessions.sharing.messages import Deal
 from keyserver.simulation.adversary import (
     dealing,
     generation_coordinators,
     generation_members,
+    redistribution,
     retrieval_coordinators,
     retrieval_holders,
+    set_changing,
     storing,
 )
 from keyserver.simulation.adversary.rows import (
@@ -74,6 +77,8 @@ _ROWS: tuple[Row, ...] = (
     _UNPROVEN,
 )
 
+_OF_CHANGES: tuple[Row, ...] = (*redistribution.ROWS, *set_changing.ROWS)
+
 _FORGED = b"\xfa" * 20
 
 
@@ -109,7 +114,7 @@ FORGERIES: dict[str, LinkLie] = {
 
 LIES: dict[str, Row] = {
     f"{row.protocol.value}, {row.part.value}: {row.name}": row
-    for row in _ROWS
+    for row in (*_ROWS, *_OF_CHANGES)
     if isinstance(row.deed, Tells | TellsOnLinks)
 }
 """Lies by the name they have in plans."""
@@ -118,11 +123,22 @@ _DULL = (Behaviour.OVERSIZED, Behaviour.SILENT)
 """What never gets past the parser, or is nothing at all: drawn seldom."""
 
 
-def draw(random: Random, part: Part, count: int) -> tuple[str, ...]:
+OF_A_LIFE = frozenset(row.protocol for row in _ROWS)
+"""The protocols in which a key is made and used."""
+
+OF_CHANGES = frozenset({Protocol.REDISTRIBUTION, Protocol.SET_CHANGE})
+"""Those in which it goes to another set."""
+
+
+def draw(
+    random: Random, part: Part, count: int, protocols: frozenset[Protocol] = OF_A_LIFE
+) -> tuple[str, ...]:
     """Some lies of a part, every behaviour in every protocol as likely as any other."""
     classes: dict[tuple[str, str], list[str]] = {}
     for name, row in sorted(LIES.items()):
-        if row.part is part and (row.behaviour not in _DULL or random.random() < 0.1):
+        if row.protocol not in protocols or row.part is not part:
+            continue
+        if row.behaviour not in _DULL or random.random() < 0.1:
             family = row.protocol.value.partition(",")[0]
             classes.setdefault((family, row.behaviour.value), []).append(name)
     chosen = random.sample(sorted(classes), min(count, len(classes)))
@@ -149,7 +165,9 @@ _FORM_OF: dict[Protocol, type] = {
 
 
 def _where_it_fits(row: Row, deed: Tells) -> Lie:
-    """Lies about credentials are told about credentials of their kind only."""
+    """Lies about credentials are told about those of their kind, others in their sessions only."""
+    if row.protocol in redistribution.FORMS:
+        return _in_redistributions(deed.lie)
     form = _FORM_OF.get(row.protocol)
     if form is None or row.part is Part.MEMBER:
         return deed.lie
@@ -160,6 +178,16 @@ def _where_it_fits(row: Row, deed: Tells) -> Lie:
         except CodecError:  # another liar's
             fits = False
         return deed.lie(place, message) if fits else message
+
+    return lie
+
+
+def _in_redistributions(told: Lie) -> Lie:
+    """A generation has messages of the same types."""
+
+    def lie(place: Place, message: Any) -> Any:
+        moves = place.ctx.kind is SessionKind.REDISTRIBUTION
+        return told(place, message) if moves else message
 
     return lie
 

@@ -96,7 +96,8 @@ def _accident(
         case "again":
             events.append(Edit(soon, members))
         case "during":
-            left = tuple(sorted(random.sample(members, max(3, len(members) - 1))))
+            fewer = max(min(3, len(members)), len(members) - 1)
+            left = tuple(sorted(random.sample(members, fewer)))
             events += [Edit(running, left), Edit(running + 3 * rules.block_s, members)]
         case "lost":
             events.append(ConfirmationsLost(running, random.randint(1, 12) * rules.block_s))
