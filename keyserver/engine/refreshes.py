@@ -65,7 +65,7 @@ class RefreshRules:
         self._clock = clock
         self._turns = turns
         self.tries = RefreshTries(turns.round_s)
-        """Of all nodes, this one included."""
+        """Of the other nodes."""
 
     @property
     def current(self) -> NodeSet:
@@ -94,7 +94,9 @@ class RefreshRules:
         if not self._turns.is_let_in(state.installed_at, self._clock.unix()):
             return None
         version, now = state.active.record.version, self._clock.monotonic()
-        return self.current if self.tries.let_in(coordinator, key_id, version, now) else None
+        if coordinator != self._me and not self.tries.let_in(coordinator, key_id, version, now):
+            return None
+        return self.current
 
     def is_here(self, state: KeyState) -> bool:
         """Whether the key is on the current set; others are left to changes of the set."""
@@ -182,8 +184,8 @@ class Refreshes:
         elsewhere, seen = 0, set[KeyId]()
         self._in_a_row = 0
         slots = asyncio.Semaphore(AT_ONCE)
-        async with asyncio.TaskGroup() as tasks:
-            while self._may_go_on() and (page := await self._page(after)):
+        while self._may_go_on() and (page := await self._page(after)):
+            async with asyncio.TaskGroup() as tasks:
                 for entry in filter(self._is_old, page):
                     seen.add(entry.key_id)
                     state = await self._load(entry.key_id)
@@ -193,7 +195,7 @@ class Refreshes:
                     if self._is_own_turn(entry.key_id, state):
                         await slots.acquire()
                         tasks.create_task(self._in_slot(entry.key_id, slots))
-                after = page[-1]
+            after = page[-1]
         self.counts.elsewhere = elsewhere
         self._discouraged = self._discouraged + 1 if self._in_a_row >= MANY_FAILURES else 0
         for key_id in self._resting.keys() - seen:
