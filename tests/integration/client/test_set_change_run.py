@@ -24,7 +24,7 @@ from keyserver.model.set_change_rules import KeysWouldBeLostError, OrderRefusedE
 from keyserver.sessions.core import DeniedError, UnavailableError
 from tests.integration.client.test_set_change import SlowChanges, node_with
 from tests.support.scripted_changes import ScriptedChanges
-from tests.support.set_changes import ADMIN_KEY, CONTRACT, NODES, view
+from tests.support.set_changes import ADMIN_KEY, CONTRACT, NODES, legacy_order, view
 
 Output = pytest.CaptureFixture[str]
 
@@ -181,6 +181,32 @@ async def test_what_stopped_it(
     assert f"not taking part: 0x{NODES[0].hex()[:8]}…" in err
     assert f"key 0x{KEY.hex()}: too few of its holders" in err
     assert "NODE_DISCONNECTED" in err
+
+
+async def test_what_stopped_it_cannot_be_asked_any_more(
+    orders: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for answers in ([UNKNOWN, CommandError("it is gone")], [UNKNOWN]):
+        operator = ScriptedOperator(*answers)
+        failure = UnavailableError("a node went away", "NodeDisconnected")
+        async with network(failure=failure) as (node, _):
+            assert await run(orders / "bound.json", node, *watching(monkeypatch, operator)) == 1
+        err = capsys.readouterr().err
+        assert "NODE_DISCONNECTED" in err
+        assert "not taking part" not in err
+
+
+async def test_who_interrupts_it_hears_that_the_node_goes_on(capsys: Output) -> None:
+    changes = SlowChanges()
+    async with node_with(changes) as node:
+        sending = asyncio.ensure_future(admin_run._carry_out(node, legacy_order(), None, None))
+        await changes.began.wait()
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert "the change goes on at the node" in capsys.readouterr().err
+        changes.may_end.set()
+        await changes.ended.wait()
 
 
 async def test_nobody_answers(orders: Path, capsys: Output) -> None:
