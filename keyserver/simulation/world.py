@@ -77,6 +77,9 @@ PATIENCE_INTERVALS: Final = 24
 PATIENCE_BLOCKS: Final = 60
 """When nothing is wrong any more, everything ends within so many blocks and retry intervals."""
 
+REPENT_BLOCKS: Final = 40
+"""After so many blocks liars lie no more: a migration needs the confirmation of all its members."""
+
 LOSING_S: Final = 0.2
 """How often confirmations are looked for that are to be lost."""
 
@@ -178,9 +181,13 @@ class World:
         check_world(self)
 
     async def _come_to_the_end(self, lives: Sequence[asyncio.Task[None]]) -> None:
-        last = self.chain.head.number + PATIENCE_BLOCKS + PATIENCE_INTERVALS * self.rules.interval
+        healed = self.chain.head.number
+        last = healed + PATIENCE_BLOCKS + PATIENCE_INTERVALS * self.rules.interval
         while True:
             await self.chain.changed()
+            if self.chain.head.number == healed + REPENT_BLOCKS:
+                for liar in self.liars:
+                    self.network.redeem(liar)
             self._check_orders()
             late = await self._unfinished(lives)
             if not late:
@@ -307,11 +314,10 @@ class World:
         condition.end(event.trouble)
 
     def heal(self) -> None:
-        """From now on nothing is wrong any more."""
+        """From now on nothing is wrong any more, but that liars lie for a while yet."""
         self.network.heal()
         self.chain.halted = 0
         for node in self.nodes:
-            self.network.redeem(node.id)
             node.disk.recover()
             node.disk.spare()
             node.disk.slowest_s = 0.0

@@ -192,6 +192,12 @@ _ALL = (
         set_changes.changing_worlds(),
     ),
     Scenario(
+        "world: owner and liars",
+        "the owner edits the node set, and one of the nodes lies while keys move",
+        play_world,
+        set_changes.lying_worlds,
+    ),
+    Scenario(
         "world: owner in a mixture",
         "the owner edits the node set while everything else goes wrong",
         play_world,

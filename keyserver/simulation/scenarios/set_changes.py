@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
+from keyserver.simulation.adversary.rows import Part
 from keyserver.simulation.owner import (
     Cancel,
     ConfirmationsLost,
@@ -12,7 +13,8 @@ from keyserver.simulation.owner import (
     Members,
     NewAddress,
 )
-from keyserver.simulation.scenarios.plan import Plan
+from keyserver.simulation.scenarios.lies import OF_CHANGES, draw
+from keyserver.simulation.scenarios.plan import Liar, Plan
 from keyserver.simulation.scenarios.planning import MakePlan, randomness
 from keyserver.simulation.scenarios.worlds import DrawHere, rules_of
 from keyserver.simulation.world_rules import Rules
@@ -108,3 +110,18 @@ def _accident(
         case "back":
             events.append(Edit(soon, tuple(range(nodes))))
             events.append(Edit(soon + 2 * rules.block_s, members))
+
+
+def lying_worlds(seed: int, scenario: str) -> Plan:
+    """One node is replaced, or joins, or leaves, while one of them lies in what moves the keys."""
+    random, rules = randomness(seed, scenario), rules_of(seed)
+    nodes = random.choice((5, 6))
+    first = tuple(range(nodes - 1)) if random.random() < 0.7 else tuple(range(nodes))
+    outside = [place for place in range(nodes) if place not in first]
+    gone = random.choice(first) if len(first) > 4 or outside else None
+    edited = tuple(sorted({*first, *outside} - {gone}))
+    part = random.choice((Part.MEMBER, Part.MEMBER, Part.COORDINATOR))
+    lies = draw(random, part, random.choice((1, 2, 5)), OF_CHANGES)
+    at = random.randint(2, 16) * rules.block_s
+    liar = Liar(0.0, random.randrange(nodes), lies)
+    return Plan(nodes, 1, None, (Members(0.0, first), Edit(at, edited), liar))
