@@ -186,6 +186,14 @@ def demo(
     chain: ChainOption = "embedded",
     confirmations: ConfirmationsOption = 1,
     block_time: Annotated[float, typer.Option(help="Seconds between blocks.")] = 0.5,
+    migration: Annotated[
+        bool,
+        typer.Option(
+            "--migration",
+            help="Go on: nodes join and leave, shares are renewed, and regained by a node that "
+            "lost its disk.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show how Alice shares a file with Bob through a network of key servers.
@@ -195,6 +203,7 @@ def demo(
     """
     from keyserver.cli.narrator import ScreenNarrator, SilentNarrator
     from keyserver.devnet.demo import Demo
+    from keyserver.devnet.migration_story import REFRESH_DAYS, SPARE
 
     _stop_at_sigterm()
     with tempfile.TemporaryDirectory(prefix="keyserver-demo-") as temporary:
@@ -208,15 +217,17 @@ def demo(
             confirmations=confirmations,
             block_time_s=block_time,
             services="combined",
+            spare=SPARE if migration else 0,
+            refresh_interval_days=REFRESH_DAYS if migration else 0,
         )
         if as_json:
-            result = asyncio.run(Demo(settings, told, SilentNarrator()).run())
+            result = asyncio.run(Demo(settings, told, SilentNarrator(), migration).run())
         else:
             from rich.console import Console
 
             narrator = ScreenNarrator(Console())
             try:
-                result = asyncio.run(Demo(settings, told, narrator).run())
+                result = asyncio.run(Demo(settings, told, narrator, migration).run())
             finally:
                 narrator.close()
     _report(result, as_json=as_json)

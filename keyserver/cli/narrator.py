@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.status import Status
 
 from keyserver.client.requests import Progress
-from keyserver.devnet.demo import StepResult
+from keyserver.devnet.narrating import StepResult
 
 
 class ScreenNarrator:

@@ -11,19 +11,21 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from keyserver.client.contracts import Contracts
 from keyserver.client.errors import RefusedByKeyServersError
 from keyserver.client.ethereum import Ethereum, connect
 from keyserver.client.permissions import Permissions
-from keyserver.client.requests import KeyServers, Progress
+from keyserver.client.requests import KeyServers
 from keyserver.client.sharing import open_file, share_file
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import RandomSource, SystemRandom
 from keyserver.devnet.devnet_file import FILE_NAME, Devnet
+from keyserver.devnet.migration_story import MigrationStory, Step
+from keyserver.devnet.narrating import DemoError, Narrator, StepResult
 from keyserver.devnet.network import Network
+from keyserver.devnet.set_owner import SetOwner
 from keyserver.devnet.settings import Settings
 from keyserver.errors import ConfigError, KeyServerError
 from keyserver.model.identifiers import Address
@@ -31,16 +33,6 @@ from keyserver.model.identifiers import Address
 MIN_NODES = 3
 PATIENCE_S = 90.0
 """Seconds to wait for an answer: more than any takes, also after a node was killed."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """One step as it went."""
-
-    name: str
-    ok: bool
-    seconds: float
-    gas: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +53,6 @@ class DemoResult:
         return all(step.ok for step in self.steps)
 
 
-class Narrator(Protocol):
-    """Tells the reader what happens while it happens."""
-
-    def begin(self, name: str, text: str) -> None:
-        """A step begins."""
-        ...
-
-    def say(self, line: str) -> None:
-        """Something happened within the step."""
-        ...
-
-    def wait(self, progress: Progress) -> None:
-        """A block passed."""
-        ...
-
-    def end(self, result: StepResult, error: str) -> None:
-        """The step is over; `error` is why it failed, if it did."""
-        ...
-
-
-class DemoError(KeyServerError):
-    """Something in the story was not as it should be."""
-
-
 @dataclass
 class Demo:
     """One telling of the story; `run` is called once."""
@@ -92,6 +60,8 @@ class Demo:
     settings: Settings
     file: Path
     narrator: Narrator
+    migration: bool = False
+    """Whether the story goes on with changes of the node set, a refresh and a repair."""
     rng: RandomSource = field(default_factory=SystemRandom)
     steps: list[StepResult] = field(default_factory=list)
     decrypted_sha256: str | None = None
@@ -164,14 +134,14 @@ class _Story:
         )
         self._key_id = self._alice.new_key_id(demo.rng)
         self._encrypted = network.directory / f"{demo.file.name}.encrypted"
-        self._killed = len(devnet.nodes)
+        self._killed = demo.settings.nodes
         self._sent_before = 0
 
     async def tell(self) -> None:
         """All steps, until one fails."""
-        needed, nodes = self._demo.settings.threshold + 1, len(self._network.devnet.nodes)
+        needed, nodes = self._demo.settings.threshold + 1, self._demo.settings.nodes
         killed = self._killed
-        steps: list[tuple[str, str, Callable[[], Awaitable[None]]]] = [
+        steps: list[Step] = [
             ("reserve", "Alice reserves a key id that nobody could guess.", self._reserve),
             ("permit", "Alice puts Bob on the list of those who may use it.", self._permit),
             (
@@ -196,9 +166,17 @@ class _Story:
                 self._generate_again,
             ),
         ]
+        if self._demo.migration:
+            steps += self._migration_steps()
         for name, text, step in steps:
             if not await self._step(name, text, step):
                 return
+
+    def _migration_steps(self) -> list[Step]:
+        demo = self._demo
+        owner = SetOwner(self._ethereum, self._network.devnet, demo.settings.funder)
+        story = MigrationStory(demo.settings, self._network, owner, demo.narrator, self._key_id)
+        return story.steps(self._decrypt_again)
 
     async def _step(self, name: str, text: str, step: Callable[[], Awaitable[None]]) -> bool:
         self._demo.narrator.begin(name, text)
@@ -237,10 +215,11 @@ class _Story:
         self._demo.decrypted_sha256 = await self._decrypted_by_bob("first")
 
     async def _decrypt_again(self) -> None:
-        await self._decrypted_by_bob("second")
+        await self._decrypted_by_bob("again")
 
     async def _decrypted_by_bob(self, name: str) -> str:
         target = self._network.directory / f"bob.{name}"
+        target.unlink(missing_ok=True)
         await open_file(self._servers(self._bob), self._encrypted, target)
         if not _same(target, self._demo.file):
             raise DemoError(f"what Bob decrypted is not {self._demo.file.name}")
@@ -276,7 +255,7 @@ class _Story:
         await self._servers(self._alice).generate_server_key(key_id, threshold)
         if await self._sent_by(self._killed) == self._sent_before:
             raise DemoError(f"there is no answer from node {self._killed}")
-        self._demo.narrator.say(f"all {len(self._network.devnet.nodes)} answered")
+        self._demo.narrator.say(f"all {self._demo.settings.nodes} answered")
 
     async def _sent_by(self, number: int) -> int:
         """How many transactions a node has sent."""

@@ -76,7 +76,7 @@ class Network:
             chain=None,
             chain_directory=None,
             chain_name=settings.chain,
-            nodes=(None,) * settings.nodes,
+            nodes=(None,) * (settings.nodes + settings.spare),
             json_rpc=None,
             threshold=settings.threshold,
             confirmations=settings.confirmations,
@@ -147,6 +147,27 @@ class Network:
         self._set_process(number, self._spawn(number))
         await self.until_ready([number])
 
+    async def start_spare(self, number: int) -> None:
+        """Start a node that is in no set yet, and wait until it answers.
+
+        Raises `ConfigError` if it runs, `DevnetError` if it does not come up.
+        """
+        node = self._node(number)
+        if self.is_running(number):
+            raise ConfigError(f"node {number} runs already")
+        self._set_process(number, self._spawn(number))
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not node_process.answers(node):
+            if not self.is_running(number) or time.monotonic() > deadline:
+                raise DevnetError(f"node {number} does not answer\n{self._log_of(number)}")
+            await asyncio.sleep(_READY_POLL_S)
+
+    def empty(self, number: int) -> None:
+        """Delete the database of a node that does not run, as if its disk had been lost."""
+        if self.is_running(number):
+            raise ConfigError(f"node {number} runs: stop it first")
+        shutil.rmtree(Path(self._node(number).config).parent / node_process.DATA)
+
     def is_running(self, number: int) -> bool:
         """Whether the process of node `number` is there."""
         process = self.state.nodes[number - 1]
@@ -173,20 +194,22 @@ class Network:
             await asyncio.sleep(_READY_POLL_S)
 
     async def _start(self, settings: Settings, tell: Tell, rng: RandomSource) -> None:
-        chain_port, json_rpc_port, *ports = free_ports(2 + 3 * settings.nodes)
+        total = settings.nodes + settings.spare
+        chain_port, json_rpc_port, *ports = free_ports(2 + 3 * total)
         plans = [
             NodePlan.draw(
                 self.directory / f"node{index + 1}",
                 (ports[3 * index], ports[3 * index + 1], ports[3 * index + 2]),
                 rng,
             )
-            for index in range(settings.nodes)
+            for index in range(total)
         ]
         secrets = {name: SecretScalar.random(rng) for name in ACCOUNT_NAMES}
         accounts = {name: _account(secret) for name, secret in secrets.items()}
         people = [NodeId.of(secret.public()).address for secret in secrets.values()]
         access = await self._prepare_chain(settings, chain_port, plans, people, tell)
-        planned = [PlannedNode(bytes(plan.node_id), plan.peer) for plan in plans]
+        first = plans[: settings.nodes]
+        planned = [PlannedNode(bytes(plan.node_id), plan.peer) for plan in first]
         deployed = await chain_start.deploy(settings, access, planned)
         tell(f"{len(deployed.contracts)} contracts deployed with {deployed.gas_used:,} gas")
         if self._chain is not None:
@@ -333,6 +356,7 @@ def _node_chain(settings: Settings, access: ChainAccess, registry: str) -> NodeC
         service_keys=keys,
         confirmations=settings.confirmations,
         poll_s=min(1.0, settings.block_time_s / 2),
+        refresh_interval_days=settings.refresh_interval_days,
     )
 
 

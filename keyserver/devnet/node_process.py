@@ -1,11 +1,13 @@
 """One node of a devnet: its directory, its process, and whether it is ready."""
 
 import http.client
+import json
 import secrets
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from keyserver.app.accounts import write_key_file
@@ -20,6 +22,8 @@ from keyserver.model.identifiers import Address, NodeId
 KEY_ITERATIONS = 1
 """Rounds of PBKDF2 for the key files: the keys are worth nothing, and starting should be quick."""
 PROBE_TIMEOUT_S = 2.0
+DATA = "data"
+"""Directory of a node's database, below its own."""
 
 _HEADING = "Configuration of a node of a devnet, written by `keyserver devnet up`."
 
@@ -78,6 +82,7 @@ class NodeChain:
     """The keys of `[secretstore]` that name service contracts."""
     confirmations: int
     poll_s: float
+    refresh_interval_days: float
 
 
 def write_directory(plan: NodePlan, chain: NodeChain) -> None:
@@ -93,7 +98,7 @@ def write_directory(plan: NodePlan, chain: NodeChain) -> None:
         "parity.keys_path": "$BASE/keys",
         "account.password": [str(password_file)],
         "secretstore.self_secret": plan.node_id.address.hex(),
-        "secretstore.path": "$BASE/data",
+        "secretstore.path": f"$BASE/{DATA}",
         "secretstore.interface": "local",
         "secretstore.port": plan.peer_port,
         "secretstore.http_interface": "local",
@@ -106,6 +111,7 @@ def write_directory(plan: NodePlan, chain: NodeChain) -> None:
         "keyserver.registry_address": f"0x{chain.registry.hex()}",
         "keyserver.confirmations": chain.confirmations,
         "keyserver.poll_seconds": chain.poll_s,
+        "keyserver.refresh_interval_days": chain.refresh_interval_days,
         "keyserver.seal.key_file": str(seal_file),
         "keyserver.operator_listen": f"{LOOPBACK}:{plan.operator_port}",
         "rpc.disable": True,
@@ -128,14 +134,33 @@ def log_path(config: Path) -> Path:
 
 def readiness(node: DevnetNode) -> str:
     """`ready`, or what the node says or does not say instead."""
+    answer = _answer(node, "/health/ready")
+    if answer is None:
+        return "does not answer"
+    status, body = answer
+    text = body.decode(errors="replace").strip()
+    return "ready" if status == 200 else text or f"status {status}"
+
+
+def answers(node: DevnetNode) -> bool:
+    """Whether the node runs and can be asked."""
+    return _answer(node, "/health/live") is not None
+
+
+def facts(node: DevnetNode, path: str) -> Any:  # Any: JSON
+    """What the node's operator listener has at `path`; `None` if it does not answer, or has not."""
+    answer = _answer(node, path)
+    return json.loads(answer[1]) if answer is not None and answer[0] == 200 else None
+
+
+def _answer(node: DevnetNode, path: str) -> tuple[int, bytes] | None:
     location = urlsplit(node.operator)
     connection = http.client.HTTPConnection(location.netloc, timeout=PROBE_TIMEOUT_S)
     try:
-        connection.request("GET", "/health/ready")
+        connection.request("GET", path)
         answer = connection.getresponse()
-        text = answer.read().decode(errors="replace").strip()
+        return answer.status, answer.read()
     except (OSError, http.client.HTTPException):
-        return "does not answer"
+        return None
     finally:
         connection.close()
-    return "ready" if answer.status == 200 else text or f"status {answer.status}"

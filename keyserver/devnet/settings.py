@@ -22,6 +22,9 @@ class Settings:
 
     directory: Path
     nodes: int = 5
+    """In the node set from the beginning."""
+    spare: int = 0
+    """More nodes that have a key, money and a configuration, and do not run yet."""
     threshold: int = 2
     """Of the keys that `keyserver client generate` asks for by default."""
     chain: str = EMBEDDED
@@ -30,6 +33,8 @@ class Settings:
     block_time_s: float = 1.0
     """Time between blocks of a chain that is started here."""
     layout: Layout = Layout.COMBINED
+    refresh_interval_days: float = 0
+    """The nodes' option of this name."""
     json_rpc: bool = False
     """Whether a process serves the JSON-RPC module, which old client programs need."""
     funder: bytes | None = field(default=None, repr=False)
@@ -39,6 +44,8 @@ class Settings:
         """Raise `ConfigError` naming what cannot be."""
         if not 1 <= self.nodes <= MAX_NODES:
             raise ConfigError(f"nodes: {self.nodes} is not in 1..{MAX_NODES}")
+        if not 0 <= self.spare <= MAX_NODES - self.nodes:
+            raise ConfigError(f"spare: {self.spare} is not in 0..{MAX_NODES - self.nodes}")
         if not 0 <= self.threshold < self.nodes:
             raise ConfigError(
                 f"threshold: {self.threshold} of {self.nodes} nodes is not possible: it is at"

@@ -29,23 +29,35 @@ STEPS = [
     "restart",
     "answer_again",
 ]
+MIGRATION_STEPS = [
+    "join",
+    "leave",
+    "decrypt_moved",
+    "refresh",
+    "empty",
+    "repair",
+    "decrypt_repaired",
+]
 README = Path(__file__).parents[3] / "README.md"
 
 
 @pytest.mark.parametrize(
-    ("chain", "nodes", "confirmations"),
+    ("chain", "nodes", "confirmations", "migration"),
     [
-        ("embedded", 5, 0),
-        pytest.param("anvil", 3, 3, marks=pytest.mark.anvil),
+        ("embedded", 4, 0, True),
+        pytest.param("anvil", 3, 3, False, marks=pytest.mark.anvil),
     ],
 )
-def test_the_story_holds(chain: str, nodes: int, confirmations: int, tmp_path: Path) -> None:
+def test_the_story_holds(
+    chain: str, nodes: int, confirmations: int, migration: bool, tmp_path: Path
+) -> None:
     if chain == "anvil":
         try:
             find_anvil()
         except ConfigError as error:
             pytest.skip(str(error))
     options = ["--chain", chain, "--nodes", str(nodes), "--confirmations", str(confirmations)]
+    options += ["--migration"] * migration
     done = keyserver("demo", *options, "--json", env={"TMPDIR": str(tmp_path)})
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
@@ -63,7 +75,8 @@ def test_the_story_holds(chain: str, nodes: int, confirmations: int, tmp_path: P
     assert (result["chain"], result["nodes"]) == (chain, nodes)
     assert result["threshold"] == (nodes - 1) // 2
     assert result["file_sha256"] == result["decrypted_sha256"] == digest
-    assert [step["name"] for step in result["steps"]] == STEPS
+    steps = STEPS + MIGRATION_STEPS * migration
+    assert [step["name"] for step in result["steps"]] == steps
     assert all(step["ok"] for step in result["steps"])
     gas = {step["name"]: step["gas"] for step in result["steps"]}
     # Nobody asks anything while a node ends or starts; a slow one's last answer may come then.

@@ -1,0 +1,194 @@
+"""How a network changes while it is used: nodes join and leave, shares are renewed and regained.
+
+The second half of the demo. The key of the first half stays the same all the time; where its shares
+are, and which, is asked of the nodes themselves.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from keyserver.devnet.devnet_file import DevnetNode
+from keyserver.devnet.narrating import DemoError, Narrator
+from keyserver.devnet.network import Network
+from keyserver.devnet.node_process import facts
+from keyserver.devnet.set_owner import SetOwner
+from keyserver.devnet.settings import Settings
+from keyserver.model.identifiers import KeyId
+
+Step = tuple[str, str, Callable[[], Awaitable[None]]]
+"""A name, what the reader is told, and what is done."""
+
+SPARE: Final = 2
+"""Nodes that join."""
+REFRESH_DAYS: Final = 30 / 86_400
+"""Every thirty seconds here; weeks or months elsewhere."""
+CHANGE_S: Final = 180.0
+"""Within which each thing must have happened."""
+LOOK_S: Final = 0.25
+
+
+class MigrationStory:
+    """The steps, for one network and one key."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        network: Network,
+        owner: SetOwner,
+        narrator: Narrator,
+        key_id: KeyId,
+    ) -> None:
+        self._settings = settings
+        self._network = network
+        self._owner = owner
+        self._narrator = narrator
+        self._key_id = key_id
+        count = settings.nodes
+        self._joining = range(count + 1, count + SPARE + 1)
+        self._leaving = 1
+        self._emptied = 2
+
+    def steps(self, decrypt: Callable[[], Awaitable[None]]) -> list[Step]:
+        """All of them; `decrypt` has Bob decrypt the file once more."""
+        first, last = self._joining[0], self._joining[-1]
+        return [
+            (
+                "join",
+                f"Nodes {first} and {last} start, and the owner of the contract adds them to the "
+                "set.",
+                self._join,
+            ),
+            (
+                "leave",
+                f"The owner removes node {self._leaving}. Its shares are to be worth nothing.",
+                self._leave,
+            ),
+            ("decrypt_moved", "Bob asks the new set. Alice has done nothing.", decrypt),
+            (
+                "refresh",
+                f"Time passes ({REFRESH_DAYS * 86_400:.0f} s here, months elsewhere): the nodes "
+                "renew all shares by themselves. Whoever copied some has to begin anew.",
+                self._refresh,
+            ),
+            ("empty", f"Node {self._emptied} loses its disk.", self._empty),
+            (
+                "repair",
+                f"Node {self._emptied} comes back empty, and regains its shares from the others.",
+                self._repair,
+            ),
+            ("decrypt_repaired", "Bob asks once more.", decrypt),
+        ]
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    async def _join(self) -> None:
+        public = self._public()
+        for number in self._joining:
+            await self._network.start_spare(number)
+            self._narrator.say(f"node {number} runs")
+        for number in self._joining:
+            await self._owner.add(self._node(number))
+        members = [*range(1, self._settings.nodes + 1), *self._joining]
+        await self._moved_to(members)
+        self._check_public(public)
+
+    async def _leave(self) -> None:
+        public = self._public()
+        await self._owner.remove(self._node(self._leaving))
+        members = [*range(2, self._settings.nodes + 1), *self._joining]
+        await self._moved_to(members)
+        self._check_public(public)
+        key = self._key_at(self._leaving)
+        if key is not None and key["share"] != "none":
+            raise DemoError(f"node {self._leaving} still has a share")
+        self._narrator.say(f"node {self._leaving} has no share any more")
+
+    async def _refresh(self) -> None:
+        before = self._key()
+        await self._until(lambda: self._key()["version"] > before["version"], "a refresh")
+        after = self._key()
+        self._check_public(before["public"])
+        self._narrator.say(
+            f"version {before['version']} of the shares is now version {after['version']}; "
+            "the key is the same"
+        )
+
+    async def _empty(self) -> None:
+        self._network.kill(self._emptied)
+        self._network.empty(self._emptied)
+
+    async def _repair(self) -> None:
+        await self._network.restart(self._emptied)
+        await self._until(lambda: self._holds_share(self._emptied), "its share")
+        public = self._public()
+        key = self._key_at(self._emptied)
+        if key is None or key["public"] != public:
+            raise DemoError(f"node {self._emptied} tells of another key")
+        self._narrator.say(f"node {self._emptied} has a share of the same key again")
+
+    # --- a change ---------------------------------------------------------------------------------
+
+    async def _moved_to(self, members: Sequence[int]) -> None:
+        """Wait until a change is complete, telling how far it is."""
+        nodes = [self._node(number) for number in members]
+        deadline, told = time.monotonic() + CHANGE_S, ""
+        while not await self._owner.is_complete(nodes):
+            if time.monotonic() > deadline:
+                raise DemoError(f"the set has not changed within {CHANGE_S:.0f} s")
+            standing = self._standing(members[0])
+            if standing and standing != told:
+                self._narrator.say(standing)
+                told = standing
+            await asyncio.sleep(LOOK_S)
+        await self._until(lambda: all(map(self._holds_share, members)), "shares at all members")
+        key = self._key()
+        holders = ", ".join(str(number) for number in members)
+        self._narrator.say(f"version {key['version']} of the shares is at nodes {holders}")
+
+    def _standing(self, number: int) -> str:
+        """What a node tells of the change."""
+        answer = facts(self._node(number), "/v1/set-change")
+        migration = answer["migration"] if answer is not None else None
+        if migration is None or migration["phase"] == "idle":
+            return ""
+        led = answer["coordinated"]
+        keys = f", {led['keys_moved']} of {led['keys_total']} keys" if led is not None else ""
+        moving = keys if migration["phase"] in ("migrating", "confirming") else ""
+        return f"{migration['phase']}: {migration['why']}{moving}"
+
+    async def _until(self, holds: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + CHANGE_S
+        while not holds():
+            if time.monotonic() > deadline:
+                raise DemoError(f"{what}: not within {CHANGE_S:.0f} s")
+            await asyncio.sleep(LOOK_S)
+
+    # --- what nodes say ---------------------------------------------------------------------------
+
+    def _node(self, number: int) -> DevnetNode:
+        return self._network.devnet.nodes[number - 1]
+
+    def _key_at(self, number: int) -> Any:  # Any: JSON
+        return facts(self._node(number), f"/v1/keys/0x{self._key_id.hex()}")
+
+    def _key(self) -> Any:
+        """The key as a node that stays all the time has it."""
+        key = self._key_at(self._settings.nodes)
+        if key is None:
+            raise DemoError(f"node {self._settings.nodes} does not tell of the key")
+        return key
+
+    def _holds_share(self, number: int) -> bool:
+        key, known = self._key_at(number), self._key()
+        if key is None or key["share"] != "held":
+            return False
+        return bool(key["record_hash"] == known["record_hash"])
+
+    def _public(self) -> str:
+        return str(self._key()["public"])
+
+    def _check_public(self, before: str) -> None:
+        if self._public() != before:
+            raise DemoError("the key is another one")
