@@ -79,6 +79,16 @@ class OperatorBed:
         await self.world.settle()
         return made
 
+    async def lose(self, names: str) -> str:
+        """Nodes die, and all others are configured without them; the names of those."""
+        for name in names:
+            await self.node(name).crash()
+        left = "".join(name for name in self.names if name not in names)
+        self.world.configured = self.world.set_of(self.places(left))
+        self.be_current(left)
+        await self.world.settle()
+        return left
+
     async def restart(self, name: str, *, administrator: NodeId | None) -> None:
         """Start a node again with another `admin_public`."""
         node = self.node(name)

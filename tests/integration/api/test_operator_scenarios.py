@@ -273,6 +273,44 @@ def test_o7_interruption(name: str) -> None:
     run_virtual(story())
 
 
+# --- a node that will not come back ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("names", "dead"), [("abcd", "d"), ("abc", "c")])
+def test_a_node_that_is_dead_is_taken_out_of_the_lists(names: str, dead: str) -> None:
+    """The rest makes all shares anew by an order that keeps its nodes."""
+
+    async def story() -> None:
+        async with OperatorBed(names, names) as bed:
+            (key,) = await bed.keys()
+            old = await _held(bed, dead, key)
+            left = await bed.lose(dead)
+            await readable(bed, left, key)
+            assert told(await bed.order("a", left, left)) == DONE
+            await readable(bed, left, key)
+            record = (await bed.node("a").store.load(key)).active
+            assert record is not None
+            new = [await _held(bed, name, key) for name in left]
+            public = record.record.public
+            assert opens(new[:2], public)
+            assert any(share.x != old.x for share in new)
+            assert not any(opens([old, share], public) for share in new)
+
+    run_virtual(story())
+
+
+def test_too_many_nodes_are_dead_to_make_shares_anew() -> None:
+    async def story() -> None:
+        async with OperatorBed("abcd", "abcd") as bed:
+            (key,) = await bed.keys()
+            left = await bed.lose("cd")
+            status, text = told(await bed.order("a", left, left))
+            assert (status, text[:27]) == (500, "Internal error: 1 keys woul")
+            await readable(bed, left, key)
+
+    run_virtual(story())
+
+
 # --- O8 and O9 ----------------------------------------------------------------------------------
 
 
