@@ -2,12 +2,14 @@
 
 A session that fails may leave promises behind: its version is decided first, as a record or as
 *nothing*, before the next one is tried. A dealer that fails is asked again only where others are
-too few. Two nodes that want the same key at the same time can take each other's promises: the
-pauses between attempts are random and grow.
+too few. A node that is waited for in vain costs seconds: it is not asked for the next keys, and
+gets its shares of them later. Two nodes that want the same key at the same time can take each
+other's promises: the pauses between attempts are random and grow.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import structlog
@@ -21,7 +23,7 @@ from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import AnyOperation, NodeCredential, Reshare
-from keyserver.sessions.core import KeyState, SessionType, UnavailableError
+from keyserver.sessions.core import Context, KeyState, SessionType, Step, UnavailableError
 from keyserver.sessions.sharing import REDISTRIBUTION, Succession
 
 SPARE_ATTEMPTS: Final = 3
@@ -39,7 +41,11 @@ FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 
 LATELY_S: Final = 600.0
-"""How long a node that has failed as a dealer deals for other keys only where it must."""
+"""How long a node that has failed as a dealer deals for other keys only where it must, and one that
+was waited for in vain is not asked."""
+
+SLOW_S: Final = 2.5
+"""A session that lasts longer has waited for somebody."""
 
 NOT_ACCEPTED: Final = "AccessDenied"
 """This node takes no part in the change itself, or not any more."""
@@ -81,6 +87,22 @@ class Peers(Protocol):
         ...
 
 
+class _Lately:
+    """Nodes that have done something lately."""
+
+    def __init__(self) -> None:
+        self._at: dict[NodeId, float] = {}
+
+    def note(self, nodes: Iterable[NodeId]) -> None:
+        """They have done it now."""
+        self._at.update(dict.fromkeys(nodes, _now()))
+
+    def lately(self) -> frozenset[NodeId]:
+        """All that have done it not long ago."""
+        since = _now() - LATELY_S
+        return frozenset(node for node, at in self._at.items() if at > since)
+
+
 class Redistributions:
     """Redistributes keys as coordinator, any number of them at the same time."""
 
@@ -99,8 +121,10 @@ class Redistributions:
         self._transport = transport
         self._peers = peers
         self._random = random
-        self._failed_at: dict[NodeId, float] = {}
-        """When each node last failed as a dealer, by the clock of the event loop."""
+        self._failed = _Lately()
+        """As dealers."""
+        self._silent = _Lately()
+        """Waited for in vain."""
 
     async def redistribute(
         self, key_id: KeyId, change_id: Hash32, target: NodeSet
@@ -113,6 +137,7 @@ class Redistributions:
         """
         state = await self._known(key_id)
         failed: frozenset[NodeId] = frozenset()
+        all_needed = False
         first = _version(state)
         attempts = SPARE_ATTEMPTS + len(_active(state).record.committee)
         if change_id == ZERO_HASH:
@@ -123,25 +148,49 @@ class Redistributions:
             if moved and (change_id != ZERO_HASH or before.record.version > first):
                 return before
             dealers = self._dealers(before, state, target, failed)
-            document = state.document.document.hash if state.document else ZERO_HASH
+            spared = frozenset() if all_needed else self._silent.lately() - set(dealers)
             try:
-                result = await self._sessions.execute(
-                    REDISTRIBUTION,
-                    Reshare(key_id, change_id, document),
-                    lambda _: NodeCredential(),
-                    Succession(before, state.skipped, state.document, dealers),
-                )
+                return await self._attempt(state, change_id, target, dealers, spared)
             except UnavailableError as error:
                 log.info("key_not_redistributed", key_id=key_id, why=str(error))
                 if attempt == attempts - 1 or error.code == NOT_ACCEPTED:
                     raise
-                failed |= self._noted(error.failed)
+                failed |= error.failed
+                all_needed = all_needed or not error.failed
                 await asyncio.sleep(self._pause_s(attempt))
                 state = await self._settled(key_id, state)
-            else:
-                assert isinstance(result, CertifiedRecord)
-                return result
         raise AssertionError("the last attempt has returned or raised")
+
+    async def _attempt(
+        self,
+        state: KeyState,
+        change_id: Hash32,
+        target: NodeSet,
+        dealers: tuple[NodeId, ...],
+        spared: frozenset[NodeId],
+    ) -> CertifiedRecord:
+        """One session; takes note of who has failed in it, or has kept it waiting."""
+        before, began = _active(state), _now()
+        asked = self._transport.connected & {*before.record.nodes, *target.nodes} - spared
+        document = state.document.document.hash if state.document else ZERO_HASH
+        try:
+            result = await self._sessions.execute(
+                _sparing(spared),
+                Reshare(before.record.key_id, change_id, document),
+                lambda _: NodeCredential(),
+                Succession(before, state.skipped, state.document, dealers),
+            )
+        except UnavailableError as error:
+            self._failed.note(error.failed)
+            if _now() - began >= SLOW_S:
+                self._silent.note(error.failed)
+            raise
+        assert isinstance(result, CertifiedRecord)
+        if _now() - began >= SLOW_S:
+            silent = asked - _signers(result)
+            self._silent.note(silent)
+            log.info("nodes_waited_for_in_vain", nodes=sorted(silent))
+        return result
 
     async def _known(self, key_id: KeyId) -> KeyState:
         state = await self._store.load(key_id)
@@ -166,21 +215,12 @@ class Redistributions:
         known = (known & self._transport.connected) - {self._me}
         if state.share is not None:
             known.add(self._me)
-        avoided = self._peers.avoided | self._failed_lately()
+        avoided = self._peers.avoided | self._failed.lately() | self._silent.lately()
         able = _shuffled(sorted(known), self._random)
         able.sort(key=lambda node: (node in failed, node in avoided, node not in target))
         if len(able) < record.required_nodes:
             raise UnavailableError("too few holders can deal", "ConsensusTemporaryUnreachable")
         return tuple(sorted(able[: record.required_nodes]))
-
-    def _noted(self, failed: frozenset[NodeId]) -> frozenset[NodeId]:
-        now = asyncio.get_running_loop().time()
-        self._failed_at.update(dict.fromkeys(failed, now))
-        return failed
-
-    def _failed_lately(self) -> frozenset[NodeId]:
-        since = asyncio.get_running_loop().time() - LATELY_S
-        return frozenset(node for node, at in self._failed_at.items() if at > since)
 
     def _pause_s(self, attempt: int) -> float:
         longest = min(FIRST_PAUSE_S * 2.0**attempt, LONGEST_PAUSE_S)
@@ -200,6 +240,31 @@ class Redistributions:
                 await self._peers.fetch(key_id)
             await asyncio.sleep(LOOK_EVERY_S)
             waited += LOOK_EVERY_S
+
+
+def _now() -> float:
+    """Seconds, by the clock of the event loop."""
+    return asyncio.get_running_loop().time()
+
+
+def _sparing(spared: frozenset[NodeId]) -> SessionType[Any]:
+    """A redistribution that is not proposed to some nodes, unless it cannot do without them."""
+
+    def start(ctx: Context, succession: Succession) -> Step[Any]:
+        others = replace(ctx, connected=ctx.connected - spared)
+        try:
+            return REDISTRIBUTION.start(others, succession)
+        except UnavailableError:
+            return REDISTRIBUTION.start(ctx, succession)
+
+    return replace(REDISTRIBUTION, start=start)
+
+
+def _signers(certified: CertifiedRecord) -> frozenset[NodeId]:
+    """Who has stored a share, or had a part in the decision."""
+    certificate = certified.certificate
+    signatures = (*certificate.holding.signatures, *certificate.decision.signatures)
+    return frozenset(entry.node for entry in signatures)
 
 
 def _active(state: KeyState) -> CertifiedRecord:
