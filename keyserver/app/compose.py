@@ -18,6 +18,7 @@ from keyserver.app.compose_migrations import MigrationReading
 from keyserver.app.config import Config, Loaded, NoContract, configured_nodes
 from keyserver.app.config.effective import keys_needing_chain
 from keyserver.app.late_binding import LateOutcomes
+from keyserver.app.mesh_follower import MeshFollower
 from keyserver.app.metrics import Metrics
 from keyserver.app.observer import PeerReturns, SessionCounter
 from keyserver.app.set_changes import AdministratorsChanges, LeftShares, OrderJudges
@@ -40,7 +41,6 @@ from keyserver.model.identifiers import Address, Hash32, NodeId, Nonce32
 from keyserver.model.node_set import (
     NodeAddress,
     NodeSet,
-    NodeSetSnapshot,
     cluster_id,
     static_set_contract,
 )
@@ -285,7 +285,7 @@ def _change_options(config: Config) -> ChangeOptions:
 def _on_completed(
     static_sets: StaticNodeSets | None,
     migrations: MigrationReading | None,
-    follower: "MeshFollower",
+    follower: MeshFollower,
 ) -> Callable[[CompletedChange], None]:
     """Who is told that a change is complete."""
 
@@ -326,9 +326,7 @@ def _mesh(
     )
 
 
-def _follow(
-    mesh: Mesh, node_sets: NodeSets, completed: Sequence[CompletedChange]
-) -> "MeshFollower":
+def _follow(mesh: Mesh, node_sets: NodeSets, completed: Sequence[CompletedChange]) -> MeshFollower:
     """Let the connections follow the node set."""
     if not isinstance(node_sets, NodeSetTracker):
         follower = MeshFollower(mesh, node_sets, None)
@@ -337,32 +335,3 @@ def _follow(
         node_sets.add_listener(follower)
     follower.show()
     return follower
-
-
-class MeshFollower:
-    """A `NodeSetListener`: who is in any of the sets may connect, and is connected to.
-
-    Who has left with the latest change may go on connecting. It was perhaps away when the keys
-    moved: then it learns that they did, and erases its shares. Nobody connects to it.
-    """
-
-    def __init__(self, mesh: Mesh, node_sets: NodeSets, latest: CompletedChange | None) -> None:
-        """`latest`: the last completed change, if it may have left nodes behind."""
-        self._mesh = mesh
-        self._node_sets = node_sets
-        self._latest = latest
-
-    def on_node_set(self, before: NodeSetSnapshot, after: NodeSetSnapshot) -> None:
-        """The node set has changed."""
-        self.show()
-
-    def on_completed(self, change: CompletedChange) -> None:
-        """A change is on this node's disk."""
-        self._latest = change
-        self.show()
-
-    def show(self) -> None:
-        """Connect to the members as of now, and to nobody else."""
-        snapshot = self._node_sets.snapshot
-        left = frozenset(self._latest.old.nodes) if self._latest is not None else frozenset()
-        self._mesh.update_peers(snapshot.address_by_node, snapshot.all_nodes() | left)
