@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import structlog
+
 from keyserver.api.ports import ChangeStanding
 from keyserver.engine.administrator_orders import AdministratorOrders
 from keyserver.engine.ports import RecordStore
@@ -16,6 +18,8 @@ from keyserver.model.set_change import (
 )
 from keyserver.model.set_change_rules import OrderRefusedError, Rule
 from keyserver.sessions.writes import DropShares
+
+log = structlog.get_logger()
 
 
 class LeftShares:
@@ -53,6 +57,14 @@ class OrderJudges:
             if self._migrations is None:
                 raise OrderRefusedError(Rule.NO_MIGRATION, "this node follows no migrations")
             return await self._migrations.judge(order)
+        try:
+            return await self._judge(order)
+        except OrderRefusedError as refused:
+            # Who ordered hears only that this node refuses: its operator has to know why.
+            log.warning("order_refused", rule=refused.rule, why=str(refused))
+            raise
+
+    async def _judge(self, order: AdministratorOrder) -> SetChange:
         if self._administrators is None:
             raise OrderRefusedError(Rule.NO_ADMINISTRATOR, "this node takes no such orders")
         return await self._administrators.judge(order)

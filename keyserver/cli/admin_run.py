@@ -203,7 +203,7 @@ async def _watch(operator: OperatorClient, show: Callable[[object], None]) -> No
 
 
 async def _tell_what_stopped_it(operator: OperatorClient) -> None:
-    """Who was missing and which keys did not move, where the node has begun and knows it."""
+    """What went wrong, who was missing and which keys did not move, where the node has begun."""
     try:
         told: Any = (await asyncio.to_thread(operator.get, PATH))["coordinated"]
     except CommandError as error:
@@ -211,6 +211,7 @@ async def _tell_what_stopped_it(operator: OperatorClient) -> None:
         return
     if told is None or told["phase"] != "failed":
         return
+    print(f"keyserver: the change failed: {told['why']}", file=sys.stderr)
     if told["missing"]:
         print(f"keyserver: not taking part: {short_ids(told['missing'])}", file=sys.stderr)
     for each in told["kept"][:MOST_KEPT]:

@@ -119,6 +119,8 @@ def test_o6_another_node_without_an_administrator(asked: StaticNetwork) -> None:
     """b takes the order, d does not."""
     path, body = order_of("bd", "b")
     assert asked.ask("b", "POST", path, body) == UNREACHABLE
+    refused = asked.nodes["d"].wait_event("order_refused")
+    assert refused["rule"] == "no_administrator"
 
 
 @pytest.mark.parametrize("name", list(CHANGES))

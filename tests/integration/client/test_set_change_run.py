@@ -178,6 +178,7 @@ async def test_what_stopped_it(
     async with network(failure=failure) as (node, _):
         assert await run(orders / "bound.json", node, *watching(monkeypatch, operator)) == 1
     err = capsys.readouterr().err
+    assert "the change failed: a node went away" in err
     assert f"not taking part: 0x{NODES[0].hex()[:8]}…" in err
     assert f"key 0x{KEY.hex()}: too few of its holders" in err
     assert "NODE_DISCONNECTED" in err

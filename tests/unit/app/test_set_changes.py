@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from keyserver.api.set_change import carry_out
 from keyserver.app.set_changes import AdministratorsChanges, OrderJudges
@@ -84,9 +86,13 @@ async def test_orders_that_nobody_here_can_judge_are_refused() -> None:
     world = ChangingCluster(5, 4)
     async with world:
         judges = OrderJudges(None, None)
-        with pytest.raises(OrderRefusedError) as refused:
+        structlog.reset_defaults()
+        with pytest.raises(OrderRefusedError) as refused, capture_logs() as logged:
             await judges.judge(world.bound(NEW))
         assert refused.value.rule is Rule.NO_ADMINISTRATOR
+        assert [(entry["event"], entry["rule"]) for entry in logged] == [
+            ("order_refused", Rule.NO_ADMINISTRATOR)
+        ]
         order = world.migrate(NEW, master=1)
         with pytest.raises(OrderRefusedError) as refused:
             await judges.judge(order)
