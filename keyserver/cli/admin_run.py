@@ -5,9 +5,10 @@ import json
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -77,10 +78,10 @@ def run(
     place = node_url(node)
     found = _read_order(order, form)
     operator = find_operator(url, path, config) if url or path or config else None
-    if operator is not None:
-        operator.get(PATH)  # before anything is sent: an address that is wrong is told at once
+    # Asked before anything is sent: an address that is wrong is told at once.
+    watch = None if operator is None else _Watch(operator, operator.get(PATH)["coordinated"])
     _warn_if_exposed(place, found)
-    asyncio.run(_carry_out(place, found, operator, ca_file))
+    asyncio.run(_carry_out(place, found, watch, ca_file))
     facts = None if operator is None else operator.get(PATH)
     if as_json:
         print_json({"outcome": "done", "node": place, "set_change": facts})
@@ -144,8 +145,22 @@ def _warn_if_exposed(node: str, order: "AdministratorOrder") -> None:
         print(f"keyserver: warning: {text}", file=sys.stderr)
 
 
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Where to ask how far the change is."""
+
+    operator: OperatorClient
+    before: Facts | None
+    """What the node said of the change before this one."""
+
+    async def told(self) -> Facts | None:
+        """What it says of this one, once it has begun; raises `CommandError`."""
+        told: Facts | None = (await asyncio.to_thread(self.operator.get, PATH))["coordinated"]
+        return None if told == self.before else told
+
+
 async def _carry_out(
-    node: str, order: "AdministratorOrder", operator: OperatorClient | None, ca_file: Path | None
+    node: str, order: "AdministratorOrder", watch: _Watch | None, ca_file: Path | None
 ) -> None:
     """Raises `CommandError` and `ClientError`; before that, says what the node knows of it."""
     from keyserver.client.errors import ClientError, NodeUnreachableError
@@ -153,7 +168,7 @@ async def _carry_out(
     from keyserver.client.set_change import order_set_change
 
     try:
-        async with http_transport(ca_file, answer_s=None) as transport, _watched(operator):
+        async with http_transport(ca_file, answer_s=None) as transport, _watched(watch):
             await order_set_change(transport, node, order)
     except NodeUnreachableError as error:
         hint = "Is it running, and is the address right?"
@@ -161,8 +176,8 @@ async def _carry_out(
             hint = f"The change may go on without you: `admin set-change status`. {AGAIN}"
         raise CommandError(str(error), hint=hint, exit_code=UNREACHABLE) from error
     except ClientError:
-        if operator is not None:
-            await _tell_what_stopped_it(operator)
+        if watch is not None:
+            await _tell_what_stopped_it(watch)
         raise
     except asyncio.CancelledError:
         print("keyserver: the change goes on at the node, if it began", file=sys.stderr)
@@ -173,13 +188,13 @@ async def _carry_out(
 
 
 @asynccontextmanager
-async def _watched(operator: OperatorClient | None) -> AsyncIterator[None]:
+async def _watched(watch: _Watch | None) -> AsyncIterator[None]:
     """Tell how far the node is, meanwhile."""
-    if operator is None:
+    if watch is None:
         yield
         return
     with shown_progress() as show:
-        watching = asyncio.ensure_future(_watch(operator, show))
+        watching = asyncio.ensure_future(_show_progress(watch, show))
         try:
             yield
         finally:
@@ -188,11 +203,11 @@ async def _watched(operator: OperatorClient | None) -> AsyncIterator[None]:
                 await watching
 
 
-async def _watch(operator: OperatorClient, show: Callable[[object], None]) -> None:
+async def _show_progress(watch: _Watch, show: Callable[[object], None]) -> None:
     last = ""
     while True:
         try:
-            told = (await asyncio.to_thread(operator.get, PATH))["coordinated"]
+            told = await watch.told()
         except CommandError as error:
             show(f"how far it is cannot be told: {error}")
             return
@@ -202,10 +217,10 @@ async def _watch(operator: OperatorClient, show: Callable[[object], None]) -> No
         await asyncio.sleep(POLL_S)
 
 
-async def _tell_what_stopped_it(operator: OperatorClient) -> None:
+async def _tell_what_stopped_it(watch: _Watch) -> None:
     """What went wrong, who was missing and which keys did not move, where the node has begun."""
     try:
-        told: Any = (await asyncio.to_thread(operator.get, PATH))["coordinated"]
+        told = await watch.told()
     except CommandError as error:
         print(f"keyserver: {error}", file=sys.stderr)
         return

@@ -173,7 +173,7 @@ async def test_what_is_refused_has_a_name_and_an_advice(
 async def test_what_stopped_it(
     orders: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    operator = ScriptedOperator(told("failed", 3, why="a node went away"))
+    operator = ScriptedOperator(UNKNOWN, told("failed", 3, why="a node went away"))
     failure = UnavailableError("a node went away", "NodeDisconnected")
     async with network(failure=failure) as (node, _):
         assert await run(orders / "bound.json", node, *watching(monkeypatch, operator)) == 1
@@ -182,6 +182,18 @@ async def test_what_stopped_it(
     assert f"not taking part: 0x{NODES[0].hex()[:8]}…" in err
     assert f"key 0x{KEY.hex()}: too few of its holders" in err
     assert "NODE_DISCONNECTED" in err
+
+
+async def test_what_stopped_another_change_before_it_is_not_told(
+    orders: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator = ScriptedOperator(told("failed", 3, why="a node went away"))
+    failure = UnavailableError("other work", "HasActiveSessions")
+    async with network(failure=failure) as (node, _):
+        assert await run(orders / "bound.json", node, *watching(monkeypatch, operator)) == 1
+    err = capsys.readouterr().err
+    assert "HAS_ACTIVE_SESSIONS" in err
+    assert "a node went away" not in err
 
 
 async def test_what_stopped_it_cannot_be_asked_any_more(
