@@ -1,8 +1,8 @@
 """A node dies in a commit that it makes for a migration, and the migration is completed.
 
-Everything that a node remembers of one is such a commit: the id it has chosen, that it takes part, its
-promise for a key, the share it was dealt, its votes, the switch with the erased share, the completed
-change, the success of its session, and every transaction. `--full-matrix` plays all.
+Everything that a node remembers of one is such a commit: the id it has chosen, that it takes part,
+its promise for a key, the share it was dealt, its votes, the switch with the erased share, the
+completed change, the success of its session, and every transaction. `--full-matrix` plays all.
 """
 
 import pytest
