@@ -77,6 +77,9 @@ PATIENCE_INTERVALS: Final = 24
 PATIENCE_BLOCKS: Final = 60
 """When nothing is wrong any more, everything ends within so many blocks and retry intervals."""
 
+MIGRATION_S: Final = 1800.0
+"""So long besides where the set changes: what has failed there is tried again after minutes."""
+
 REPENT_BLOCKS: Final = 40
 """After so many blocks liars lie no more: a migration needs the confirmation of all its members."""
 
@@ -183,6 +186,8 @@ class World:
     async def _come_to_the_end(self, lives: Sequence[asyncio.Task[None]]) -> None:
         healed = self.chain.head.number
         last = healed + PATIENCE_BLOCKS + PATIENCE_INTERVALS * self.rules.interval
+        if self.plan.of_kind(Edit):
+            last += int(MIGRATION_S / self.rules.block_s)
         while True:
             await self.chain.changed()
             if self.chain.head.number == healed + REPENT_BLOCKS:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.keys import NodeSignature
 from keyserver.model.requests import ChangeSet, NodeCredential, Request
-from keyserver.model.set_change import decode_order, encode_order
+from keyserver.model.set_change import BoundOrder, decode_order, encode_order
 from keyserver.sessions.core import Refusal
 from keyserver.sessions.identity import session_id
 from keyserver.sessions.set_change.history import history_digest
@@ -135,12 +135,18 @@ MEMBERS: tuple[Row, ...] = (
 
 
 def ordering(change: Callable[[Any], Any], *, renamed: bool = False) -> Lie:
-    """Propose another order, with everything that follows from it; or call the change otherwise."""
+    """Propose another order, with everything that follows from it; or call the change otherwise.
 
-    def propose(place: Place, message: ChangePropose) -> bytes:
+    A migration's order is not the liar's to change: it is on the chain.
+    """
+
+    def propose(place: Place, message: ChangePropose) -> Any:
         ctx, operation = place.ctx, message.request.operation()
         assert isinstance(operation, ChangeSet)
-        order = encode_order(change(decode_order(operation.order)))
+        given = decode_order(operation.order)
+        if not isinstance(given, BoundOrder):
+            return message
+        order = encode_order(change(given))
         name = OTHER if renamed else operation.change_id
         request = Request.of(ChangeSet(name, order), NodeCredential())
         sid = session_id(ctx.kind, ctx.me, ctx.boot_nonce, ctx.counter, request.hash)
