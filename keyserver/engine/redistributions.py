@@ -8,6 +8,7 @@ other's promises: the pauses between attempts are random and grow.
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -170,24 +171,23 @@ class Redistributions:
         spared: frozenset[NodeId],
     ) -> CertifiedRecord:
         """One session; takes note of who has failed in it, or has kept it waiting."""
-        before, began = _active(state), _now()
-        asked = self._transport.connected & {*before.record.nodes, *target.nodes} - spared
+        before, session = _active(state), _Sparing(spared)
         document = state.document.document.hash if state.document else ZERO_HASH
         try:
             result = await self._sessions.execute(
-                _sparing(spared),
+                session.type,
                 Reshare(before.record.key_id, change_id, document),
                 lambda _: NodeCredential(),
                 Succession(before, state.skipped, state.document, dealers),
             )
         except UnavailableError as error:
             self._failed.note(error.failed)
-            if _now() - began >= SLOW_S:
+            if session.was_slow:
                 self._silent.note(error.failed)
             raise
         assert isinstance(result, CertifiedRecord)
-        if _now() - began >= SLOW_S:
-            silent = asked - _signers(result)
+        silent = (session.asked & set(target.nodes)) - _holders(result)
+        if session.was_slow and silent:
             self._silent.note(silent)
             log.info("nodes_waited_for_in_vain", nodes=sorted(silent))
         return result
@@ -247,24 +247,38 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _sparing(spared: frozenset[NodeId]) -> SessionType[Any]:
+class _Sparing:
     """A redistribution that is not proposed to some nodes, unless it cannot do without them."""
 
-    def start(ctx: Context, succession: Succession) -> Step[Any]:
-        others = replace(ctx, connected=ctx.connected - spared)
+    def __init__(self, spared: frozenset[NodeId]) -> None:
+        self._spared = spared
+        self._began = math.inf
+        self.asked: frozenset[NodeId] = frozenset()
+        """Everybody who could be reached and is not spared."""
+
+    @property
+    def type(self) -> SessionType[Any]:
+        """To be run once."""
+        return replace(REDISTRIBUTION, start=self._start)
+
+    @property
+    def was_slow(self) -> bool:
+        """Whether it has lasted, since it began, as if it had waited for somebody."""
+        return _now() - self._began >= SLOW_S
+
+    def _start(self, ctx: Context, succession: Succession) -> Step[Any]:
+        self._began = _now()
+        self.asked = ctx.connected - self._spared
         try:
-            return REDISTRIBUTION.start(others, succession)
+            return REDISTRIBUTION.start(replace(ctx, connected=self.asked), succession)
         except UnavailableError:
+            self.asked = ctx.connected
             return REDISTRIBUTION.start(ctx, succession)
 
-    return replace(REDISTRIBUTION, start=start)
 
-
-def _signers(certified: CertifiedRecord) -> frozenset[NodeId]:
-    """Who has stored a share, or had a part in the decision."""
-    certificate = certified.certificate
-    signatures = (*certificate.holding.signatures, *certificate.decision.signatures)
-    return frozenset(entry.node for entry in signatures)
+def _holders(certified: CertifiedRecord) -> frozenset[NodeId]:
+    """Who has stored a share."""
+    return frozenset(entry.node for entry in certified.certificate.holding.signatures)
 
 
 def _active(state: KeyState) -> CertifiedRecord:
