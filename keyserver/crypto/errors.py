@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from keyserver.errors import KeyServerError
 
 if TYPE_CHECKING:
-    from keyserver.crypto.curve import Point
+    from keyserver.crypto.curve import Point, Scalar
 
 
 class CryptoError(KeyServerError):
@@ -49,6 +49,23 @@ class InvalidDealError(CryptoError):
         super().__init__(message)
         self.dealer = dealer
         """The node whose deal it is; `None` if it is the sum of all deals that is wrong."""
+
+
+class InvalidSignersError(CryptoError):
+    """A group of signers that must not sign together."""
+
+
+class InvalidPartsError(CryptoError):
+    """Parts of a joint result that are wrong, each by its maker's own fault."""
+
+    def __init__(self, message: str, places: "tuple[Scalar, ...]") -> None:
+        super().__init__(f"{message}, from {len(places)} of the members")
+        self.places = places
+        """The places (x-coordinates) of those who made them."""
+
+
+class SpentError(CryptoError):
+    """A secret that works once, and has been used."""
 
 
 class BoxError(CryptoError):

@@ -55,6 +55,24 @@ def hash_to_scalar(tag: str, message: bytes) -> Scalar:
     return Scalar(value)
 
 
+def expand_to_scalar_bytes(domain: bytes, message: bytes) -> bytes:
+    """Return 48 bytes that, as a number modulo `q`, are uniform: for hash-to-field.
+
+    `expand_message_xmd` of RFC 9380, section 5.3.1, with SHA-256 and 48 bytes of output; `domain`
+    is the domain separation tag, at most 255 bytes.
+    """
+    suffix = domain + bytes([len(domain)])
+    first = sha256(bytes(64) + message + b"\x00\x30\x00" + suffix)
+    block1 = sha256(first + b"\x01" + suffix)
+    mixed = bytes(a ^ b for a, b in zip(first, block1, strict=True))
+    return block1 + sha256(mixed + b"\x02" + suffix)[:16]
+
+
+def hash_to_field(domain: bytes, message: bytes) -> Scalar:
+    """Return a public number of the field of scalars (RFC 9380, section 5.2), possibly 0."""
+    return Scalar(int.from_bytes(expand_to_scalar_bytes(domain, message), "big") % ORDER)
+
+
 def hkdf_sha256(*, salt: bytes, key: bytes, info: bytes) -> bytes:
     """Return 32 bytes of HKDF with SHA-256 (RFC 5869): extract, then one block of expand."""
     extracted = hmac.digest(salt, key, "sha256")
