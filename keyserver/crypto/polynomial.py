@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from keyserver.crypto.curve import (
+    GENERATOR,
     ORDER,
     MaybePoint,
     Point,
@@ -14,6 +15,7 @@ from keyserver.crypto.curve import (
     SecretScalar,
     mul_base,
     mul_public,
+    mul_secret,
     sum_points,
     sum_secrets,
 )
@@ -57,9 +59,12 @@ class SecretPolynomial:
         """The value at 0: what is shared."""
         return self._constant
 
-    def commit(self) -> tuple[Point, ...]:
-        """Return every coefficient times the generator, the constant's first (Feldman 1987)."""
-        return tuple(mul_base(coefficient) for coefficient in (self._constant, *self._higher))
+    def commit(self, base: Point = GENERATOR) -> tuple[Point, ...]:
+        """Return every coefficient times the base, the constant's first (Feldman 1987)."""
+        coefficients = (self._constant, *self._higher)
+        if base == GENERATOR:
+            return tuple(mul_base(coefficient) for coefficient in coefficients)
+        return tuple(mul_secret(base, coefficient) for coefficient in coefficients)
 
     def evaluate(self, x: Scalar) -> SecretScalar:
         """Return the value at one non-zero `x`; see `evaluate_all`."""
