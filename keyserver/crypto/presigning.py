@@ -305,10 +305,10 @@ class SecondPolynomials:
 
 
 @dataclass(frozen=True, slots=True)
-class PresigningDeal(Generic[C]):
+class PresigningDeal(Generic[C_co]):
     """What a dealer gives out in one round, its signatures apart."""
 
-    commitments: C
+    commitments: C_co
     deal_hash: bytes
     ciphertexts: tuple[bytes, ...]
     """The sealed numbers, in the order of the signers."""
