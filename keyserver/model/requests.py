@@ -124,6 +124,9 @@ class Request:
                 self._expect_empty_payload()
                 shadow = self.operation_number == Operation.RETRIEVE_SHADOW
                 return RetrieveDocumentKey(self.key_id, shadow=shadow)
+            case Operation.SIGN_SCHNORR | Operation.SIGN_FROST | Operation.SIGN_ECDSA:
+                message = decode(_Message, self.payload).message
+                return SignMessage(self.key_id, message, SigningScheme(self.operation_number))
             case Operation.RESHARE:
                 named = decode(_Resharing, self.payload)
                 return Reshare(self.key_id, named.change_id, named.document)
@@ -158,6 +161,11 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class _Threshold:
     threshold: U16
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    message: Hash32
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +243,34 @@ class RetrieveDocumentKey:
         return b""
 
 
+class SigningScheme(IntEnum):
+    """Which signature is made; the numbers are those of the operations."""
+
+    SCHNORR = 7
+    """The original's form."""
+    FROST = 8
+    """RFC 9591."""
+    ECDSA = 9
+
+
+@dataclass(frozen=True, slots=True)
+class SignMessage:
+    """A signature of the server key on 32 bytes, whatever they are the hash of (ops 7, 8, 9)."""
+
+    key_id: KeyId
+    message: Hash32
+    scheme: SigningScheme
+
+    @property
+    def number(self) -> Operation:
+        """The operation's number."""
+        return Operation(self.scheme)
+
+    def payload(self) -> bytes:
+        """The operation's parameters in canonical encoding."""
+        return encode(_Message(self.message))
+
+
 @dataclass(frozen=True, slots=True)
 class Reshare:
     """New shares of a key, for the target of a change of the node set (op 16); no client asks."""
@@ -300,4 +336,4 @@ class ChangeSet:
 ClientOperation = GenerateServerKey | StoreDocumentKey | RetrieveServerKey | RetrieveDocumentKey
 """What clients ask."""
 
-AnyOperation = ClientOperation | Reshare | AddShare | ChangeSet
+AnyOperation = ClientOperation | SignMessage | Reshare | AddShare | ChangeSet

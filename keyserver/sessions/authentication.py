@@ -30,7 +30,13 @@ from keyserver.sessions.bound_uses import Claim
 from keyserver.sessions.core import Authorise, Context, Policy, Refusal, Refused
 
 _ON_CHAIN_OPERATIONS = frozenset(
-    {Operation.GENERATE_SERVER_KEY, Operation.STORE_DOCUMENT_KEY, Operation.RETRIEVE_SHADOW}
+    {
+        Operation.GENERATE_SERVER_KEY,
+        Operation.STORE_DOCUMENT_KEY,
+        Operation.RETRIEVE_SHADOW,
+        Operation.SIGN_SCHNORR,
+        Operation.SIGN_ECDSA,
+    }
 )
 _NEEDS_PERMISSION = frozenset(
     {

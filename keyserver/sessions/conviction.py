@@ -42,6 +42,7 @@ class Rule(StrEnum):
     WRONG_SELECTION = "wrong_selection"
     WRONG_MASK = "wrong_mask"
     WRONG_BLINDED_SHARE = "wrong_blinded_share"
+    WRONG_SIGNATURE_SHARE = "wrong_signature_share"
     TWO_VOTES = "two_votes"
 
 
@@ -55,6 +56,7 @@ RULE_TEXTS = {
     Rule.WRONG_SELECTION: "signed a selection of partial decryptions that does not verify",
     Rule.WRONG_MASK: "dealt a mask that is not zero where it must be, or does not fit",
     Rule.WRONG_BLINDED_SHARE: "gave a late node a value that its share does not give",
+    Rule.WRONG_SIGNATURE_SHARE: "signed a part of a signature that its share does not give",
     Rule.TWO_VOTES: "voted for two values in one round",
 }
 """Each rule as a sentence whose subject is the culprit."""

@@ -27,6 +27,7 @@ from keyserver.sessions.conviction import (
     report_of,
     reports_of,
 )
+from keyserver.sessions.frost_signing.evidence import WrongSignatureShare
 from keyserver.sessions.retrieval.evidence import WrongPartial, WrongSelection
 from keyserver.sessions.share_addition.evidence import (
     WrongBlinded,
@@ -51,6 +52,7 @@ _ALL: tuple[type[Evidence], ...] = (
     WrongMask,
     WrongMaskValue,
     WrongBlinded,
+    WrongSignatureShare,
     TwoVotes,
 )
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from keyserver.crypto.curve import Point
-from keyserver.model.identifiers import Address, KeyId, NodeId
+from keyserver.crypto.schnorr import SchnorrSignature
+from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +41,24 @@ class ShadowReady:
     decrypted_secret: Point
     shadow: bytes
     """ECIES of this node's shadow to the requester, 145 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureResult:
+    """A signature of the server key, and whom it is for."""
+
+    signature: SchnorrSignature
+    recipient: Point | None
+    """The requester's key, to which it is sealed before it leaves the engine; `None` if a contract
+    asked: then it is for everybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureReady:
+    """This node is one of the t + 1 that signed for a request on a contract."""
+
+    contract: Address
+    key_id: KeyId
+    requester: Address
+    message: Hash32
+    signature: SchnorrSignature

@@ -3,6 +3,7 @@
 from typing import Any
 
 from keyserver.sessions.core import SessionType
+from keyserver.sessions.frost_signing import FROST_SIGNING
 from keyserver.sessions.retrieval import RETRIEVAL
 from keyserver.sessions.set_change import SET_CHANGE
 from keyserver.sessions.share_addition import SHARE_ADDITION
@@ -15,6 +16,7 @@ SESSION_TYPES: tuple[SessionType[Any], ...] = (
     REDISTRIBUTION,
     STORING,
     RETRIEVAL,
+    FROST_SIGNING,
     SHARE_ADDITION,
     SET_CHANGE,
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from keyserver.crypto import ecies, elgamal
 from keyserver.crypto.curve import Point, SecretScalar, mul_base
 from keyserver.crypto.randomness import SeededRandom
-from keyserver.model.identifiers import Address, KeyId
+from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
 from keyserver.model.requests import (
     AddShare,
@@ -16,10 +16,14 @@ from keyserver.model.requests import (
     OnChainAddress,
     OnChainPublic,
     RetrieveDocumentKey,
+    SigningScheme,
+    SignMessage,
     StoreDocumentKey,
 )
 from keyserver.sessions.core import Completed, Failed
-from keyserver.sessions.outcomes import ShadowResult
+from keyserver.sessions.frost_signing import FROST_SIGNING
+from keyserver.sessions.frost_signing import Target as SigningTarget
+from keyserver.sessions.outcomes import ShadowResult, SignatureResult
 from keyserver.sessions.retrieval import RETRIEVAL
 from keyserver.sessions.retrieval import Target as RetrievalTarget
 from keyserver.sessions.share_addition import SHARE_ADDITION
@@ -30,6 +34,7 @@ from keyserver.sessions.storing import Target as StoringTarget
 from tests.support.delivery import CONTRACT, Delivery
 
 KEY_ID = KeyId(b"\x4b" * 32)
+MESSAGE = Hash32(b"\x4d" * 32)
 AUTHOR = Address(b"\xa1" * 20)
 ON_CHAIN = OnChainAddress(CONTRACT, AUTHOR)
 REQUESTER = SecretScalar.from_int(4711)
@@ -99,6 +104,28 @@ def retrieve(
     outcome = try_retrieve(net, record, document, coordinator=coordinator)
     assert isinstance(outcome, Completed), outcome
     assert isinstance(outcome.result, ShadowResult)
+    return outcome.result
+
+
+def try_sign(
+    net: Delivery,
+    record: CertifiedRecord,
+    scheme: SigningScheme = SigningScheme.SCHNORR,
+    *,
+    credential: Credential = ON_CHAIN,
+    coordinator: int = 0,
+    excluded: frozenset[NodeId] = frozenset(),
+) -> Completed | Failed:
+    holders = tuple(entry.node for entry in record.certificate.holding.signatures)
+    operation = SignMessage(KEY_ID, MESSAGE, scheme)
+    target = SigningTarget(record, holders, excluded)
+    return net.run(FROST_SIGNING, operation, credential, target, coordinator=coordinator)
+
+
+def sign(net: Delivery, record: CertifiedRecord, coordinator: int = 0) -> SignatureResult:
+    outcome = try_sign(net, record, coordinator=coordinator)
+    assert isinstance(outcome, Completed), outcome
+    assert isinstance(outcome.result, SignatureResult)
     return outcome.result
 
 

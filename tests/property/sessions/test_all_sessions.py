@@ -22,12 +22,14 @@ from keyserver.sessions.core import (
     PeerLost,
     Received,
     Refusal,
+    Refused,
     Report,
     Send,
     SessionType,
     TimerFired,
     Verdict,
 )
+from keyserver.sessions.frost_signing.phases import AwaitingPackage
 from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS, SESSION_TYPES
 from keyserver.sessions.runner import Role, Runner
@@ -45,6 +47,7 @@ from tests.support.key_life import (
     generate,
     lose_share,
     retrieve,
+    sign,
     store,
     try_add_share,
     try_retrieve,
@@ -63,6 +66,7 @@ def _lives() -> tuple[Delivery, ...]:
     retrieve(peaceful, record, document)
     credential = legacy(peaceful, RetrieveDocumentKey(KEY_ID, shadow=False), REQUESTER)
     try_retrieve(peaceful, record, document, credential=credential, shadow=False)
+    sign(peaceful, record)
     quarrel = Delivery(7)
     for member in quarrel.members:
         member.policy = replace(member.policy, generation_quorum=5)
@@ -163,6 +167,10 @@ PHASES = {
     },
     "retrieval": {
         "AwaitingPartials", "AwaitingShadows", "AwaitingVerdict", "AwaitingSelect", "AwaitingDone",
+    },
+    "frost_signing": {
+        "AwaitingNonces", "AwaitingSignatureShares", "AwaitingVerdict", "AwaitingPackage",
+        "AwaitingSigned",
     },
     "share_addition": {
         "AwaitingAccepts", "AwaitingMasks", "AwaitingBlinded",
@@ -280,6 +288,7 @@ def _run_of_everything() -> list[bytes]:
     record = generate(net, 1)
     document = store(net, record)
     retrieve(net, record, document)
+    sign(net, record)
     lose_share(net, 2)
     try_add_share(net, record, 2)
     return net.sent
@@ -290,7 +299,12 @@ def test_equal_inputs_give_equal_bytes() -> None:
 
 
 def test_equal_events_in_a_phase_give_equal_effects() -> None:
+    """But for nonces, which a replay finds gone."""
     for moment in _phases().values():
+        if isinstance(moment.before, AwaitingPackage):
+            with pytest.raises(Refused, match="one-time secret"):
+                _replayed(moment)
+            continue
         first, second = _replayed(moment), _replayed(moment)
         assert first == second
 

@@ -53,6 +53,7 @@ NUMBERS = {
     ],
     "storing": [*range(0x0301, 0x0306)],
     "retrieval": [*range(0x0401, 0x0406)],
+    "frost_signing": [*range(0x0501, 0x0507)],
     "set_change": [*range(0x0A01, 0x0A08)],
     "share_addition": [*range(0x0801, 0x080A)],
 }
@@ -67,6 +68,7 @@ NAMES = {
     ),
     "storing": "StorePropose StoreAck StoreCert StoreCommit Stored",
     "retrieval": "DecRequest Partial Select Shadow Done",
+    "frost_signing": ("SignRequest NonceCommitments Package SignatureShare Signed Unneeded"),
     "set_change": (
         "ChangePropose ChangeAccept ChangeKeepAlive ChangeFreeze ChangeFrozen ChangeDone "
         "ChangeExecuted"
