@@ -12,7 +12,14 @@ from keyserver.model.identifiers import NodeId, Nonce32, SessionId
 from keyserver.sessions.core import SessionKind
 from keyserver.sessions.identity import session_id
 
-REQUESTED = frozenset({SessionKind.GENERATION, SessionKind.STORING, SessionKind.RETRIEVAL})
+REQUESTED = frozenset(
+    {
+        SessionKind.GENERATION,
+        SessionKind.STORING,
+        SessionKind.RETRIEVAL,
+        SessionKind.SCHNORR,
+    }
+)
 """Sessions that somebody outside the network asks for, with a credential."""
 
 

@@ -71,7 +71,14 @@ LOOK_EVERY_S: Final = 0.5
 PAGE: Final = 1024
 """Own keys that are looked at between two turns of everything else."""
 
-OF_CLIENTS = frozenset({SessionKind.GENERATION, SessionKind.STORING, SessionKind.RETRIEVAL})
+OF_CLIENTS = frozenset(
+    {
+        SessionKind.GENERATION,
+        SessionKind.STORING,
+        SessionKind.RETRIEVAL,
+        SessionKind.SCHNORR,
+    }
+)
 """What has to end before a change has this node for itself."""
 
 AGREEING = VOTING | {SessionKind.REDISTRIBUTION}

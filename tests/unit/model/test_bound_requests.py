@@ -6,13 +6,15 @@ from eth_account.messages import encode_typed_data
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.hashing import keccak256
 from keyserver.model.bound_requests import SigningDomain, bound_digest
-from keyserver.model.identifiers import Address, KeyId, Nonce32
+from keyserver.model.identifiers import Address, Hash32, KeyId, Nonce32
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
     AnyOperation,
     GenerateServerKey,
     RetrieveDocumentKey,
     RetrieveServerKey,
+    SigningScheme,
+    SignMessage,
     StoreDocumentKey,
 )
 
@@ -30,6 +32,7 @@ _OPERATIONS: list[AnyOperation] = [
     RetrieveServerKey(_KEY_ID),
     RetrieveDocumentKey(_KEY_ID),
     RetrieveDocumentKey(_KEY_ID, shadow=False),
+    *(SignMessage(_KEY_ID, Hash32(b"m" * 32), scheme) for scheme in SigningScheme),
 ]
 _FIELDS = [
     {"name": "operation", "type": "uint8"},

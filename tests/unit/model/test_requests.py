@@ -22,6 +22,8 @@ from keyserver.model.requests import (
     Reshare,
     RetrieveDocumentKey,
     RetrieveServerKey,
+    SigningScheme,
+    SignMessage,
     StoreDocumentKey,
 )
 
@@ -36,6 +38,7 @@ OPERATIONS: list[AnyOperation] = [
     RetrieveServerKey(KEY),
     RetrieveDocumentKey(KEY, shadow=False),
     RetrieveDocumentKey(KEY),
+    *(SignMessage(KEY, Hash32(b"m" * 32), scheme) for scheme in SigningScheme),
     AddShare(KEY),
     Reshare(KEY, Hash32(b"c" * 32), Hash32(b"d" * 32)),
 ]
@@ -77,6 +80,7 @@ def test_an_on_chain_requester_is_a_key_only_where_something_is_sealed_to_it() -
         Request(Operation.RETRIEVE_SHADOW, KEY, b"\0", b"\x04"),
         Request(Operation.ADD_SHARE, KEY, b"\0", b"\x04"),
         Request(Operation.STORE_DOCUMENT_KEY, KEY, bytes(128), b"\x04"),
+        Request(Operation.SIGN_FROST, KEY, bytes(31), b"\x04"),
     ],
 )
 def test_payloads_that_do_not_fit_are_refused(request_: Request) -> None:
