@@ -1,17 +1,27 @@
 """Attacks on threshold signatures: W3, W4, W12, W14.
 
-Nodes sign nothing with a server key yet: there is no session for it. What can be sent about it is
-sent, with credentials that are right: no node may answer with anything made from its share. What
-waits for the signing sessions: two requests under one nonce or presignature with real nonces.
+Schnorr signatures are made in sessions of their own; for ECDSA there is none yet: what can be sent
+about it is sent, with credentials that are right, and no node may answer with anything made from
+its share. What waits for those sessions: two requests under one real presignature.
 """
 
 from dataclasses import dataclass
 
 import pytest
 
-from keyserver.model.identifiers import Hash32, KeyId, SessionId
-from keyserver.model.requests import Operation, Request
+from keyserver.crypto.curve import Scalar, add, mul_base, negate
+from keyserver.model.identifiers import Hash32, KeyId, NodeId, SessionId
+from keyserver.model.requests import Operation, Request, SigningScheme, SignMessage
 from keyserver.sessions.core import SessionKind
+from keyserver.sessions.frost_signing.messages import (
+    ChosenSigner,
+    NonceCommitments,
+    Package,
+    SignatureShare,
+    SignedSigner,
+    SignRequest,
+)
+from keyserver.sessions.frost_signing.terms import Signing
 from keyserver.sessions.messages import Refuse
 from keyserver.sessions.retrieval.messages import Mode, Partial, Shadow
 from tests.support.asgi import call
@@ -68,15 +78,79 @@ async def _unknown_messages(scene: Scene, kind: SessionKind) -> None:
     assert all(node.api._driver.open_sessions == 0 for node in scene.honest)
 
 
+class SchnorrAsker:
+    """Opens signing sessions by hand, and sends packages of its own making."""
+
+    def __init__(self, scene: Scene, asker: Asker) -> None:
+        self.scene = scene
+        self.asker = asker
+
+    @classmethod
+    async def at(cls, scene: Scene) -> "SchnorrAsker":
+        return cls(scene, await Asker.at(scene))
+
+    async def open(
+        self, message: Hash32, counter: int | None = None
+    ) -> tuple[SessionId, list[SignedSigner]]:
+        """Ask all honest nodes; returns what they have committed to, in order."""
+        intruder = self.scene.intruder
+        number = intruder.next_counter() if counter is None else counter
+        wanted = SignMessage(KEY, message, SigningScheme.FROST)
+        source = path_credential(self.scene.user)
+        request = Request.of(wanted, source(self.asker.opening(number, wanted)))
+        sid = intruder.session(SessionKind.SCHNORR, number, request)
+        like = self.asker.like
+        opening = SignRequest(number, request, like.record_hash, like.permission_block)
+        for node in self.scene.honest:
+            intruder.send(node.id, sid, opening)
+        await self.scene.settle(30)
+        made = intruder.heard(NonceCommitments, sid=sid)
+        return sid, [
+            SignedSigner(ChosenSigner(node, one.hiding, one.binding), one.signature)
+            for node, one in sorted(made, key=lambda entry: entry[0])
+        ]
+
+    async def send(self, sid: SessionId, *signers: SignedSigner) -> list[NodeId]:
+        """Send a package to those it lists; returns who has answered by a share so far."""
+        for entry in signers:
+            self.scene.intruder.send(entry.signer.node, sid, Package(signers))
+        await self.scene.settle()
+        return [node for node, _ in self.scene.intruder.heard(SignatureShare, sid=sid)]
+
+
 def test_w03_two_schnorr_requests_under_one_nonce() -> None:
-    """A coordinator asks for partial Schnorr signatures of two messages in one session: with one
-    nonce for both, their difference is a share."""
+    """A coordinator has the nonces of one session signed with twice: for two groups of signers, for
+    the same group again, and for another message under the same number of a session. With two
+    answers under one nonce their difference is a share."""
 
     async def play(scene: Scene) -> None:
         await scene.own_key()
-        for number in (Operation.SIGN_SCHNORR, Operation.SIGN_FROST):
-            await _ask_for_two_messages(scene, number)
-        await _unknown_messages(scene, SessionKind.SCHNORR)
+        asker = await SchnorrAsker.at(scene)
+        counter = scene.intruder.next_counter()
+        sid, (one, two, three) = await asker.open(FIRST, counter)
+        assert await asker.send(sid, one, two) == [one.signer.node, two.signer.node]
+        for again in ((one, two), (one, three), (two, three), (one, two)):
+            answered = await asker.send(sid, *again)
+            assert len(set(answered)) == len(answered), "one answer per node and nonce"
+        assert not (await asker.open(SECOND, counter))[1], "a number opens one session"
+        assert not (await asker.open(FIRST, counter))[1]
+        await scene.all_is_well()
+
+    perform(play)
+
+
+def test_w03_nonces_of_other_sessions() -> None:
+    """Commitments of one session in a package of another, where the same nodes sign another
+    message: a node answers nothing unless the package lists what it committed to for this one."""
+
+    async def play(scene: Scene) -> None:
+        await scene.own_key()
+        asker = await SchnorrAsker.at(scene)
+        sid, (one, two, _) = await asker.open(FIRST)
+        other, (first, second, _) = await asker.open(SECOND)
+        assert not await asker.send(other, one, two)
+        assert not await asker.send(sid, first, second)
+        assert not await asker.send(sid, one, second), "each has ended with what it refused"
         await scene.all_is_well()
 
     perform(play)
@@ -136,19 +210,33 @@ def test_w12_wrong_shares_of_zero() -> None:
 
 
 def test_w14_last_speaker_chooses_the_nonce() -> None:
-    """A member waits for the nonces of all others in many sessions at once, and answers last. The
-    sessions that exist have no nonce that several nodes make together; a mask is each node's own,
-    and what others say does not change it."""
+    """A coordinator that is a holder, too, hears the commitments of all others in many sessions at
+    once before it chooses its own, so that the nonces cancel out. The factors that they are
+    multiplied by depend on all of them: what comes out is no nonce that it knows."""
 
     async def play(scene: Scene) -> None:
         await scene.own_key()
-        await _unknown_messages(scene, SessionKind.SCHNORR)
-        asker = await Asker.at(scene)
-        masks: set[bytes] = set()
-        for _ in range(16):
-            _, parts = await asker.ask_with(path_credential(scene.user), _Retrieve(), mode=SHADOW)  # type: ignore[arg-type]
-            masks |= {bytes(part.mask) for _, part in parts}
-        assert len(masks) == 16 * 3, "no mask is used twice"
+        asker = await SchnorrAsker.at(scene)
+        active = (await scene.states())[0].active
+        assert active is not None
+        seen: set[bytes] = set()
+        for _ in range(8):
+            sid, (one, *_) = await asker.open(FIRST)
+            theirs = one.signer
+            hiding = add(mul_base(Scalar(5)), negate(theirs.hiding))
+            assert hiding is not None
+            own = ChosenSigner(scene.intruder.id, hiding, negate(theirs.binding))
+            signing = Signing(sid, active.record, Operation.SIGN_FROST, FIRST)
+            signed = signing.commitment_digest(own)
+            entries = sorted(
+                (one, SignedSigner(own, scene.intruder.sign(signed))),
+                key=lambda entry: entry.signer.node,
+            )
+            assert await asker.send(sid, *entries)
+            seen |= {theirs.hiding.compressed, theirs.binding.compressed}
+            package = signing.package([entry.signer for entry in entries])
+            assert package.nonce != mul_base(Scalar(5))
+        assert len(seen) == 8 * 2, "nobody uses a nonce twice"
         await scene.all_is_well()
 
     perform(play)
