@@ -11,6 +11,7 @@ from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import Operation, Request, Reshare
 from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import Context, KeyState, SessionKind
+from keyserver.sessions.presignature_pool import PresignaturePool
 from keyserver.sessions.runner import Runner
 
 
@@ -37,6 +38,7 @@ class Contexts:
         self._avoided = avoided
         self._generated = GeneratedBoth()
         self._bound_uses = BoundUses()
+        self._presignatures = PresignaturePool()
 
     def make(self, name: SessionName, request: Request, state: KeyState) -> Context:
         """The context of a session that begins now."""
@@ -57,6 +59,7 @@ class Contexts:
             policy=identity.policy(),
             now=ports.clock.unix(),
             bound_uses=self._bound_uses,
+            presignatures=self._presignatures,
             permission_block=ports.access.permission_block,
             generated_by=self._generated.by(request.key_id),
             target=self._target(request, state, name.coordinator),

@@ -18,6 +18,7 @@ REQUESTED = frozenset(
         SessionKind.STORING,
         SessionKind.RETRIEVAL,
         SessionKind.SCHNORR,
+        SessionKind.ECDSA,
     }
 )
 """Sessions that somebody outside the network asks for, with a credential."""

@@ -77,6 +77,7 @@ OF_CLIENTS = frozenset(
         SessionKind.STORING,
         SessionKind.RETRIEVAL,
         SessionKind.SCHNORR,
+        SessionKind.ECDSA,
     }
 )
 """What has to end before a change has this node for itself."""

@@ -6,13 +6,21 @@ from enum import IntEnum
 from keyserver.crypto.curve import Point
 from keyserver.crypto.hashing import tagged_hash
 from keyserver.model.codec import U8, U16, U64, CodecError, RawPoint, decode, encode
-from keyserver.model.identifiers import Address, FixedBytes, Hash32, KeyId, Nonce32
+from keyserver.model.identifiers import (
+    ZERO_HASH,
+    Address,
+    FixedBytes,
+    Hash32,
+    KeyId,
+    Nonce32,
+)
 from keyserver.model.keys import DocumentKey
 
 
 class Operation(IntEnum):
     """The operations and their numbers in requests."""
 
+    PRESIGN = 0
     GENERATE_SERVER_KEY = 1
     STORE_DOCUMENT_KEY = 2
     GENERATE_BOTH = 3
@@ -105,7 +113,9 @@ class Request:
 
     @property
     def hash(self) -> Hash32:
-        """What the session id is bound to."""
+        """What the session id is bound to; zeros where nobody has asked for anything."""
+        if self.operation_number == Operation.PRESIGN:
+            return ZERO_HASH
         return Hash32(tagged_hash("tks/1/request", encode(self)))
 
     def operation(self) -> "AnyOperation":
@@ -127,6 +137,9 @@ class Request:
             case Operation.SIGN_SCHNORR | Operation.SIGN_FROST | Operation.SIGN_ECDSA:
                 message = decode(_Message, self.payload).message
                 return SignMessage(self.key_id, message, SigningScheme(self.operation_number))
+            case Operation.PRESIGN:
+                self._expect_empty_payload()
+                return Presign(self.key_id)
             case Operation.RESHARE:
                 named = decode(_Resharing, self.payload)
                 return Reshare(self.key_id, named.change_id, named.document)
@@ -272,6 +285,22 @@ class SignMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Presign:
+    """A presignature, which a node has made in advance (op 0); no request stands behind it."""
+
+    key_id: KeyId
+
+    @property
+    def number(self) -> Operation:
+        """The operation's number."""
+        return Operation.PRESIGN
+
+    def payload(self) -> bytes:
+        """The operation's parameters in canonical encoding."""
+        return b""
+
+
+@dataclass(frozen=True, slots=True)
 class Reshare:
     """New shares of a key, for the target of a change of the node set (op 16); no client asks."""
 
@@ -336,4 +365,4 @@ class ChangeSet:
 ClientOperation = GenerateServerKey | StoreDocumentKey | RetrieveServerKey | RetrieveDocumentKey
 """What clients ask."""
 
-AnyOperation = ClientOperation | SignMessage | Reshare | AddShare | ChangeSet
+AnyOperation = ClientOperation | SignMessage | Presign | Reshare | AddShare | ChangeSet

@@ -48,7 +48,9 @@ _NEEDS_PERMISSION = frozenset(
     }
 )
 _PLAIN_MODES = frozenset({Operation.GENERATE_BOTH, Operation.RETRIEVE_PLAIN})
-_NODE_OPERATIONS = frozenset({Operation.RESHARE, Operation.ADD_SHARE, Operation.CHANGE_SET})
+_NODE_OPERATIONS = frozenset(
+    {Operation.PRESIGN, Operation.RESHARE, Operation.ADD_SHARE, Operation.CHANGE_SET}
+)
 """Asked by a node for itself; no credential of a client is good for them."""
 
 

@@ -43,6 +43,8 @@ class Rule(StrEnum):
     WRONG_MASK = "wrong_mask"
     WRONG_BLINDED_SHARE = "wrong_blinded_share"
     WRONG_SIGNATURE_SHARE = "wrong_signature_share"
+    WRONG_PRESIGNING_DEAL = "wrong_presigning_deal"
+    WRONG_PRODUCT = "wrong_product"
     TWO_VOTES = "two_votes"
 
 
@@ -57,6 +59,8 @@ RULE_TEXTS = {
     Rule.WRONG_MASK: "dealt a mask that is not zero where it must be, or does not fit",
     Rule.WRONG_BLINDED_SHARE: "gave a late node a value that its share does not give",
     Rule.WRONG_SIGNATURE_SHARE: "signed a part of a signature that its share does not give",
+    Rule.WRONG_PRESIGNING_DEAL: "dealt numbers for a presignature that do not fit its commitments",
+    Rule.WRONG_PRODUCT: "signed a part of a presignature's product that it was not dealt",
     Rule.TWO_VOTES: "voted for two values in one round",
 }
 """Each rule as a sentence whose subject is the culprit."""

@@ -37,6 +37,7 @@ from keyserver.model.node_set import NodeSet
 from keyserver.model.quorums import Quorums
 from keyserver.model.requests import Operation, Request
 from keyserver.sessions.bound_uses import BoundUses
+from keyserver.sessions.presignature_pool import PresignaturePool
 from keyserver.sessions.writes import Promise, Write
 
 if TYPE_CHECKING:
@@ -379,6 +380,8 @@ class Context:
     """Unix seconds at the opening."""
     bound_uses: BoundUses
     """Which bound credentials were used; one memory for all sessions of this node."""
+    presignatures: PresignaturePool
+    """Shares of presignatures; one memory for all sessions of this node."""
     permission_block: BlockId | None = None
     """Where this node would have permissions read; `None` where it follows no chain."""
     authentic: "Authentic | None" = None

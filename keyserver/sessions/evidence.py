@@ -27,6 +27,8 @@ from keyserver.sessions.conviction import (
     report_of,
     reports_of,
 )
+from keyserver.sessions.ecdsa_presigning.evidence import WrongPresigningDeal, WrongProduct
+from keyserver.sessions.ecdsa_signing.evidence import WrongEcdsaShare
 from keyserver.sessions.frost_signing.evidence import WrongSignatureShare
 from keyserver.sessions.retrieval.evidence import WrongPartial, WrongSelection
 from keyserver.sessions.share_addition.evidence import (
@@ -53,6 +55,9 @@ _ALL: tuple[type[Evidence], ...] = (
     WrongMaskValue,
     WrongBlinded,
     WrongSignatureShare,
+    WrongPresigningDeal,
+    WrongProduct,
+    WrongEcdsaShare,
     TwoVotes,
 )
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from keyserver.crypto.curve import Point
 from keyserver.crypto.schnorr import SchnorrSignature
-from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
+from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +62,24 @@ class SignatureReady:
     requester: Address
     message: Hash32
     signature: SchnorrSignature
+
+
+@dataclass(frozen=True, slots=True)
+class EcdsaResult:
+    """An ECDSA signature of the server key, and whom it is for."""
+
+    signature: Signature
+    """`r || s || v`, with low s and v 0 or 1."""
+    recipient: Point | None
+    """As of a `SignatureResult`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EcdsaReady:
+    """This node is one of those that signed for a request on a contract."""
+
+    contract: Address
+    key_id: KeyId
+    requester: Address
+    message: Hash32
+    signature: Signature

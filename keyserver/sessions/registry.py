@@ -3,6 +3,8 @@
 from typing import Any
 
 from keyserver.sessions.core import SessionType
+from keyserver.sessions.ecdsa_presigning import ECDSA_PRESIGNING
+from keyserver.sessions.ecdsa_signing import ECDSA_SIGNING
 from keyserver.sessions.frost_signing import FROST_SIGNING
 from keyserver.sessions.retrieval import RETRIEVAL
 from keyserver.sessions.set_change import SET_CHANGE
@@ -17,6 +19,8 @@ SESSION_TYPES: tuple[SessionType[Any], ...] = (
     STORING,
     RETRIEVAL,
     FROST_SIGNING,
+    ECDSA_PRESIGNING,
+    ECDSA_SIGNING,
     SHARE_ADDITION,
     SET_CHANGE,
 )

@@ -39,6 +39,7 @@ from keyserver.sessions.core import (
     Verdict,
 )
 from keyserver.sessions.identity import session_id
+from keyserver.sessions.presignature_pool import PresignaturePool
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS
 from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.set_change.works import Declined
@@ -79,6 +80,7 @@ class Member:
     verdict: Verdict = Verdict.ALLOWED
     policy: Policy = POLICY
     bound_uses: BoundUses = field(default_factory=BoundUses)
+    presignatures: PresignaturePool = field(default_factory=PresignaturePool)
     perform: Callable[[Any], Any] = lambda work: Declined(Refusal.POLICY, type(work).__name__)
     """What the engine answers to `Perform`; `None`: nothing, it takes for ever."""
 
@@ -211,6 +213,7 @@ class Delivery:
             policy=member.policy,
             now=NOW,
             bound_uses=member.bound_uses,
+            presignatures=member.presignatures,
             generated_by=self.generated_by,
             avoided=self.avoided - {me},
             target=self.target,

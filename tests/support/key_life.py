@@ -15,12 +15,17 @@ from keyserver.model.requests import (
     NodeCredential,
     OnChainAddress,
     OnChainPublic,
+    Presign,
     RetrieveDocumentKey,
     SigningScheme,
     SignMessage,
     StoreDocumentKey,
 )
 from keyserver.sessions.core import Completed, Failed
+from keyserver.sessions.ecdsa_presigning import ECDSA_PRESIGNING, OwnPresignature
+from keyserver.sessions.ecdsa_presigning import Target as PresigningTarget
+from keyserver.sessions.ecdsa_signing import ECDSA_SIGNING, AloneTarget
+from keyserver.sessions.ecdsa_signing import Target as EcdsaTarget
 from keyserver.sessions.frost_signing import FROST_SIGNING
 from keyserver.sessions.frost_signing import Target as SigningTarget
 from keyserver.sessions.outcomes import ShadowResult, SignatureResult
@@ -127,6 +132,51 @@ def sign(net: Delivery, record: CertifiedRecord, coordinator: int = 0) -> Signat
     assert isinstance(outcome, Completed), outcome
     assert isinstance(outcome.result, SignatureResult)
     return outcome.result
+
+
+def try_presign(
+    net: Delivery,
+    record: CertifiedRecord,
+    signers: Sequence[int] | None = None,
+    *,
+    coordinator: int = 0,
+) -> Completed | Failed:
+    """Make a presignature with 2t + 1 nodes, by default with the first ones."""
+    places = range(2 * record.record.threshold + 1) if signers is None else signers
+    target = PresigningTarget(record, tuple(sorted(net.members[i].id for i in places)))
+    operation = Presign(KEY_ID)
+    return net.run(ECDSA_PRESIGNING, operation, NodeCredential(), target, coordinator=coordinator)
+
+
+def presign(net: Delivery, record: CertifiedRecord, coordinator: int = 0) -> OwnPresignature:
+    outcome = try_presign(net, record, coordinator=coordinator)
+    assert isinstance(outcome, Completed), outcome
+    assert isinstance(outcome.result, OwnPresignature)
+    return outcome.result
+
+
+def try_ecdsa(
+    net: Delivery,
+    record: CertifiedRecord,
+    presignature: OwnPresignature,
+    *,
+    credential: Credential = ON_CHAIN,
+    coordinator: int = 0,
+    message: Hash32 = MESSAGE,
+) -> Completed | Failed:
+    holders = len(record.certificate.holding.signatures)
+    target = EcdsaTarget(record, presignature, holders)
+    operation = SignMessage(KEY_ID, message, SigningScheme.ECDSA)
+    return net.run(ECDSA_SIGNING, operation, credential, target, coordinator=coordinator)
+
+
+def try_ecdsa_alone(
+    net: Delivery, record: CertifiedRecord, holder: int, *, credential: Credential = ON_CHAIN
+) -> Completed | Failed:
+    holders = len(record.certificate.holding.signatures)
+    target = AloneTarget(record, net.members[holder].id, holders)
+    operation = SignMessage(KEY_ID, MESSAGE, SigningScheme.ECDSA)
+    return net.run(ECDSA_SIGNING, operation, credential, target)
 
 
 def lose_share(net: Delivery, node: int) -> None:

@@ -37,6 +37,7 @@ from keyserver.sessions.core import (
     Verdict,
 )
 from keyserver.sessions.identity import session_id
+from keyserver.sessions.presignature_pool import PresignaturePool
 from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.sharing import GENERATION
 from keyserver.sessions.sharing.evidence import signed_complaint
@@ -130,6 +131,7 @@ def _context(me: NodeId) -> Context:
         policy=replace(POLICY, generation_quorum=3),
         now=0,
         bound_uses=BoundUses(),
+        presignatures=PresignaturePool(),
     )
 
 

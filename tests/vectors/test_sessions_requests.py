@@ -22,6 +22,7 @@ from keyserver.sessions.authentication import authenticate
 from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import Context, KeyState, Policy, Refusal, Refused, SessionKind
 from keyserver.sessions.identity import session_id
+from keyserver.sessions.presignature_pool import PresignaturePool
 from tests.support.delivery import KeySigner
 from tests.support.keys import node_secrets, node_set_of
 from tests.vectors.files import load, point, raw
@@ -57,6 +58,7 @@ def _context(request: Request, opening: dict[str, Any], now: int) -> Context:
         policy=_POLICY,
         now=now,
         bound_uses=BoundUses(),
+        presignatures=PresignaturePool(),
     )
 
 

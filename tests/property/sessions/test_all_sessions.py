@@ -29,6 +29,8 @@ from keyserver.sessions.core import (
     TimerFired,
     Verdict,
 )
+from keyserver.sessions.ecdsa_presigning.phases import AwaitingPresigned
+from keyserver.sessions.ecdsa_signing.phases import AwaitingVerdict
 from keyserver.sessions.frost_signing.phases import AwaitingPackage
 from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS, SESSION_TYPES
@@ -38,7 +40,7 @@ from keyserver.sessions.wire import pack
 from keyserver.simulation import liars
 from keyserver.simulation.adversary import dealing, share_additions
 from keyserver.simulation.liars import at, honest
-from tests.support import late_nodes, set_change_sessions, successions
+from tests.support import late_nodes, presigning_lies, set_change_sessions, successions
 from tests.support.credentials import legacy
 from tests.support.delivery import Delivery, Moment
 from tests.support.key_life import (
@@ -46,10 +48,14 @@ from tests.support.key_life import (
     REQUESTER,
     generate,
     lose_share,
+    presign,
     retrieve,
     sign,
     store,
     try_add_share,
+    try_ecdsa,
+    try_ecdsa_alone,
+    try_presign,
     try_retrieve,
 )
 from tests.support.lying_delivery import over_delivery
@@ -73,7 +79,20 @@ def _lives() -> tuple[Delivery, ...]:
     lie = liars.at("Deal", dealing.false_shares(frozenset({0}).__contains__))
     quarrel.tamper = over_delivery(quarrel, {quarrel.members[5].id: lie})
     generate(quarrel, 2)
-    return peaceful, quarrel, *_additions(), _change(), *_redistributions()
+    return peaceful, quarrel, *_additions(), _change(), *_redistributions(), *_signatures()
+
+
+def _signatures() -> tuple[Delivery, ...]:
+    """ECDSA signatures with a presignature and without, and a presigning with a quarrel."""
+    net = Delivery(4)
+    record = generate(net, 1)
+    try_ecdsa(net, record, presign(net, record))
+    lie = at("PresignDeal", presigning_lies.junk(1))
+    net.tamper = over_delivery(net, {net.members[1].id: lie})
+    try_presign(net, record)
+    alone = Delivery(4)
+    try_ecdsa_alone(alone, generate(alone, 0), 1)
+    return net, alone
 
 
 def _additions() -> tuple[Delivery, ...]:
@@ -170,6 +189,15 @@ PHASES = {
     },
     "frost_signing": {
         "AwaitingNonces", "AwaitingSignatureShares", "AwaitingVerdict", "AwaitingPackage",
+        "AwaitingSigned",
+    },
+    "ecdsa_presigning": {
+        "AwaitingAccepts", "AwaitingDeals", "AwaitingAgreed", "AwaitingProducts", "AwaitingKept",
+        "AwaitingStart", "AwaitingDealt", "AwaitingAllAgreed", "AwaitingLists",
+        "AwaitingPresigned",
+    },
+    "ecdsa_signing": {
+        "AwaitingParts", "AwaitingWhole", "AwaitingVerdict", "AwaitingVerdictAlone",
         "AwaitingSigned",
     },
     "share_addition": {
@@ -299,9 +327,9 @@ def test_equal_inputs_give_equal_bytes() -> None:
 
 
 def test_equal_events_in_a_phase_give_equal_effects() -> None:
-    """But for nonces, which a replay finds gone."""
+    """But for nonces and presignatures, which a replay finds gone."""
     for moment in _phases().values():
-        if isinstance(moment.before, AwaitingPackage):
+        if isinstance(moment.before, AwaitingPackage | AwaitingPresigned | AwaitingVerdict):
             with pytest.raises(Refused, match="one-time secret"):
                 _replayed(moment)
             continue

@@ -53,6 +53,7 @@ from keyserver.sessions.core import (
 from keyserver.sessions.identity import session_id
 from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.outcomes import ShadowReady
+from keyserver.sessions.presignature_pool import PresignaturePool
 from keyserver.sessions.registry import MESSAGE_TABLE
 from keyserver.sessions.retrieval import RETRIEVAL, Target
 from keyserver.sessions.sharing import GENERATION
@@ -230,6 +231,7 @@ def _context(world: World, sid: SessionId, request: Request, counter: int) -> Co
         policy=POLICY,
         now=world.clock.unix(),
         bound_uses=BoundUses(),
+        presignatures=PresignaturePool(),
     )
 
 

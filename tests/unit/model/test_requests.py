@@ -17,6 +17,7 @@ from keyserver.model.requests import (
     OnChainAddress,
     OnChainPublic,
     Operation,
+    Presign,
     Proof,
     Request,
     Reshare,
@@ -39,6 +40,7 @@ OPERATIONS: list[AnyOperation] = [
     RetrieveDocumentKey(KEY, shadow=False),
     RetrieveDocumentKey(KEY),
     *(SignMessage(KEY, Hash32(b"m" * 32), scheme) for scheme in SigningScheme),
+    Presign(KEY),
     AddShare(KEY),
     Reshare(KEY, Hash32(b"c" * 32), Hash32(b"d" * 32)),
 ]
@@ -50,6 +52,10 @@ def test_operations_survive_the_wire(operation: AnyOperation) -> None:
     assert request.operation() == operation
     assert request.operation_number == operation.number
     assert request.hash == Request.of(operation, NodeCredential()).hash
+
+
+def test_nobody_has_asked_for_a_presignature() -> None:
+    assert Request.of(Presign(KEY), NodeCredential()).hash == bytes(32)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +87,7 @@ def test_an_on_chain_requester_is_a_key_only_where_something_is_sealed_to_it() -
         Request(Operation.ADD_SHARE, KEY, b"\0", b"\x04"),
         Request(Operation.STORE_DOCUMENT_KEY, KEY, bytes(128), b"\x04"),
         Request(Operation.SIGN_FROST, KEY, bytes(31), b"\x04"),
+        Request(Operation.PRESIGN, KEY, b"\0", b"\x04"),
     ],
 )
 def test_payloads_that_do_not_fit_are_refused(request_: Request) -> None:

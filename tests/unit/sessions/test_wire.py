@@ -54,6 +54,8 @@ NUMBERS = {
     "storing": [*range(0x0301, 0x0306)],
     "retrieval": [*range(0x0401, 0x0406)],
     "frost_signing": [*range(0x0501, 0x0507)],
+    "ecdsa_presigning": [*range(0x0601, 0x060E)],
+    "ecdsa_signing": [*range(0x0701, 0x0705)],
     "set_change": [*range(0x0A01, 0x0A08)],
     "share_addition": [*range(0x0801, 0x080A)],
 }
@@ -68,6 +70,12 @@ NAMES = {
     ),
     "storing": "StorePropose StoreAck StoreCert StoreCommit Stored",
     "retrieval": "DecRequest Partial Select Shadow Done",
+    "ecdsa_presigning": (
+        "PresignPropose PresignAccept PresignStart PresignDeal PresignDeals PresignAgreed "
+        "AllAgreed ProductPart Presigned PresignatureKept PresignInvestigate PresignLists "
+        "PresignComplaint"
+    ),
+    "ecdsa_signing": "EcdsaRequest EcdsaPart EcdsaWhole EcdsaSigned",
     "frost_signing": ("SignRequest NonceCommitments Package SignatureShare Signed Unneeded"),
     "set_change": (
         "ChangePropose ChangeAccept ChangeKeepAlive ChangeFreeze ChangeFrozen ChangeDone "

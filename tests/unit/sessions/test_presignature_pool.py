@@ -1,0 +1,85 @@
+"""Presignatures are kept for an hour, for their owner, and go out once."""
+
+from dataclasses import replace
+
+from keyserver.crypto.one_time import OneTime
+from keyserver.crypto.presignatures import Presignature
+from keyserver.model.identifiers import Hash32, NodeId
+from keyserver.sessions.presignature_pool import LIFETIME_S, MAX_PER_OWNER, PresignaturePool
+from tests.support.keys import node_secrets
+from tests.support.presigners import RECORD_HASH, Presigned, Presigners
+
+OWNER, OTHER = (NodeId.of(secret.public()) for secret in node_secrets(2))
+MADE = Presigned(Presigners(1, "pool")).presignatures()[0]
+NOW = 1_800_000_000
+
+
+def named(number: int, record_hash: bytes = RECORD_HASH) -> Presignature:
+    """A presignature of another name."""
+    public = MADE.public
+    presigning = replace(
+        public.presigning, presig_id=number.to_bytes(32, "big"), record_hash=record_hash
+    )
+    return replace(MADE, public=replace(public, presigning=presigning))
+
+
+def name(number: int) -> Hash32:
+    return Hash32(number.to_bytes(32, "big"))
+
+
+def test_it_goes_out_once() -> None:
+    pool = PresignaturePool()
+    assert pool.keep(named(1), OWNER, NOW)
+    kept = pool.take(name(1), NOW)
+    assert kept is not None
+    assert (kept.owner, kept.record_hash) == (OWNER, RECORD_HASH)
+    assert pool.take(name(1), NOW) is None
+    assert pool.take(name(2), NOW) is None
+    assert len(pool) == 0
+
+
+def test_the_same_name_is_not_kept_twice() -> None:
+    pool = PresignaturePool()
+    assert pool.keep(named(1), OWNER, NOW)
+    assert not pool.keep(replace(named(1), secret=OneTime(MADE.secret)), OTHER, NOW)  # type: ignore[arg-type]
+    assert len(pool) == 1
+
+
+def test_they_are_forgotten_after_an_hour() -> None:
+    pool = PresignaturePool()
+    pool.keep(named(1), OWNER, NOW)
+    pool.keep(named(2), OWNER, NOW + 10)
+    assert pool.take(name(1), NOW + LIFETIME_S) is None
+    assert pool.take(name(2), NOW + LIFETIME_S) is not None
+
+
+def test_an_owner_has_so_many_and_no_more() -> None:
+    pool = PresignaturePool()
+    assert all(pool.keep(named(number), OWNER, NOW) for number in range(MAX_PER_OWNER))
+    assert not pool.has_room(OWNER, NOW)
+    assert not pool.keep(named(MAX_PER_OWNER), OWNER, NOW)
+    assert pool.keep(named(MAX_PER_OWNER), OTHER, NOW), "one owner is not in another's way"
+    pool.take(name(0), NOW)
+    assert pool.has_room(OWNER, NOW)
+    assert pool.has_room(OWNER, NOW + LIFETIME_S)
+
+
+def test_those_of_a_record_or_an_owner_are_dropped() -> None:
+    pool = PresignaturePool()
+    pool.keep(named(1), OWNER, NOW)
+    pool.keep(named(2, bytes(32)), OWNER, NOW)
+    pool.keep(named(3), OTHER, NOW)
+    pool.drop(Hash32(RECORD_HASH))
+    assert len(pool) == 1
+    pool.drop_owner(OTHER)
+    assert pool.take(name(2), NOW) is not None
+    pool.keep(named(4), OWNER, NOW)
+    pool.drop_owner(OWNER)
+    assert len(pool) == 0
+
+
+def test_nothing_kept_is_printed() -> None:
+    pool = PresignaturePool()
+    pool.keep(named(1), OWNER, NOW)
+    kept = pool.take(name(1), NOW)
+    assert "Presignature" not in repr(kept)
