@@ -1,18 +1,28 @@
 """Attacks on threshold signatures: W3, W4, W12, W14.
 
-Schnorr signatures are made in sessions of their own; for ECDSA there is none yet: what can be sent
-about it is sent, with credentials that are right, and no node may answer with anything made from
-its share. What waits for those sessions: two requests under one real presignature.
+Packages and requests that an attacker makes by hand, as coordinator, with credentials that are
+right; and deals that it makes as one of the signers.
 """
 
 from dataclasses import dataclass
 
 import pytest
 
-from keyserver.crypto.curve import Scalar, add, mul_base, negate
+from keyserver.crypto.curve import Scalar, SecretScalar, add, mul_base, negate
 from keyserver.model.identifiers import Hash32, KeyId, NodeId, SessionId
-from keyserver.model.requests import Operation, Request, SigningScheme, SignMessage
-from keyserver.sessions.core import SessionKind
+from keyserver.model.requests import (
+    NodeCredential,
+    Operation,
+    Presign,
+    Request,
+    SigningScheme,
+    SignMessage,
+)
+from keyserver.sessions.core import SessionKind, UnavailableError
+from keyserver.sessions.ecdsa_presigning import ECDSA_PRESIGNING, OwnPresignature
+from keyserver.sessions.ecdsa_presigning import Target as PresigningTarget
+from keyserver.sessions.ecdsa_presigning.messages import PresignDeal
+from keyserver.sessions.ecdsa_signing.messages import EcdsaPart, EcdsaRequest
 from keyserver.sessions.frost_signing.messages import (
     ChosenSigner,
     NonceCommitments,
@@ -24,12 +34,17 @@ from keyserver.sessions.frost_signing.messages import (
 from keyserver.sessions.frost_signing.terms import Signing
 from keyserver.sessions.messages import Refuse
 from keyserver.sessions.retrieval.messages import Mode, Partial, Shadow
+from keyserver.sessions.runner import Role
+from keyserver.simulation.cluster import SimulatedNode
+from keyserver.simulation.liars import Place
 from tests.support.asgi import call
 from tests.support.client_node import sign_id
+from tests.support.presigning_lies import wrong_numbers
 from tests.support.scripted_node import ScriptedNode, app_of
 from tests.weaknesses.asking import SHADOW, Asker, path_credential, request_of
 from tests.weaknesses.by_hand import point, secret
-from tests.weaknesses.scene import KEY, Scene, perform
+from tests.weaknesses.intruder import rewriting
+from tests.weaknesses.scene import KEY, Scene, account, perform
 
 FIRST, SECOND = Hash32(b"\x55" * 32), Hash32(b"\x56" * 32)
 
@@ -185,13 +200,56 @@ class _Retrieve(SignHash):
         return b""
 
 
+async def presigned(scene: Scene, at: SimulatedNode) -> OwnPresignature:
+    """A presignature of a node's own, made with three others or itself among them."""
+    record = await scene.victim.api.find_record(KEY)
+    assert record is not None
+    signers = tuple(sorted(node.id for node in (*scene.honest[:2], scene.intruder.node)))
+    target = PresigningTarget(record, signers)
+    made = await at.api._driver.execute(
+        ECDSA_PRESIGNING, Presign(KEY), lambda _: NodeCredential(), target
+    )
+    assert isinstance(made, OwnPresignature)
+    return made
+
+
 def test_w04_two_ecdsa_digests_under_one_presignature() -> None:
-    """A coordinator asks for partial ECDSA signatures of two digests with one presignature."""
+    """A coordinator asks for parts of ECDSA signatures of two digests with one presignature, of one
+    digest in two sessions at once, and again after a request that is refused."""
 
     async def play(scene: Scene) -> None:
         await scene.own_key()
-        await _ask_for_two_messages(scene, Operation.SIGN_ECDSA)
-        await _unknown_messages(scene, SessionKind.ECDSA)
+        asker, intruder = await Asker.at(scene), scene.intruder
+        signers = scene.honest[:2]
+
+        async def ask(made: OwnPresignature, *messages: Hash32, user: SecretScalar) -> int:
+            """How many parts come of requests that are sent without waiting for answers."""
+            before = len(intruder.heard(EcdsaPart))
+            for message in messages:
+                counter = intruder.next_counter()
+                wanted = SignMessage(KEY, message, SigningScheme.ECDSA)
+                source = path_credential(user)
+                request = Request.of(wanted, source(asker.opening(counter, wanted)))
+                sid = intruder.session(SessionKind.ECDSA, counter, request)
+                like = asker.like
+                opening = EcdsaRequest(
+                    counter, request, like.record_hash, made.presig_id, like.permission_block
+                )
+                for node in signers:
+                    intruder.send(node.id, sid, opening)
+            await scene.settle(30)
+            return len(intruder.heard(EcdsaPart)) - before
+
+        user = scene.user
+        one, two = [await presigned(scene, intruder.node) for _ in range(2)]
+        assert await ask(one, FIRST, SECOND, FIRST, user=user) == 2, "one part of each signer"
+        assert await ask(one, FIRST, SECOND, user=user) == 0
+        allowed = account(user)
+        scene.deny(lambda who: who == allowed)
+        assert await ask(two, FIRST, user=SecretScalar.from_int(5)) == 0
+        assert await ask(two, FIRST, user=user) == 0, "it is lost with the request"
+        theirs = await presigned(scene, signers[0])
+        assert await ask(theirs, FIRST, user=user) == 0, "it is another node's"
         await scene.all_is_well()
 
     perform(play)
@@ -199,11 +257,29 @@ def test_w04_two_ecdsa_digests_under_one_presignature() -> None:
 
 def test_w12_wrong_shares_of_zero() -> None:
     """A dealer gives out wrong shares of zero while presignatures are made: every signature would
-    be wrong, and nobody would know why. There is no such session to take part in."""
+    be wrong, and nobody would know why. Here it is named before there is a presignature."""
 
     async def play(scene: Scene) -> None:
         await scene.own_key()
-        await _unknown_messages(scene, SessionKind.PRESIGNING)
+        lie = wrong_numbers(1)
+
+        def told(_: NodeId, deal: PresignDeal) -> PresignDeal:
+            table = scene.intruder.node.api._driver._table
+            session = table.get((scene.intruder.sid, Role.PARTICIPANT))
+            assert session is not None
+            assert session.runner is not None
+            runner = session.runner
+            victim = Place(runner.ctx, runner.phase, scene.intruder.id, None)
+            wrong: PresignDeal = lie(victim, deal)
+            return wrong
+
+        scene.intruder.rewrite = rewriting(PresignDeal=told)
+        with pytest.raises(UnavailableError) as failed:
+            await presigned(scene, scene.victim)
+        assert failed.value.failed == {scene.intruder.id}
+        assert scene.blamed == {scene.intruder.id}
+        scene.intruder.rewrite = lambda _, message: message
+        await presigned(scene, scene.victim)
         await scene.all_is_well()
 
     perform(play)
