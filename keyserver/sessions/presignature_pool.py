@@ -57,9 +57,15 @@ class PresignaturePool:
         self._count[owner] += 1
         return True
 
-    def take(self, presig_id: Hash32, now: int) -> Kept | None:
-        """Take one out; `None` if there is none of this name, any more or ever."""
+    def take(self, presig_id: Hash32, owner: NodeId, now: int) -> Kept | None:
+        """Take one out for its owner; `None` if it has none of this name, any more or ever.
+
+        All signers know the names; those of others a node can neither use nor use up.
+        """
         self._forget_old(now)
+        kept = self._kept.get(presig_id)
+        if kept is None or kept.owner != owner:
+            return None
         return self._remove(presig_id)
 
     def drop(self, record_hash: Hash32) -> None:
@@ -83,8 +89,7 @@ class PresignaturePool:
         for name in names:
             self._remove(name)
 
-    def _remove(self, name: Hash32) -> Kept | None:
-        kept = self._kept.pop(name, None)
-        if kept is not None:
-            self._count[kept.owner] -= 1
+    def _remove(self, name: Hash32) -> Kept:
+        kept = self._kept.pop(name)
+        self._count[kept.owner] -= 1
         return kept

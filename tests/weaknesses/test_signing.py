@@ -250,6 +250,8 @@ def test_w04_two_ecdsa_digests_under_one_presignature() -> None:
         assert await ask(two, FIRST, user=user) == 0, "it is lost with the request"
         theirs = await presigned(scene, signers[0])
         assert await ask(theirs, FIRST, user=user) == 0, "it is another node's"
+        pools = [node.api._driver._contexts._presignatures for node in signers]
+        assert [len(pool) for pool in pools] == [1, 1], "and stays with those who keep it"
         await scene.all_is_well()
 
     perform(play)

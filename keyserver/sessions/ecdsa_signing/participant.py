@@ -43,7 +43,6 @@ from keyserver.sessions.ecdsa_signing.terms import (
     signing_of,
 )
 from keyserver.sessions.outcomes import EcdsaReady
-from keyserver.sessions.presignature_pool import Kept
 from keyserver.sessions.waiting import verdict_refusal
 
 _IDLE = SetTimer("idle", 60)
@@ -51,7 +50,7 @@ _IDLE = SetTimer("idle", 60)
 
 def join(ctx: Context, sender: NodeId, message: EcdsaRequest) -> Step[Phase]:
     """Take the presignature out, whatever comes of the request; then check the request."""
-    kept = ctx.presignatures.take(message.presig_id, ctx.now)
+    kept = ctx.presignatures.take(message.presig_id, sender, ctx.now)
     authentic = authenticate(ctx)
     signing = signing_of(ctx.sid, authentic, _record(ctx, message))
     assert authentic.chain_check is not None, "nobody has a signature without permission"
@@ -60,8 +59,9 @@ def join(ctx: Context, sender: NodeId, message: EcdsaRequest) -> Step[Phase]:
     if signing.record.threshold == 0:
         return Step(AwaitingVerdictAlone(signing), effects)
     if kept is None:
-        raise Refused(Refusal.TEMPORARY, "no such presignature is kept here, any more")
-    _check_kept(kept, sender, message)
+        raise Refused(Refusal.TEMPORARY, "no such presignature of this node is kept, any more")
+    if kept.record_hash != message.record_hash:
+        raise Refused(Refusal.BAD, "the presignature was made for another record")
     return Step(AwaitingVerdict(signing, kept.presignature), effects)
 
 
@@ -74,13 +74,6 @@ def _record(ctx: Context, message: EcdsaRequest) -> KeyRecord:
     if ctx.key.share is None:
         raise Refused(Refusal.TEMPORARY, "this node has no share of the key yet")
     return active.record
-
-
-def _check_kept(kept: Kept, sender: NodeId, message: EcdsaRequest) -> None:
-    if kept.owner != sender:
-        raise Refused(Refusal.BAD, "the presignature is another node's")
-    if kept.record_hash != message.record_hash:
-        raise Refused(Refusal.BAD, "the presignature was made for another record")
 
 
 def step(ctx: Context, phase: ParticipantPhase, event: Event) -> Step[Phase]:

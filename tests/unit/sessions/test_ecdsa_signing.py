@@ -240,7 +240,7 @@ def test_what_a_signer_refuses_at_once(four: Ready) -> None:
         (replace(ctx, request=generating), sender, {}, Refusal.BAD),
         (replace(ctx, request=frost), sender, {}, Refusal.BAD),
         (replace(ctx, request=schnorr), sender, {}, Refusal.BAD),
-        (ctx, stranger, {}, Refusal.BAD),
+        (ctx, stranger, {}, Refusal.TEMPORARY),
         (ctx, sender, {"presig_id": Hash32(bytes(32))}, Refusal.TEMPORARY),
     ]
     for context, asking, changes, refusal in cases:
@@ -249,8 +249,8 @@ def test_what_a_signer_refuses_at_once(four: Ready) -> None:
         with pytest.raises(Refused) as refused:
             ECDSA_SIGNING.join(context, asking, replace(opening, **changes))
         assert refused.value.code is refusal
-        if "presig_id" not in changes:
-            assert context.presignatures.take(made.presig_id, ctx.now) is None
+        left = context.presignatures.take(made.presig_id, sender, ctx.now)
+        assert (left is None) == (asking == sender and "presig_id" not in changes)
 
 
 def test_a_presignature_of_another_record_is_refused(four: Ready) -> None:
@@ -258,7 +258,7 @@ def test_a_presignature_of_another_record_is_refused(four: Ready) -> None:
     try_ecdsa(*four)
     ctx, sender, message = net.openings[-1]
     made = presign(net, record)
-    kept = ctx.presignatures.take(made.presig_id, ctx.now)
+    kept = ctx.presignatures.take(made.presig_id, sender, ctx.now)
     assert kept is not None
     public = kept.presignature.public
     other = replace(public, presigning=replace(public.presigning, record_hash=bytes(32)))

@@ -30,12 +30,19 @@ def name(number: int) -> Hash32:
 def test_it_goes_out_once() -> None:
     pool = PresignaturePool()
     assert pool.keep(named(1), OWNER, NOW)
-    kept = pool.take(name(1), NOW)
+    kept = pool.take(name(1), OWNER, NOW)
     assert kept is not None
     assert (kept.owner, kept.record_hash) == (OWNER, RECORD_HASH)
-    assert pool.take(name(1), NOW) is None
-    assert pool.take(name(2), NOW) is None
+    assert pool.take(name(1), OWNER, NOW) is None
+    assert pool.take(name(2), OWNER, NOW) is None
     assert len(pool) == 0
+
+
+def test_who_does_not_own_it_can_neither_use_it_nor_use_it_up() -> None:
+    pool = PresignaturePool()
+    pool.keep(named(1), OWNER, NOW)
+    assert pool.take(name(1), OTHER, NOW) is None
+    assert pool.take(name(1), OWNER, NOW) is not None
 
 
 def test_the_same_name_is_not_kept_twice() -> None:
@@ -49,8 +56,8 @@ def test_they_are_forgotten_after_an_hour() -> None:
     pool = PresignaturePool()
     pool.keep(named(1), OWNER, NOW)
     pool.keep(named(2), OWNER, NOW + 10)
-    assert pool.take(name(1), NOW + LIFETIME_S) is None
-    assert pool.take(name(2), NOW + LIFETIME_S) is not None
+    assert pool.take(name(1), OWNER, NOW + LIFETIME_S) is None
+    assert pool.take(name(2), OWNER, NOW + LIFETIME_S) is not None
 
 
 def test_an_owner_has_so_many_and_no_more() -> None:
@@ -59,7 +66,7 @@ def test_an_owner_has_so_many_and_no_more() -> None:
     assert not pool.has_room(OWNER, NOW)
     assert not pool.keep(named(MAX_PER_OWNER), OWNER, NOW)
     assert pool.keep(named(MAX_PER_OWNER), OTHER, NOW), "one owner is not in another's way"
-    pool.take(name(0), NOW)
+    pool.take(name(0), OWNER, NOW)
     assert pool.has_room(OWNER, NOW)
     assert pool.has_room(OWNER, NOW + LIFETIME_S)
 
@@ -72,7 +79,7 @@ def test_those_of_a_record_or_an_owner_are_dropped() -> None:
     pool.drop(Hash32(RECORD_HASH))
     assert len(pool) == 1
     pool.drop_owner(OTHER)
-    assert pool.take(name(2), NOW) is not None
+    assert pool.take(name(2), OWNER, NOW) is not None
     pool.keep(named(4), OWNER, NOW)
     pool.drop_owner(OWNER)
     assert len(pool) == 0
@@ -81,5 +88,5 @@ def test_those_of_a_record_or_an_owner_are_dropped() -> None:
 def test_nothing_kept_is_printed() -> None:
     pool = PresignaturePool()
     pool.keep(named(1), OWNER, NOW)
-    kept = pool.take(name(1), NOW)
+    kept = pool.take(name(1), OWNER, NOW)
     assert "Presignature" not in repr(kept)
