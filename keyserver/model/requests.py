@@ -20,7 +20,6 @@ from keyserver.model.keys import DocumentKey
 class Operation(IntEnum):
     """The operations and their numbers in requests."""
 
-    PRESIGN = 0
     GENERATE_SERVER_KEY = 1
     STORE_DOCUMENT_KEY = 2
     GENERATE_BOTH = 3
@@ -33,6 +32,7 @@ class Operation(IntEnum):
     RESHARE = 16
     ADD_SHARE = 17
     CHANGE_SET = 18
+    PRESIGN = 19
 
 
 class Proof(FixedBytes):
@@ -286,7 +286,7 @@ class SignMessage:
 
 @dataclass(frozen=True, slots=True)
 class Presign:
-    """A presignature, which a node has made in advance (op 0); no request stands behind it."""
+    """A presignature, which a node has made in advance (op 19); no request stands behind it."""
 
     key_id: KeyId
 
