@@ -5,9 +5,9 @@ of that (architecture, section 5).
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.ecies import encrypt
@@ -16,8 +16,10 @@ from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.credentials import CredentialSource, signer_of, source_of
 from keyserver.engine.document_storing import DocumentStoring
 from keyserver.engine.driver import Driver
-from keyserver.engine.knowledge import Catalogue, Found, Knowledge
+from keyserver.engine.knowledge import Catalogue, Found, Knowledge, Known
 from keyserver.engine.ports import RecordStore
+from keyserver.engine.presignature_stock import PresignatureStock
+from keyserver.engine.signing import Signing
 from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
 from keyserver.model.quorums import Quorums
@@ -25,13 +27,16 @@ from keyserver.model.requests import (
     Credential,
     GenerateServerKey,
     RetrieveDocumentKey,
+    SignMessage,
     StoreDocumentKey,
 )
 from keyserver.sessions.core import DeniedError, KeyState, SessionKind, StaleError, UnavailableError
-from keyserver.sessions.outcomes import PlainResult, ShadowResult
+from keyserver.sessions.outcomes import EcdsaResult, PlainResult, ShadowResult, SignatureResult
 from keyserver.sessions.retrieval import RETRIEVAL
 from keyserver.sessions.retrieval import Target as RetrievalTarget
 from keyserver.sessions.sharing import GENERATION
+
+R = TypeVar("R")
 
 VERSION_PAUSES_S = (0.0, 0.3, 1.0, 3.0)
 """How long to wait before each further attempt while not all nodes have the same version."""
@@ -78,8 +83,14 @@ class KeyServer:
     """The engine as its callers see it."""
 
     def __init__(
-        self, driver: Driver, store: RecordStore, catalogue: Catalogue, random: RandomSource
+        self,
+        driver: Driver,
+        store: RecordStore,
+        catalogue: Catalogue,
+        random: RandomSource,
+        presignatures: int = 0,
     ) -> None:
+        """`presignatures`: how many to have ready for each key that ECDSA is signed with."""
         self._driver = driver
         self._store = store
         self._catalogue = catalogue
@@ -87,6 +98,15 @@ class KeyServer:
         self._knowledge = Knowledge(driver, store, catalogue)
         self._storing = DocumentStoring(driver, store, self._knowledge)
         self._busy: set[tuple[SessionKind, KeyId]] = set()
+        self.signing = Signing(
+            driver,
+            store,
+            self._knowledge,
+            holders=self._holders_of,
+            stock=PresignatureStock(time_of_loop),
+            in_advance=presignatures,
+        )
+        """Its `keep_stocked` is for whoever runs this node's tasks."""
 
     @property
     def connected(self) -> frozenset[NodeId]:
@@ -185,6 +205,32 @@ class KeyServer:
         assert isinstance(result, PlainResult)
         return encrypt(result.recipient, result.document_key.raw64, self._random)
 
+    async def sign(
+        self, operation: SignMessage, credential: Credential | CredentialSource
+    ) -> SignatureResult | EcdsaResult:
+        """Have a message signed by the key; a contract's signature is for everybody.
+
+        Where the requester asks over HTTP: `sign_sealed`.
+        """
+        self._check_admitted()
+        source = source_of(credential)
+        return await self._with_version_in_force(
+            operation.key_id, lambda: self.signing.sign(operation, source)
+        )
+
+    async def sign_sealed(
+        self, operation: SignMessage, credential: Credential | CredentialSource
+    ) -> bytes:
+        """The same; the result is an ECIES message to the requester, 113 bytes longer.
+
+        Within: `c || s` (64 bytes), `R || z` (65) or `r || s || v` (65).
+        """
+        result = await self.sign(operation, credential)
+        assert result.recipient is not None, "only a contract names no key"
+        if isinstance(result, EcdsaResult):
+            return encrypt(result.recipient, bytes(result.signature), self._random)
+        return encrypt(result.recipient, result.signature.encode(), self._random)
+
     # --- the operations with their checks in order ------------------------------------------------
 
     async def _generate(
@@ -265,19 +311,24 @@ class KeyServer:
         credential: Credential | CredentialSource,
         exclude: frozenset[NodeId] = frozenset(),
     ) -> object:
-        """Retrieve, again where a new version of the key comes into force meanwhile."""
         self._check_admitted()
         source = source_of(credential)
-        for pause_s in VERSION_PAUSES_S:
+
+        async def attempt() -> object:
             target = await self._target(operation.key_id, exclude)
+            return await self._attempts(operation, source, target)
+
+        return await self._with_version_in_force(operation.key_id, attempt)
+
+    async def _with_version_in_force(self, key_id: KeyId, attempt: Callable[[], Awaitable[R]]) -> R:
+        """Use a key, again where a new version of it comes into force meanwhile."""
+        for pause_s in VERSION_PAUSES_S:
             try:
-                return await self._attempts(operation, source, target)
+                return await attempt()
             except StaleError:
                 await asyncio.sleep(pause_s)
-                await self._catalogue.fetch(operation.key_id)
-        return await self._attempts(
-            operation, source, await self._target(operation.key_id, exclude)
-        )
+                await self._catalogue.fetch(key_id)
+        return await attempt()
 
     async def _target(self, key_id: KeyId, exclude: frozenset[NodeId]) -> RetrievalTarget:
         known, document = await self._knowledge.key_with_document(key_id)
@@ -325,7 +376,12 @@ class KeyServer:
 
     # --- what is known --------------------------------------------------------------------------
 
-    def _holders_in_order(self, certified: CertifiedRecord, state: KeyState) -> tuple[NodeId, ...]:
+    def _holders_of(self, known: Known, needed: int) -> tuple[NodeId, ...]:
+        return self._holders_in_order(known.record, known.state, needed)
+
+    def _holders_in_order(
+        self, certified: CertifiedRecord, state: KeyState, needed: int | None = None
+    ) -> tuple[NodeId, ...]:
         """Whom to ask for shares: this node first, the rest at random.
 
         Members that are not known to hold one come last, and only where the others are too few:
@@ -336,7 +392,8 @@ class KeyServer:
         known = (signers | self._catalogue.holders(record.key_id)) & set(record.nodes)
         asked = [me] if state.share is not None else []
         asked += _shuffled(sorted(known - {me}), self._random)
-        if sum(node in self.connected for node in asked) < record.required_nodes:
+        wanted = record.required_nodes if needed is None else needed
+        if sum(node in self.connected for node in asked) < wanted:
             asked += _shuffled(sorted(set(record.nodes) - known - {me}), self._random)
         return tuple(asked)
 
@@ -344,6 +401,11 @@ class KeyServer:
 def _check_author(certified: CertifiedRecord, requester: Address) -> None:
     if requester != certified.record.author:
         raise DeniedError("the requester is not the author of the key", "AccessDenied")
+
+
+def time_of_loop() -> float:
+    """Seconds that never go back, by the event loop."""
+    return asyncio.get_running_loop().time()
 
 
 def _duplicate() -> UnavailableError:

@@ -1,0 +1,195 @@
+"""Joint signatures: finds the key, chooses who signs, and tries again without those who failed.
+
+Engine design, sections 11, 12 and 17. An ECDSA signature takes a presignature out of the stock, or
+has one made first; `keep_stocked` makes some in advance for keys that are signed with.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+import structlog
+
+from keyserver.engine.credentials import CredentialSource
+from keyserver.engine.driver import Driver
+from keyserver.engine.knowledge import Knowledge, Known
+from keyserver.engine.ports import RecordStore
+from keyserver.engine.presignature_stock import PresignatureStock
+from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.keys import KeyRecord
+from keyserver.model.quorums import Quorums
+from keyserver.model.requests import NodeCredential, Presign, SigningScheme, SignMessage
+from keyserver.sessions.core import DeniedError, SessionError, UnavailableError
+from keyserver.sessions.ecdsa_presigning import ECDSA_PRESIGNING, OwnPresignature
+from keyserver.sessions.ecdsa_presigning import Target as PresigningTarget
+from keyserver.sessions.ecdsa_signing import ECDSA_SIGNING, AloneTarget
+from keyserver.sessions.ecdsa_signing import Target as EcdsaTarget
+from keyserver.sessions.frost_signing import FROST_SIGNING
+from keyserver.sessions.frost_signing import Target as FrostTarget
+from keyserver.sessions.outcomes import EcdsaResult, SignatureResult
+
+REST_S: Final = 30.0
+"""How long a key rests after a presignature could not be made in advance."""
+
+log = structlog.get_logger()
+
+Holders = Callable[[Known, int], Sequence[NodeId]]
+"""Whom to ask for shares, in order, where so many are needed."""
+
+
+class Signing:
+    """The signatures that this node coordinates."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        store: RecordStore,
+        knowledge: Knowledge,
+        *,
+        holders: Holders,
+        stock: PresignatureStock,
+        in_advance: int = 0,
+    ) -> None:
+        """`in_advance`: how many presignatures `keep_stocked` has ready for each key."""
+        self._driver = driver
+        self._store = store
+        self._knowledge = knowledge
+        self._holders = holders
+        self._stock = stock
+        self._in_advance = in_advance
+        self._used: dict[KeyId, None] = {}
+        self._wake = asyncio.Event()
+
+    async def sign(
+        self, operation: SignMessage, credential: CredentialSource
+    ) -> SignatureResult | EcdsaResult:
+        """Have a message signed; raises `DeniedError` or `UnavailableError`."""
+        known = await self._known(operation.key_id)
+        if operation.scheme is not SigningScheme.ECDSA:
+            return await self._schnorr(operation, credential, known)
+        record = known.record.record
+        if 2 * record.threshold + 1 > len(record.committee):
+            raise DeniedError("the key has too few holders for ECDSA", "ConsensusUnreachable")
+        result = await self._ecdsa(operation, credential, known)
+        self._used[operation.key_id] = None
+        self._wake.set()
+        return result
+
+    async def _known(self, key_id: KeyId) -> Known:
+        """From this node's own store if it is there: no peer is asked then."""
+        state = await self._store.load(key_id)
+        if state.active is not None:
+            return Known(state, state.active)
+        return await self._knowledge.key(key_id)
+
+    def _attempts(self, record: KeyRecord) -> int:
+        committee = len(record.committee)
+        return Quorums.of(committee, self._driver.policy.max_faulty).faulty + 1
+
+    # --- Schnorr ----------------------------------------------------------------------------------
+
+    async def _schnorr(
+        self, operation: SignMessage, credential: CredentialSource, known: Known
+    ) -> SignatureResult:
+        """At most f + 1 sessions, each without the nodes that failed in those before."""
+        record, failed = known.record.record, frozenset[NodeId]()
+        holders = tuple(self._holders(known, record.required_nodes))
+        attempts = self._attempts(record)
+        while True:
+            attempts -= 1
+            target = FrostTarget(known.record, holders, failed)
+            try:
+                result = await self._driver.execute(FROST_SIGNING, operation, credential, target)
+            except UnavailableError as error:
+                failed |= error.failed
+                others = set(holders) & self._driver.connected - failed
+                if not attempts or not error.failed or len(others) < record.required_nodes:
+                    raise
+            else:
+                assert isinstance(result, SignatureResult)
+                return result
+
+    # --- ECDSA ------------------------------------------------------------------------------------
+
+    async def _ecdsa(
+        self, operation: SignMessage, credential: CredentialSource, known: Known
+    ) -> EcdsaResult:
+        """At most f + 1 attempts, with those who failed before only where others are too few.
+
+        Who failed may have been started anew, and then lacks the presignature and nothing else.
+        """
+        record, failed = known.record.record, frozenset[NodeId]()
+        attempts = self._attempts(record)
+        while True:
+            attempts -= 1
+            try:
+                target = await self._target(known, failed)
+                result = await self._driver.execute(ECDSA_SIGNING, operation, credential, target)
+            except UnavailableError as error:
+                failed |= error.failed
+                if not attempts or not error.failed:
+                    raise
+            else:
+                assert isinstance(result, EcdsaResult)
+                return result
+
+    async def _target(self, known: Known, failed: frozenset[NodeId]) -> EcdsaTarget | AloneTarget:
+        record = known.record.record
+        holders = self._holders(known, 2 * record.threshold + 1)
+        if record.threshold == 0:
+            (alone,) = self._chosen(known, failed)
+            return AloneTarget(known.record, alone, len(holders))
+        fit = self._driver.connected - failed
+        presignature = self._stock.take(record.key_id, record.hash, fit)
+        if presignature is None:
+            presignature = await self._presign(known, failed)
+        return EcdsaTarget(known.record, presignature, len(holders))
+
+    def _chosen(self, known: Known, failed: frozenset[NodeId]) -> tuple[NodeId, ...]:
+        """2t + 1 connected holders in canonical order, those who failed last."""
+        needed = 2 * known.record.record.threshold + 1
+        connected = self._driver.connected
+        able = [node for node in self._holders(known, needed) if node in connected]
+        if len(able) < needed:
+            raise UnavailableError("too few holders are connected")
+        able.sort(key=lambda node: node in failed)
+        return tuple(sorted(able[:needed]))
+
+    async def _presign(self, known: Known, failed: frozenset[NodeId]) -> OwnPresignature:
+        record = known.record
+        target = PresigningTarget(record, self._chosen(known, failed))
+        operation = Presign(record.record.key_id)
+        made = await self._driver.execute(
+            ECDSA_PRESIGNING, operation, lambda _: NodeCredential(), target
+        )
+        assert isinstance(made, OwnPresignature)
+        return made
+
+    # --- in advance -------------------------------------------------------------------------------
+
+    async def keep_stocked(self) -> NoReturn:
+        """Have presignatures made for keys that were signed with, one at a time, for ever."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for key_id in tuple(self._used):
+                await self._stock_up(key_id)
+
+    async def _stock_up(self, key_id: KeyId) -> None:
+        """Make up for what was used of a key; give it a rest where that fails."""
+        try:
+            while await self._is_wanting(key_id):
+                self._stock.add(await self._presign(await self._known(key_id), frozenset()))
+        except SessionError as problem:
+            log.info("presigning_failed", key_id=key_id, problem=str(problem))
+            loop = asyncio.get_running_loop()
+            loop.call_later(REST_S, self._wake.set)
+            return
+        del self._used[key_id]
+
+    async def _is_wanting(self, key_id: KeyId) -> bool:
+        known = await self._known(key_id)
+        record = known.record.record
+        if record.threshold == 0 or not self._stock.has_room:
+            return False
+        return self._stock.count(key_id, record.hash) < self._in_advance
