@@ -218,7 +218,7 @@ async def propose_for_ever(liar: SimulatedNode, key_id: KeyId) -> None:
         await asyncio.sleep(1)
 
 
-@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("place", [1])
 def test_nobody_can_have_keys_refreshed_all_the_time(place: int) -> None:
     """Honest but for its haste: at most once in half an interval."""
 
@@ -239,7 +239,7 @@ def test_nobody_can_have_keys_refreshed_all_the_time(place: int) -> None:
     run_virtual(scenario())
 
 
-@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("place", [0])
 def test_nobody_can_keep_keys_from_being_refreshed(place: int) -> None:
     """It proposes all the time, and gives up when it has the promises of the others."""
 
@@ -265,14 +265,10 @@ def test_nobody_can_keep_keys_from_being_refreshed(place: int) -> None:
 
 
 STEPS = [
-    (0, "Redistribute"),
     (0, "Handover"),
-    (0, "Shares"),
     (0, "Finalize"),
-    (0, "Cert"),
     (0, "Installed"),
     (1, "Accept"),
-    (1, "Deal"),
     (1, "Ready"),
     (1, "Commit"),
 ]
