@@ -38,12 +38,17 @@ class MovedNodeSets:
 
     @property
     def snapshot(self) -> NodeSetSnapshot:
-        """As the contract says, but with the migration's set as the current one once it has it."""
+        """As the contract says, but with the migration's set as the current one once it has it.
+
+        The contract's own current set stands beside it as the new one: so its members are admitted
+        and go on serving, who leaves included, until the contract has switched.
+        """
         seen = self._contract.snapshot
         if self._shown is None or seen is not self._seen:
             target = self._moved_to()
-            self._seen = seen
-            self._shown = seen if target is None else replace(seen, current=target)
+            self._seen = self._shown = seen
+            if target is not None:
+                self._shown = replace(seen, current=target, new=seen.current)
         return self._shown
 
     def on_completed(self, change: CompletedChange) -> None:

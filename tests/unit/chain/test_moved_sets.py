@@ -41,7 +41,8 @@ def test_the_contract_counts_until_the_change_is_written_down() -> None:
     sets = MovedNodeSets(seen, ())
     assert sets.snapshot is seen.snapshot
     sets.on_completed(DONE)
-    assert sets.snapshot == replace(seen.snapshot, current=NEW)
+    assert sets.snapshot == replace(seen.snapshot, current=NEW, new=OLD)
+    assert sets.snapshot.all_nodes() == {*OLD.nodes, *NEW.nodes}, "who leaves is not cut off yet"
     assert sets.snapshot is sets.snapshot, "it is made once"
 
 
