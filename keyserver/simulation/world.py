@@ -71,7 +71,7 @@ from keyserver.simulation.world_rules import (
     drawn_rules,
 )
 
-register(*CHAIN_FAULTS, *SET_EVENTS)
+register(*CHAIN_FAULTS)
 
 PATIENCE_INTERVALS: Final = 24
 PATIENCE_BLOCKS: Final = 60
