@@ -39,7 +39,7 @@ PAUSE_S: Final = 1.0
 
 PAUSE_PER_CHECK: Final = 10
 """The pause after a page of shares was looked at, as a multiple of what that took: it is a tenth of
-what the machine can do, and is done in half an hour with a million keys."""
+what the machine can do, and done within an hour with a million keys."""
 
 PAUSE_PER_READING: Final = 20
 """The same, as a multiple of what reading took: with a million keys that is seconds, and any peer

@@ -18,6 +18,7 @@ from keyserver.simulation.cluster import CONTRACT, Cluster, CrashedError, Simula
 from keyserver.simulation.liars import Place, at, honest, in_cluster
 from keyserver.simulation.loop import run_virtual
 from tests.simulation.story import Story
+from tests.support.changing_cluster import ChangingCluster
 
 INTERVAL_S = 3200
 """A node's turn lasts 50 s among four, all turns together 200 s."""
@@ -315,5 +316,54 @@ def test_a_clock_that_is_wrong_refreshes_nothing_too_early(skew: int) -> None:
             await asyncio.sleep(INTERVAL_S)
             assert last < max(await world.versions()) < 50
             await world.check_refreshed(max(await world.versions()))
+
+    run_virtual(scenario())
+
+
+# --- changes of the node set ------------------------------------------------------------------
+
+
+async def refresh_under_way(cluster: Cluster) -> None:
+    """Return when any node has begun a refresh, and has the promises of the others."""
+    begun = asyncio.Event()
+
+    def noted(_: Place, message: Any) -> Any:
+        begun.set()
+        return message
+
+    for node in cluster.nodes:
+        in_cluster(cluster, node, at("Handover", noted))
+    await begun.wait()
+    for node in cluster.nodes:
+        in_cluster(cluster, node, honest)
+
+
+def test_a_change_of_the_set_does_not_wait_for_refreshes() -> None:
+    """It comes in the middle of them; the keys are refreshed on the new set, an interval later."""
+
+    async def scenario() -> None:
+        world = ChangingCluster(5, 4)
+        world.cluster.refresh_interval_s = INTERVAL_S
+        new = (1, 2, 3, 4)
+        async with world:
+            keys = [await world.generate(1) for _ in range(8)]
+            world.be_current(world.configured)
+            await world.carry_out(world.bound(range(5)))
+            await refresh_under_way(world.cluster)
+            began = asyncio.get_running_loop().time()
+            await world.carry_out(world.bound(new, epoch=2))
+            assert asyncio.get_running_loop().time() - began < 15
+            await world.settle()
+            moved = [await world.nodes[4].store.load(key) for key in keys]
+            assert {s.active.record.set_id for s in moved if s.active} == {world.set_of(new).id}
+            for version in [s.active.record.version for s in moved if s.active]:
+                assert version > 2
+            await world.settle(INTERVAL_S)
+            for key, before in zip(keys, moved, strict=True):
+                after = await world.nodes[4].store.load(key)
+                assert after.active is not None
+                assert before.active is not None
+                assert after.active.record.previous == before.active.record.hash
+                assert after.active.record.set_id == before.active.record.set_id
 
     run_virtual(scenario())
