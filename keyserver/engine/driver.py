@@ -96,7 +96,7 @@ class Driver:
         self._turns = Turns(self._table)
         self._openings = Openings(self._boot_nonce)
         self._patience = Patience("forged requests")
-        self._pace = Pace(ports.clock.monotonic, lambda: self._table.client_seen)
+        self._pace = Pace(ports.clock)
         self._counter = 0
         self._inbox: Inbox[Callable[[], None]] = Inbox()
         self._tasks: asyncio.TaskGroup | None = None
@@ -475,6 +475,7 @@ class Driver:
         self._turns.note_end(session, outcome, self._ports.clock.monotonic())
         if isinstance(outcome, Failed) and isinstance(outcome.error, GivenUpError):
             self._clear_up(session)
+        self._pace.note_end(session, outcome)
         log_end(session, outcome)
         observe(self._ports.observer, session, outcome, self._ports.clock.monotonic())
         session.tell(outcome)
