@@ -78,12 +78,12 @@ def check_keys(world: "World") -> None:
         require(bool(earlier & later), "all nodes were replaced at once")
     known = set().union(*(_states(node) for node in world.nodes))
     for key_id in sorted(known):
-        states = {
-            node.id: state
+        stored = {
+            node.id: key
             for node in world.nodes
-            if node.id not in world.liars and (state := _states(node).get(key_id)) is not None
+            if node.id not in world.liars and (key := node.disk.state.keys.get(key_id)) is not None
         }
-        check_moved_key(key_id, states, sets)
+        check_moved_key(key_id, stored, sets)
 
 
 def histories(world: "World") -> set[tuple[bytes, ...]]:

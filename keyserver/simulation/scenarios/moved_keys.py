@@ -19,15 +19,17 @@ from keyserver.simulation.scenarios.invariants import (
     check_shares_of,
 )
 from keyserver.simulation.scenarios.violation import require
+from keyserver.storage.stored_key import StoredKey
 
 Set = frozenset[NodeId]
 
 
-def check_moved_key(key_id: KeyId, states: Mapping[NodeId, KeyState], sets: Sequence[Set]) -> None:
+def check_moved_key(key_id: KeyId, stored: Mapping[NodeId, StoredKey], sets: Sequence[Set]) -> None:
     """Raise `Violation` unless a key is with the last of these sets, which came one by one.
 
-    `states`: what every honest node knows of the key.
+    `stored`: what is on the disk of every honest node.
     """
+    states = {node: key.state for node, key in stored.items()}
     name, last = key_id.hex()[:8], sets[-1]
     records = {s.active.record.hash: s.active for n, s in states.items() if s.active and n in last}
     if not records:
@@ -41,6 +43,9 @@ def check_moved_key(key_id: KeyId, states: Mapping[NodeId, KeyState], sets: Sequ
     shares = [s.share for node, s in states.items() if s.share is not None and node in last]
     strays = [n.short for n, s in states.items() if s.share is not None and n not in last]
     require(not strays, "who has left holds a share", f"{name}: {strays}")
+    for node, key in stored.items():
+        left = key.shares.keys() - ({record.version} if node in last else set())
+        require(not left, "an old share was not erased", f"{name}: {node.short}")
     check_shares_of(record, shares)
     require(len(shares) >= record.required_nodes, "too few nodes hold a share", name)
     for chosen in islice(combinations(shares, record.required_nodes), MAX_COMBINATIONS):
