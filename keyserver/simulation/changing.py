@@ -164,6 +164,10 @@ class ChangingSet:
 
     # --- what came of it --------------------------------------------------------------------------
 
+    def view_of(self, node: SimulatedNode) -> FixedSets:
+        """What the node's last process takes for the sets; it can be changed."""
+        return self._views[node.id]
+
     def current_of(self, node: SimulatedNode) -> tuple[NodeId, ...]:
         """The members of the set that the node's last process took for the current one."""
         return self._views[node.id].snapshot.current.nodes
