@@ -9,12 +9,14 @@ import pytest
 
 from keyserver.crypto.polynomial import interpolate_secret
 from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId
-from keyserver.model.requests import OnChainAddress
+from keyserver.model.node_set import NodeSet
+from keyserver.model.requests import NodeCredential, OnChainAddress, Reshare
 from keyserver.model.set_change import MigrationOrder, SetChange, SetChangeOrder
 from keyserver.sessions.core import SessionError
 from keyserver.sessions.set_change.works import Moved, MoveKeys
+from keyserver.sessions.sharing import REDISTRIBUTION, Succession
 from keyserver.simulation.adversary import catalogue, dealing
-from keyserver.simulation.adversary.redistribution import asking, inheriting
+from keyserver.simulation.adversary.redistribution import inheriting
 from keyserver.simulation.changing import MIGRATION
 from keyserver.simulation.cluster import CONTRACT
 from keyserver.simulation.liars import at, with_field
@@ -182,6 +184,29 @@ def test_w19_coordinator_that_moves_nothing_and_has_everything_erased() -> None:
 # --- our own design ------------------------------------------------------------------------------
 
 
+class Slipping:
+    """The attacker's mover: it names another document key than the stored one, to everybody."""
+
+    def __init__(self, scene: ChangingScene, document: Hash32) -> None:
+        self.scene, self.document = scene, document
+        self.tried = 0
+
+    async def redistribute(self, key_id: KeyId, change_id: Hash32, target: NodeSet) -> object:
+        """One session, in order but for that; raises a `SessionError`."""
+        node = self.scene.attacker
+        state, driver = await node.store.load(key_id), node._driver
+        assert driver is not None
+        assert state.active is not None
+        dealers = tuple(sorted((node.id, self.scene.nodes[3].id)))
+        self.tried += 1
+        return await driver.execute(
+            REDISTRIBUTION,
+            Reshare(key_id, change_id, self.document),
+            lambda _: NodeCredential(),
+            Succession(state.active, state.skipped, state.document, dealers),
+        )
+
+
 @pytest.mark.parametrize("document", [OTHER, ZERO_HASH], ids=["slipped in", "dropped"])
 def test_own_document_key_changed_by_a_redistribution(document: Hash32) -> None:
     """The coordinator of a redistribution names another document key than the stored one, or none,
@@ -189,14 +214,22 @@ def test_own_document_key_changed_by_a_redistribution(document: Hash32) -> None:
 
     async def play(scene: ChangingScene) -> None:
         await scene.make_key()
-        lie = asking(lambda operation: replace(operation, document=document))
-        scene.lies(at("Redistribute", lie))
+        stored = (await scene.states())[1].document
+        assert stored is not None
+        changes, slipping = scene.attacker.changes, Slipping(scene, document)
+        assert changes is not None
+        needs = changes._needs
+        changes._needs = replace(needs, mover=slipping)
         assert isinstance(await scene.carries_out(scene.changing.bound(NEW)), SessionError)
+        changes._needs = needs
+        assert slipping.tried > 0
         states = await scene.states()
         assert all(s.active is None or s.active.record.version == 1 for s in states)
-        scene.is_honest_again()
         await scene.move()
         await scene.has_moved()
+        for state in await scene.states():
+            assert state.active is not None
+            assert state.active.record.document == stored.document.hash
 
     perform_change(play)
 
