@@ -1,6 +1,7 @@
 """Changes of the node set that a contract orders, among whole nodes: each case that there is."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
@@ -118,6 +119,7 @@ def test_an_edit_during_the_delay_begins_it_anew() -> None:
     assert target == (1, 2, 3, 4)
 
 
+@cache
 def started_s(*events: Any) -> tuple[float, int]:
     """When the first migration of such a world starts, and who is its master."""
     told = played(*events)
@@ -142,7 +144,7 @@ def test_confirmations_that_are_lost_are_sent_again() -> None:
     assert told.world.chain.head.number > at / RULES.block_s + 15
 
 
-@pytest.mark.parametrize("after_s", [0.1, 3.0, 6.0])
+@pytest.mark.parametrize("after_s", [0.1, 6.0])
 def test_a_master_that_dies_after_the_start_goes_on(after_s: float) -> None:
     edit = Edit(EDITED_S, CHANGES["replace one"])
     at, master = started_s(edit)
@@ -151,9 +153,9 @@ def test_a_master_that_dies_after_the_start_goes_on(after_s: float) -> None:
     assert len(told.starts) == 1
 
 
-@pytest.mark.parametrize("by", [2, 4])
-def test_a_migration_that_another_member_starts_is_carried_out(by: int) -> None:
-    """By a node that stays, or by one that joins; nobody has elected it."""
+def test_a_migration_that_another_member_starts_is_carried_out() -> None:
+    """By one that joins; nobody has elected it."""
+    by = 4
     early = ForeignStart(EDITED_S + 1.5 * RULES.block_s, by)
     told = played(Edit(EDITED_S, CHANGES["replace one"]), early)
     ((_, _, master),) = told.starts
@@ -178,8 +180,6 @@ PROVEN = {STAYS: "a false share for one", JOINS: "an accusation without cause"}
 UNPROVEN = (
     (STAYS, "redistribution, member: no Deal"),
     (LEAVES, "redistribution, member: an unsigned PREPARE"),
-    (JOINS, "redistribution, member: it refuses: DENIED"),
-    (LEAVES, "set change, member: another past"),
     (JOINS, "set change, member: no ChangeFrozen"),
 )
 
