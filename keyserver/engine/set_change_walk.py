@@ -8,14 +8,17 @@ a share is what the nodes say themselves, and only guides what is tried.
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
-from keyserver.engine.links import MAX_PAGE
 from keyserver.engine.ports import RecordStore
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
+from keyserver.model.keys import CertifiedRecord
 from keyserver.sessions.core import KeyState
+
+OWN_PAGE: Final = 512
+"""Own records that are in memory at a time."""
 
 log = structlog.get_logger()
 
@@ -60,6 +63,7 @@ class KeyView:
 
     key_id: KeyId
     state: KeyState
+    """Its record in force, and nothing else."""
     holders: frozenset[NodeId]
     """Nodes that say they have a share of the record in force here."""
 
@@ -71,6 +75,8 @@ class Walk:
         self._me = me
         self._store = store
         self._catalogues = catalogues
+        self._read: dict[KeyId, CertifiedRecord] = {}
+        """The records of the page of this node's own catalogue that the walk stands in."""
         self.unreliable: set[NodeId] = set()
         """Peers whose catalogue could not be read to its end."""
 
@@ -79,24 +85,34 @@ class Walk:
         cursors = [_Cursor(node, self._catalogues.pages(node)) for node in sorted(peers)]
         cursors.append(_Cursor(self._me, self._own_pages()))
         async for key_id, lines in _merged(cursors, self.unreliable):
-            state = await self._store.load(key_id)
-            if state.active is not None:
-                yield _view(key_id, state, lines)
+            active = await self._active(key_id, lines)
+            if active is not None:
+                yield _view(key_id, active, lines)
+
+    async def _active(self, key_id: KeyId, lines: Mapping[NodeId, Line]) -> CertifiedRecord | None:
+        """The record in force here: the one just read, if everybody who has the key says so."""
+        read = self._read.get(key_id)
+        if read is not None and all(
+            line.record_hash == read.record.hash for line in lines.values()
+        ):
+            return read
+        return (await self._store.load(key_id)).active
 
     async def _own_pages(self) -> AsyncIterator[Sequence[Line]]:
         after: KeyId | None = None
-        while page := await self._store.catalogue(after, MAX_PAGE):
+        while page := await self._store.catalogue(after, OWN_PAGE):
+            records = await self._store.records(after, OWN_PAGE)
+            self._read = {certified.record.key_id: certified for certified in records}
             yield page
             after = page[-1].key_id
 
 
-def _view(key_id: KeyId, state: KeyState, lines: Mapping[NodeId, Line]) -> KeyView:
-    assert state.active is not None
-    current = state.active.record.hash
+def _view(key_id: KeyId, active: CertifiedRecord, lines: Mapping[NodeId, Line]) -> KeyView:
+    current = active.record.hash
     holders = {
         node for node, line in lines.items() if line.has_share and line.record_hash == current
     }
-    return KeyView(key_id, state, frozenset(holders))
+    return KeyView(key_id, KeyState(active=active), frozenset(holders))
 
 
 class _Cursor:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from keyserver.engine.ports import MAX_OFFENCES, AgedRecord, CatalogueEntry, Offence, StoredVote
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
+from keyserver.model.keys import CertifiedRecord
 from keyserver.model.set_change import CompletedChange
 from keyserver.sessions.core import KeyState
 from keyserver.sessions.writes import CastVote, VoteKind, Write
@@ -107,6 +108,12 @@ class MemoryRecordStore:
     async def undecided(self) -> Sequence[KeyId]:
         """Keys with a prepared record, a document candidate or a promise, in ascending order."""
         return sorted(key_id for key_id, key in self._disk.state.keys.items() if key.is_undecided)
+
+    async def records(self, after: KeyId | None, limit: int) -> Sequence[CertifiedRecord]:
+        """The records of the catalogue."""
+        keys = sorted(self._disk.state.keys.items())
+        found = [key.active for key_id, key in keys if after is None or key_id > after]
+        return [record for record in found if record is not None][:limit]
 
     async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
         """Those of the catalogue of which there is no share here."""

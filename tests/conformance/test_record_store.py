@@ -226,6 +226,16 @@ async def test_skipped_versions_count_from_the_active_one_without_gaps(site: Sto
     assert active.next_version == 5
 
 
+async def test_records_come_by_the_page(site: StoreSite) -> None:
+    """Those in force, in the order of the catalogue, and nothing of keys without one."""
+    for number in (3, 1, 2):
+        await site.records.commit([PutActive(certified(record(number)))])
+    await site.records.commit([PutNothing(key_id(4), 1, decision())])
+    assert await site.records.records(None, 2) == [certified(record(1)), certified(record(2))]
+    assert await site.records.records(key_id(2), 2) == [certified(record(3))]
+    assert await site.records.records(key_id(3), 2) == []
+
+
 # --- shares that come later ------------------------------------------------------------------
 
 

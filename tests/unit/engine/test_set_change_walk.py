@@ -10,6 +10,7 @@ from keyserver.engine.links import DOCUMENT_FLAG, SHARE_FLAG, Entry
 from keyserver.engine.set_change_walk import KeyView, UnreliableError, Walk
 from keyserver.model.identifiers import ZERO_HASH, Address, Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedRecord
+from keyserver.sessions.core import KeyState
 from keyserver.sessions.writes import (
     PutActive,
 )
@@ -96,10 +97,40 @@ async def test_a_peer_that_stops_is_named_and_the_walk_goes_on() -> None:
 async def test_without_peers_the_own_keys_are_walked_page_by_page(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(set_change_walk, "MAX_PAGE", 2)
+    monkeypatch.setattr(set_change_walk, "OWN_PAGE", 2)
     walk = Walk(ME, await store_of(*range(1, 8)), Catalogues())
     assert list(await walked(walk)) == [1, 2, 3, 4, 5, 6, 7]
 
 
 async def test_there_may_be_no_keys_at_all() -> None:
     assert await walked(Walk(ME, await store_of(), Catalogues()), A) == {}
+
+
+class CountingStore(MemoryRecordStore):
+    """Takes down which keys are loaded whole; of some it has no record to read by the page."""
+
+    def __init__(self, disk: MemoryDisk, unreadable: frozenset[int] = frozenset()) -> None:
+        super().__init__(disk)
+        self.loaded: list[int] = []
+        self.unreadable = {key(number) for number in unreadable}
+
+    async def load(self, key_id: KeyId) -> KeyState:
+        self.loaded.append(int.from_bytes(key_id, "big"))
+        return await super().load(key_id)
+
+    async def records(self, after: KeyId | None, limit: int) -> Sequence[CertifiedRecord]:
+        found = await super().records(after, limit)
+        return [one for one in found if one.record.key_id not in self.unreadable]
+
+
+async def test_only_keys_about_which_nodes_disagree_are_loaded() -> None:
+    store = CountingStore(MemoryDisk(), frozenset({4}))
+    for number in (1, 2, 3, 4, 5):
+        await store.commit((PutActive(record(number)),))
+    other = [line(1), line(2, record_hash=ZERO_HASH), line(5)]
+    catalogues = Catalogues({A: [other], B: [[line(1)], [line(5), line(9)]]})
+    walk = Walk(ME, store, catalogues)
+    views = {view.key_id: view async for view in walk.keys((A, B))}
+    assert store.loaded == [2, 4, 9]
+    assert [view.state.active for view in views.values()] == [record(n) for n in (1, 2, 3, 4, 5)]
+    assert views[key(5)].holders == {A, B}
