@@ -25,7 +25,14 @@ from benchmarks.engine import _replay
 from benchmarks.http import PLAIN, SAMPLED, Profile, Tables, life_of
 from benchmarks.redistribution import Change, operations
 from benchmarks.seeded_keys import SeededKey, make_key, node_set, write_keys
-from benchmarks.static_network import NodeFiles, RunningNode, configured, running
+from benchmarks.static_network import (
+    READY_S,
+    NodeFiles,
+    RunningNode,
+    configured,
+    running,
+    wait_until,
+)
 from keyserver.client.node_http import http_transport
 from keyserver.client.set_change import order_set_change
 from keyserver.crypto.curve import SecretScalar, sign_digest
@@ -38,6 +45,8 @@ OLD, NEW, THRESHOLD = 5, 7, 2
 ASKED_KEYS = 200
 CLIENTS = 16
 NOT_AFTER = 2**50
+SYNCHRONISED_S = 0.1
+"""The longest that a node may need to take over a record that others hold."""
 
 ADMINISTRATOR = SecretScalar.random(SystemRandom())
 
@@ -210,9 +219,22 @@ def measure(options: argparse.Namespace, directory: Path) -> tuple[Moved, Tables
     asyncio.run(write_keys(keys, files[:OLD]))
     print(f"{len(keys)} keys made in {time.perf_counter() - began:.0f} s", file=sys.stderr)
     with running(files, program=SAMPLED if options.profile else PLAIN) as nodes:
+        wait_until_all_know(nodes, len(keys))
         profile = Profile(nodes) if options.profile else None
         moved = asyncio.run(Bench(nodes, keys, profile).run(options.rate, options.quiet_s))
         return moved, dict(profile.tables) if profile is not None else {}
+
+
+def wait_until_all_know(nodes: Sequence[RunningNode], keys: int) -> None:
+    """Wait until those that hold no share have the records of all keys, as nodes do by and by."""
+    began = time.perf_counter()
+    for node in nodes:
+        wait_until(
+            lambda node=node: node.known_keys() == keys,  # type: ignore[misc]
+            f"{node.directory} knows all keys",
+            within_s=READY_S + keys * SYNCHRONISED_S,
+        )
+    print(f"known to all after {time.perf_counter() - began:.0f} s", file=sys.stderr)
 
 
 def show(moved: Moved, profile: Tables) -> None:
