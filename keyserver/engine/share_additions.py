@@ -37,6 +37,9 @@ PAGE: Final = 256
 PAUSE_S: Final = 1.0
 """Between two looks at the store, however much happens."""
 
+FOUND_AT_ONCE: Final = 16
+"""Lost records that are asked for between two looks at the keys without a share."""
+
 PAUSE_PER_CHECK: Final = 10
 """The pause after a page of shares was looked at, as a multiple of what that took: it is a tenth of
 what the machine can do, and done within an hour with a million keys."""
@@ -159,7 +162,7 @@ class ShareAdditions:
 
     async def _find_lost(self) -> None:
         """Ask for records anew; a share that is still there fits again then."""
-        for key_id in sorted(self._lost):
+        for key_id in sorted(self._lost)[:FOUND_AT_ONCE]:
             await self._holders.fetch(key_id)
             if (await self._ports.store.load(key_id)).active is not None:
                 log.info("record_found_again", key_id=key_id)
