@@ -28,7 +28,10 @@ from keyserver.simulation.scenarios.playing import Player
 from keyserver.simulation.scenarios.violation import Violation, require
 
 READ_EVERY_S = 2.0
-REPENT_S = 150.0
+MORE, MAKE_EVERY_S = 2, 8.0
+"""Keys that are made meanwhile, and the longest pause between two."""
+
+REPENT_S = 40.0
 """When liars stop lying."""
 
 ATTEMPTS, PAUSE_S = 60, 40.0
@@ -79,14 +82,16 @@ class _Moving:
         await self._make_keys()
         player = asyncio.ensure_future(self._play())
         reading = asyncio.ensure_future(self._read())
+        making = asyncio.ensure_future(self._make_more())
         try:
             for epoch, edit in enumerate(self.plan.of_kind(Edit), 1):
                 await self._change(edit, epoch)
             await player
         finally:
-            player.cancel()
-            reading.cancel()
-            done = await asyncio.gather(player, reading, return_exceptions=True)
+            background = (player, reading, making)
+            for task in background:
+                task.cancel()
+            done = await asyncio.gather(*background, return_exceptions=True)
         for outcome in done:
             if isinstance(outcome, Violation):
                 raise outcome
@@ -109,6 +114,23 @@ class _Moving:
                 document = DocumentKey(sealed.common, sealed.encrypted)
                 await by.api.store_document_key(key_id, document, credential)
 
+    async def _make_more(self) -> None:
+        """Make keys while others move: wherever they are made, they end with the last set."""
+        for number in range(3, 3 + MORE):
+            await asyncio.sleep(self.cluster.random.uniform(0, MAKE_EVERY_S))
+            key_id, credential = KeyId(bytes([number]) * 32), OnChainAddress(CONTRACT, AUTHOR)
+            members = self.sets[-1]
+            able = [node for node in self.honest if node.id in members]
+            self.keys.append(key_id)
+            with contextlib.suppress(*NOT_NOW):
+                await self._generate(able[number % len(able)], key_id, credential)
+
+    async def _generate(
+        self, node: SimulatedNode, key_id: KeyId, credential: OnChainAddress
+    ) -> None:
+        threshold = self.plan.threshold
+        await node.call(lambda api: api.generate_server_key(key_id, threshold, credential))
+
     async def _read(self) -> None:
         """Read without end: whatever comes must be right."""
         turn = 0
@@ -127,11 +149,12 @@ class _Moving:
         require(told == self.document_key, "a wrong document key was retrieved")
 
     async def _change(self, edit: Edit, epoch: int) -> None:
-        """Give the order until every honest node has written it down."""
+        """Give the order until every honest node has written it down; to a liar first."""
+        first = min(self.plan.liars, default=0)
         await asyncio.sleep(max(0.0, edit.at - asyncio.get_running_loop().time()))
         order = self.changing.bound(edit.places, epoch=epoch)
         for attempt in range(ATTEMPTS):
-            node = self.cluster.nodes[attempt % self.plan.nodes]
+            node = self.cluster.nodes[(first + attempt) % self.plan.nodes]
             with contextlib.suppress(*NOT_NOW):
                 report = await self.changing.carry_out(order, node)
                 self.changes.append(report.change.id)
@@ -175,13 +198,14 @@ class _Moving:
 
     async def _late(self, key_id: KeyId) -> list[str]:
         found, last = [], self.sets[-1]
-        for node in self.honest:
-            state = await node.store.load(key_id)
+        states = [await node.store.load(key_id) for node in self.honest]
+        exists = any(state.active is not None for state in states)
+        for node, state in zip(self.honest, states, strict=True):
             bound = state.prepared or state.promise or state.document_candidate
             moved = state.active is not None and set(state.active.record.nodes) == last
-            if bound or (node.id in last and not moved):
+            if bound or (exists and node.id in last and not moved):
                 found.append(f"{node.id.short}: undecided")
-            elif (state.share is not None) is not (node.id in last):
+            elif exists and (state.share is not None) is not (node.id in last):
                 found.append(f"{node.id.short}: share")
         return found
 
