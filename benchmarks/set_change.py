@@ -4,8 +4,9 @@
 
 Seven nodes as processes on this machine, a static set, SQLite; the keys lie with five of them
 (threshold 2) and are moved to all seven by an administrator's order. `--rate` clients' requests a
-second, shadow retrievals of 200 of the keys at all nodes in turn, go on before and during it;
-0: none. Every answer is checked. CPU time is that of all nodes, without what as many requests cost
+second, shadow retrievals of 200 of the keys at all nodes in turn, go on before, during and after
+it (on a machine that is shared, what is after must be like before for the rest to say much); 0:
+none. Every answer is checked. CPU time is that of all nodes, without what as many requests cost
 before; it is held against the bare group operations of the sessions, measured in the same run.
 """
 
@@ -69,6 +70,7 @@ class Moved:
     """Of each node, during the change."""
     before: Latencies | None
     during: Latencies | None
+    after: Latencies | None
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,11 @@ class Bench:
         third = Reading.now(self._nodes)
         if self._profile is not None:
             self._profile.end("change", len(self._keys))
+        after = None
         if load is not None:
+            after = await load.run_for(quiet_s)
             load.close()
-        return self._result(first, second, third, resident, before, during)
+        return self._result((first, second, third), resident, (before, during, after))
 
     async def _move(self, load: ConstantLoad | None) -> Latencies | None:
         moved = asyncio.Event()
@@ -173,13 +177,12 @@ class Bench:
 
     def _result(
         self,
-        first: Reading,
-        second: Reading,
-        third: Reading,
+        readings: tuple[Reading, Reading, Reading],
         resident: list[float],
-        before: Latencies | None,
-        during: Latencies | None,
+        latencies: tuple[Latencies | None, Latencies | None, Latencies | None],
     ) -> Moved:
+        first, second, third = readings
+        before, during, after = latencies
         keys, seconds = len(self._keys), third.at - second.at
         cpu_s, sent = third.cpu_s - second.cpu_s, _difference(third.sent, second.sent)
         if before is not None and during is not None:
@@ -200,6 +203,7 @@ class Bench:
             peak_mb=[node.memory_mb("VmHWM") for node in self._nodes],
             before=before,
             during=during,
+            after=after,
         )
 
 
@@ -250,7 +254,11 @@ def show(moved: Moved, profile: Tables) -> None:
     for name, each in (("resident before", moved.resident_mb), ("peak", moved.peak_mb)):
         print(f"  memory, {name}: {', '.join(f'{mb:.0f}' for mb in each)} MB")
     print(f"\n{'shadow retrievals':18}{'requests':>9}{'p50':>8}{'p90':>8}{'p99':>8}{'most':>8}")
-    for when, taken in (("before", moved.before), ("during", moved.during)):
+    for when, taken in (
+        ("before", moved.before),
+        ("during", moved.during),
+        ("after", moved.after),
+    ):
         if taken is not None:
             print(
                 f"{when:18}{taken.requests:9}{taken.p50_ms:8.1f}{taken.p90_ms:8.1f}"
