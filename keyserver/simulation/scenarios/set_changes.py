@@ -16,7 +16,7 @@ from keyserver.simulation.owner import (
 )
 from keyserver.simulation.scenarios import planning
 from keyserver.simulation.scenarios.lies import OF_CHANGES, draw
-from keyserver.simulation.scenarios.plan import CrashAtMessage, Liar, Plan
+from keyserver.simulation.scenarios.plan import Ask, CrashAtMessage, Liar, Plan
 from keyserver.simulation.scenarios.planning import MakePlan, randomness
 from keyserver.simulation.scenarios.worlds import DrawHere, rules_of
 from keyserver.simulation.world_rules import Rules
@@ -45,6 +45,8 @@ def changing_worlds(draws: Sequence[DrawHere] = (), most: int = 0) -> MakePlan:
             members = _edited(random, nodes, threshold, members, events, block * rules.block_s)
             _accident(random, rules, nodes, members, events, block)
             block += random.randint(MIGRATION_BLOCKS, 2 * MIGRATION_BLOCKS)
+        if random.random() < 0.5:
+            events.append(Ask(random.uniform(0, block) * rules.block_s, 0, "generate"))
         faults = random.randint(0, most)
         events += [random.choice(draws)(random, nodes, rules) for _ in range(faults)]
         return Plan(nodes, threshold, None, tuple(events))
