@@ -113,8 +113,8 @@ class RecordStore(Protocol):
     async def records(self, after: KeyId | None, limit: int) -> Sequence[CertifiedRecord]:
         """The records of the catalogue, in the same order, and nothing else of these keys.
 
-        For whoever looks at many: to `load` a key takes twenty times as long. Records that cannot
-        be used are left out.
+        For whoever looks at many: to `load` a key takes ten times as long. Records that cannot be
+        used are left out.
         """
         ...
 
