@@ -17,7 +17,7 @@ from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedRecord
 from keyserver.sessions.core import KeyState
 
-OWN_PAGE: Final = 512
+OWN_PAGE: Final = 256
 """Own records that are in memory at a time."""
 
 log = structlog.get_logger()

@@ -5,7 +5,7 @@ database opened `read_only`.
 """
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Select, or_, select, tuple_, union
@@ -60,7 +60,11 @@ async def records(database: Database, after: KeyId | None, limit: int) -> Sequen
     wanted = select(KEY_RECORDS.c.certified).order_by(KEY_RECORDS.c.key_id).limit(limit)
     if after is not None:
         wanted = wanted.where(KEY_RECORDS.c.key_id > bytes(after))
-    rows = await database.read(lambda connection: connection.scalars(wanted).all())
+    return await database.read(lambda connection: _parsed(connection.scalars(wanted)))
+
+
+def _parsed(rows: Iterable[bytes]) -> list[CertifiedRecord]:
+    """In the thread of the transaction: many of them would keep the event loop."""
     found = []
     for row in rows:
         with contextlib.suppress(CodecError, CryptoError, ValueError):  # `load_key` says so
