@@ -18,7 +18,7 @@ from keyserver.engine.set_change_lock import OF_THE_CHANGE
 from keyserver.sessions.core import Completed, Failed, SessionKind
 from keyserver.sessions.runner import Role
 
-BEARABLE: Final = 1.5
+BEARABLE: Final = 1.35
 """How many times as long as usual sessions of clients may take on average: then the slowest of a
 hundred take less than twice as long."""
 

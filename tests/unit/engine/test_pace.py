@@ -147,7 +147,7 @@ def test_clients_that_come_find_few_under_way_before_long() -> None:
     run(play)
 
 
-@pytest.mark.parametrize(("burden", "least", "most"), [(0.1, 4, 7), (0.02, 18, 33), (0.4, 1, 3)])
+@pytest.mark.parametrize(("burden", "least", "most"), [(0.1, 2, 6), (0.02, 12, 26), (0.3, 1, 3)])
 def test_as_many_as_clients_can_bear(burden: float, least: int, most: int) -> None:
     async def play() -> None:
         network = Network(burden)
@@ -156,7 +156,7 @@ def test_as_many_as_clients_can_bear(burden: float, least: int, most: int) -> No
             moved = await network.move_for(20.0)
             assert least <= network.most <= most
             assert moved >= least * 20.0 / MOVE_S * 0.8
-            assert 1.2 < statistics.mean(network.slowdowns) < 1.1 * BEARABLE
+            assert 1.15 < statistics.mean(network.slowdowns) < 1.1 * BEARABLE
 
     run(play)
 
