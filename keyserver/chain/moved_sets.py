@@ -6,7 +6,7 @@ who makes, stores and reads keys goes by the migration's set from the moment on 
 has written the change down; who answers the contracts goes by what they say.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -28,10 +28,10 @@ class ContractSets(NodeSets, Protocol):
 class MovedNodeSets:
     """`NodeSets` of the engine where a contract has the node set."""
 
-    def __init__(self, contract: ContractSets, completed: Iterable[CompletedChange]) -> None:
-        """`completed`: the changes on this node's disk."""
+    def __init__(self, contract: ContractSets, completed: Sequence[CompletedChange]) -> None:
+        """`completed`: the changes on this node's disk; the latest says where the keys are."""
         self._contract = contract
-        self._completed = {change.id for change in completed}
+        self._latest = completed[-1].id if completed else None
         self._seen: NodeSetSnapshot | None = None
         self._shown: NodeSetSnapshot | None = None
         """What was made of `_seen`."""
@@ -53,10 +53,10 @@ class MovedNodeSets:
 
     def on_completed(self, change: CompletedChange) -> None:
         """A change is on this node's disk."""
-        self._completed.add(change.id)
+        self._latest = change.id
         self._shown = None
 
     def _moved_to(self) -> NodeSet | None:
         view = self._contract.migration_view
         change = None if view is None else view.change
-        return change.new if change is not None and change.id in self._completed else None
+        return change.new if change is not None and change.id == self._latest else None

@@ -53,6 +53,7 @@ def test_a_change_that_was_on_disk_at_the_start_counts() -> None:
 def test_another_migration_is_no_matter() -> None:
     other = replace(DONE, id=SetChange.ordered(OLD, NEW, Hash32(b"\x0a" * 32)).id)
     assert MovedNodeSets(contract(), [other]).snapshot.current == OLD
+    assert MovedNodeSets(contract(), [DONE, other]).snapshot.current == OLD, "an id used again"
 
 
 def test_the_contract_counts_again_when_the_migration_is_over_or_cancelled() -> None:
