@@ -67,8 +67,16 @@ class ConfirmationsLost:
     for_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Refreshing:
+    """All the time every key is refreshed as often as this (clusters only)."""
+
+    at: float
+    every_s: int
+
+
 OWNERS_EVENTS: Final = (Edit, NewAddress, Cancel, ForeignStart, ConfirmationsLost)
-SET_EVENTS: Final = (Members, *OWNERS_EVENTS)
+SET_EVENTS: Final = (Members, Refreshing, *OWNERS_EVENTS)
 
 register(*SET_EVENTS)
 

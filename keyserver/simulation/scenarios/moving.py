@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from keyserver.crypto import ecies, elgamal
 from keyserver.crypto.curve import Point, SecretScalar, mul_base
 from keyserver.crypto.randomness import SeededRandom
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import OnChainAddress, OnChainPublic
@@ -19,7 +20,7 @@ from keyserver.model.set_change_rules import KeysWouldBeLostError, OrderRefusedE
 from keyserver.sessions.core import SessionError
 from keyserver.simulation.changing import ChangingSet
 from keyserver.simulation.cluster import CONTRACT, Cluster, CrashedError, SimulatedNode
-from keyserver.simulation.owner import SET_EVENTS, Edit, Members
+from keyserver.simulation.owner import SET_EVENTS, Edit, Members, Refreshing
 from keyserver.simulation.scenarios.invariants import STEP_S, until_idle
 from keyserver.simulation.scenarios.lies import make_liar
 from keyserver.simulation.scenarios.moved_keys import check_moved_key
@@ -39,7 +40,7 @@ ATTEMPTS, PAUSE_S = 60, 40.0
 
 SETTLED_S = 4 * 3600.0
 AUTHOR = Address(b"\xa1" * 20)
-NOT_NOW = (SessionError, OrderRefusedError, KeysWouldBeLostError, CrashedError)
+NOT_NOW = (SessionError, OrderRefusedError, KeysWouldBeLostError, CrashedError, StorageError)
 
 
 async def play_moving(seed: int, plan: Plan) -> None:
@@ -48,6 +49,8 @@ async def play_moving(seed: int, plan: Plan) -> None:
     first: list[Members] = plan.of_kind(Members)
     places = first[0].places if first else range(plan.nodes)
     changing = ChangingSet(cluster, [place for place in places if place < plan.nodes])
+    for refreshing in plan.of_kind(Refreshing):
+        cluster.refresh_interval_s = refreshing.every_s
     async with cluster:
         await _Moving(plan, cluster, changing).run()
 
@@ -95,8 +98,17 @@ class _Moving:
         for outcome in done:
             if isinstance(outcome, Violation):
                 raise outcome
+        await self._end_refreshes()
         await self._settle()
         await self._check()
+
+    async def _end_refreshes(self) -> None:
+        """Start all nodes again without them: then there is an end to new versions."""
+        if self.cluster.refresh_interval_s:
+            self.cluster.refresh_interval_s = 0
+            for node in self.cluster.nodes:
+                await node.crash()
+                node.boot()
 
     # --- what people do ---------------------------------------------------------------------------
 

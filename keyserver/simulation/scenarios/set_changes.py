@@ -13,6 +13,7 @@ from keyserver.simulation.owner import (
     ForeignStart,
     Members,
     NewAddress,
+    Refreshing,
 )
 from keyserver.simulation.scenarios import planning
 from keyserver.simulation.scenarios.lies import OF_CHANGES, draw
@@ -218,12 +219,15 @@ def _ordered(random: Random, nodes: int, threshold: int) -> list[Any]:
     """Changes from one set to another, of which each keeps enough nodes of the one before."""
     members = _first(random, nodes, threshold)
     events: list[Any] = [Members(0.0, members)]
-    for _ in range(random.choice((1, 1, 2))):
+    for turn in range(random.choice((1, 1, 2))):
         outside = [place for place in range(nodes) if place not in members]
         come = random.sample(outside, random.randint(0, len(outside)))
         gone = [random.choice(members)] if len(members) > threshold + 2 else []
         edited = tuple(sorted({*members, *come} - set(gone)))
         if edited != members:
-            events.append(Edit(START_S + round(random.uniform(0, 3), 2), edited))
+            at = START_S + 30 * turn + round(random.choice((3, 30)) * random.random(), 2)
+            events.append(Edit(at, edited))
             members = edited
+    if random.random() < 0.3:
+        events.append(Refreshing(0.0, random.choice((60, 240))))
     return events
