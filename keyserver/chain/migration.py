@@ -345,13 +345,13 @@ class MigrationDriver:
             self._plan = await self._store.planned_start(view.contract)
             self._plan_of = view.contract
         running, joined = view.running, self._joined
-        if joined is not None and (running is None or not joined.is_of(running)):
+        if joined is not None and not _may_go_on(joined, view):
             await self._end(joined)
         if running is not None and self._joined is None:
             self._joined = await self._store.joined_migration(view.contract, running.id)
 
     async def _end(self, joined: JoinedMigration) -> None:
-        """It does not run any more: should its id ever run again, its success counts for nothing.
+        """Should its id ever run again, its success counts for nothing.
 
         Older contracts take an id twice, and a reorganisation may take a start back for a while.
         """
@@ -387,3 +387,10 @@ class MigrationDriver:
         found, when = self._check
         if not found.at_risk or self._clock.monotonic() - when >= CHECK_AGAIN_S:
             self._check = None
+
+
+def _may_go_on(joined: JoinedMigration, view: MigrationView) -> bool:
+    """Whether it runs, or its set is current: a reorganisation may have it run a bit longer."""
+    if view.running is not None:
+        return joined.is_of(view.running)
+    return view.current.id == joined.target_set
