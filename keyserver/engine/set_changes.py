@@ -236,13 +236,13 @@ class SetChanges:
     async def _judge(self, work: Judge, ended: asyncio.Event) -> Accepted | Declined:
         try:
             order = decode_order(work.order)
-            change = await self._needs.judge.judge(order)
+            if isinstance(order, MigrationOrder) and work.coordinator != order.master:
+                return Declined(Refusal.DENIED, "a migration is coordinated by its master")
+            change = await self._needs.judge.judge(order)  # may look through all keys
         except CodecError as problem:
             return Declined(Refusal.BAD, str(problem))
         except OrderRefusedError as refused:
             return Declined(Refusal.DENIED, str(refused))
-        if isinstance(order, MigrationOrder) and work.coordinator != order.master:
-            return Declined(Refusal.DENIED, "a migration is coordinated by its master")
         if change.id != work.change_id:
             return Declined(Refusal.DENIED, "the order means another change here")
         if self._identity.me not in change.old and self._identity.me not in change.new:

@@ -96,6 +96,23 @@ def test_an_order_is_judged_by_every_node(case: str, code: Refusal) -> None:
     run_virtual(story())
 
 
+def test_who_is_not_the_master_has_no_order_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To judge one may take a look at every key: no other node may have that done."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            order = world.migrate(NEW, master=2)
+            assert world.migration is not None
+            judged: list[Any] = []
+            monkeypatch.setattr(world.orders[world.nodes[1].id], "judge", judged.append)
+            work = Judge(encode_order(order), world.migration.id, world.nodes[0].id)
+            declined = await perform(world, work)
+            assert declined == Declined(Refusal.DENIED, "a migration is coordinated by its master")
+            assert not judged
+
+    run_virtual(story())
+
+
 def test_the_lock_is_given_back_if_sessions_do_not_end() -> None:
     async def story() -> None:
         async with ChangingCluster(5, 4) as world:
