@@ -7,12 +7,13 @@ performed: judging the order, the change lock, moving the keys, waiting for vote
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol, assert_never
 
 import structlog
 
 from keyserver.engine.driver import Driver
-from keyserver.engine.ports import CatalogueEntry, Identity, Ports
+from keyserver.engine.ports import Identity, Ports
 from keyserver.engine.set_change_lock import VOTING, ChangeLock
 from keyserver.engine.set_change_moving import Moving
 from keyserver.engine.set_change_needs import ChangeNeeds, ChangeOptions
@@ -213,7 +214,9 @@ class SetChanges:
             case Judge():
                 return await self._judge(work, ended)
             case Survey():
-                return await self._coordinated.survey(work)
+                surveyed = await self._coordinated.survey(work)
+                progress = self._coordinated.progress
+                return replace(surveyed, keys=progress.total + progress.keys_kept)
             case MoveKeys():
                 result = await self._coordinated.move(work)
                 done = ChangePhase.CONCLUDING if work.frozen else ChangePhase.FREEZING
@@ -222,8 +225,10 @@ class SetChanges:
             case Settle():
                 return await self._settle(work.change)
             case CountMoved(change):
-                records = [record async for record in self._records()]
-                return Counted(sum(record.set_id == change.new.id for record in records))
+                moved = 0
+                async for record in self._records():
+                    moved += record.set_id == change.new.id
+                return Counted(moved)
             case Conclude():
                 return await self._conclude(work)
         assert_never(work)
@@ -332,17 +337,15 @@ class SetChanges:
     # --- own keys ---------------------------------------------------------------------------------
 
     async def _records(self) -> AsyncIterator[KeyRecord]:
-        """Every record in force here."""
-        after: KeyId | None = None
-        while page := await self._page(after):
+        """Every record in force here; raises `StorageError` for one that cannot be read."""
+        store, after = self._ports.store, None
+        while page := await store.catalogue(after, PAGE):
+            read = {each.record.key_id: each for each in await store.records(after, PAGE)}
             for entry in page:
-                state = await self._ports.store.load(entry.key_id)
-                if state.active is not None:
-                    yield state.active.record
+                active = read.get(entry.key_id) or (await store.load(entry.key_id)).active
+                if active is not None:
+                    yield active.record
             after = page[-1].key_id
-
-    async def _page(self, after: KeyId | None) -> Sequence[CatalogueEntry]:
-        return await self._ports.store.catalogue(after, PAGE)
 
     async def _strays(self, change: SetChange, left: frozenset[KeyId]) -> int:
         """How many keys are neither on the target set nor left behind."""

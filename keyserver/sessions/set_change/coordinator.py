@@ -68,7 +68,10 @@ FREEZE_S = 300.0
 """How long nodes may wait for votes to be decided; a round of an agreement takes a minute."""
 
 EXECUTE_S = 60.0
-"""How long nodes may look through their keys at the end."""
+"""How long nodes may take at the end, besides looking through their keys."""
+
+LOOKED_AT_PER_S = 500
+"""Keys that the slowest node looks at in a second; it may have to look twice."""
 
 _KEEP_ALIVE = SetTimer("keep_alive", KEEP_ALIVE_S)
 
@@ -200,7 +203,8 @@ def _on_result(ctx: Context, phase: Surveying | Moving | MovingRest, result: Any
     match phase, result:
         case _, Declined(code, why):
             return Step(Failed(UnavailableError(why, _ERRORS.get(code, "Internal"))))
-        case Surveying(terms), Surveyed(_, losing):
+        case Surveying(terms), Surveyed(_, losing, keys):
+            terms = replace(terms, keys=keys)
             if losing and not terms.may_lose_keys:
                 why = f"{losing} keys would be left with too few holders"
                 return Step(Failed(DeniedError(why, "Internal")))
@@ -242,7 +246,8 @@ def _concluding(
     past, vouchers = agreed_past(ctx, terms.change, frozen)
     waiting = AwaitingExecuted(terms, left, Round.among(terms.taking_part))
     done = _to_all(terms, ChangeDone(past, vouchers, left))
-    return Step(waiting, (SetTimer("round", EXECUTE_S), *done))
+    look_s = terms.keys / LOOKED_AT_PER_S
+    return Step(waiting, (SetTimer("round", EXECUTE_S + look_s), *done))
 
 
 def _on_executed(

@@ -32,6 +32,8 @@ class Terms:
     """Whom the coordinator counts on, itself among them."""
     may_lose_keys: bool = False
     """Whether every node that takes part allows the loss of keys."""
+    keys: int = 0
+    """How many there are, about: so long the last look takes."""
 
 
 @dataclass(frozen=True, slots=True)

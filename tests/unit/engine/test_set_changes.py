@@ -22,6 +22,7 @@ from keyserver.sessions.set_change.works import (
     Settle,
     Settled,
     Survey,
+    Surveyed,
 )
 from keyserver.sessions.sharing.messages import Cert, Ready
 from keyserver.sessions.wire import LINK_TYPES, message_type
@@ -304,6 +305,49 @@ def test_keys_on_the_target_are_counted() -> None:
             await world.generate(1)
             await world.settle()
             assert await perform(world, CountMoved(change_of(world))) == Counted(1)
+
+    run_virtual(story())
+
+
+def test_the_own_keys_are_looked_at_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To load each one takes ten times as long, and everybody waits for the last look."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            kept = [await world.generate(1) for _ in range(5)]
+            await world.settle()
+            monkeypatch.setattr("keyserver.engine.set_changes.PAGE", 2)
+            monkeypatch.setattr(type(world.nodes[1].store), "load", None)
+            assert await perform(world, CountMoved(change_of(world))) == Counted(0)
+            declined = await conclude(world)
+            assert declined == Declined(
+                Refusal.TEMPORARY, f"{len(kept)} keys are on another set here"
+            )
+
+    run_virtual(story())
+
+
+def test_how_many_keys_there_are_is_known_when_they_have_been_looked_at() -> None:
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            await world.generate(1)
+            await world.generate(1)
+            world.be_current(world.set_of(NEW))
+            await world.generate(1)
+            await world.settle()
+            world.be_current(world.configured)
+            found: list[Any] = []
+            perform = world.changes(0)._perform
+
+            async def noting(work: Any, ended: asyncio.Event) -> Any:
+                result = await perform(work, ended)
+                if isinstance(work, Survey):
+                    found.append(result)
+                return result
+
+            world.changes(0)._perform = noting  # type: ignore[method-assign]
+            await world.carry_out(world.bound(NEW))
+            assert found == [Surveyed(to_move=2, losing=0, keys=3)]
 
     run_virtual(story())
 

@@ -18,10 +18,12 @@ from keyserver.sessions.core import (
     PeerLost,
     Performed,
     Refusal,
+    SetTimer,
     UnavailableError,
 )
 from keyserver.sessions.messages import Cancel
 from keyserver.sessions.runner import Role
+from keyserver.sessions.set_change.coordinator import EXECUTE_S
 from keyserver.sessions.set_change.history import history_digest, next_epoch, past_of
 from keyserver.sessions.set_change.messages import (
     ChangeAccept,
@@ -46,6 +48,7 @@ from keyserver.sessions.set_change.works import (
     Settle,
     Settled,
     Survey,
+    Surveyed,
 )
 from tests.support.delivery import Delivery, received
 from tests.support.set_change_sessions import (
@@ -166,6 +169,18 @@ def test_without_a_word_of_the_coordinator_the_lock_ends(world: World) -> None:
     assert "nothing came from the coordinator" in str(part.error)
     assert CountMoved not in world.kinds(1)
     assert CountMoved in world.kinds(0)
+
+
+def test_the_last_look_may_take_the_longer_the_more_keys_there_are(world: World) -> None:
+    world.scripted(0, Survey, Surveyed(to_move=1, losing=0, keys=1_000_000))
+    world.report()
+    rounds = [
+        effect.seconds
+        for moment in world.net.moments
+        for effect in moment.effects
+        if isinstance(effect, SetTimer) and effect.name == "round"
+    ]
+    assert rounds[-1] == EXECUTE_S + 2000
 
 
 # --- who is needed -----------------------------------------------------------------------------
