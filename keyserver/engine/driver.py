@@ -128,7 +128,11 @@ class Driver:
     @property
     def is_admitted(self) -> bool:
         """Whether this node is in any of the sets it knows, so that others talk to it."""
-        return self._identity.me in self._ports.node_sets.snapshot.all_nodes()
+        return self._is_admitted(self._identity.me)
+
+    def _is_admitted(self, node: NodeId) -> bool:
+        """Whether it may have others take part in sessions; who has left only asks what there is."""
+        return node in self._ports.node_sets.snapshot.all_nodes()
 
     @property
     def policy(self) -> Policy:
@@ -292,6 +296,9 @@ class Driver:
         kind, request = session_type.kind, message.request
         now, subject = self._ports.clock.monotonic(), (kind, request.key_id)
         session = LiveSession((sid, Role.PARTICIPANT), sender, now, subject)
+        if not self._is_admitted(sender):
+            self._send(session, Send(sender, Refuse(Refusal.TEMPORARY)))
+            return
         if self._table.is_full_for(sender):
             self._send(session, Send(sender, Refuse(Refusal.BUSY)))
             return

@@ -91,6 +91,8 @@ class RefreshRules:
             return self._changes.target(change_id, key_id, state, coordinator)
         if self.obstacle() is not None or state.active is None or not self.is_here(state):
             return None
+        if coordinator not in self.current:
+            return None
         if not self._turns.is_let_in(state.installed_at, self._clock.unix()):
             return None
         version, now = state.active.record.version, self._clock.monotonic()

@@ -368,3 +368,26 @@ def test_a_change_of_the_set_does_not_wait_for_refreshes() -> None:
                 assert after.active.record.set_id == before.active.record.set_id
 
     run_virtual(scenario())
+
+
+def test_a_node_that_has_left_has_nothing_refreshed() -> None:
+    """Though it is connected still, and its own rules allow it."""
+
+    async def story() -> None:
+        world = ChangingCluster(5, 5)
+        world.cluster.refresh_interval_s = 10_000
+        async with world:
+            key_id = await world.generate(1)
+            await world.settle()
+            stay = (1, 2, 3, 4)
+            await world.carry_out(world.bound(stay), by=1)
+            await world.settle(6_000)
+            removed, target = world.nodes[0], world.set_of(stay)
+            assert removed.refreshes is not None
+            assert removed.redistributions is not None
+            removed.refreshes._rules.target = lambda *_: target  # type: ignore[method-assign]
+            with pytest.raises(SessionError):
+                await removed.redistributions.redistribute(key_id, ZERO_HASH, target)
+            await world.check_keys([key_id], stay, version=2)
+
+    run_virtual(story())
