@@ -131,7 +131,7 @@ class Driver:
         return self._is_admitted(self._identity.me)
 
     def _is_admitted(self, node: NodeId) -> bool:
-        """Whether it may have others take part in sessions; who has left only asks what there is."""
+        """Whether it may begin sessions; who has left only asks what there is."""
         return node in self._ports.node_sets.snapshot.all_nodes()
 
     @property
