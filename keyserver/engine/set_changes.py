@@ -275,12 +275,23 @@ class SetChanges:
 
     async def _settle(self, change: SetChange) -> Settled | Declined:
         """From here on no vote for the old set; wait until those given are decided."""
+        if await self._has_completed(change):
+            return Settled(past_of(await self._needs.store.completed(), change))
         self._lock.freeze(change)
         if not await _all_set(self._driver.ends_of(AGREEING), SETTLING_S):
             self._driver.dismiss(AGREEING)
         if not await self._is_decided():
             return Declined(Refusal.TEMPORARY, "votes of this node are not decided")
         return Settled(past_of(await self._needs.store.completed(), change))
+
+    async def _has_completed(self, change: SetChange) -> bool:
+        """Whether this node is past this change: then it gives no vote for the old set anyway.
+
+        The change is run again for the sake of others, who may be silent for ever.
+        """
+        completed = await self._needs.store.completed()
+        is_latest = bool(completed) and completed[-1].id == change.id
+        return is_latest and self._driver.node_set == change.new
 
     async def _is_decided(self) -> bool:
         """Whether everything that this node has voted for is decided before long."""
@@ -296,7 +307,7 @@ class SetChanges:
 
     async def _conclude(self, work: Conclude) -> Concluded | Declined:
         """Look whether every key is where it belongs, then write the change down."""
-        if await self._ports.store.undecided():
+        if not await self._has_completed(work.change) and await self._ports.store.undecided():
             return Declined(Refusal.TEMPORARY, "votes of this node are not decided")
         left = frozenset(work.left)
         if await self._strays(work.change, left):

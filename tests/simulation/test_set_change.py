@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from keyserver.sessions.set_change.works import Conclude, Concluded, Moved, Move
 from keyserver.sessions.sharing.messages import Finalize, Redistribute
 from keyserver.sessions.wire import LINK_TYPES, message_type
 from keyserver.simulation.cluster import CrashedError, SimulatedNode
+from keyserver.simulation.liars import at, in_cluster, silent
 from keyserver.simulation.loop import run_virtual
 from tests.support.changing_cluster import ChangingCluster
 
@@ -495,5 +496,58 @@ def test_a_member_that_tells_another_past_changes_nothing_for_the_others() -> No
             liar.perform = perform  # type: ignore[method-assign]
             await world.carry_out(world.bound((0, 1, 2, 3), epoch=2))
             assert {len(await world.history(place)) for place in range(5)} == {2}
+
+    run_virtual(story())
+
+
+# --- who keeps clients waiting -----------------------------------------------------------------
+
+
+async def asking(world: ChangingCluster, by: int) -> None:
+    """A client that has a key made every five seconds, for ever; none takes it half a minute.
+
+    It may have to ask again: its node may be past a change when others are about to be.
+    """
+    while True:
+        async with asyncio.timeout(30):
+            while not await _made(world, by):
+                await asyncio.sleep(5)
+        await asyncio.sleep(5)
+
+
+async def _made(world: ChangingCluster, by: int) -> bool:
+    with contextlib.suppress(UnavailableError):
+        await world.generate(1, by=by)
+        return True
+    return False
+
+
+@contextlib.asynccontextmanager
+async def served(world: ChangingCluster, by: int) -> AsyncIterator[None]:
+    """Raises what the client is told that could not be served meanwhile."""
+    client = asyncio.ensure_future(asking(world, by))
+    yield
+    client.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await client
+
+
+@pytest.mark.parametrize("place", [0, 4])
+def test_a_node_that_never_says_that_it_froze_stops_no_client(place: int) -> None:
+    """The first node leaves, the last one joins; the migration is run again to bring it up."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            await keys_of(world)
+            order = world.migrate(NEW, master=1)
+            in_cluster(world.cluster, world.nodes[place], at("ChangeFrozen", silent))
+            async with served(world, by=2):
+                for _ in range(3):
+                    report = await world.carry_out(order, by=1)
+                    assert world.nodes[place].id not in report.executed
+                    assert not any(
+                        world.changes(other).is_running for other in range(5) if other != place
+                    )
+                    await asyncio.sleep(100)
 
     run_virtual(story())

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from keyserver.model.identifiers import NodeId
+from keyserver.model.node_set import NodeSet
 from keyserver.model.set_change import SetChange
 from keyserver.sessions.core import (
     Completed,
@@ -31,7 +32,7 @@ from keyserver.sessions.core import (
     TimerFired,
     UnavailableError,
 )
-from keyserver.sessions.messages import Refuse
+from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.rounds import Round
 from keyserver.sessions.set_change.history import agreed_past, check_frozen
 from keyserver.sessions.set_change.messages import (
@@ -66,6 +67,9 @@ ACCEPT_S = 40.0
 
 FREEZE_S = 300.0
 """How long nodes may wait for votes to be decided; a round of an agreement takes a minute."""
+
+LATE_S = 10.0
+"""How much longer a migration waits when a quorum of both sets has frozen: clients wait, too."""
 
 EXECUTE_S = 60.0
 """How long nodes may take at the end, besides looking through their keys."""
@@ -152,7 +156,9 @@ def _without(
         case AwaitingAccepts():
             return _accepting(ctx, replace(phase, terms=terms, round=phase.round.drop(lost)))
         case AwaitingFrozen():
-            return _freezing(ctx, replace(phase, terms=terms, round=phase.round.drop(lost)))
+            step = _freezing(ctx, replace(phase, terms=terms, round=phase.round.drop(lost)))
+            thaw = tuple(Send(node, Cancel(Refusal.TEMPORARY)) for node in sorted(lost))
+            return replace(step, effects=(*thaw, *step.effects))
         case AwaitingExecuted():
             return _executing(ctx, replace(phase, terms=terms, round=phase.round.drop(lost)))
     return Step(replace(phase, terms=terms))
@@ -160,7 +166,11 @@ def _without(
 
 def _is_quorum(ctx: Context, change: SetChange, nodes: Iterable[NodeId]) -> bool:
     """Whether enough of the new set are there."""
-    return sum(node in change.new for node in nodes) >= ctx.quorums(len(change.new)).agreement
+    return _is_quorum_of(ctx, change.new, nodes)
+
+
+def _is_quorum_of(ctx: Context, members: NodeSet, nodes: Iterable[NodeId]) -> bool:
+    return sum(node in members for node in nodes) >= ctx.quorums(len(members)).agreement
 
 
 def _needed(lost: frozenset[NodeId], refusal: Refusal | None) -> SessionError:
@@ -236,8 +246,20 @@ def _on_frozen(
 
 def _freezing(ctx: Context, phase: AwaitingFrozen) -> Step[Phase]:
     if not phase.round.is_complete:
-        return Step(phase)
+        if phase.is_enough or not _is_enough(ctx, phase):
+            return Step(phase)
+        return Step(replace(phase, is_enough=True), (SetTimer("round", LATE_S),))
     return Step(MovingRest(phase.terms, phase.round.answers), (_move(phase.terms, frozen=True),))
+
+
+def _is_enough(ctx: Context, phase: AwaitingFrozen) -> bool:
+    """Whether nothing can be decided in the old set any more, and a migration could go on.
+
+    Whoever is late is brought up by a later run; else one silent node would keep all clients.
+    """
+    change, frozen = phase.terms.change, phase.round.answers
+    quorums = all(_is_quorum_of(ctx, members, frozen) for members in (change.old, change.new))
+    return not phase.terms.needs_all and ctx.me in frozen and quorums
 
 
 def _concluding(

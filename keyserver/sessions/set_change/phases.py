@@ -66,6 +66,8 @@ class AwaitingFrozen:
     terms: Terms
     left: tuple[KeyId, ...]
     round: Round[ChangeFrozen]
+    is_enough: bool = False
+    """Whether so many have that the others are not waited for much longer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from keyserver.sessions.core import (
 )
 from keyserver.sessions.messages import Cancel
 from keyserver.sessions.runner import Role
-from keyserver.sessions.set_change.coordinator import EXECUTE_S
+from keyserver.sessions.set_change.coordinator import EXECUTE_S, FREEZE_S, LATE_S
 from keyserver.sessions.set_change.history import history_digest, next_epoch, past_of
 from keyserver.sessions.set_change.messages import (
     ChangeAccept,
@@ -35,7 +35,7 @@ from keyserver.sessions.set_change.messages import (
     ChangePropose,
     PastChange,
 )
-from keyserver.sessions.set_change.phases import Report
+from keyserver.sessions.set_change.phases import AwaitingFrozen, Report
 from keyserver.sessions.set_change.works import (
     Conclude,
     Concluded,
@@ -244,6 +244,41 @@ def test_a_node_that_says_nothing_is_lost(world: World, silent: type, needs_all:
         assert (error.code, error.failed) == ("NodeDisconnected", {mute})
     else:
         assert world.report(needs_all=False).executed == frozenset(world.ids) - {mute}
+
+
+def _frozen_rounds(world: World) -> list[float]:
+    return [
+        effect.seconds
+        for moment in world.net.moments
+        for effect in moment.effects
+        if isinstance(moment.after, AwaitingFrozen)
+        if isinstance(effect, SetTimer) and effect.name == "round"
+    ]
+
+
+@pytest.mark.parametrize("mute", [0, 1, 4])
+def test_a_migration_waits_for_the_last_to_freeze_not_for_long(world: World, mute: int) -> None:
+    """But the coordinator for itself: only it can go on."""
+    coordinator, silent = world.ids[0], world.ids[mute]
+    world.net.tamper = lambda sender, to, message: (
+        None
+        if (sender, to) == (silent, coordinator) and isinstance(message, ChangeFrozen)
+        else message
+    )
+    if mute == 0:
+        assert world.error(needs_all=False).failed == {silent}
+        assert _frozen_rounds(world) == [FREEZE_S]
+    else:
+        assert silent not in world.report(needs_all=False).executed
+        assert _frozen_rounds(world) == [FREEZE_S, LATE_S]
+
+
+def test_an_order_of_an_administrator_waits_for_all_to_freeze(world: World) -> None:
+    world.net.tamper = lambda sender, _to, message: (
+        None if sender == world.ids[2] and isinstance(message, ChangeFrozen) else message
+    )
+    world.error()
+    assert _frozen_rounds(world) == [FREEZE_S]
 
 
 def test_a_coordinator_that_loses_itself_ends(world: World) -> None:
