@@ -87,6 +87,8 @@ class Moving:
         self._mover = mover
         self._attempts: Counter[KeyId] = Counter()
         self._reasons: dict[KeyId, str] = {}
+        self._slow: set[NodeId] = set()
+        """Peers that have kept this node waiting; until the next step they are not asked again."""
         self.progress = progress
         self.losing = 0
         """Keys because of which the change must not begin."""
@@ -106,6 +108,7 @@ class Moving:
     async def survey(self, work: Survey) -> Surveyed:
         """Look what would become of every key; raises `StorageError`."""
         self.note(ChangePhase.LOOKING)
+        self._slow.clear()
         for _ in range(SURVEYS):
             surveyed, unreliable = await self._look(work)
             if not unreliable:
@@ -118,7 +121,7 @@ class Moving:
         walk = self._walk()
         fates: Counter[Fate] = Counter()
         self._reasons.clear()
-        async for view in walk.keys(reachable - {self._identity.me}):
+        async for view in walk.keys(reachable - {self._identity.me} - self._slow):
             fate = self._fate(view, work, reachable)
             fates[fate] += 1
             if fate in (Fate.IS_LOST, Fate.STAYS):
@@ -126,6 +129,7 @@ class Moving:
         total = fates.total() - len(self._reasons)
         self.progress = replace(self.progress, total=total, moved=fates[Fate.ARRIVED])
         self._tell_kept()
+        self._slow |= walk.slow
         return Surveyed(fates[Fate.MOVES], fates[Fate.IS_LOST]), walk.unreliable
 
     # --- moving -----------------------------------------------------------------------------------
@@ -135,6 +139,7 @@ class Moving:
         self.note(ChangePhase.MOVING_REST if work.frozen else ChangePhase.MOVING)
         few = 0 if work.frozen else AT_ONCE
         self._attempts.clear()
+        self._slow.clear()
         moved, pause_s = 0, FIRST_PAUSE_S
         while True:
             walk = self._walk()
@@ -153,7 +158,7 @@ class Moving:
         reachable = self._reachable(work.taking_part)
         self._reasons.clear()
         async with asyncio.TaskGroup() as tasks:
-            async for view in walk.keys(reachable - {self._identity.me}):
+            async for view in walk.keys(reachable - {self._identity.me} - self._slow):
                 match self._fate(view, work, reachable):
                     case Fate.ARRIVED:
                         done.arrived += 1
@@ -170,6 +175,7 @@ class Moving:
         arrived = done.arrived + done.moved
         self.progress = replace(self.progress, moved=arrived, total=arrived + done.failed)
         self._tell_kept()
+        self._slow |= walk.slow
         return done
 
     async def _move_one(
@@ -197,7 +203,7 @@ class Moving:
 
     def _result(self, walk: Walk, work: MoveKeys, moved: int, done: _Pass) -> Moved | Declined:
         """What was decided anywhere is known to one of a quorum, if they all have answered."""
-        answered = self._reachable(work.taking_part) - walk.unreliable
+        answered = self._reachable(work.taking_part) - walk.unreliable - self._slow
         old = work.change.old
         if sum(node in old for node in answered) < self._quorum(len(old)):
             why = "too few catalogues could be read to be sure that no key is left"

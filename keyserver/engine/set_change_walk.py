@@ -6,6 +6,7 @@ a share is what the nodes say themselves, and only guides what is tried.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -19,6 +20,9 @@ from keyserver.sessions.core import KeyState
 
 OWN_PAGE: Final = 256
 """Own records that are in memory at a time."""
+
+MOST_UNPROVEN: Final = 4096
+"""Keys that a peer may name and that nobody can prove; one that goes on is not read any further."""
 
 log = structlog.get_logger()
 
@@ -44,6 +48,10 @@ class Line(Protocol):
 
 class UnreliableError(Exception):
     """A peer does not answer, or does not deliver what it says it has."""
+
+
+class TooSlowError(UnreliableError):
+    """A peer has kept this node waiting for its catalogue as long as it may."""
 
 
 class Catalogues(Protocol):
@@ -79,15 +87,48 @@ class Walk:
         """The records of the page of this node's own catalogue that the walk stands in."""
         self.unreliable: set[NodeId] = set()
         """Peers whose catalogue could not be read to its end."""
+        self.slow: set[NodeId] = set()
+        """Those of them that had kept this node waiting too long."""
 
     async def keys(self, peers: Iterable[NodeId]) -> AsyncIterator[KeyView]:
         """Every key that this node can prove, its peers' included. Raises `StorageError`."""
         cursors = [_Cursor(node, self._catalogues.pages(node)) for node in sorted(peers)]
         cursors.append(_Cursor(self._me, self._own_pages()))
-        async for key_id, lines in _merged(cursors, self.unreliable):
+        unproven: Counter[NodeId] = Counter()
+        async for key_id, lines in self._merged(cursors):
             active = await self._active(key_id, lines)
             if active is not None:
                 yield _view(key_id, active, lines)
+                continue
+            unproven.update(lines.keys())
+            for cursor in cursors:
+                if cursor.node in lines and unproven[cursor.node] > MOST_UNPROVEN:
+                    self._leave(cursor, UnreliableError("nobody can prove the keys it names"))
+
+    async def _merged(
+        self, cursors: Sequence["_Cursor"]
+    ) -> AsyncIterator[tuple[KeyId, dict[NodeId, Line]]]:
+        ended = list(cursors)
+        while True:
+            if ended:
+                problems = await asyncio.gather(*(cursor.turn() for cursor in ended))
+                for cursor, problem in zip(ended, problems, strict=True):
+                    if problem is not None:
+                        self._leave(cursor, problem)
+            lines = {cursor.node: line for cursor in cursors if (line := cursor.line) is not None}
+            if not lines:
+                return
+            key_id = min(line.key_id for line in lines.values())
+            yield key_id, {node: line for node, line in lines.items() if line.key_id == key_id}
+            there = [c for c in cursors if c.line is not None and c.line.key_id == key_id]
+            ended = [cursor for cursor in there if not cursor.advance()]
+
+    def _leave(self, cursor: "_Cursor", problem: UnreliableError) -> None:
+        log.warning("catalogue_not_read", peer=cursor.node, problem=str(problem))
+        cursor.close()
+        self.unreliable.add(cursor.node)
+        if isinstance(problem, TooSlowError):
+            self.slow.add(cursor.node)
 
     async def _active(self, key_id: KeyId, lines: Mapping[NodeId, Line]) -> CertifiedRecord | None:
         """The record in force here: the one just read, if everybody who has the key says so."""
@@ -134,33 +175,17 @@ class _Cursor:
         self._place += 1
         return self._place < len(self._page)
 
-    async def turn(self) -> bool:
-        """Turn over the page; false if the catalogue could not be read."""
+    def close(self) -> None:
+        """Stand at the end from now on."""
         self._page, self._place = (), 0
+
+    async def turn(self) -> UnreliableError | None:
+        """Turn over the page; what is wrong if the catalogue could not be read."""
+        self.close()
         try:
             self._page = await anext(self._pages)
         except StopAsyncIteration:
             pass  # the end: there is no line any more
         except UnreliableError as problem:
-            log.warning("catalogue_not_read", peer=self.node, problem=str(problem))
-            return False
-        return True
-
-
-async def _merged(
-    cursors: Sequence[_Cursor], unreliable: set[NodeId]
-) -> AsyncIterator[tuple[KeyId, dict[NodeId, Line]]]:
-    ended = list(cursors)
-    while True:
-        if ended:
-            turned = await asyncio.gather(*(cursor.turn() for cursor in ended))
-            unreliable.update(
-                cursor.node for cursor, read in zip(ended, turned, strict=True) if not read
-            )
-        lines = {cursor.node: line for cursor in cursors if (line := cursor.line) is not None}
-        if not lines:
-            return
-        key_id = min(line.key_id for line in lines.values())
-        yield key_id, {node: line for node, line in lines.items() if line.key_id == key_id}
-        there = [c for c in cursors if c.line is not None and c.line.key_id == key_id]
-        ended = [cursor for cursor in there if not cursor.advance()]
+            return problem
+        return None

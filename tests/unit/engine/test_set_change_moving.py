@@ -10,7 +10,7 @@ from keyserver.engine.links import SHARE_FLAG, Entry
 from keyserver.engine.ports import Identity, Ports
 from keyserver.engine.set_change_moving import AT_ONCE, TRIES, Moving
 from keyserver.engine.set_change_progress import MOST_TOLD, ChangePhase, ChangeProgress
-from keyserver.engine.set_change_walk import UnreliableError
+from keyserver.engine.set_change_walk import TooSlowError, UnreliableError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, Nonce32
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.node_set import NodeSet
@@ -62,6 +62,8 @@ class World:
     """Peers whose catalogues cannot be read."""
     once: set[NodeId] = field(default_factory=set)
     """The same, for the first time only."""
+    slow: set[NodeId] = field(default_factory=set)
+    read: Counter[NodeId] = field(default_factory=Counter)
     failures: Counter[KeyId] = field(default_factory=Counter)
     tries: Counter[KeyId] = field(default_factory=Counter)
     at_once: int = 0
@@ -87,6 +89,9 @@ class World:
         self.moving = Moving(identity, ports, self, self, self, progress)
 
     async def pages(self, peer: NodeId) -> AsyncIterator[Sequence[Entry]]:
+        self.read[peer] += 1
+        if peer in self.slow:
+            raise TooSlowError("slow")
         if peer in self.silent or peer in self.once:
             self.once.discard(peer)
             raise UnreliableError("silent")
@@ -273,6 +278,24 @@ def test_without_a_quorum_of_catalogues_nobody_knows_what_is_left() -> None:
         assert "too few catalogues" in declined.why
         world.silent = set(NODES[4:])
         assert await world.move() == Moved(0, ())
+
+    run_virtual(story())
+
+
+def test_who_has_been_too_slow_is_not_waited_for_again() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(1, 2)
+        world.slow = {NODES[4]}
+        assert await world.survey() == Surveyed(2, 0)
+        assert world.read[NODES[4]] == 1
+        world.read.clear()
+        assert await world.move() == Moved(2, ())
+        assert (world.read[NODES[4]], world.read[NODES[3]]) == (1, 2)
+        world.slow = set(NODES[2:])
+        declined = await world.move()
+        assert isinstance(declined, Declined)
+        assert "too few catalogues" in declined.why
 
     run_virtual(story())
 

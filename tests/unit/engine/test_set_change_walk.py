@@ -1,5 +1,6 @@
 """Going through many catalogues at once, with peers that stop in the middle."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -7,7 +8,7 @@ import pytest
 
 from keyserver.engine import set_change_walk
 from keyserver.engine.links import DOCUMENT_FLAG, SHARE_FLAG, Entry
-from keyserver.engine.set_change_walk import KeyView, UnreliableError, Walk
+from keyserver.engine.set_change_walk import KeyView, TooSlowError, UnreliableError, Walk
 from keyserver.model.identifiers import ZERO_HASH, Address, Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedRecord
 from keyserver.sessions.core import KeyState
@@ -39,11 +40,14 @@ class Catalogues:
     """Pages of every peer; one that ends with `None` is not read to its end."""
 
     pages_of: dict[NodeId, list[list[Entry] | None]] = field(default_factory=dict)
+    slow: NodeId | None = None
+    read: Counter[NodeId] = field(default_factory=Counter)
 
     async def pages(self, peer: NodeId) -> AsyncIterator[Sequence[Entry]]:
         for page in self.pages_of.get(peer, []):
             if page is None:
-                raise UnreliableError("it stops here")
+                raise TooSlowError("late") if peer == self.slow else UnreliableError("it stops")
+            self.read[peer] += 1
             yield page
 
 
@@ -92,6 +96,29 @@ async def test_a_peer_that_stops_is_named_and_the_walk_goes_on() -> None:
     walk = Walk(ME, await store_of(1, 2, 3), catalogues)
     assert await walked(walk, A, B) == {1: {A, B}, 2: {B}, 3: set()}
     assert walk.unreliable == {A}
+
+
+async def test_a_peer_that_is_too_slow_is_told_apart() -> None:
+    catalogues = Catalogues({A: [[line(1)], None], B: [[line(1)], None]}, slow=B)
+    walk = Walk(ME, await store_of(1), catalogues)
+    assert await walked(walk, A, B) == {1: {A, B}}
+    assert (walk.unreliable, walk.slow) == ({A, B}, {B})
+
+
+async def test_who_goes_on_naming_keys_that_nobody_can_prove_is_not_read_to_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(set_change_walk, "MOST_UNPROVEN", 3)
+    catalogues = Catalogues(
+        {
+            A: [[line(n), line(n + 1)] for n in range(10, 1000, 2)],
+            B: [[line(5), line(7), line(9)], [line(2000)]],
+        }
+    )
+    walk = Walk(ME, await store_of(2000), catalogues)
+    assert await walked(walk, A, B) == {2000: {B}}
+    assert walk.unreliable == {A}
+    assert catalogues.read[A] == 2
 
 
 async def test_without_peers_the_own_keys_are_walked_page_by_page(
