@@ -9,7 +9,7 @@ import pytest
 
 from keyserver.engine.set_change_progress import ChangePhase
 from keyserver.model.identifiers import KeyId
-from keyserver.model.set_change import SetChangeOrder
+from keyserver.model.set_change import CompletedChange, SetChange, SetChangeOrder
 from keyserver.model.set_change_rules import KeysWouldBeLostError, OrderRefusedError
 from keyserver.sessions.core import DeniedError, SessionError, UnavailableError
 from keyserver.sessions.registry import MESSAGE_TABLE
@@ -27,6 +27,7 @@ from keyserver.sessions.wire import LINK_TYPES, message_type
 from keyserver.simulation.cluster import CrashedError, SimulatedNode
 from keyserver.simulation.liars import at, in_cluster, silent
 from keyserver.simulation.loop import run_virtual
+from keyserver.storage.set_changes import MemorySetChangeStore
 from tests.support.changing_cluster import ChangingCluster
 
 NEW = (1, 2, 3, 4)
@@ -496,6 +497,53 @@ def test_a_member_that_tells_another_past_changes_nothing_for_the_others() -> No
             liar.perform = perform  # type: ignore[method-assign]
             await world.carry_out(world.bound((0, 1, 2, 3), epoch=2))
             assert {len(await world.history(place)) for place in range(5)} == {2}
+
+    run_virtual(story())
+
+
+# --- what one node alone has completed -----------------------------------------------------------
+
+
+async def alone(world: ChangingCluster, place: int, new: Iterable[int]) -> None:
+    """A node has heard DONE, and the others have not."""
+    change = SetChange.ordered(world.configured, world.set_of(new))
+    completed = CompletedChange(1, change.id, change.old, change.new, 1)
+    await MemorySetChangeStore(world.nodes[place].disk).keep_completed([completed])
+
+
+@pytest.mark.parametrize("by", [1, 2])
+def test_a_migration_after_a_change_that_one_node_alone_has_completed(by: int) -> None:
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            keys = await keys_of(world)
+            await alone(world, 1, (0, 1, 2))
+            report = await world.carry_out(world.migrate(NEW, master=by), by)
+            assert report.executed == frozenset(node.id for node in world.nodes)
+            await world.check_keys(keys, NEW, version=2)
+            assert [len(await world.history(place)) for place in range(5)] == [1, 2, 1, 1, 1]
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("by", [1, 2])
+def test_an_order_after_a_change_that_one_node_alone_has_completed(by: int) -> None:
+    """The error says what to do, and that helps."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 5) as world:
+            await keys_of(world)
+            first = (0, 1, 2, 3)
+            await alone(world, 1, first)
+            with pytest.raises(DeniedError, match="repeat that order first") as failed:
+                await world.carry_out(world.legacy(NEW), by)
+            assert world.nodes[1].id.short in str(failed.value)
+            with pytest.raises((DeniedError, OrderRefusedError)) as refused:
+                await world.carry_out(world.bound(NEW), by)
+            assert "repeated first" in str(refused.value) or "DENIED" in str(refused.value)
+            await world.settle(70)
+            await world.carry_out(world.legacy(first), by)
+            await world.carry_out(world.bound(NEW, epoch=2), by)
+            assert [len(await world.history(place)) for place in range(5)] == [2] * 5
 
     run_virtual(story())
 

@@ -34,7 +34,7 @@ from keyserver.sessions.core import (
 )
 from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.rounds import Round
-from keyserver.sessions.set_change.history import agreed_past, check_frozen
+from keyserver.sessions.set_change.history import agreed_past, check_frozen, check_nobody_ahead
 from keyserver.sessions.set_change.messages import (
     ChangeAccept,
     ChangeDone,
@@ -179,7 +179,7 @@ def _needed(lost: frozenset[NodeId], refusal: Refusal | None) -> SessionError:
     why = f"refused by {', '.join(node.short for node in sorted(lost))}: {refusal.name}"
     code = _ERRORS.get(refusal)
     if code is None:
-        return DeniedError(why, "ConsensusUnreachable")
+        return DeniedError(f"{why} (the log there says why)", "ConsensusUnreachable")
     return UnavailableError(why, code, lost)
 
 
@@ -265,7 +265,9 @@ def _is_enough(ctx: Context, phase: AwaitingFrozen) -> bool:
 def _concluding(
     ctx: Context, terms: Terms, frozen: Mapping[NodeId, ChangeFrozen], left: Any
 ) -> Step[Phase]:
-    past, vouchers = agreed_past(ctx, terms.change, frozen)
+    past, vouchers = agreed_past(ctx, terms.change, frozen) or ((), ())
+    if terms.needs_all:
+        check_nobody_ahead(past, frozen)  # who takes part in a migration keeps its own past
     waiting = AwaitingExecuted(terms, left, Round.among(terms.taking_part))
     done = _to_all(terms, ChangeDone(past, vouchers, left))
     look_s = terms.keys / LOOKED_AT_PER_S

@@ -403,12 +403,67 @@ def test_a_coordinator_that_joins_takes_over_the_past_of_the_others(world: World
 def test_nodes_that_remember_different_changes_do_not_end_one(world: World) -> None:
     for place in range(5):
         world.engine(place).past = past(place, world=world)
-    assert world.error().code == "ConsensusTemporaryUnreachable"
+    error = world.error()
+    assert error.code == "ConsensusUnreachable"
+    assert f"{world.ids[0].short} has completed change number 1" in str(error)
+    assert "repeat that order first" in str(error)
 
 
-def test_a_node_that_knows_more_changes_refuses(world: World) -> None:
-    world.engine(2).past = past(7, world=world)
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_whoever_alone_has_completed_a_change_is_named(world: World, ahead: int) -> None:
+    """Nobody is told to write this one down: it would stand under two numbers."""
+    world.everywhere(past=past(7, world=world))
+    world.engine(ahead).past = past(7, 9, world=world)
+    error = world.error()
+    assert isinstance(error, DeniedError)
+    assert error.code == "ConsensusUnreachable"
+    named = f"{world.ids[ahead].short} has completed change number 2 ({'09' * 32}"
+    assert named in str(error)
+    assert not received(world.net, ChangeDone)
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_a_migration_is_added_to_what_each_node_remembers(world: World, ahead: int) -> None:
+    """No order of a contract is judged by the history: one that differs stops nothing."""
+    world.engine(ahead).past = past(7, world=world)
+    assert world.report(needs_all=False).executed == frozenset(world.ids)
+    for place in range(5):
+        concluded = world.engine(place).works[-1]
+        assert isinstance(concluded, Conclude)
+        assert concluded.past == world.engine(place).past
+
+
+def test_a_migration_ends_where_no_two_nodes_remember_the_same(world: World) -> None:
+    for place in range(5):
+        world.engine(place).past = past(*range(place, 2 * place), world=world)
+    assert world.report(needs_all=False).executed == frozenset(world.ids)
+    for place in range(5):
+        concluded = world.engine(place).works[-1]
+        assert isinstance(concluded, Conclude)
+        assert concluded.past == world.engine(place).past
+
+
+def test_a_longer_past_that_too_few_vouch_for_is_refused_in_a_migration_too(world: World) -> None:
+    told = past(9, world=world)
+    world.net.tamper = lambda _sender, to, message: (
+        ChangeDone(told, _signed(world, told, 0), ())
+        if isinstance(message, ChangeDone) and to == world.ids[2]
+        else message
+    )
+    assert world.report(needs_all=False).executed == frozenset(world.ids) - {world.ids[2]}
+    assert Conclude not in world.kinds(2)
+
+
+def test_a_past_that_is_shorter_than_the_own_one_is_refused(world: World) -> None:
+    """Only a lying coordinator says DONE then: an honest one names the node."""
+    world.everywhere(past=past(7, world=world))
+    world.net.tamper = lambda _sender, to, message: (
+        replace(message, past=(), vouchers=())
+        if isinstance(message, ChangeDone) and to == world.ids[2]
+        else message
+    )
     assert world.error().code == "ConsensusUnreachable"
+    assert Conclude not in world.kinds(2)
 
 
 def test_a_past_that_nobody_signed_is_refused(world: World) -> None:
