@@ -1,13 +1,13 @@
 """Moves all keys to the target set, pass by pass (engine design, section 14.4, steps 2 to 4).
 
 A pass goes through all catalogues and has every key moved that is not where it belongs, at most
-`AT_ONCE` at a time. Keys that were made meanwhile are found by the next pass; when one has found
-few, the nodes freeze, and the last pass of all is one that finds none.
+`AT_ONCE` at a time. Keys that were made meanwhile are found by the next pass; when further passes
+would not find fewer, the nodes freeze, and the last pass of all is one that finds none.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Protocol
@@ -36,6 +36,12 @@ AT_ONCE: Final = 64
 
 TRIES: Final = 4
 """How often a key is tried before the change is given up."""
+
+PASSES: Final = 3
+"""How many passes there are before a freeze, if no key fails."""
+
+CLEARLY_FEWER: Final = 0.75
+"""Another pass before a freeze is worth while if the last one found so much less than before."""
 
 FIRST_PAUSE_S: Final = 1.0
 """Before a pass over keys that could not be moved; twice as long before each further one."""
@@ -135,20 +141,21 @@ class Moving:
     # --- moving -----------------------------------------------------------------------------------
 
     async def move(self, work: MoveKeys) -> Moved | Declined:
-        """Move keys until none is left, or before a freeze few; raises `StorageError`."""
+        """Move keys until none is left, or before a freeze for a while; raises `StorageError`."""
         self.note(ChangePhase.MOVING_REST if work.frozen else ChangePhase.MOVING)
-        few = 0 if work.frozen else AT_ONCE
         self._attempts.clear()
         self._slow.clear()
-        moved, pause_s = 0, FIRST_PAUSE_S
+        passes: list[_Pass] = []
+        pause_s = FIRST_PAUSE_S
         while True:
             walk = self._walk()
             done = await self._pass(walk, work)
-            moved += done.moved
-            if done.failed == 0 and done.moved <= few:
-                return self._result(walk, work, moved, done)
+            passes.append(done)
             if done.given_up:
                 return Declined(Refusal.TEMPORARY, f"{done.failed} keys could not be moved")
+            if _is_enough(passes, work.frozen):
+                moved = sum(each.moved for each in passes)
+                return self._result(walk, work, moved, done)
             if done.failed:
                 await asyncio.sleep(pause_s)
                 pause_s *= 2
@@ -246,3 +253,18 @@ class Moving:
 def _reason(fate: Fate) -> str:
     keeps = "it stays as it is" if fate is Fate.STAYS else "it would be left with too few"
     return f"too few of its holders can be reached, or are in the new set: {keeps}"
+
+
+def _is_enough(passes: Sequence[_Pass], frozen: bool) -> bool:
+    """Whether this was the last pass; before a freeze there may always be another key.
+
+    Who fails again and again has ended the change by then; who has failed once may be new.
+    """
+    last = passes[-1]
+    if frozen:
+        return last.failed == last.moved == 0
+    if last.failed:
+        return len(passes) >= TRIES
+    if last.moved <= AT_ONCE or len(passes) >= PASSES:
+        return True
+    return len(passes) > 1 and last.moved > CLEARLY_FEWER * passes[-2].moved

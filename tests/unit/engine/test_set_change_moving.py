@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.links import SHARE_FLAG, Entry
@@ -70,6 +71,8 @@ class World:
     most_at_once: int = 0
     while_moving: Callable[[KeyId], Iterable[CertifiedRecord]] = lambda _: ()
     """Keys that are made meanwhile."""
+    while_reading: Callable[[], Iterable[CertifiedRecord]] = lambda: ()
+    """Keys that are made before a pass comes to them."""
     moves: bool = True
 
     def __post_init__(self) -> None:
@@ -90,6 +93,8 @@ class World:
 
     async def pages(self, peer: NodeId) -> AsyncIterator[Sequence[Entry]]:
         self.read[peer] += 1
+        if peer == NODES[1]:
+            await self.store.commit([PutActive(made) for made in self.while_reading()])
         if peer in self.slow:
             raise TooSlowError("slow")
         if peer in self.silent or peer in self.once:
@@ -176,6 +181,40 @@ def test_before_a_freeze_the_last_keys_are_not_chased() -> None:
         world.while_moving = lambda _: ()
         await world.move(frozen=True)
         assert await world.left() == []
+
+    run_virtual(story())
+
+
+def _make(numbers: Iterator[int], counts: Iterator[int]) -> list[CertifiedRecord]:
+    return [on(ALL, next(numbers), 1, 1) for _ in range(next(counts, 0))]
+
+
+def test_clients_that_make_keys_all_the_time_do_not_put_off_the_freeze() -> None:
+    """More of them in every pass than may be left to the frozen ones."""
+
+    async def story() -> None:
+        for made_in_pass, passes in (((150,) * 9, 2), ((150, 110, 80, 76, 74), 3), ((60,), 1)):
+            world = World()
+            world.while_reading = partial(_make, iter(range(1000, 9999)), iter(made_in_pass))
+            assert isinstance(await world.move(frozen=False), Moved)
+            assert world.read[NODES[1]] == passes
+
+    run_virtual(story())
+
+
+def test_keys_that_fail_at_first_do_not_put_off_the_freeze() -> None:
+    async def story() -> None:
+        world = World()
+        numbers = iter(range(1000, 9999))
+
+        def make() -> Iterable[CertifiedRecord]:
+            number = next(numbers)
+            world.failures[key(number)] = 1
+            return [on(ALL, number, 1, 1)]
+
+        world.while_reading = make
+        assert isinstance(await world.move(frozen=False), Moved)
+        assert world.read[NODES[1]] == TRIES
 
     run_virtual(story())
 
