@@ -17,7 +17,8 @@ import structlog
 from keyserver.engine.ports import Identity, Ports
 from keyserver.engine.set_change_needs import KeyMover
 from keyserver.engine.set_change_progress import MOST_TOLD, ChangePhase, ChangeProgress
-from keyserver.engine.set_change_walk import Catalogues, KeyView, Walk
+from keyserver.engine.set_change_walk import MOST_UNREADABLE, Catalogues, KeyView, Walk
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.quorums import Quorums
 from keyserver.sessions.core import Refusal, SessionError
@@ -69,6 +70,8 @@ class _Pass:
         self.arrived = 0
         self.moved = 0
         self.failed = 0
+        self.broken = 0
+        """How many have failed of this node's store."""
         self.given_up = False
         """Whether a key was tried often enough."""
         self.left: list[KeyId] = []
@@ -133,6 +136,8 @@ class Moving:
             if fate in (Fate.IS_LOST, Fate.STAYS):
                 self._keep(view.key_id, _reason(fate))
         total = fates.total() - len(self._reasons)
+        for key_id, problem in walk.unreadable.items():
+            self._keep(key_id, problem)
         self.progress = replace(self.progress, total=total, moved=fates[Fate.ARRIVED])
         self._tell_kept()
         self._slow |= walk.slow
@@ -179,6 +184,9 @@ class Moving:
                     case Fate.STAYS | Fate.IS_LOST as fate:
                         done.left.append(view.key_id)
                         self._keep(view.key_id, _reason(fate))
+        for key_id, problem in walk.unreadable.items():
+            self._attempts[key_id] += 1
+            self._failed(key_id, problem, done)
         arrived = done.arrived + done.moved
         self.progress = replace(self.progress, moved=arrived, total=arrived + done.failed)
         self._tell_kept()
@@ -196,6 +204,11 @@ class Moving:
             await self._mover.redistribute(key_id, work.change.id, work.change.new)
         except SessionError as error:
             self._failed(key_id, str(error), done)
+        except StorageError as problem:
+            done.broken += 1
+            if done.broken > MOST_UNREADABLE:
+                raise  # it is not about this key
+            self._failed(key_id, str(problem), done)
         else:
             done.moved += 1
             self.progress = replace(self.progress, moved=self.progress.moved + 1)

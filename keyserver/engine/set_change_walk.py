@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import structlog
 
 from keyserver.engine.ports import RecordStore
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedRecord
 from keyserver.sessions.core import KeyState
@@ -23,6 +24,9 @@ OWN_PAGE: Final = 256
 
 MOST_UNPROVEN: Final = 4096
 """Keys that a peer may name and that nobody can prove; one that goes on is not read any further."""
+
+MOST_UNREADABLE: Final = 16
+"""Keys that may be unusable here; where more are, the store itself is not to be relied on."""
 
 log = structlog.get_logger()
 
@@ -89,14 +93,23 @@ class Walk:
         """Peers whose catalogue could not be read to its end."""
         self.slow: set[NodeId] = set()
         """Those of them that had kept this node waiting too long."""
+        self.unreadable: dict[KeyId, str] = {}
+        """Keys that come up in no view, as this node cannot read them, and why."""
 
     async def keys(self, peers: Iterable[NodeId]) -> AsyncIterator[KeyView]:
-        """Every key that this node can prove, its peers' included. Raises `StorageError`."""
+        """Every key that this node can prove, its peers' included.
+
+        Raises `StorageError`, but not for a key that cannot be read while others can.
+        """
         cursors = [_Cursor(node, self._catalogues.pages(node)) for node in sorted(peers)]
         cursors.append(_Cursor(self._me, self._own_pages()))
         unproven: Counter[NodeId] = Counter()
         async for key_id, lines in self._merged(cursors):
-            active = await self._active(key_id, lines)
+            try:
+                active = await self._active(key_id, lines)
+            except StorageError as problem:
+                self._note_unreadable(key_id, problem)
+                continue
             if active is not None:
                 yield _view(key_id, active, lines)
                 continue
@@ -104,6 +117,12 @@ class Walk:
             for cursor in cursors:
                 if cursor.node in lines and unproven[cursor.node] > MOST_UNPROVEN:
                     self._leave(cursor, UnreliableError("nobody can prove the keys it names"))
+
+    def _note_unreadable(self, key_id: KeyId, problem: StorageError) -> None:
+        if len(self.unreadable) >= MOST_UNREADABLE:
+            raise problem
+        log.error("key_unusable", key_id=key_id, problem=str(problem))
+        self.unreadable[key_id] = str(problem)
 
     async def _merged(
         self, cursors: Sequence["_Cursor"]

@@ -6,17 +6,21 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import pytest
+
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.links import SHARE_FLAG, Entry
 from keyserver.engine.ports import Identity, Ports
 from keyserver.engine.set_change_moving import AT_ONCE, TRIES, Moving
 from keyserver.engine.set_change_progress import MOST_TOLD, ChangePhase, ChangeProgress
 from keyserver.engine.set_change_walk import TooSlowError, UnreliableError
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, Nonce32
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.node_set import NodeSet
 from keyserver.model.set_change import SetChange
 from keyserver.sessions.core import (
+    KeyState,
     Policy,
     Refusal,
     UnavailableError,
@@ -53,6 +57,21 @@ def on(target: NodeSet, number: int, threshold: int, version: int) -> CertifiedR
     return replace(made, record=record)
 
 
+class Damaged(MemoryRecordStore):
+    """One key has a row that does not parse."""
+
+    broken: KeyId | None = None
+
+    async def load(self, key_id: KeyId) -> KeyState:
+        if key_id == self.broken:
+            raise StorageError("its row does not parse")
+        return await super().load(key_id)
+
+    async def records(self, after: KeyId | None, limit: int) -> Sequence[CertifiedRecord]:
+        found = await super().records(after, limit)
+        return [each for each in found if each.record.key_id != self.broken]
+
+
 @dataclass
 class World:
     """One coordinator; all its peers have what it has, but those that are silent."""
@@ -66,6 +85,8 @@ class World:
     slow: set[NodeId] = field(default_factory=set)
     read: Counter[NodeId] = field(default_factory=Counter)
     failures: Counter[KeyId] = field(default_factory=Counter)
+    disk_is_full: set[KeyId] = field(default_factory=set)
+    """Keys whose next version cannot be written down."""
     tries: Counter[KeyId] = field(default_factory=Counter)
     at_once: int = 0
     most_at_once: int = 0
@@ -112,6 +133,8 @@ class World:
         self.at_once -= 1
         for made in self.while_moving(key_id):
             await self.store.commit((PutActive(made),))
+        if key_id in self.disk_is_full:
+            raise StorageError("no space left")
         if self.failures[key_id]:
             self.failures[key_id] -= 1
             raise UnavailableError("a dealer is gone")
@@ -243,6 +266,40 @@ def test_a_key_that_goes_on_failing_ends_the_change_and_is_named() -> None:
         assert world.tries[key(1)] == TRIES
         assert world.moving.progress.kept == {key(1): "a dealer is gone"}
         assert (world.moving.progress.moved, world.moving.progress.total) == (1, 2)
+
+    run_virtual(story())
+
+
+def test_a_key_that_this_node_cannot_read_is_named_and_the_others_move() -> None:
+    async def story() -> None:
+        world = World(store=Damaged(MemoryDisk()))
+        await world.put(1, 2, 3)
+        world.store.broken = key(2)  # type: ignore[attr-defined]
+        assert await world.survey() == Surveyed(2, 0)
+        assert world.moving.progress.kept == {key(2): "its row does not parse"}
+        assert world.moving.progress.total == 2
+        assert isinstance(await world.move(frozen=False), Declined)
+        assert await world.left() == [key(2)]
+        assert world.moving.progress.kept == {key(2): "its row does not parse"}
+        assert (world.moving.progress.moved, world.moving.progress.total) == (2, 3)
+
+    run_virtual(story())
+
+
+def test_a_store_that_fails_key_after_key_ends_the_change() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(*range(1, 40))
+        world.disk_is_full = {key(1)}
+        assert isinstance(await world.move(frozen=False), Declined)
+        assert await world.left() == [key(1)]
+        assert world.moving.progress.kept == {key(1): "no space left"}
+        world = World()
+        await world.put(*range(1, 40))
+        world.disk_is_full = {key(number) for number in range(1, 40)}
+        with pytest.raises(ExceptionGroup) as several:
+            await world.move(frozen=False)
+        assert several.group_contains(StorageError)
 
     run_virtual(story())
 

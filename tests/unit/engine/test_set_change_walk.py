@@ -9,6 +9,7 @@ import pytest
 from keyserver.engine import set_change_walk
 from keyserver.engine.links import DOCUMENT_FLAG, SHARE_FLAG, Entry
 from keyserver.engine.set_change_walk import KeyView, TooSlowError, UnreliableError, Walk
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import ZERO_HASH, Address, Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedRecord
 from keyserver.sessions.core import KeyState
@@ -140,9 +141,12 @@ class CountingStore(MemoryRecordStore):
         super().__init__(disk)
         self.loaded: list[int] = []
         self.unreadable = {key(number) for number in unreadable}
+        self.broken = frozenset[KeyId]()
 
     async def load(self, key_id: KeyId) -> KeyState:
         self.loaded.append(int.from_bytes(key_id, "big"))
+        if key_id in self.broken:
+            raise StorageError("a row does not parse")
         return await super().load(key_id)
 
     async def records(self, after: KeyId | None, limit: int) -> Sequence[CertifiedRecord]:
@@ -161,3 +165,17 @@ async def test_only_keys_about_which_nodes_disagree_are_loaded() -> None:
     assert store.loaded == [2, 4, 9]
     assert [view.state.active for view in views.values()] == [record(n) for n in (1, 2, 3, 4, 5)]
     assert views[key(5)].holders == {A, B}
+
+
+async def test_a_key_that_cannot_be_read_does_not_stop_the_walk() -> None:
+    store = CountingStore(MemoryDisk(), frozenset(range(2, 20)))
+    for number in range(1, 20):
+        await store.commit((PutActive(record(number)),))
+    store.broken = frozenset({key(2), key(4)})
+    walk = Walk(ME, store, Catalogues({A: [[line(2), line(3)]]}))
+    assert 2 not in await walked(walk, A)
+    assert walk.unreadable == {key(2): "a row does not parse", key(4): "a row does not parse"}
+    assert not walk.unreliable
+    store.broken = frozenset(key(number) for number in range(2, 20))
+    with pytest.raises(StorageError):
+        await walked(Walk(ME, store, Catalogues()))
