@@ -34,7 +34,7 @@ from keyserver.model.set_change import (
     decode_order,
     encode_order,
 )
-from keyserver.model.set_change_rules import KeysWouldBeLostError, OrderRefusedError
+from keyserver.model.set_change_rules import KeysWouldBeLostError, OrderRefusedError, Rule
 from keyserver.sessions.core import KeyState, Refusal, SessionError, SessionKind, UnavailableError
 from keyserver.sessions.set_change import SET_CHANGE, Target
 from keyserver.sessions.set_change.fates import loses_nobody
@@ -77,6 +77,8 @@ OF_CLIENTS = frozenset({SessionKind.GENERATION, SessionKind.STORING, SessionKind
 
 AGREEING = VOTING | {SessionKind.REDISTRIBUTION}
 """What leaves votes that have to be decided."""
+
+_MEMBERS_REPEAT: Final = "this change was completed: only a node of the new set may repeat it"
 
 log = structlog.get_logger()
 
@@ -121,7 +123,10 @@ class SetChanges:
 
     @property
     def change(self) -> SetChange | None:
-        """The change that holds this node's lock; while there is one nothing is refreshed."""
+        """The change that holds this node's lock; while there is one nothing is refreshed.
+
+        None while one is repeated that was completed here.
+        """
         return self._lock.change
 
     @property
@@ -131,7 +136,7 @@ class SetChanges:
 
     @property
     def is_running(self) -> bool:
-        """Whether this node takes part in a change."""
+        """Whether this node takes part in a change, so that no other can begin."""
         return self._carrying_out is not None or self._lock.change is not None
 
     async def is_quiet(self) -> bool:
@@ -168,6 +173,8 @@ class SetChanges:
 
     async def _carry_out(self, order: SetChangeOrder) -> Report:
         change = await self._needs.judge.judge(order)
+        if change.is_repeat and self._identity.me not in change.new:
+            raise OrderRefusedError(Rule.MASTER_OUTSIDE, _MEMBERS_REPEAT)
         everybody = tuple(sorted({*change.old.nodes, *change.new.nodes}))
         missing = frozenset(everybody) - self._driver.connected
         self._moving = moving = Moving(
@@ -210,6 +217,8 @@ class SetChanges:
             return Declined(Refusal.TEMPORARY, "the store fails")
 
     async def _perform(self, work: Work, ended: asyncio.Event) -> Result:
+        if isinstance(work, Settle | Conclude) and not self._lock.is_held_for(ended):
+            return Declined(Refusal.EXCLUSIVE, "another change of the node set has the lock")
         match work:
             case Judge():
                 return await self._judge(work, ended)
@@ -252,9 +261,11 @@ class SetChanges:
             return Declined(Refusal.DENIED, "the order means another change here")
         if self._identity.me not in change.old and self._identity.me not in change.new:
             return Declined(Refusal.DENIED, "this node is in none of the sets")
+        if change.is_repeat and work.coordinator not in change.new:
+            return Declined(Refusal.DENIED, _MEMBERS_REPEAT)
         options = self._needs.options()
         exclusive = self._is_exclusive(order, change, options)
-        if not self._lock.take(change, ended, exclusive=exclusive):
+        if not self._lock.take(change, ended, exclusive=exclusive, yields=change.is_repeat):
             return Declined(Refusal.EXCLUSIVE, "another change of the node set is running")
         if exclusive and not await self.is_quiet():
             self._lock.give_back()

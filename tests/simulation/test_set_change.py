@@ -475,7 +475,8 @@ def test_a_coordinator_that_lies_about_the_end_ends_nothing() -> None:
                 assert await world.history(place) == []
             await world.retrieve(keys[0], by=1)
             liar.perform = honest  # type: ignore[method-assign]
-            await world.carry_out(world.bound(NEW))
+            # the last node has no keys, so it is done: only to a member it repeats the change
+            await world.carry_out(world.bound(NEW), by=1)
             await world.check_keys(keys, NEW, version=2)
             assert {len(await world.history(place)) for place in range(5)} == {1}
 
@@ -597,5 +598,36 @@ def test_a_node_that_never_says_that_it_froze_stops_no_client(place: int) -> Non
                         world.changes(other).is_running for other in range(5) if other != place
                     )
                     await asyncio.sleep(100)
+
+    run_virtual(story())
+
+
+def test_a_completed_order_in_the_hands_of_a_member_stops_nothing() -> None:
+    """An order of the old form is good for ever; the member freezes everybody, and goes no further.
+
+    Clients are served, and the next order is carried out.
+    """
+
+    async def story() -> None:
+        async with ChangingCluster(5, 5) as world:
+            await keys_of(world)
+            await world.carry_out(world.legacy(NEW), by=1)
+            await world.settle()
+            liar = world.changes(1)
+            honest = liar._perform
+
+            async def hold(work: Any, ended: asyncio.Event) -> Any:
+                if isinstance(work, MoveKeys) and work.frozen:
+                    await asyncio.sleep(10**6)
+                return await honest(work, ended)
+
+            liar._perform = hold  # type: ignore[method-assign]
+            async with served(world, by=2):
+                repeat = asyncio.ensure_future(world.carry_out(world.legacy(NEW), by=1))
+                await world.settle(100)
+                assert not repeat.done()
+                await world.carry_out(world.bound((1, 2, 3), epoch=2), by=2)
+                with pytest.raises(SessionError):
+                    await repeat
 
     run_virtual(story())

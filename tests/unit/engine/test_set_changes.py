@@ -8,6 +8,7 @@ import pytest
 from keyserver.engine.set_change_progress import ChangePhase
 from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.model.set_change import SetChange, encode_order
+from keyserver.model.set_change_rules import OrderRefusedError
 from keyserver.sessions.core import Refusal, SessionError, UnavailableError
 from keyserver.sessions.registry import MESSAGE_TABLE
 from keyserver.sessions.set_change.messages import ChangeExecuted, ChangeFrozen
@@ -38,7 +39,14 @@ def change_of(world: ChangingCluster) -> SetChange:
 
 
 async def perform(world: ChangingCluster, work: Any, place: int = 1) -> Any:
-    return await world.changes(place).perform(work, asyncio.Event())
+    """As a session of its own has it performed; if it is not the first work, it has the lock."""
+    ended, lock = asyncio.Event(), world.changes(place)._lock
+    if isinstance(work, Settle | Conclude):
+        assert lock.take(work.change, ended, exclusive=False)
+    result = await world.changes(place).perform(work, ended)
+    if not isinstance(work, Judge):
+        ended.set()
+    return result
 
 
 def withhold(world: ChangingCluster, place: int, kind: type) -> None:
@@ -110,6 +118,39 @@ def test_who_is_not_the_master_has_no_order_judged(monkeypatch: pytest.MonkeyPat
             declined = await perform(world, work)
             assert declined == Declined(Refusal.DENIED, "a migration is coordinated by its master")
             assert not judged
+
+    run_virtual(story())
+
+
+def test_only_a_node_of_the_new_set_repeats_a_change() -> None:
+    """Whoever has seen an order of the old form has it for ever, and so has who was removed."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 5) as world:
+            await world.carry_out(world.legacy(NEW), by=0)
+            await world.settle()
+            with pytest.raises(OrderRefusedError, match="only a node of the new set"):
+                await world.carry_out(world.legacy(NEW), by=0)
+            removed, order = world.nodes[0].id, encode_order(world.legacy(NEW))
+            declined = await perform(world, Judge(order, change_of(world).id, removed))
+            assert isinstance(declined, Declined)
+            assert declined.code is Refusal.DENIED
+            assert not world.changes(1).is_running
+            report = await world.carry_out(world.legacy(NEW), by=1)
+            assert report.executed == frozenset(node.id for node in world.nodes)
+
+    run_virtual(story())
+
+
+def test_who_has_lost_the_lock_ends_nothing() -> None:
+    async def story() -> None:
+        async with ChangingCluster(5, 5) as world:
+            change = change_of(world)
+            for work in (Settle(change), Conclude(change, (), (), world.nodes[0].id)):
+                declined = await world.changes(1).perform(work, asyncio.Event())
+                assert isinstance(declined, Declined)
+                assert declined.code is Refusal.EXCLUSIVE
+            assert await world.history(1) == []
 
     run_virtual(story())
 
