@@ -7,7 +7,7 @@ itself (`keyserver.engine.acceptance`).
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -281,6 +281,29 @@ class Catalogue:
                 pass
         except UnreliableError as problem:
             log.info("catalogue_not_read", peer=peer, problem=str(problem))
+
+    async def catch_up(self, peers: Iterable[NodeId]) -> frozenset[NodeId]:
+        """Pull all that these peers have more; whose catalogue could not be read.
+
+        Who says that it has the same is not read line by line. Raises `StorageError`.
+        """
+        async with self._digesting:
+            ours = await self._answerer.digest(0)
+        asked = list(peers)
+        read = await asyncio.gather(*(self._has_caught_up(peer, ours) for peer in asked))
+        return frozenset(peer for peer, could in zip(asked, read, strict=True) if not could)
+
+    async def _has_caught_up(self, peer: NodeId, ours: Digest) -> bool:
+        reading = Reading(peer, self._asker, self._ports.transport)
+        try:
+            theirs = await reading.ask(DigestRequest(reading.number()), Digest)
+            if replace(theirs, number=0) != ours:
+                async for _ in self.pages(peer):
+                    pass
+        except UnreliableError as problem:
+            log.warning("catalogue_not_read", peer=peer, problem=str(problem))
+            return False
+        return True
 
     async def pages(self, peer: NodeId) -> AsyncIterator[tuple[Entry, ...]]:
         """Page through a peer's catalogue; what is newer in a page has been pulled when it comes.

@@ -2,26 +2,28 @@
 
 A pass goes through all catalogues and has every key moved that is not where it belongs, at most
 `AT_ONCE` at a time. Keys that were made meanwhile are found by the next pass; when further passes
-would not find fewer, the nodes freeze, and the last pass of all is one that finds none.
+would not find fewer, the nodes freeze, and the last pass of all is one that finds none. With the
+nodes frozen time is short: then only those keys are looked at that have come since the last pass.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Protocol
 
 import structlog
 
-from keyserver.engine.ports import Identity, Ports
+from keyserver.engine.ports import AgedRecord, Identity, Ports
 from keyserver.engine.set_change_needs import KeyMover
 from keyserver.engine.set_change_progress import MOST_TOLD, ChangePhase, ChangeProgress
 from keyserver.engine.set_change_walk import MOST_UNREADABLE, Catalogues, KeyView, Walk
 from keyserver.errors import StorageError
-from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId
+from keyserver.model.node_set import NodeSet
 from keyserver.model.quorums import Quorums
-from keyserver.sessions.core import Refusal, SessionError
+from keyserver.sessions.core import KeyState, Refusal, SessionError
 from keyserver.sessions.set_change.fates import Fate, fate_of
 from keyserver.sessions.set_change.messages import MAX_LEFT
 from keyserver.sessions.set_change.works import (
@@ -50,6 +52,12 @@ FIRST_PAUSE_S: Final = 1.0
 SURVEYS: Final = 3
 """How often the keys are looked at while catalogues cannot be read: who joins believes a record
 only when several nodes have shown it."""
+
+SURE_S: Final = 5
+"""How much further back than the begin of the last pass is looked for what has come since."""
+
+PAGE: Final = 256
+"""Keys that have come lately and are read at once."""
 
 log = structlog.get_logger()
 
@@ -96,6 +104,8 @@ class Moving:
         self._mover = mover
         self._attempts: Counter[KeyId] = Counter()
         self._reasons: dict[KeyId, str] = {}
+        self._whole: tuple[int, _Pass] | None = None
+        """The last pass before the freeze, with Unix seconds before its begin."""
         self._slow: set[NodeId] = set()
         """Peers that have kept this node waiting; until the next step they are not asked again."""
         self.progress = progress
@@ -148,13 +158,16 @@ class Moving:
     async def move(self, work: MoveKeys) -> Moved | Declined:
         """Move keys until none is left, or before a freeze for a while; raises `StorageError`."""
         self.note(ChangePhase.MOVING_REST if work.frozen else ChangePhase.MOVING)
+        if work.frozen and (rest := await self._move_rest(work)) is not None:
+            return rest
         self._attempts.clear()
         self._slow.clear()
         passes: list[_Pass] = []
         pause_s = FIRST_PAUSE_S
         while True:
-            walk = self._walk()
+            began, walk = self._ports.clock.unix(), self._walk()
             done = await self._pass(walk, work)
+            self._whole = None if done.failed or work.frozen else (began, done)
             passes.append(done)
             if done.given_up:
                 return Declined(Refusal.TEMPORARY, f"{done.failed} keys could not be moved")
@@ -165,12 +178,64 @@ class Moving:
                 await asyncio.sleep(pause_s)
                 pause_s *= 2
 
+    async def _move_rest(self, work: MoveKeys) -> Moved | None:
+        """Move what has come since the last pass; `None` if only another pass tells what is left.
+
+        Nothing new is decided any more: what is missing here, one of a quorum shows.
+        """
+        if self._whole is None:
+            return None
+        began, whole = self._whole
+        reachable = self._reachable(work.taking_part)
+        asked = reachable - self._slow
+        unread = await self._catalogues.catch_up(asked - {self._identity.me})
+        if not self._is_quorum(asked - unread, work.change.old):
+            return None
+        moved, base = 0, self.progress.moved
+        for _ in range(TRIES):
+            views = self._come_since(began - SURE_S, frozenset(whole.left))
+            done = await self._go_through(views, work, reachable)
+            if done.failed or done.left:
+                return None
+            moved += done.moved
+            self.progress = replace(self.progress, moved=base + moved, total=base + moved)
+            if done.moved == 0:
+                return Moved(moved, tuple(whole.left))
+        return None
+
+    async def _come_since(self, began: int, left: frozenset[KeyId]) -> AsyncIterator[KeyView]:
+        """Keys with a record of late; who took part in making it is taken to hold its share."""
+        store, before = self._ports.store, self._ports.clock.unix() + 1
+        place = AgedRecord(began, KeyId(bytes(32)), ZERO_HASH)
+        while page := await store.aged(place, before, PAGE):
+            for each in page:
+                active = (await store.load(each.key_id)).active
+                if active is not None and each.key_id not in left:
+                    holders = frozenset(active.record.nodes)
+                    yield KeyView(each.key_id, KeyState(active=active), holders)
+            place = page[-1]
+
     async def _pass(self, walk: Walk, work: MoveKeys) -> _Pass:
-        done, slots = _Pass(), asyncio.Semaphore(AT_ONCE)
+        """Go through the keys of all nodes."""
         reachable = self._reachable(work.taking_part)
         self._reasons.clear()
+        views = walk.keys(reachable - {self._identity.me} - self._slow)
+        done = await self._go_through(views, work, reachable)
+        for key_id, problem in walk.unreadable.items():
+            self._attempts[key_id] += 1
+            self._failed(key_id, problem, done)
+        arrived = done.arrived + done.moved
+        self.progress = replace(self.progress, moved=arrived, total=arrived + done.failed)
+        self._tell_kept()
+        self._slow |= walk.slow
+        return done
+
+    async def _go_through(
+        self, views: AsyncIterator[KeyView], work: MoveKeys, reachable: frozenset[NodeId]
+    ) -> _Pass:
+        done, slots = _Pass(), asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as tasks:
-            async for view in walk.keys(reachable - {self._identity.me} - self._slow):
+            async for view in views:
                 match self._fate(view, work, reachable):
                     case Fate.ARRIVED:
                         done.arrived += 1
@@ -184,13 +249,6 @@ class Moving:
                     case Fate.STAYS | Fate.IS_LOST as fate:
                         done.left.append(view.key_id)
                         self._keep(view.key_id, _reason(fate))
-        for key_id, problem in walk.unreadable.items():
-            self._attempts[key_id] += 1
-            self._failed(key_id, problem, done)
-        arrived = done.arrived + done.moved
-        self.progress = replace(self.progress, moved=arrived, total=arrived + done.failed)
-        self._tell_kept()
-        self._slow |= walk.slow
         return done
 
     async def _move_one(
@@ -224,8 +282,7 @@ class Moving:
     def _result(self, walk: Walk, work: MoveKeys, moved: int, done: _Pass) -> Moved | Declined:
         """What was decided anywhere is known to one of a quorum, if they all have answered."""
         answered = self._reachable(work.taking_part) - walk.unreliable - self._slow
-        old = work.change.old
-        if sum(node in old for node in answered) < self._quorum(len(old)):
+        if not self._is_quorum(answered, work.change.old):
             why = "too few catalogues could be read to be sure that no key is left"
             return Declined(Refusal.TEMPORARY, why)
         if len(done.left) > MAX_LEFT:
@@ -240,8 +297,9 @@ class Moving:
     def _reachable(self, taking_part: frozenset[NodeId]) -> frozenset[NodeId]:
         return taking_part & self._sessions.connected
 
-    def _quorum(self, nodes: int) -> int:
-        return Quorums.of(nodes, self._identity.policy().max_faulty).agreement
+    def _is_quorum(self, nodes: frozenset[NodeId], of: NodeSet) -> bool:
+        quorum = Quorums.of(len(of), self._identity.policy().max_faulty).agreement
+        return sum(node in of for node in nodes) >= quorum
 
     def _fate(self, view: KeyView, work: Survey | MoveKeys, reachable: frozenset[NodeId]) -> Fate:
         assert view.state.active is not None

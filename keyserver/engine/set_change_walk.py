@@ -68,6 +68,13 @@ class Catalogues(Protocol):
         """
         ...
 
+    async def catch_up(self, peers: Iterable[NodeId]) -> frozenset[NodeId]:
+        """Pull all that these peers have more; whose catalogue could not be read.
+
+        Who says that it has the same is not read line by line. Raises `StorageError`.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class KeyView:

@@ -293,6 +293,25 @@ def test_a_page_that_is_not_full_is_the_last_one() -> None:
     scene(play)
 
 
+def test_to_catch_up_only_catalogues_that_differ_are_read() -> None:
+    async def play(site: Site) -> None:
+        same: Digest = await site.ask(DigestRequest(1))
+        site.peers.replies[PEER] = has(
+            DigestRequest=lambda q: Digest(q.number, same.keys, same.documents)
+        )
+        site.peers.replies[OTHER] = has(FACTS)
+        assert await site.catalogue.catch_up([PEER, OTHER]) == frozenset()
+        assert (await site.state()).active == FIRST
+        assert site.peers.to(PEER, CatalogueRequest) == []
+        for liar in (has(FACTS, DigestRequest=None), has(other_key(), KeysRequest=None)):
+            site.peers.replies[OTHER] = liar
+            assert await site.catalogue.catch_up([OTHER]) == {OTHER}
+        del site.peers.replies[OTHER]
+        assert await site.catalogue.catch_up([OTHER]) == {OTHER}
+
+    scene(play)
+
+
 def test_who_announces_a_key_has_to_show_it() -> None:
     empty = KeyFacts(KEY, None, (), None, ())
     older = Entry(KEY, 2, FIRST.record.hash, 0)

@@ -76,8 +76,13 @@ class Damaged(MemoryRecordStore):
 class World:
     """One coordinator; all its peers have what it has, but those that are silent."""
 
-    store: MemoryRecordStore = field(default_factory=lambda: MemoryRecordStore(MemoryDisk()))
+    store: MemoryRecordStore = field(
+        default_factory=lambda: MemoryRecordStore(MemoryDisk(), VirtualClock().unix)
+    )
     connected: frozenset[NodeId] = EVERYBODY
+    elsewhere: list[CertifiedRecord] = field(default_factory=list)
+    """Keys that only a peer knows before this node catches up with it."""
+    caught_up: list[frozenset[NodeId]] = field(default_factory=list)
     silent: set[NodeId] = field(default_factory=set)
     """Peers whose catalogues cannot be read."""
     once: set[NodeId] = field(default_factory=set)
@@ -123,6 +128,11 @@ class World:
             raise UnreliableError("silent")
         page = await self.store.catalogue(None, 4096)
         yield [Entry(each.key_id, each.version, each.record_hash, SHARE_FLAG) for each in page]
+
+    async def catch_up(self, peers: Iterable[NodeId]) -> frozenset[NodeId]:
+        self.caught_up.append(frozenset(peers))
+        await self.store.commit([PutActive(made) for made in self.elsewhere])
+        return frozenset(self.silent)
 
     async def redistribute(self, key_id: KeyId, change_id: Hash32, target: NodeSet) -> None:
         assert (change_id, target) == (CHANGE.id, CHANGE.new)
@@ -238,6 +248,64 @@ def test_keys_that_fail_at_first_do_not_put_off_the_freeze() -> None:
         world.while_reading = make
         assert isinstance(await world.move(frozen=False), Moved)
         assert world.read[NODES[1]] == TRIES
+
+    run_virtual(story())
+
+
+def test_with_the_nodes_frozen_only_new_keys_are_looked_at() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(*range(1, 11))
+        await world.put(11, threshold=4)
+        await asyncio.sleep(60)
+        world.slow = {NODES[4]}
+        world.while_moving = lambda moved: [on(ALL, 20, 1, 1)] if moved == key(9) else []
+        moved = await world.move(frozen=False, may_lose_keys=True)
+        assert moved == Moved(10, (key(11),))
+        assert await world.left() == [key(11), key(20)]
+        assert world.moving.progress.moved == 10
+        world.elsewhere = [on(ALL, 21, 1, 1)]
+        world.read.clear()
+        assert await world.move(may_lose_keys=True) == Moved(2, (key(11),))
+        assert await world.left() == [key(11)]
+        assert world.caught_up == [frozenset(NODES[1:4])], "who was slow is not waited for"
+        assert not world.read, "nothing is looked at once more"
+        assert (world.moving.progress.moved, world.moving.progress.total) == (12, 12)
+        assert world.moving.progress.keys_kept == 1
+
+    run_virtual(story())
+
+
+def test_without_a_quorum_that_has_shown_its_new_keys_all_are_looked_at() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(1)
+        await world.move(frozen=False)
+        world.silent = set(NODES[2:])
+        assert isinstance(await world.move(), Declined)
+        assert world.read[NODES[1]] == 2
+
+    run_virtual(story())
+
+
+def test_a_new_key_that_fails_or_stays_is_looked_at_with_all_others() -> None:
+    async def story() -> None:
+        world = World()
+        await world.move(frozen=False)
+        await world.put(1)
+        world.failures[key(1)] = 1
+        assert await world.move() == Moved(1, ())
+        assert world.read[NODES[1]] == 3
+        world = World()
+        await world.move(frozen=False)
+        await world.put(1, threshold=4)
+        assert await world.move(may_lose_keys=True) == Moved(0, (key(1),))
+        assert world.read[NODES[1]] == 2
+        world = World(moves=False)
+        await world.move(frozen=False)
+        await world.put(1)
+        assert isinstance(await world.move(), Declined)
+        assert world.moving.progress.kept == {key(1): "it does not arrive"}
 
     run_virtual(story())
 

@@ -1,7 +1,7 @@
 """Going through many catalogues at once, with peers that stop in the middle."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -50,6 +50,9 @@ class Catalogues:
                 raise TooSlowError("late") if peer == self.slow else UnreliableError("it stops")
             self.read[peer] += 1
             yield page
+
+    async def catch_up(self, peers: Iterable[NodeId]) -> frozenset[NodeId]:
+        raise NotImplementedError
 
 
 async def store_of(*numbers: int) -> MemoryRecordStore:
