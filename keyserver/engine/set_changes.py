@@ -18,7 +18,7 @@ from keyserver.engine.set_change_lock import VOTING, ChangeLock
 from keyserver.engine.set_change_moving import Moving
 from keyserver.engine.set_change_needs import ChangeNeeds, ChangeOptions
 from keyserver.engine.set_change_progress import ChangePhase, ChangeProgress
-from keyserver.engine.set_change_walk import Catalogues, UnreliableError
+from keyserver.engine.set_change_walk import Catalogues, UnreliableError, Walk
 from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import KeyId, NodeId
@@ -37,7 +37,7 @@ from keyserver.model.set_change import (
 from keyserver.model.set_change_rules import KeysWouldBeLostError, OrderRefusedError, Rule
 from keyserver.sessions.core import KeyState, Refusal, SessionError, SessionKind, UnavailableError
 from keyserver.sessions.set_change import SET_CHANGE, Target
-from keyserver.sessions.set_change.fates import loses_nobody
+from keyserver.sessions.set_change.fates import Fate, fate_of, loses_nobody
 from keyserver.sessions.set_change.history import next_epoch, past_of
 from keyserver.sessions.set_change.messages import PastChange
 from keyserver.sessions.set_change.phases import Report
@@ -326,9 +326,11 @@ class SetChanges:
             strays = await self._strays(work.change, left)
             if strays:
                 return Declined(Refusal.TEMPORARY, f"{strays} keys are on another set here")
-        may_lose = self._needs.options().allow_key_loss
-        if not may_lose and not await self._may_stay(work.change, left):
+        losing = await self._losing(work.change, left)
+        if losing and not self._needs.options().allow_key_loss:
             return Declined(Refusal.DENIED, "keys that would be lost are left behind")
+        if losing and (movable := await self._movable(work.change, losing)):
+            return Declined(Refusal.TEMPORARY, f"{movable} keys left behind can be moved")
         if self._identity.me not in work.change.new:
             await self._needs.eraser.erase_shares(work.left)
         await self._write_down(work.change, work.past)
@@ -376,13 +378,41 @@ class SetChanges:
             strays += record.set_id != change.new.id and record.key_id not in left
         return strays
 
-    async def _may_stay(self, change: SetChange, left: frozenset[KeyId]) -> bool:
-        """Whether the keys that are left behind lose nobody, as far as this node knows them."""
+    async def _losing(self, change: SetChange, left: frozenset[KeyId]) -> frozenset[KeyId]:
+        """Those of the keys left behind that lose somebody, as far as this node knows them."""
+        found = set()
         for key_id in left:
             state: KeyState = await self._ports.store.load(key_id)
             if state.active is not None and not loses_nobody(state.active.record, change.new):
-                return False
-        return True
+                found.add(key_id)
+        return frozenset(found)
+
+    async def _movable(self, change: SetChange, losing: frozenset[KeyId]) -> int:
+        """How many of these keys could be moved, by what this node is told itself.
+
+        Shares of what is given up are erased: the coordinator's word is not enough for that. Whose
+        catalogue cannot be read counts as a holder.
+        """
+        reachable, walk = self._driver.connected, self._walk()
+        members = {*change.old.nodes, *change.new.nodes}
+        movable = set(losing)
+        async for view in walk.keys(members & reachable - {self._identity.me}):
+            if view.key_id not in losing:
+                continue
+            assert view.state.active is not None  # of a view
+            fate = fate_of(
+                view.state.active.record,
+                change.new,
+                holders=view.holders | walk.unreliable,
+                reachable=reachable,
+                max_faulty=self._identity.policy().max_faulty,
+            )
+            if fate is not Fate.MOVES:
+                movable.discard(view.key_id)
+        return len(movable)
+
+    def _walk(self) -> Walk:
+        return Walk(self._identity.me, self._ports.store, self._catalogue)
 
     async def _catch_up(self, peer: NodeId) -> None:
         """Pull what a peer has; decisions may be on their way."""

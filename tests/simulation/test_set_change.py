@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,11 +22,19 @@ from keyserver.sessions.set_change.messages import (
     ChangeFrozen,
     ChangePropose,
 )
-from keyserver.sessions.set_change.works import Conclude, Concluded, Moved, MoveKeys, Settled
+from keyserver.sessions.set_change.works import (
+    Conclude,
+    Concluded,
+    Moved,
+    MoveKeys,
+    Settled,
+    Survey,
+    Surveyed,
+)
 from keyserver.sessions.sharing.messages import Finalize, Redistribute
 from keyserver.sessions.wire import LINK_TYPES, message_type
 from keyserver.simulation.cluster import CrashedError, SimulatedNode
-from keyserver.simulation.liars import at, in_cluster, silent
+from keyserver.simulation.liars import at, in_cluster, silent, to_some
 from keyserver.simulation.loop import run_virtual
 from keyserver.storage.set_changes import MemorySetChangeStore
 from tests.support.changing_cluster import ChangingCluster
@@ -479,6 +488,41 @@ def test_a_coordinator_that_lies_about_the_end_ends_nothing() -> None:
             await world.carry_out(world.bound(NEW), by=1)
             await world.check_keys(keys, NEW, version=2)
             assert {len(await world.history(place)) for place in range(5)} == {1}
+
+    run_virtual(story())
+
+
+def test_a_coordinator_has_no_share_erased_of_a_key_that_can_be_moved() -> None:
+    """It moves none, lists all as left behind, and says so only to nodes that allow losses."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            keys = await keys_of(world)
+            leaving = {world.nodes[place].id for place in (0, 1)}
+            for node in leaving:
+                world.options[node] = replace(world.options[node], allow_key_loss=True)
+            liar = world.changes(4)
+            honest = liar.perform
+
+            async def lie(work: Any, ended: asyncio.Event) -> Any:
+                match work:
+                    case Survey():
+                        return Surveyed(2, 0)
+                    case MoveKeys():
+                        return Moved(0, tuple(sorted(keys)))
+                    case Conclude():
+                        await asyncio.sleep(30)
+                return await honest(work, ended)
+
+            liar.perform = lie  # type: ignore[method-assign]
+            others = {node.id for node in world.nodes} - leaving
+            hushed = at("ChangeDone", to_some(lambda _: frozenset(others), silent))
+            in_cluster(world.cluster, world.nodes[4], hushed)
+            with pytest.raises(SessionError):
+                await world.carry_out(world.bound((2, 3, 4)), by=4)
+            await world.settle()
+            assert not any(eraser.erased for eraser in world.erasers.values())
+            await unmoved(world, keys)
 
     run_virtual(story())
 

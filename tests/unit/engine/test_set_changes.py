@@ -1,11 +1,13 @@
 """What sessions of a change have performed, in a cluster: refusals, freezes, the last look."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from keyserver.engine.set_change_progress import ChangePhase
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.model.set_change import SetChange, encode_order
 from keyserver.model.set_change_rules import OrderRefusedError
@@ -304,14 +306,26 @@ def test_a_node_that_knows_a_key_on_the_old_set_does_not_end_the_change() -> Non
     run_virtual(story())
 
 
+def may_lose(world: ChangingCluster, place: int) -> None:
+    node = world.nodes[place].id
+    world.options[node] = replace(world.options[node], allow_key_loss=True)
+
+
+async def hidden(_: Any, after: KeyId | None, __: int) -> list[Any]:
+    raise StorageError("no catalogue")
+
+
 def test_who_leaves_erases_what_is_given_up() -> None:
+    """The three other holders cannot be reached any more."""
+
     async def story() -> None:
         async with ChangingCluster(5, 4) as world:
             key_id = await world.generate(1)
             await world.settle()
             leaving = world.nodes[0].id
-            options = type(world.options[leaving])(allow_key_loss=True)
-            world.options[leaving] = options
+            may_lose(world, 0)
+            for place in (1, 2, 3):
+                await world.nodes[place].crash()
             world.erasers[leaving].broken = True
             declined = await conclude(world, key_id, place=0)
             assert declined == Declined(Refusal.TEMPORARY, "the store fails: the disk is gone")
@@ -319,6 +333,28 @@ def test_who_leaves_erases_what_is_given_up() -> None:
             assert await conclude(world, key_id, place=0) == Concluded()
             assert world.erasers[leaving].erased == [key_id]
             assert await world.history(0) == [change_of(world).id]
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("catalogues", ["read", "hidden"])
+def test_nobody_gives_up_a_key_that_can_be_moved(
+    catalogues: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coordinator lists it as left behind, and this node allows losses: it looks for itself."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            keys = [await world.generate(1), await world.generate(2)]
+            await world.settle()
+            if catalogues == "hidden":
+                for place in (1, 2, 3):
+                    monkeypatch.setattr(world.nodes[place].store, "catalogue", hidden)
+            may_lose(world, 0)
+            declined = await conclude(world, *keys, place=0)
+            assert declined == Declined(Refusal.TEMPORARY, "2 keys left behind can be moved")
+            assert world.erasers[world.nodes[0].id].erased == []
+            assert await world.history(0) == []
 
     run_virtual(story())
 
