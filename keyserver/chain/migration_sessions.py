@@ -222,10 +222,10 @@ class MigrationSessions:
 
     def _on_led(self, order: MigrationOrder, led: asyncio.Task[None]) -> None:
         """However a session ends that was not given up, the driver hears of it."""
+        error = asyncio.CancelledError() if led.cancelled() else led.exception()
         if led is not self._leading:
             return
         self._leading = None
-        error = asyncio.CancelledError() if led.cancelled() else led.exception()
         if error is None:
             self._end(SessionState(SessionPhase.FINISHED, order.id))
             return

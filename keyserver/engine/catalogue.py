@@ -6,7 +6,7 @@ itself (`keyserver.engine.acceptance`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +60,9 @@ FETCH_S = 3.0
 
 GRACE_S = 0.3
 """How long `fetch` waits for a further peer once a quorum has answered."""
+
+CATCH_UP_GRACE_S = 2.0
+"""How long `catch_up` waits for a further peer once enough have been read."""
 
 COMPARE_EVERY_S = 60.0
 """How often a node compares its catalogue with one peer, connections or not."""
@@ -282,16 +285,29 @@ class Catalogue:
         except UnreliableError as problem:
             log.info("catalogue_not_read", peer=peer, problem=str(problem))
 
-    async def catch_up(self, peers: Iterable[NodeId]) -> frozenset[NodeId]:
-        """Pull all that these peers have more; whose catalogue could not be read.
+    async def catch_up(
+        self, peers: Iterable[NodeId], is_enough: Callable[[frozenset[NodeId]], bool]
+    ) -> frozenset[NodeId]:
+        """Pull all that these peers have more; whose catalogues could be read.
 
-        Who says that it has the same is not read line by line. Raises `StorageError`.
+        Who says that it has the same is not read line by line; once those read are enough, others
+        are waited for but 2 s more. Raises `StorageError`.
         """
         async with self._digesting:
             ours = await self._answerer.digest(0)
-        asked = list(peers)
-        read = await asyncio.gather(*(self._has_caught_up(peer, ours) for peer in asked))
-        return frozenset(peer for peer, could in zip(asked, read, strict=True) if not could)
+        assert self._tasks is not None  # it is asked by sessions, and these run later
+        asked = {self._tasks.create_task(self._has_caught_up(each, ours)): each for each in peers}
+        waiting, read = set(asked), frozenset[NodeId]()
+        while waiting:
+            done, waiting = await asyncio.wait(
+                waiting,
+                timeout=CATCH_UP_GRACE_S if is_enough(read) else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not done:
+                break  # what is pulled is not broken off in the middle
+            read |= {asked[task] for task in done if task.result()}
+        return read
 
     async def _has_caught_up(self, peer: NodeId, ours: Digest) -> bool:
         reading = Reading(peer, self._asker, self._ports.transport)
@@ -300,7 +316,7 @@ class Catalogue:
             if replace(theirs, number=0) != ours:
                 async for _ in self.pages(peer):
                     pass
-        except UnreliableError as problem:
+        except (UnreliableError, StorageError) as problem:
             log.warning("catalogue_not_read", peer=peer, problem=str(problem))
             return False
         return True

@@ -187,9 +187,11 @@ class Moving:
             return None
         began, whole = self._whole
         reachable = self._reachable(work.taking_part)
-        asked = reachable - self._slow
-        unread = await self._catalogues.catch_up(asked - {self._identity.me})
-        if not self._is_quorum(asked - unread, work.change.old):
+        me, old = frozenset({self._identity.me}), work.change.old
+        read = await self._catalogues.catch_up(
+            reachable - self._slow - me, lambda read: self._is_quorum(read | me, old)
+        )
+        if not self._is_quorum(read | me, old):
             return None
         moved, base = 0, self.progress.moved
         for _ in range(TRIES):

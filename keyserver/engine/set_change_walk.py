@@ -7,7 +7,7 @@ a share is what the nodes say themselves, and only guides what is tried.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -68,10 +68,13 @@ class Catalogues(Protocol):
         """
         ...
 
-    async def catch_up(self, peers: Iterable[NodeId]) -> frozenset[NodeId]:
-        """Pull all that these peers have more; whose catalogue could not be read.
+    async def catch_up(
+        self, peers: Iterable[NodeId], is_enough: Callable[[frozenset[NodeId]], bool]
+    ) -> frozenset[NodeId]:
+        """Pull all that these peers have more; whose catalogues could be read.
 
-        Who says that it has the same is not read line by line. Raises `StorageError`.
+        Who says that it has the same is not read line by line; once those read are enough, others
+        are not waited for. Raises `StorageError`.
         """
         ...
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from keyserver.engine.catalogue import CATCH_UP_GRACE_S
 from keyserver.engine.links import (
     MAX_PAGE,
     CataloguePage,
@@ -29,7 +30,7 @@ from keyserver.engine.reading import PATIENCE_S
 from keyserver.engine.serving import DIGEST_EVERY_S, MAX_WAITING
 from keyserver.engine.set_change_walk import TooSlowError, UnreliableError
 from keyserver.errors import StorageError
-from keyserver.model.identifiers import ZERO_HASH, KeyId
+from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId
 from keyserver.sessions.core import KeyState
 from keyserver.sessions.writes import PutActive, PutDocument, PutPrepared, VoteKind
 from keyserver.simulation.loop import run_virtual
@@ -295,19 +296,25 @@ def test_a_page_that_is_not_full_is_the_last_one() -> None:
 
 def test_to_catch_up_only_catalogues_that_differ_are_read() -> None:
     async def play(site: Site) -> None:
+        def is_never(_: frozenset[NodeId]) -> bool:
+            return False
+
         same: Digest = await site.ask(DigestRequest(1))
         site.peers.replies[PEER] = has(
             DigestRequest=lambda q: Digest(q.number, same.keys, same.documents)
         )
         site.peers.replies[OTHER] = has(FACTS)
-        assert await site.catalogue.catch_up([PEER, OTHER]) == frozenset()
+        assert await site.catalogue.catch_up([PEER, OTHER], is_never) == {PEER, OTHER}
         assert (await site.state()).active == FIRST
         assert site.peers.to(PEER, CatalogueRequest) == []
         for liar in (has(FACTS, DigestRequest=None), has(other_key(), KeysRequest=None)):
             site.peers.replies[OTHER] = liar
-            assert await site.catalogue.catch_up([OTHER]) == {OTHER}
+            assert await site.catalogue.catch_up([PEER, OTHER], is_never) == {PEER}
+        began = asyncio.get_running_loop().time()
+        assert await site.catalogue.catch_up([PEER, OTHER], lambda read: PEER in read) == {PEER}
+        assert asyncio.get_running_loop().time() - began < 2 * CATCH_UP_GRACE_S
         del site.peers.replies[OTHER]
-        assert await site.catalogue.catch_up([OTHER]) == {OTHER}
+        assert await site.catalogue.catch_up([OTHER], is_never) == frozenset()
 
     scene(play)
 

@@ -129,10 +129,15 @@ class World:
         page = await self.store.catalogue(None, 4096)
         yield [Entry(each.key_id, each.version, each.record_hash, SHARE_FLAG) for each in page]
 
-    async def catch_up(self, peers: Iterable[NodeId]) -> frozenset[NodeId]:
-        self.caught_up.append(frozenset(peers))
+    async def catch_up(
+        self, peers: Iterable[NodeId], is_enough: Callable[[frozenset[NodeId]], bool]
+    ) -> frozenset[NodeId]:
+        read = frozenset(peers)
+        self.caught_up.append(read)
+        assert is_enough(read)
+        assert not is_enough(frozenset(NODES[1:3])), "with this node there are three of five"
         await self.store.commit([PutActive(made) for made in self.elsewhere])
-        return frozenset(self.silent)
+        return read - self.silent
 
     async def redistribute(self, key_id: KeyId, change_id: Hash32, target: NodeSet) -> None:
         assert (change_id, target) == (CHANGE.id, CHANGE.new)

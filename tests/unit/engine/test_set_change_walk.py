@@ -1,7 +1,7 @@
 """Going through many catalogues at once, with peers that stop in the middle."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -51,7 +51,9 @@ class Catalogues:
             self.read[peer] += 1
             yield page
 
-    async def catch_up(self, peers: Iterable[NodeId]) -> frozenset[NodeId]:
+    async def catch_up(
+        self, peers: Iterable[NodeId], is_enough: Callable[[frozenset[NodeId]], bool]
+    ) -> frozenset[NodeId]:
         raise NotImplementedError
 
 
