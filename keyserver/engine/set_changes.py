@@ -175,8 +175,11 @@ class SetChanges:
         change = await self._needs.judge.judge(order)
         if change.is_repeat and self._identity.me not in change.new:
             raise OrderRefusedError(Rule.MASTER_OUTSIDE, _MEMBERS_REPEAT)
-        everybody = tuple(sorted({*change.old.nodes, *change.new.nodes}))
-        missing = frozenset(everybody) - self._driver.connected
+        members = {*change.old.nodes, *change.new.nodes}
+        missing = frozenset(members) - self._driver.connected
+        if isinstance(order, MigrationOrder):
+            members |= await self._last_involved() & self._driver.connected
+        everybody = tuple(sorted(members))
         self._moving = moving = Moving(
             self._identity,
             self._ports,
@@ -259,7 +262,7 @@ class SetChanges:
             return Declined(Refusal.DENIED, str(refused))
         if change.id != work.change_id:
             return Declined(Refusal.DENIED, "the order means another change here")
-        if self._identity.me not in change.old and self._identity.me not in change.new:
+        if not await self._is_involved(order, change):
             return Declined(Refusal.DENIED, "this node is in none of the sets")
         if change.is_repeat and work.coordinator not in change.new:
             return Declined(Refusal.DENIED, _MEMBERS_REPEAT)
@@ -272,6 +275,17 @@ class SetChanges:
             return Declined(Refusal.BUSY, "sessions are in progress")
         log.info("set_change_accepted", change=change.id, leaving=len(change.leaving))
         return Accepted(change, options.allow_key_loss)
+
+    async def _is_involved(self, order: SetChangeOrder, change: SetChange) -> bool:
+        me = self._identity.me
+        if me in change.old or me in change.new:
+            return True
+        return isinstance(order, MigrationOrder) and me in await self._last_involved()
+
+    async def _last_involved(self) -> frozenset[NodeId]:
+        """Who took part in the latest change: the keys are with them if it was cancelled then."""
+        completed = await self._needs.store.completed()
+        return frozenset((*completed[-1].old.nodes, *completed[-1].new.nodes) if completed else ())
 
     def _is_exclusive(
         self, order: SetChangeOrder, change: SetChange, options: ChangeOptions

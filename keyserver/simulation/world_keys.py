@@ -33,6 +33,13 @@ def sets_of(world: "World") -> list[Set]:
     return found
 
 
+def _targets_of(world: "World") -> list[Set]:
+    """The sets to which a migration ever ran, whatever came of it."""
+    known = {node.address: node.id for node in world.nodes}
+    seen = (set_of(world.chain, NODE_SET, place) for place in range(len(world.chain.blocks)))
+    return sorted({_nodes(known, each.migration) for each in seen if each.migration}, key=sorted)
+
+
 def _nodes(known: dict[Address, NodeId], addresses: Sequence[Address]) -> Set:
     return frozenset(known[address] for address in addresses)
 
@@ -83,7 +90,7 @@ def check_keys(world: "World") -> None:
             for node in world.nodes
             if node.id not in world.liars and (key := node.disk.state.keys.get(key_id)) is not None
         }
-        check_moved_key(key_id, stored, sets)
+        check_moved_key(key_id, stored, [*_targets_of(world), *sets])
 
 
 def histories(world: "World") -> set[tuple[bytes, ...]]:

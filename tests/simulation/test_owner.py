@@ -120,9 +120,9 @@ def test_an_edit_during_the_delay_begins_it_anew() -> None:
 
 
 @cache
-def started_s(*events: Any) -> tuple[float, int]:
+def started_s(*events: Any, nodes: int = 5) -> tuple[float, int]:
     """When the first migration of such a world starts, and who is its master."""
-    told = played(*events)
+    told = played(*events, nodes=nodes)
     (number, _, master), *_ = told.starts
     block = told.world.chain.blocks[number]
     return float(block.timestamp - told.world.chain.blocks[0].timestamp), master
@@ -169,6 +169,21 @@ def test_a_migration_that_is_cancelled_begins_anew() -> None:
     told = played(edit, ConfirmationsLost(at, 20.0), Cancel(at + 9.0))
     assert len(told.starts) == 2
     assert told.sets == [FIRST, CHANGES["replace one"]]
+
+
+def test_keys_that_a_cancelled_migration_has_moved_are_moved_on_by_the_next_one() -> None:
+    """Two of their holders are in no set then."""
+    away = Edit(EDITED_S, (1, 2, 4, 5))
+    at, _ = started_s(away, nodes=7)
+    told = played(
+        away,
+        ConfirmationsLost(at, 30.0),
+        Cancel(at + 9.0),
+        Edit(at + 9.5, FIRST),
+        Edit(at + 80.0, (0, 1, 2, 3, 6)),
+        nodes=7,
+    )
+    assert told.sets == [FIRST, (0, 1, 2, 3, 6)]
 
 
 # --- liars ---------------------------------------------------------------------------------------
