@@ -63,6 +63,7 @@ def test_who_waits_for_ever_is_found() -> None:
     assert found.invariant == "everybody waits for ever"
 
 
+@pytest.mark.no_cover  # an interrupt in the middle of the measuring would leave that locked
 def test_a_run_without_end_is_found() -> None:
     async def play(_seed: int, _plan: Plan) -> None:
         for _ in count():
