@@ -307,12 +307,15 @@ def _json_rpc_facts(network: "Network") -> dict[str, object]:
 
 def _print_old_clients_half(devnet: "Devnet") -> None:
     """What one gives to a client program of the original."""
+    from keyserver.devnet.network import ACCOUNT_NAMES
+
     endpoint = devnet.json_rpc
     assert endpoint is not None
     print("For client programs of the original:")
     print(f"  key server   {devnet.nodes[0].http}")
     print(f"  JSON-RPC     {endpoint.url}")
-    for name, account in devnet.accounts.items():
+    for name in ACCOUNT_NAMES:
+        account = devnet.accounts[name]
         print(f"  {name:<12} {account.address}, password {endpoint.password}")
 
 
