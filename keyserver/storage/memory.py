@@ -49,9 +49,7 @@ class DiskState:
     blocks: Mapping[int, tuple[ReadBlock, ...]] = field(default_factory=dict)
     """By chain id."""
     planned_starts: Mapping[tuple[int, Address], PlannedStart] = field(default_factory=dict)
-    joined_migrations: Mapping[tuple[int, Address, Hash32], JoinedMigration] = field(
-        default_factory=dict
-    )
+    joined_migrations: Mapping[tuple[int, Address], JoinedMigration] = field(default_factory=dict)
     set_changes: tuple[CompletedChange, ...] = ()
     last_task: int = 0
     last_entry: int = 0
@@ -330,11 +328,12 @@ class MemoryWorkStore:
         self, contract: Address, migration_id: Hash32
     ) -> JoinedMigration | None:
         """How far a migration got here."""
-        return self._disk.state.joined_migrations.get((self._chain_id, contract, migration_id))
+        joined = self._disk.state.joined_migrations.get((self._chain_id, contract))
+        return joined if joined is not None and joined.id == migration_id else None
 
     async def keep_joined_migration(self, joined: JoinedMigration) -> None:
-        """Store it in place of what is known of the same contract and id."""
-        row = {(self._chain_id, joined.contract, joined.id): joined}
+        """Store it in place of the contract's earlier one."""
+        row = {(self._chain_id, joined.contract): joined}
         self._disk.commit(
             lambda state: replace(state, joined_migrations={**state.joined_migrations, **row})
         )

@@ -101,6 +101,9 @@ def test_an_id_that_was_used_before_confirms_nothing() -> None:
             await world.mine_until_current(NEW, most=12)
             first = world.contract.last_id
             assert first is not None
+            for place in range(5):  # what they remember of it is on disk
+                await world.crash(place)
+                world.nodes[place].boot()
             world.contract.edit(world.set_of(range(4)))
             await world.mine_until_current(range(4), most=12)
             world.contract.edit(world.set_of(NEW))
