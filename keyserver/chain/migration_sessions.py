@@ -24,7 +24,7 @@ from keyserver.model.set_change_rules import (
     Rule,
     judge_migration,
 )
-from keyserver.sessions.core import KeyState
+from keyserver.sessions.core import GivenUpError, KeyState
 from keyserver.sessions.set_change.phases import Report
 from keyserver.tasks.migration import IDLE, SessionPhase, SessionState
 
@@ -222,7 +222,7 @@ class MigrationSessions:
 
     def _on_led(self, order: MigrationOrder, led: asyncio.Task[None]) -> None:
         """However a session ends that was not given up, the driver hears of it."""
-        error = asyncio.CancelledError() if led.cancelled() else led.exception()
+        error = GivenUpError("this node gave it up") if led.cancelled() else led.exception()
         if led is not self._leading:
             return
         self._leading = None

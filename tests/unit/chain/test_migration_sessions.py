@@ -162,7 +162,9 @@ async def test_a_session_that_breaks_is_over_and_told() -> None:
     await bench.turn()
     bench.carrier.outcome.cancel()
     await bench.turn()
-    assert bench.sessions.state == SessionState(SessionPhase.FAILED, id_of(1), "CancelledError")
+    assert bench.sessions.state == SessionState(
+        SessionPhase.FAILED, id_of(1), "this node gave it up"
+    )
 
 
 async def test_what_is_forgotten_is_given_up() -> None:
