@@ -128,11 +128,7 @@ class Driver:
     @property
     def is_admitted(self) -> bool:
         """Whether this node is in any of the sets it knows, so that others talk to it."""
-        return self._is_admitted(self._identity.me)
-
-    def _is_admitted(self, node: NodeId) -> bool:
-        """Whether it may begin sessions; who has left only asks what there is."""
-        return node in self._ports.node_sets.snapshot.all_nodes()
+        return self._identity.me in self._ports.node_sets.snapshot.all_nodes()
 
     @property
     def policy(self) -> Policy:
@@ -296,7 +292,9 @@ class Driver:
         kind, request = session_type.kind, message.request
         now, subject = self._ports.clock.monotonic(), (kind, request.key_id)
         session = LiveSession((sid, Role.PARTICIPANT), sender, now, subject)
-        if not self._is_admitted(sender):
+        if (
+            sender not in self._ports.node_sets.snapshot.all_nodes()
+        ):  # it may only ask what there is
             self._send(session, Send(sender, Refuse(Refusal.TEMPORARY)))
             return
         if self._table.is_full_for(sender):
@@ -430,13 +428,10 @@ class Driver:
             self._post(lambda: self._feed(session, PeerLost(effect.to)))
 
     def _set_timer(self, session: LiveSession, name: str, seconds: float) -> None:
-        previous = session.timers.pop(name, None)
-        if previous is not None:
-            previous.cancel()
         timer = self._ports.clock.call_later(
             seconds, lambda: self._post(lambda: self._fire(session, name, timer))
         )
-        session.timers[name] = timer
+        session.set_timer(name, timer)
 
     def _fire(self, session: LiveSession, name: str, timer: TimerHandle) -> None:
         """Unless the timer was set anew, or the session ended, while it waited in the queue."""

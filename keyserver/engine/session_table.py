@@ -60,6 +60,13 @@ class LiveSession:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the session is over."""
 
+    def set_timer(self, name: str, timer: TimerHandle) -> None:
+        """Have a timer take the place of the one of this name."""
+        previous = self.timers.pop(name, None)
+        if previous is not None:
+            previous.cancel()
+        self.timers[name] = timer
+
     def end(self) -> None:
         """It is over: nothing is under way for it any more."""
         self.ended.set()
