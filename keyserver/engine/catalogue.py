@@ -295,8 +295,9 @@ class Catalogue:
         """
         async with self._digesting:
             ours = await self._answerer.digest(0)
-        assert self._tasks is not None  # it is asked by sessions, and these run later
-        asked = {self._tasks.create_task(self._has_caught_up(each, ours)): each for each in peers}
+        tasks = self._tasks
+        assert tasks is not None  # it is asked by sessions, and these run later
+        asked = {tasks.create_task(self._has_caught_up(each, ours)): each for each in sorted(peers)}
         waiting, read = set(asked), frozenset[NodeId]()
         while waiting:
             done, waiting = await asyncio.wait(
