@@ -194,12 +194,27 @@ class World:
             if self.chain.head.number == healed + REPENT_BLOCKS:
                 for liar in self.liars:
                     self.network.redeem(liar)
+                self._cancel_what_is_refused()
             self._check_orders()
             late = await self._unfinished(lives)
             if not late:
                 return
             if self.chain.head.number > last:
                 raise Violation("something never comes to its end", "; ".join(late))
+
+    def _cancel_what_is_refused(self) -> None:
+        """What is left to an owner whose edits fell into one block with the start of a migration.
+
+        Who has not accepted it before the set was another one refuses it for good.
+        """
+        contract = set_of(self.chain, NODE_SET)
+        running = contract.migration_id
+        if running is None or set(contract.migration) in (set(), set(contract.edited)):
+            return
+        members = [node for node in self.nodes if node.address in contract.migration]
+        joined = [node.disk.state.joined_migrations.get((CHAIN_ID, NODE_SET)) for node in members]
+        if any(each is None or each.id != running for each in joined):
+            self.owner.cancel(running)
 
     async def _unfinished(self, lives: Sequence[asyncio.Task[None]]) -> list[str]:
         late = [order.name for order in self.orders if not order.is_done]
