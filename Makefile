@@ -36,10 +36,16 @@ types: $(STAMP)
 
 PURE := keyserver/crypto/*,keyserver/model/*,keyserver/evm/*,keyserver/sessions/*,keyserver/tasks/*
 
+# Coverage is measured here only: it makes whole networks, and the EVM in Python, several times as slow.
+MEASURED := $(addprefix tests/,unit vectors property conformance) \
+	$(addprefix tests/integration/,api chain client devnet net) \
+	$(addprefix tests/simulation/,test_scenarios.py test_worlds.py)
+
 unit: $(STAMP)
-	$(BIN)/pytest -n 2 -m "not e2e" --ignore tests/e2e --cov --cov-report=
+	$(BIN)/pytest -n 2 -m "not e2e" $(MEASURED) --cov --cov-report=
 	$(BIN)/coverage report --include='$(PURE)' --skip-covered --show-missing --fail-under=100
 	$(BIN)/coverage report --omit='$(PURE)' --skip-covered --sort=cover --fail-under=90
+	$(BIN)/pytest -n 2 -m "not e2e" $(addprefix --ignore=,tests/e2e $(MEASURED))
 
 e2e: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile -m e2e tests/chaos tests/e2e

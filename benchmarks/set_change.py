@@ -4,8 +4,9 @@
 
 Seven nodes as processes on this machine, a static set, SQLite; the keys lie with five of them
 (threshold 2) and are moved to all seven by an administrator's order. `--rate` clients' requests a
-second, shadow retrievals of 200 of the keys at all nodes in turn, go on before and during it;
-0: none. Every answer is checked. CPU time is that of all nodes, without what as many requests cost
+second, shadow retrievals of 200 of the keys at all nodes in turn, go on before, during and after
+it (on a machine that is shared, what is after must be like before for the rest to say much); 0:
+none. Every answer is checked. CPU time is that of all nodes, without what as many requests cost
 before; it is held against the bare group operations of the sessions, measured in the same run.
 """
 
@@ -25,7 +26,14 @@ from benchmarks.engine import _replay
 from benchmarks.http import PLAIN, SAMPLED, Profile, Tables, life_of
 from benchmarks.redistribution import Change, operations
 from benchmarks.seeded_keys import SeededKey, make_key, node_set, write_keys
-from benchmarks.static_network import NodeFiles, RunningNode, configured, running
+from benchmarks.static_network import (
+    READY_S,
+    NodeFiles,
+    RunningNode,
+    configured,
+    running,
+    wait_until,
+)
 from keyserver.client.node_http import http_transport
 from keyserver.client.set_change import order_set_change
 from keyserver.crypto.curve import SecretScalar, sign_digest
@@ -38,6 +46,8 @@ OLD, NEW, THRESHOLD = 5, 7, 2
 ASKED_KEYS = 200
 CLIENTS = 16
 NOT_AFTER = 2**50
+SYNCHRONISED_S = 0.1
+"""The longest that a node may need to take over a record that others hold."""
 
 ADMINISTRATOR = SecretScalar.random(SystemRandom())
 
@@ -60,6 +70,7 @@ class Moved:
     """Of each node, during the change."""
     before: Latencies | None
     during: Latencies | None
+    after: Latencies | None
 
 
 @dataclass(frozen=True)
@@ -141,9 +152,11 @@ class Bench:
         third = Reading.now(self._nodes)
         if self._profile is not None:
             self._profile.end("change", len(self._keys))
+        after = None
         if load is not None:
+            after = await load.run_for(quiet_s)
             load.close()
-        return self._result(first, second, third, resident, before, during)
+        return self._result((first, second, third), resident, (before, during, after))
 
     async def _move(self, load: ConstantLoad | None) -> Latencies | None:
         moved = asyncio.Event()
@@ -164,13 +177,12 @@ class Bench:
 
     def _result(
         self,
-        first: Reading,
-        second: Reading,
-        third: Reading,
+        readings: tuple[Reading, Reading, Reading],
         resident: list[float],
-        before: Latencies | None,
-        during: Latencies | None,
+        latencies: tuple[Latencies | None, Latencies | None, Latencies | None],
     ) -> Moved:
+        first, second, third = readings
+        before, during, after = latencies
         keys, seconds = len(self._keys), third.at - second.at
         cpu_s, sent = third.cpu_s - second.cpu_s, _difference(third.sent, second.sent)
         if before is not None and during is not None:
@@ -191,6 +203,7 @@ class Bench:
             peak_mb=[node.memory_mb("VmHWM") for node in self._nodes],
             before=before,
             during=during,
+            after=after,
         )
 
 
@@ -210,9 +223,22 @@ def measure(options: argparse.Namespace, directory: Path) -> tuple[Moved, Tables
     asyncio.run(write_keys(keys, files[:OLD]))
     print(f"{len(keys)} keys made in {time.perf_counter() - began:.0f} s", file=sys.stderr)
     with running(files, program=SAMPLED if options.profile else PLAIN) as nodes:
+        wait_until_all_know(nodes, len(keys))
         profile = Profile(nodes) if options.profile else None
         moved = asyncio.run(Bench(nodes, keys, profile).run(options.rate, options.quiet_s))
         return moved, dict(profile.tables) if profile is not None else {}
+
+
+def wait_until_all_know(nodes: Sequence[RunningNode], keys: int) -> None:
+    """Wait until those that hold no share have the records of all keys, as nodes do by and by."""
+    began = time.perf_counter()
+    for node in nodes:
+        wait_until(
+            lambda node=node: node.known_keys() == keys,  # type: ignore[misc]
+            f"{node.directory} knows all keys",
+            within_s=READY_S + keys * SYNCHRONISED_S,
+        )
+    print(f"known to all after {time.perf_counter() - began:.0f} s", file=sys.stderr)
 
 
 def show(moved: Moved, profile: Tables) -> None:
@@ -228,7 +254,11 @@ def show(moved: Moved, profile: Tables) -> None:
     for name, each in (("resident before", moved.resident_mb), ("peak", moved.peak_mb)):
         print(f"  memory, {name}: {', '.join(f'{mb:.0f}' for mb in each)} MB")
     print(f"\n{'shadow retrievals':18}{'requests':>9}{'p50':>8}{'p90':>8}{'p99':>8}{'most':>8}")
-    for when, taken in (("before", moved.before), ("during", moved.during)):
+    for when, taken in (
+        ("before", moved.before),
+        ("during", moved.during),
+        ("after", moved.after),
+    ):
         if taken is not None:
             print(
                 f"{when:18}{taken.requests:9}{taken.p50_ms:8.1f}{taken.p90_ms:8.1f}"

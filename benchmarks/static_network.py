@@ -87,6 +87,14 @@ class RunningNode:
         """Let `VmHWM` begin anew."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
+    def known_keys(self) -> int:
+        """How many keys it has a record of."""
+        with urlopen(f"http://{LOOPBACK}:{self.operator_port}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return int(
+            float(next(line for line in lines if line.startswith("keyserver_keys ")).split()[1])
+        )
+
     def is_connected(self, peers: int) -> bool:
         """Whether it has a connection to that many others."""
         if self.process.poll() is not None:
@@ -178,10 +186,10 @@ def _write_config(
     write_new_file(node.config, text.replace("[secretstore]\n", f"[secretstore]\n{own_key}", 1))
 
 
-def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    """Look until it is so; raises `RuntimeError` after a minute."""
-    deadline = time.monotonic() + READY_S
+def wait_until(is_so: Callable[[], bool], what: str, *, within_s: float = READY_S) -> None:
+    """Look until it is so; raises `RuntimeError` after that time."""
+    deadline = time.monotonic() + within_s
     while not is_so():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{what}: not within {READY_S:.0f} s")
+            raise RuntimeError(f"{what}: not within {within_s:.0f} s")
         time.sleep(0.05)

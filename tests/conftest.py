@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=None, help="simulate this seed only")
     parser.addoption("--seeds", type=int, default=40, help="how many seeds to simulate")
     parser.addoption(
-        "--full-matrix", action="store_true", help="play the adversary matrix in every network"
+        "--full-matrix", action="store_true", help="play all cells, deaths and changes of the set"
     )
 
 

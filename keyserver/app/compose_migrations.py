@@ -73,7 +73,7 @@ def compose_migrations(
         records=records,
         views=tracker,
         connected=lambda: engine.driver.connected,
-        completed=completed,
+        completed=completed[-1:],
     )
     driver = MigrationDriver(
         me=me,

@@ -22,8 +22,10 @@ class Connections(Protocol):
 class MeshFollower:
     """A `NodeSetListener`: who is in any of the sets may connect, and is connected to.
 
-    Who has left with the latest change may go on connecting. It was perhaps away when the keys
-    moved: then it learns that they did, and erases its shares. Nobody connects to it.
+    Who took part in the latest change may go on connecting, member or not. Who has left was
+    perhaps away when the keys moved: then it learns that they did, and erases its shares. And if
+    the migration was cancelled after that, the keys are with those who were to join. Nobody
+    connects to them.
     """
 
     def __init__(
@@ -46,5 +48,7 @@ class MeshFollower:
     def show(self) -> None:
         """Connect to the members as of now, and to nobody else."""
         snapshot = self._node_sets.snapshot
-        left = frozenset(self._latest.old.nodes) if self._latest is not None else frozenset()
-        self._mesh.update_peers(snapshot.address_by_node, snapshot.all_nodes() | left)
+        admitted = set(snapshot.all_nodes())
+        if self._latest is not None:
+            admitted.update(self._latest.old.nodes, self._latest.new.nodes)
+        self._mesh.update_peers(snapshot.address_by_node, frozenset(admitted))

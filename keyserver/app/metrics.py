@@ -6,6 +6,7 @@ process do not mix. Names start with `keyserver_`; amounts are in base units (se
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from keyserver.app.refresh_facts import RefreshMetrics
 from keyserver.app.set_change_metrics import SetChangeMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -99,6 +100,7 @@ class Metrics:
             registry=registry,
         )
         self.set_change = SetChangeMetrics(registry)
+        self.refreshes = RefreshMetrics(registry)
 
     def render(self) -> bytes:
         """Return all values as text for a scraper; see `CONTENT_TYPE`."""

@@ -24,6 +24,7 @@ from keyserver.app.compose_chain import ChainSide
 from keyserver.app.config import ConfigWarning
 from keyserver.app.health import Condition, troubles_of, warnings_of
 from keyserver.app.key_facts import key_facts
+from keyserver.app.refresh_facts import measure_refreshes, refresh_troubles
 from keyserver.app.set_change_facts import set_change_facts, set_change_troubles
 from keyserver.app.set_change_metrics import measure_set_change
 from keyserver.app.work_facts import task_facts
@@ -113,7 +114,11 @@ class OperatorView:
             peer=self.peer_address,
             ready=not troubles,
             problems=tuple(troubles),
-            warnings=(*self._current_warnings(), *set_change_troubles(set_change)),
+            warnings=(
+                *self._current_warnings(),
+                *set_change_troubles(set_change),
+                *refresh_troubles(node.refreshes),
+            ),
             chain=None if chain is None else await self._chain_facts(chain),
             node_set=self._node_set_facts(),
             sessions=node.driver.open_sessions,
@@ -224,6 +229,7 @@ class OperatorView:
         metrics.sessions_running.set(node.driver.open_sessions)
         metrics.avoided_nodes.set(len(node.catalogue.blame.avoided))
         measure_set_change(metrics.set_change, await self.set_change())
+        measure_refreshes(metrics.refreshes, node.refreshes)
         if node.chain is not None:
             await self._measure_chain(node.chain)
         return metrics.render()

@@ -146,18 +146,34 @@ class MigrationDriver:
         Raises `StorageError`.
         """
         async with self._lock:
-            view = self._view()
-            if view is None or view.running is None:
-                return "no migration is known"
-            await self._load(view)
-            why = refused_order(view, self._joined, order)
-            if why is None and await self._changes.keys_at_risk(view.running.target):
-                why = Refusal.KEYS_AT_RISK.value
-            if why is not None:
-                log.warning("migration_order_refused", id=order.id.hex(), reason=why)
-            elif self._joined is None or not self._joined.is_of(view.running):
-                await self._accept(view, view.running)
-            return why
+            judged = await self._judged(order)
+        if not isinstance(judged, str):
+            # It takes a while to look at all keys, and blocks come meanwhile: not in the lock.
+            at_risk = await self._changes.keys_at_risk(judged.target)
+            judged = Refusal.KEYS_AT_RISK.value if at_risk else await self._joined_by(order)
+        if not isinstance(judged, str):
+            return None
+        log.warning("migration_order_refused", id=order.id.hex(), reason=judged)
+        return judged
+
+    async def _joined_by(self, order: MigrationOrder) -> RunningMigration | str:
+        """The migration that this node takes part in now, or why it does not."""
+        async with self._lock:
+            judged, view = await self._judged(order), self._view()
+            if view is None or isinstance(judged, str):
+                return judged
+            if self._joined is None or not self._joined.is_of(judged):
+                await self._accept(view, judged)
+            return judged
+
+    async def _judged(self, order: MigrationOrder) -> RunningMigration | str:
+        """The migration that is ordered, or what the chain says against it."""
+        view = self._view()
+        if view is None or view.running is None:
+            return "no migration is known"
+        await self._load(view)
+        why = refused_order(view, self._joined, order)
+        return view.running if why is None else why
 
     def knows(self, migration_id: Hash32) -> bool:
         """Whether this migration runs, as of the last block that was looked at here."""
@@ -204,16 +220,25 @@ class MigrationDriver:
 
     async def advance(self) -> None:
         """Do all that can be done now; raises `StorageError`, what is left is done next time."""
-        async with self._lock:
-            self._drop_old_check()
-            for _ in range(MOST_STEPS):
-                view = self._view()
-                if view is None:
+        self._drop_old_check()
+        for _ in range(MOST_STEPS):
+            async with self._lock:
+                action = await self._step()
+            match action:
+                case None:
                     return
-                action = decide(self._me, view, self._changes.state, await self._facts(view))
-                self._tell(action)
-                if not await self._perform(action, view):
-                    return
+                case CheckKeys(target):  # it takes a while, and blocks come meanwhile
+                    at_risk = await self._changes.keys_at_risk(target)
+                    self._check = KeyCheck(target.id, at_risk), self._clock.monotonic()
+
+    async def _step(self) -> Action | None:
+        """Carry a step out; `None` if there is no other one now."""
+        view = self._view()
+        if view is None:
+            return None
+        action = decide(self._me, view, self._changes.state, await self._facts(view))
+        self._tell(action)
+        return action if await self._perform(action, view) else None
 
     async def _perform(self, action: Action, view: MigrationView) -> bool:
         """Carry a step out; whether there may be another one now."""
@@ -222,9 +247,8 @@ class MigrationDriver:
                 return False
             case ChooseId(current, new):
                 await self._choose_id(view, current, new)
-            case CheckKeys(target):
-                at_risk = await self._changes.keys_at_risk(target)
-                self._check = KeyCheck(target.id, at_risk), self._clock.monotonic()
+            case CheckKeys():
+                pass  # not in the lock: `advance` does it
             case SendStart(migration_id):
                 await self._send(TaskKind.START_MIGRATION, view, migration_id)
             case SendConfirm(migration_id):
@@ -320,11 +344,20 @@ class MigrationDriver:
         if self._plan_of != view.contract:
             self._plan = await self._store.planned_start(view.contract)
             self._plan_of = view.contract
-        running = view.running
-        if running is None:
-            self._joined = None
-        elif self._joined is None or not self._joined.is_of(running):
+        running, joined = view.running, self._joined
+        if joined is not None and not _may_go_on(joined, view):
+            await self._end(joined)
+        if running is not None and self._joined is None:
             self._joined = await self._store.joined_migration(view.contract, running.id)
+
+    async def _end(self, joined: JoinedMigration) -> None:
+        """Should its id ever run again, its success counts for nothing.
+
+        Older contracts take an id twice, and a reorganisation may take a start back for a while.
+        """
+        if joined.succeeded_block is not None:
+            await self._store.keep_joined_migration(replace(joined, succeeded_block=None))
+        self._joined = None
 
     async def _facts(self, view: MigrationView) -> MigrationFacts:
         await self._load(view)
@@ -354,3 +387,10 @@ class MigrationDriver:
         found, when = self._check
         if not found.at_risk or self._clock.monotonic() - when >= CHECK_AGAIN_S:
             self._check = None
+
+
+def _may_go_on(joined: JoinedMigration, view: MigrationView) -> bool:
+    """Whether it runs, or its set is current: a reorganisation may have it run a bit longer."""
+    if view.running is not None:
+        return joined.is_of(view.running)
+    return view.current.id == joined.target_set

@@ -5,16 +5,17 @@ whether the order is in order. Both questions end at the same view of the chain.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
 
 import structlog
 
 from keyserver.chain.ports import ChainTip, MigrationViews
 from keyserver.engine.ports import CatalogueEntry, NodeSets
-from keyserver.errors import KeyServerError
+from keyserver.errors import KeyServerError, StorageError
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
-from keyserver.model.keys import KeyRecord
+from keyserver.model.keys import CertifiedRecord, KeyRecord
 from keyserver.model.node_set import NodeSet
 from keyserver.model.set_change import CompletedChange, MigrationOrder, SetChange
 from keyserver.model.set_change_rules import (
@@ -23,7 +24,7 @@ from keyserver.model.set_change_rules import (
     Rule,
     judge_migration,
 )
-from keyserver.sessions.core import KeyState
+from keyserver.sessions.core import GivenUpError, KeyState
 from keyserver.sessions.set_change.phases import Report
 from keyserver.tasks.migration import IDLE, SessionPhase, SessionState
 
@@ -34,6 +35,12 @@ JUDGE_WITHIN_S: Final = 20.0
 
 PAGE: Final = 1024
 """Keys that are read at once."""
+
+LOOK_HOLDS_S: Final = 30.0
+"""How long a look at all keys is good for: orders that come meanwhile cost no other one.
+
+Keys made meanwhile are not overlooked: the session looks at every key before it touches one.
+"""
 
 
 class Carrier(Protocol):
@@ -53,6 +60,10 @@ class Records(Protocol):
 
     async def catalogue(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
         """Active records in ascending order of key id, those after `after`."""
+        ...
+
+    async def records(self, after: KeyId | None, limit: int) -> Sequence[CertifiedRecord]:
+        """Their records, but for those that cannot be used."""
         ...
 
     async def load(self, key_id: KeyId) -> KeyState:
@@ -80,6 +91,27 @@ class Driver(Protocol):
         ...
 
 
+class _Look:
+    """One look at all keys; it goes on although whoever asked for it has gone."""
+
+    def __init__(self, target_id: Hash32, work: Coroutine[Any, Any, tuple[KeyId, ...]]) -> None:
+        self.target_id = target_id
+        self.found = asyncio.ensure_future(work)
+        self.found.add_done_callback(self._note_end)
+        self._ended_at: float | None = None
+
+    def _note_end(self, _: object) -> None:
+        self._ended_at = asyncio.get_running_loop().time()
+
+    @property
+    def is_old(self) -> bool:
+        """Whether keys have to be looked at again."""
+        if self._ended_at is None:
+            return False
+        failed = self.found.cancelled() or self.found.exception() is not None
+        return failed or asyncio.get_running_loop().time() - self._ended_at > LOOK_HOLDS_S
+
+
 class MigrationSessions:
     """The sessions of migrations at this node; the driver's `SetChanges`."""
 
@@ -104,6 +136,7 @@ class MigrationSessions:
         self._driver: Driver | None = None
         self._completed = {change.id for change in completed}
         self._state = IDLE
+        self._look: _Look | None = None
         self._leading: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
 
@@ -127,21 +160,41 @@ class MigrationSessions:
         return self._connected()
 
     async def keys_at_risk(self, target: NodeSet) -> tuple[KeyId, ...]:
-        """Stored keys that lose holders and keep fewer than t + 1; raises `StorageError`."""
+        """Stored keys that lose holders and keep fewer than t + 1; raises `StorageError`.
+
+        What was found for the same target a moment ago is good enough.
+        """
+        look = self._look
+        if look is None or look.target_id != target.id or look.is_old:
+            look = self._look = _Look(target.id, self._look_at_keys(target))
+        return await asyncio.shield(look.found)
+
+    async def _look_at_keys(self, target: NodeSet) -> tuple[KeyId, ...]:
         found: list[KeyId] = []
         after: KeyId | None = None
         while page := await self._records.catalogue(after, PAGE):
+            records = await self._records.records(after, PAGE)
+            read = {certified.record.key_id: certified for certified in records}
             for entry in page:
-                active = (await self._records.load(entry.key_id)).active
-                if active is not None and _is_at_risk(active.record, target):
+                known = read.get(entry.key_id) or await self._loaded(entry.key_id)
+                if known is not None and _is_at_risk(known.record, target):
                     found.append(entry.key_id)
             after = page[-1].key_id
         return tuple(found)
+
+    async def _loaded(self, key_id: KeyId) -> CertifiedRecord | None:
+        """A record that has not come with its page, if this node can use it."""
+        try:
+            return (await self._records.load(key_id)).active
+        except StorageError as problem:  # it is for the nodes that can read it to judge
+            log.error("key_unusable", key_id=key_id, problem=str(problem))
+            return None
 
     def start(self, order: MigrationOrder) -> None:
         """Lead a session; what is under way already is the engine's to refuse."""
         self._state = SessionState(SessionPhase.ACTIVE, order.id)
         self._leading = asyncio.create_task(self._lead(order))
+        self._leading.add_done_callback(partial(self._on_led, order))
 
     def forget(self) -> None:
         """Idle from now on; what this node leads is given up."""
@@ -161,18 +214,25 @@ class MigrationSessions:
             self._driver.wake()
 
     async def _lead(self, order: MigrationOrder) -> None:
-        try:
-            report = await self._carrier.carry_out(order)
-        except KeyServerError as error:
-            self._leading = None
-            self._end(SessionState(SessionPhase.FAILED, order.id, str(error)))
-            return
-        self._leading = None
+        report = await self._carrier.carry_out(order)
         assert self._driver is not None
         for node in order.new_nodes:
             if node not in report.executed:
                 self._driver.on_left_behind(node, order.id)
-        self._end(SessionState(SessionPhase.FINISHED, order.id))
+
+    def _on_led(self, order: MigrationOrder, led: asyncio.Task[None]) -> None:
+        """However a session ends that was not given up, the driver hears of it."""
+        error = GivenUpError("this node gave it up") if led.cancelled() else led.exception()
+        if led is not self._leading:
+            return
+        self._leading = None
+        if error is None:
+            self._end(SessionState(SessionPhase.FINISHED, order.id))
+            return
+        if not isinstance(error, KeyServerError):
+            log.error("migration_session_broke", id=order.id.hex(), exc_info=error)
+        why = str(error) or type(error).__name__
+        self._end(SessionState(SessionPhase.FAILED, order.id, why))
 
     def _end(self, state: SessionState) -> None:
         self._state = state

@@ -6,7 +6,7 @@ who makes, stores and reads keys goes by the migration's set from the moment on 
 has written the change down; who answers the contracts goes by what they say.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -28,30 +28,35 @@ class ContractSets(NodeSets, Protocol):
 class MovedNodeSets:
     """`NodeSets` of the engine where a contract has the node set."""
 
-    def __init__(self, contract: ContractSets, completed: Iterable[CompletedChange]) -> None:
-        """`completed`: the changes on this node's disk."""
+    def __init__(self, contract: ContractSets, completed: Sequence[CompletedChange]) -> None:
+        """`completed`: the changes on this node's disk; the latest says where the keys are."""
         self._contract = contract
-        self._completed = {change.id for change in completed}
+        self._latest = completed[-1].id if completed else None
         self._seen: NodeSetSnapshot | None = None
         self._shown: NodeSetSnapshot | None = None
         """What was made of `_seen`."""
 
     @property
     def snapshot(self) -> NodeSetSnapshot:
-        """As the contract says, but with the migration's set as the current one once it has it."""
+        """As the contract says, but with the migration's set as the current one once it has it.
+
+        The contract's own current set stands beside it as the new one: so its members are admitted
+        and go on serving, who leaves included, until the contract has switched.
+        """
         seen = self._contract.snapshot
         if self._shown is None or seen is not self._seen:
             target = self._moved_to()
-            self._seen = seen
-            self._shown = seen if target is None else replace(seen, current=target)
+            self._seen = self._shown = seen
+            if target is not None:
+                self._shown = replace(seen, current=target, new=seen.current)
         return self._shown
 
     def on_completed(self, change: CompletedChange) -> None:
         """A change is on this node's disk."""
-        self._completed.add(change.id)
+        self._latest = change.id
         self._shown = None
 
     def _moved_to(self) -> NodeSet | None:
         view = self._contract.migration_view
         change = None if view is None else view.change
-        return change.new if change is not None and change.id in self._completed else None
+        return change.new if change is not None and change.id == self._latest else None

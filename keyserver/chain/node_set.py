@@ -174,10 +174,10 @@ def _migration(read: SetReading) -> Migration | None:
     master = next((node for node in candidates if node.address == read.master), None)
     if not read.migration or master is None:
         return None
-    if read.migration_id is None or read.confirmed_by_self is None:
+    if read.migration_id is None:
         return None
     nodes = frozenset(member.node for member in read.migration)
-    return Migration(read.migration_id, nodes, master, read.confirmed_by_self)
+    return Migration(read.migration_id, nodes, master, bool(read.confirmed_by_self))
 
 
 class NodeSetTracker:

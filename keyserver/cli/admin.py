@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keyserver.cli import admin_node_set
 from keyserver.cli.admin_run import run, status
 from keyserver.cli.admin_sets import (
     ChainIdOption,
@@ -37,6 +38,7 @@ Facts = dict[str, object]
 app = typer.Typer(**APP_SETTINGS)
 set_change = typer.Typer(**APP_SETTINGS)
 app.add_typer(set_change, name="set-change")
+app.add_typer(admin_node_set.app, name="node-set")
 
 
 @app.callback()

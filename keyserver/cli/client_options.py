@@ -68,20 +68,34 @@ def find_place(
     password_file: Path | None,
 ) -> Place:
     """Put the options together; raises `CommandError` and `ConfigError`."""
+    if devnet is not None:
+        return _devnet_place(devnet, account, key_file, password_file)
+    url, found = find_contracts(None, rpc, contracts)
+    if account is not None:
+        raise CommandError("--account: only a devnet has accounts with names", exit_code=USAGE)
+    return Place(url, found, _wallet(key_file, password_file), {}, None)
+
+
+def find_contracts(
+    devnet: Path | None, rpc: str | None, contracts: Path | None
+) -> "tuple[str, Contracts]":
+    """URL of the chain and the contracts' addresses; raises `CommandError` and `ConfigError`."""
     # Deferred, as everywhere here: web3 takes most of a second.
     from keyserver.client.contracts import Contracts
 
     if devnet is not None:
-        return _devnet_place(devnet, account, key_file, password_file)
+        from keyserver.devnet.devnet_file import FILE_NAME
+        from keyserver.devnet.network import Network
+
+        network = Network.load(devnet)
+        return network.devnet.rpc_url, Contracts.load(network.directory / FILE_NAME)
     if rpc is None or contracts is None:
         raise CommandError(
             "Where are the contracts?",
             hint="Give --devnet DIR, or --rpc URL and --contracts FILE.",
             exit_code=USAGE,
         )
-    if account is not None:
-        raise CommandError("--account: only a devnet has accounts with names", exit_code=USAGE)
-    return Place(rpc, Contracts.load(contracts), _wallet(key_file, password_file), {}, None)
+    return rpc, Contracts.load(contracts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,9 @@ def _group() -> None:
 @app.command()
 def up(
     nodes: NodesOption = 5,
+    spare: Annotated[
+        int, typer.Option(help="More nodes, to be started and added to the set later.")
+    ] = 0,
     threshold: ThresholdOption = None,
     chain: ChainOption = "embedded",
     confirmations: ConfirmationsOption = 1,
@@ -90,6 +93,7 @@ def up(
     settings = _settings(
         directory=directory,
         nodes=nodes,
+        spare=spare,
         threshold=threshold,
         chain=chain,
         confirmations=confirmations,
@@ -163,6 +167,22 @@ def kill(
     network = _load(directory)
     network.kill(number)
     print_facts({"killed": number}, as_json=as_json)
+
+
+@app.command()
+def start(
+    number: NumberArgument, directory: DirectoryOption = Path("devnet"), as_json: JsonOption = False
+) -> None:
+    """Start a spare node; `keyserver admin node-set add` puts it into the set."""
+    network = _load(directory)
+    asyncio.run(network.start_spare(number))
+    network.leave_running()
+    node = network.devnet.nodes[number - 1]
+    facts = {"started": number, "pid": node.pid, "node_id": node.node_id, "peer": node.peer}
+    print_facts(facts, as_json=as_json)
+    if not as_json:
+        add = f"keyserver admin node-set add {node.node_id} {node.peer}"
+        print(f"Add it:  {add} --devnet {directory} --account owner")
 
 
 @app.command()
@@ -287,12 +307,15 @@ def _json_rpc_facts(network: "Network") -> dict[str, object]:
 
 def _print_old_clients_half(devnet: "Devnet") -> None:
     """What one gives to a client program of the original."""
+    from keyserver.devnet.network import ACCOUNT_NAMES
+
     endpoint = devnet.json_rpc
     assert endpoint is not None
     print("For client programs of the original:")
     print(f"  key server   {devnet.nodes[0].http}")
     print(f"  JSON-RPC     {endpoint.url}")
-    for name, account in devnet.accounts.items():
+    for name in ACCOUNT_NAMES:
+        account = devnet.accounts[name]
         print(f"  {name:<12} {account.address}, password {endpoint.password}")
 
 

@@ -4,7 +4,7 @@ web3's own keeps its sessions in a cache: a request that is under way while it d
 new one there, which nobody closes.
 """
 
-import asyncio
+from asyncio import sleep
 from typing import Any
 
 from aiohttp import ClientError, ClientResponseError, ClientSession, ClientTimeout, InvalidURL
@@ -37,7 +37,7 @@ class HttpProvider(AsyncJSONBaseProvider):
             try:
                 return await self._post(data)
             except (ClientError, TimeoutError):
-                await asyncio.sleep(pause_s)
+                await sleep(pause_s)
         return await self._post(data)
 
     async def disconnect(self) -> None:

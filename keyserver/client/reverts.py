@@ -5,7 +5,12 @@ from functools import cache
 from keyserver.crypto.hashing import keccak256
 from keyserver.evm.artifacts import load_artifact
 
-_CONTRACTS = ("SecretStoreService", "OnceTransferablePermission", "PermissioningRegistry")
+_CONTRACTS = (
+    "SecretStoreService",
+    "OnceTransferablePermission",
+    "PermissioningRegistry",
+    "OwnedKeyServerSetWithMigration",
+)
 _ADVICE = {
     "AlreadyPending": "The same request is pending already: wait for its answer.",
     "TooManyPending": "The service is busy: try again in a few blocks.",
@@ -18,6 +23,9 @@ _ADVICE = {
     "AlreadyTransferred": "This permission contract lets a key id be passed on once only.",
     "DuplicateUser": "This account has the permission already.",
     "NoKeyServers": "The key server set is empty.",
+    "NotOwner": "Only the account that owns the contract can do that.",
+    "AlreadyMember": "The node is in the new set already.",
+    "NotMember": "The node is not in the new set.",
 }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from keyserver.client.contracts import Contracts
 from keyserver.client.errors import RefusedByKeyServersError
 from keyserver.client.ethereum import Ethereum, connect
+from keyserver.client.node_set import NodeSetContract
 from keyserver.client.permissions import Permissions
 from keyserver.client.requests import KeyServers
 from keyserver.client.sharing import open_file, share_file
@@ -24,8 +25,7 @@ from keyserver.crypto.randomness import RandomSource, SystemRandom
 from keyserver.devnet.devnet_file import FILE_NAME, Devnet
 from keyserver.devnet.migration_story import MigrationStory, Step
 from keyserver.devnet.narrating import DemoError, Narrator, StepResult
-from keyserver.devnet.network import Network
-from keyserver.devnet.set_owner import SetOwner
+from keyserver.devnet.network import OWNER, Network
 from keyserver.devnet.settings import Settings
 from keyserver.errors import ConfigError, KeyServerError
 from keyserver.model.identifiers import Address
@@ -174,8 +174,12 @@ class _Story:
 
     def _migration_steps(self) -> list[Step]:
         demo = self._demo
-        owner = SetOwner(self._ethereum, self._network.devnet, demo.settings.funder)
-        story = MigrationStory(demo.settings, self._network, owner, demo.narrator, self._key_id)
+        funder = demo.settings.funder
+        contract = NodeSetContract(self._ethereum, self._contracts)
+        owner = Wallet(SecretScalar(funder)) if funder else _wallet(self._network.devnet, OWNER)
+        story = MigrationStory(
+            demo.settings, self._network, contract, owner, demo.narrator, self._key_id
+        )
         return story.steps(self._decrypt_again)
 
     async def _step(self, name: str, text: str, step: Callable[[], Awaitable[None]]) -> bool:

@@ -9,13 +9,15 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from keyserver.client.node_set import NodeSetContract
+from keyserver.client.wallet import Wallet
 from keyserver.devnet.devnet_file import DevnetNode
 from keyserver.devnet.narrating import DemoError, Narrator
 from keyserver.devnet.network import Network
 from keyserver.devnet.node_process import facts
-from keyserver.devnet.set_owner import SetOwner
 from keyserver.devnet.settings import Settings
-from keyserver.model.identifiers import KeyId
+from keyserver.model.identifiers import Address, KeyId, NodeId
+from keyserver.model.node_set import NodeAddress
 
 Step = tuple[str, str, Callable[[], Awaitable[None]]]
 """A name, what the reader is told, and what is done."""
@@ -36,12 +38,14 @@ class MigrationStory:
         self,
         settings: Settings,
         network: Network,
-        owner: SetOwner,
+        contract: NodeSetContract,
+        owner: Wallet,
         narrator: Narrator,
         key_id: KeyId,
     ) -> None:
         self._settings = settings
         self._network = network
+        self._contract = contract
         self._owner = owner
         self._narrator = narrator
         self._key_id = key_id
@@ -89,14 +93,15 @@ class MigrationStory:
             await self._network.start_spare(number)
             self._narrator.say(f"node {number} runs")
         for number in self._joining:
-            await self._owner.add(self._node(number))
+            node = self._node(number)
+            await self._contract.add(self._owner, _node_id(node), _peer(node))
         members = [*range(1, self._settings.nodes + 1), *self._joining]
         await self._moved_to(members)
         self._check_public(public)
 
     async def _leave(self) -> None:
         public = self._public()
-        await self._owner.remove(self._node(self._leaving))
+        await self._contract.remove(self._owner, _address(self._node(self._leaving)))
         members = [*range(2, self._settings.nodes + 1), *self._joining]
         await self._moved_to(members)
         self._check_public(public)
@@ -132,9 +137,9 @@ class MigrationStory:
 
     async def _moved_to(self, members: Sequence[int]) -> None:
         """Wait until a change is complete, telling how far it is."""
-        nodes = [self._node(number) for number in members]
+        nodes = [_address(self._node(number)) for number in members]
         deadline, told = time.monotonic() + CHANGE_S, ""
-        while not await self._owner.is_complete(nodes):
+        while not await self._contract.is_settled_on(nodes):
             if time.monotonic() > deadline:
                 raise DemoError(f"the set has not changed within {CHANGE_S:.0f} s")
             standing = self._standing(members[0])
@@ -192,3 +197,16 @@ class MigrationStory:
     def _check_public(self, before: str) -> None:
         if self._public() != before:
             raise DemoError("the key is another one")
+
+
+def _address(node: DevnetNode) -> Address:
+    return Address(bytes.fromhex(node.address[2:]))
+
+
+def _node_id(node: DevnetNode) -> NodeId:
+    return NodeId(bytes.fromhex(node.node_id[2:]))
+
+
+def _peer(node: DevnetNode) -> NodeAddress:
+    host, _, port = node.peer.rpartition(":")
+    return NodeAddress(host, int(port))

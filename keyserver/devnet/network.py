@@ -19,7 +19,7 @@ from keyserver.devnet import chain_start, json_rpc_process, node_process, proces
 from keyserver.devnet.chain_start import ChainAccess
 from keyserver.devnet.devnet_file import FILE_NAME, Devnet, DevnetAccount, DevnetNode
 from keyserver.devnet.json_rpc_process import JsonRpcPlan
-from keyserver.devnet.local_chain import LocalChain, request
+from keyserver.devnet.local_chain import DEVELOPMENT_PRIVATE_KEYS, LocalChain, request
 from keyserver.devnet.network_state import (
     JSON_RPC_DIRECTORY,
     STATE_NAME,
@@ -35,6 +35,8 @@ from keyserver.errors import ChainError, ConfigError, KeyServerError
 from keyserver.model.identifiers import Address, NodeId
 
 ACCOUNT_NAMES = ("alice", "bob", "charlie")
+OWNER = "owner"
+"""The account that has deployed the contracts: everybody knows it, so only on a local chain."""
 READY_TIMEOUT_S = 60.0
 _READY_POLL_S = 0.1
 
@@ -206,6 +208,8 @@ class Network:
         ]
         secrets = {name: SecretScalar.random(rng) for name in ACCOUNT_NAMES}
         accounts = {name: _account(secret) for name, secret in secrets.items()}
+        if settings.is_local:
+            accounts[OWNER] = _account(SecretScalar(DEVELOPMENT_PRIVATE_KEYS[0]))
         people = [NodeId.of(secret.public()).address for secret in secrets.values()]
         access = await self._prepare_chain(settings, chain_port, plans, people, tell)
         first = plans[: settings.nodes]

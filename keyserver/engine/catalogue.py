@@ -6,8 +6,8 @@ itself (`keyserver.engine.acceptance`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -44,6 +44,7 @@ from keyserver.engine.links import (
     SubjectKind,
     unpack_link,
 )
+from keyserver.engine.reading import ANSWER_S, EARNED_BY_KEY_S, EARNED_BY_LINE_S, Reading
 from keyserver.engine.recovery import Recovery
 from keyserver.engine.serving import Serving
 from keyserver.engine.set_change_walk import UnreliableError
@@ -60,8 +61,8 @@ FETCH_S = 3.0
 GRACE_S = 0.3
 """How long `fetch` waits for a further peer once a quorum has answered."""
 
-ANSWER_S = 10.0
-"""How long synchronisation waits for one answer; then it leaves that peer alone."""
+CATCH_UP_GRACE_S = 2.0
+"""How long `catch_up` waits for a further peer once enough have been read."""
 
 COMPARE_EVERY_S = 60.0
 """How often a node compares its catalogue with one peer, connections or not."""
@@ -95,7 +96,8 @@ class Catalogue:
         self._answerer = Answerer(ports.store)
         self._hints = Hints()
         self._serving = Serving(self._answerer, ports.transport)
-        self._syncing = asyncio.Lock()
+        self._writing = asyncio.Lock()
+        self._digesting = asyncio.Lock()
         self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -267,7 +269,7 @@ class Catalogue:
         if theirs is None:
             return
         try:
-            async with self._syncing:
+            async with self._digesting:
                 ours = await self._answerer.digest(theirs.number)
             if ours != theirs:
                 await self._catch_up(peer)
@@ -283,33 +285,70 @@ class Catalogue:
         except UnreliableError as problem:
             log.info("catalogue_not_read", peer=peer, problem=str(problem))
 
+    async def catch_up(
+        self, peers: Iterable[NodeId], is_enough: Callable[[frozenset[NodeId]], bool]
+    ) -> frozenset[NodeId]:
+        """Pull all that these peers have more; whose catalogues could be read.
+
+        Who says that it has the same is not read line by line; once those read are enough, others
+        are waited for but 2 s more. Raises `StorageError`.
+        """
+        async with self._digesting:
+            ours = await self._answerer.digest(0)
+        tasks = self._tasks
+        assert tasks is not None  # it is asked by sessions, and these run later
+        asked = {tasks.create_task(self._has_caught_up(each, ours)): each for each in sorted(peers)}
+        waiting, read = set(asked), frozenset[NodeId]()
+        while waiting:
+            done, waiting = await asyncio.wait(
+                waiting,
+                timeout=CATCH_UP_GRACE_S if is_enough(read) else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not done:
+                break  # what is pulled is not broken off in the middle
+            read |= {asked[task] for task in done if task.result()}
+        return read
+
+    async def _has_caught_up(self, peer: NodeId, ours: Digest) -> bool:
+        reading = Reading(peer, self._asker, self._ports.transport)
+        try:
+            theirs = await reading.ask(DigestRequest(reading.number()), Digest)
+            if replace(theirs, number=0) != ours:
+                async for _ in self.pages(peer):
+                    pass
+        except (UnreliableError, StorageError) as problem:
+            log.warning("catalogue_not_read", peer=peer, problem=str(problem))
+            return False
+        return True
+
     async def pages(self, peer: NodeId) -> AsyncIterator[tuple[Entry, ...]]:
         """Page through a peer's catalogue; what is newer in a page has been pulled when it comes.
 
-        Raises `UnreliableError` for a peer that does not answer, or stops at its first untruth, and
-        `StorageError`.
+        Raises `UnreliableError` for a peer that does not answer, keeps this node waiting too long,
+        or at its first untruth; and `StorageError`.
         """
+        reading = Reading(peer, self._asker, self._ports.transport)
         after: KeyId | None = None
         while True:
-            question = CatalogueRequest(self._asker.number(), after, MAX_PAGE)
-            page = await self._asker.ask(peer, question, CataloguePage, within_s=ANSWER_S)
-            if page is None:
-                raise UnreliableError("no page of the catalogue has come")
-            if not page.entries:
+            question = CatalogueRequest(reading.number(), after, MAX_PAGE)
+            page = (await reading.ask(question, CataloguePage)).entries
+            if not page:
                 return
-            if not _is_ascending(page.entries, after):
+            if not _is_ascending(page, after):
                 raise UnreliableError("a page of the catalogue is out of order")
-            async with self._syncing:  # so that nothing is pulled twice
-                wanted = await self._news(peer, page.entries, after)
-                if not await self._pull(peer, wanted):
-                    raise UnreliableError("what was announced is not delivered")
-            yield page.entries
-            after = page.entries[-1].key_id
+            news = await self._news(peer, page, after)
+            reading.earn((len(page) - len(news)) * EARNED_BY_LINE_S)
+            await self._pull(reading, self._rotated(peer, news))
+            yield page
+            if len(page) < MAX_PAGE:
+                return  # it would have filled the page
+            after = page[-1].key_id
 
     async def _news(
         self, peer: NodeId, entries: tuple[Entry, ...], after: KeyId | None
-    ) -> list[KeyId]:
-        """The keys of which a peer has something that this node has not."""
+    ) -> list[Entry]:
+        """The lines that tell of something which this node has not."""
         own = await self._answerer.between(after, entries[-1].key_id)
         news = []
         for entry in entries:
@@ -318,24 +357,57 @@ class Catalogue:
             mine = own.get(entry.key_id)
             if mine is None or mine.version < entry.version:
                 self._hints.report(entry.key_id, peer, entry.record_hash)
-                news.append(entry.key_id)
+                news.append(entry)
             elif entry.has_document and not mine.has_document:
-                news.append(entry.key_id)
+                news.append(entry)
         return news
 
-    async def _pull(self, peer: NodeId, wanted: list[KeyId]) -> bool:
-        """Ask for these keys; false if the peer does not deliver what it has announced."""
-        while wanted:
-            question = KeysRequest(self._asker.number(), tuple(wanted[:MAX_KEYS]))
-            answer = await self._asker.ask(peer, question, Keys, within_s=ANSWER_S)
-            delivered = [] if answer is None else [facts.key_id for facts in answer.keys]
-            if answer is None or not delivered or not set(delivered) <= set(question.key_ids):
-                return False
-            for facts in answer.keys:
-                if not await self._take(peer, facts):
-                    return False
-            wanted = [key_id for key_id in wanted if key_id not in delivered]
-        return True
+    def _rotated(self, peer: NodeId, news: list[Entry]) -> list[Entry]:
+        """The same, from another place for each peer: what several have is pulled but once."""
+        peers = sorted(self._ports.transport.connected | {peer})
+        place = peers.index(peer) * len(news) // len(peers)
+        return news[place:] + news[:place]
+
+    async def _pull(self, reading: Reading, news: list[Entry]) -> None:
+        """Ask for these keys; raises `UnreliableError` if what was announced does not come."""
+        while news:
+            announced = {
+                entry.key_id: entry for entry in news[:MAX_KEYS] if await self._is_news(entry)
+            }
+            news = news[MAX_KEYS:]
+            while announced:
+                question = KeysRequest(reading.number(), tuple(announced))
+                answer = await reading.ask(question, Keys)
+                if not answer.keys:
+                    raise UnreliableError("what was announced is not delivered")
+                for facts in answer.keys:
+                    entry = announced.pop(facts.key_id, None)
+                    if entry is None or not _delivers(facts, entry):
+                        raise UnreliableError("something else is delivered than was announced")
+                    await self._take_from(reading, facts, entry)
+
+    async def _take_from(self, reading: Reading, facts: KeyFacts, entry: Entry) -> None:
+        async with self._writing:  # so that nothing is verified twice
+            if not await self._take(reading.peer, facts):
+                raise UnreliableError("what was announced does not verify")
+        if not await self._is_news(entry):
+            reading.earn(EARNED_BY_KEY_S)
+
+    async def _is_news(self, entry: Entry) -> bool:
+        """Whether a line still tells of something that this node has not, and could have."""
+        try:
+            state = await self._ports.store.load(entry.key_id)
+        except StorageError as problem:
+            log.error("key_unusable", key_id=entry.key_id, problem=str(problem))
+            return False
+        if state.active is None or state.active.record.version < entry.version:
+            return True
+        return entry.has_document and state.document is None
+
+
+def _delivers(facts: KeyFacts, entry: Entry) -> bool:
+    """Whether a peer that has announced a record shows one."""
+    return facts.record is not None and facts.record.record.version >= entry.version
 
 
 def _is_ascending(entries: tuple[Entry, ...], after: KeyId | None) -> bool:

@@ -75,6 +75,7 @@ class DocumentStoring:
             if stored is not None:
                 return stored
             target = replace(await self.target(key_id), made_here=made_here)
+            await self._driver.changes.wait_until_thawed()  # it took a while to know the target
             try:
                 result = await self._driver.execute(STORING, operation, credential, target)
             except SessionError as error:

@@ -96,7 +96,7 @@ class Driver:
         self._turns = Turns(self._table)
         self._openings = Openings(self._boot_nonce)
         self._patience = Patience("forged requests")
-        self._pace = Pace(ports.clock.monotonic, lambda: self._table.client_seen)
+        self._pace = Pace(ports.clock)
         self._counter = 0
         self._inbox: Inbox[Callable[[], None]] = Inbox()
         self._tasks: asyncio.TaskGroup | None = None
@@ -292,6 +292,11 @@ class Driver:
         kind, request = session_type.kind, message.request
         now, subject = self._ports.clock.monotonic(), (kind, request.key_id)
         session = LiveSession((sid, Role.PARTICIPANT), sender, now, subject)
+        if (
+            sender not in self._ports.node_sets.snapshot.all_nodes()
+        ):  # it may only ask what there is
+            self._send(session, Send(sender, Refuse(Refusal.TEMPORARY)))
+            return
         if self._table.is_full_for(sender):
             self._send(session, Send(sender, Refuse(Refusal.BUSY)))
             return
@@ -423,13 +428,10 @@ class Driver:
             self._post(lambda: self._feed(session, PeerLost(effect.to)))
 
     def _set_timer(self, session: LiveSession, name: str, seconds: float) -> None:
-        previous = session.timers.pop(name, None)
-        if previous is not None:
-            previous.cancel()
         timer = self._ports.clock.call_later(
             seconds, lambda: self._post(lambda: self._fire(session, name, timer))
         )
-        session.timers[name] = timer
+        session.set_timer(name, timer)
 
     def _fire(self, session: LiveSession, name: str, timer: TimerHandle) -> None:
         """Unless the timer was set anew, or the session ended, while it waited in the queue."""
@@ -475,6 +477,7 @@ class Driver:
         self._turns.note_end(session, outcome, self._ports.clock.monotonic())
         if isinstance(outcome, Failed) and isinstance(outcome.error, GivenUpError):
             self._clear_up(session)
+        self._pace.note_end(session, outcome)
         log_end(session, outcome)
         observe(self._ports.observer, session, outcome, self._ports.clock.monotonic())
         session.tell(outcome)

@@ -1,90 +1,143 @@
-"""How many keys are moved at the same time: as many as the nodes digest while clients are asking.
+"""How many keys are moved at the same time: as many as clients can bear.
 
-Moving keys and answering clients share the processors, disks and connections of all nodes. Sessions
-that take longer the more of them there are wait for each other, and clients wait with them. So
-while clients ask the number follows how long a session takes, as TCP Vegas (Brakmo and Peterson,
-1995) has the window of a connection follow its round-trip times: of `width` sessions that take
-`mean` seconds, where one alone takes `least`, about `width * (1 - least / mean)` only wait.
+Moving keys and answering clients share the processors, disks and connections of all nodes. Every
+session of a client in which this node takes part is compared with how long such a session takes
+while no key is moved: if they take much longer, fewer keys are moved at a time, at last one, with
+rests; if not, more. While nobody asks as many as may be.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from keyserver.sessions.core import SessionKind
+from keyserver.engine.ports import Clock
+from keyserver.engine.session_table import LiveSession
+from keyserver.engine.set_change_lock import OF_THE_CHANGE
+from keyserver.sessions.core import Completed, Failed, SessionKind
+from keyserver.sessions.runner import Role
 
-FEW_WAIT: Final = 0.5
-"""If no more than this wait, one more is let in at a time."""
-
-MANY_WAIT: Final = 1.0
-"""If more than this wait, as many fewer."""
+BEARABLE: Final = 1.35
+"""How many times as long as usual sessions of clients may take on average: then the slowest of a
+hundred take less than twice as long."""
 
 WIDEST: Final = 64
-"""The most at a time, also while nobody asks (engine design, section 14.4, step 3)."""
+"""The most keys at a time (engine design, section 14.4, step 3)."""
+
+LEAST: Final = 0.1
+"""The least: one key at a time, and nine times as long a rest."""
+
+LONGEST_REST_S: Final = 1.0
 
 QUIET_S: Final = 10.0
-"""After so long without a client's session nobody asks."""
+"""After so long without the end of a client's session nobody asks."""
+
+_USUAL: Final = 1 / 16
+"""How much the latest session counts in what is usual."""
+
+_RECENT: Final = 1 / 8
+"""The same in how much longer they take now."""
+
+_OUTLIER: Final = 10.0
+"""A session that takes still longer counts as so many times as long."""
+
+_GAIN: Final = 0.1
+"""How fast the number follows: with the power of this."""
 
 
 class Pace:
-    """Lets sessions that move keys begin; finds out by their length how many at a time."""
+    """Lets sessions that move keys begin, as many at a time as sessions of clients can bear."""
 
-    def __init__(self, clock: Callable[[], float], client_seen: Callable[[], float]) -> None:
-        """`clock`: seconds that never go back; `client_seen`: when one of a client last began."""
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._client_seen = client_seen
-        self._width = 1
-        self._least = 0.0
-        self._round: list[float] = []
+        self._usual_s: dict[tuple[SessionKind, Role], float] = {}
+        self._slowdown = 1.0
+        """How many times as long as usual sessions of clients have taken lately."""
+        self._width = 1.0
+        self._asked_at = -math.inf
+        """When a session of a client ended last."""
+        self._moved_at = -math.inf
+        """When a session that moves a key ended last."""
         self._running = 0
-        self._ended = asyncio.Event()
+        self._taken = 0
+        """Places: of those that run, and those that rest."""
+        self._freed = asyncio.Event()
 
     @property
-    def width(self) -> int:
-        """How many may run at a time now."""
+    def width(self) -> float:
+        """How many keys may be moved at a time now; below 1: that part of the time."""
         return WIDEST if self._is_quiet else self._width
 
     @property
     def _is_quiet(self) -> bool:
-        return self._clock() - self._client_seen() > QUIET_S
+        return self._clock.monotonic() - self._asked_at > QUIET_S
+
+    # --- moving -----------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def place_for(self, kind: SessionKind) -> AsyncIterator[None]:
-        """Wait for a place, and keep it for the length of the block; others go on at once.
-
-        What fails says nothing about how busy the nodes are, and is not counted.
-        """
+        """Wait for a place if a key is to be moved, and keep it for the length of the block."""
         if kind is not SessionKind.REDISTRIBUTION:
             yield
             return
-        while self._running >= self.width:
-            self._ended.clear()
-            await self._ended.wait()
+        while self._taken >= max(1, int(self.width)):
+            self._freed.clear()
+            await self._freed.wait()
+        self._taken += 1
         self._running += 1
-        began = self._clock()
+        began = self._clock.monotonic()
         try:
             yield
-            self._took(self._clock() - began)
         finally:
             self._running -= 1
-            self._ended.set()
+            self._moved_at = self._clock.monotonic()
+            self._rest(self._moved_at - began)
 
-    def _took(self, seconds: float) -> None:
-        """One more has ended; when as many have as run at a time, think again."""
+    def _rest(self, worked_s: float) -> None:
+        rest_s = worked_s * (1 / self.width - 1)
+        if rest_s > 0:
+            self._clock.call_later(min(rest_s, LONGEST_REST_S), self._free)
+        else:
+            self._free()
+
+    def _free(self) -> None:
+        self._taken -= 1
+        self._freed.set()
+
+    # --- clients ----------------------------------------------------------------------------------
+
+    def note_end(self, session: LiveSession, outcome: Completed | Failed) -> None:
+        """Take note of a session's end; those that clients have asked for count."""
+        kind, role = session.subject[0], session.key[1]
+        if kind in OF_THE_CHANGE:
+            return
         if self._is_quiet:
-            self._width = 1  # when clients come back, begin with few
-            self._round.clear()
+            self._begin_anew()
+        now = self._clock.monotonic()
+        self._asked_at = now
+        if isinstance(outcome, Completed):
+            self._compare((kind, role), session.opened_at, now - session.opened_at)
+
+    def _compare(self, sort: tuple[SessionKind, Role], began: float, seconds: float) -> None:
+        """What is usual is learned while no key is moved, and from who is faster meanwhile."""
+        usual_s = self._usual_s.get(sort, 0.0)
+        if usual_s == 0.0:
+            self._usual_s[sort] = seconds
             return
-        alone = self._width == 1 or not self._least
-        self._least = seconds if alone else min(self._least, seconds)
-        self._round.append(seconds)
-        if len(self._round) < self._width:
-            return
-        mean = sum(self._round) / len(self._round)
-        self._round.clear()
-        waiting = self._width * (1 - self._least / mean) if mean else 0.0
-        if waiting <= FEW_WAIT:
-            self._width = min(self._width + 1, WIDEST)
-        elif waiting > MANY_WAIT:
-            self._width = max(self._width - round(waiting), 1)
+        undisturbed = not self._running and began >= self._moved_at
+        if undisturbed or seconds < usual_s:
+            self._usual_s[sort] += (seconds - usual_s) * _USUAL
+        if self._taken:
+            self._follow(min(seconds / usual_s, _OUTLIER))
+        else:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """With one key at a time, whenever clients come back or nothing has been moved."""
+        self._width, self._slowdown = 1.0, 1.0
+
+    def _follow(self, ratio: float) -> None:
+        self._slowdown += (ratio - self._slowdown) * _RECENT
+        wider = self._width * (BEARABLE / self._slowdown) ** _GAIN
+        self._width = min(max(wider, LEAST), WIDEST)

@@ -9,6 +9,7 @@ from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.outcomes import OutcomeListener
 from keyserver.model.blocks import BlockId
 from keyserver.model.identifiers import Hash32, KeyId, NodeId, Nonce32, SessionId
+from keyserver.model.keys import CertifiedRecord
 from keyserver.model.node_set import NodeSet, NodeSetSnapshot
 from keyserver.sessions.core import (
     Authorise,
@@ -107,6 +108,14 @@ class RecordStore(Protocol):
 
     async def undecided(self) -> Sequence[KeyId]:
         """Keys with a prepared record, a document candidate or a promise: recovery settles them."""
+        ...
+
+    async def records(self, after: KeyId | None, limit: int) -> Sequence[CertifiedRecord]:
+        """The records of the catalogue, in the same order, and nothing else of these keys.
+
+        For whoever looks at many: to `load` a key takes ten times as long. Records that cannot be
+        used are left out.
+        """
         ...
 
     async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:

@@ -8,7 +8,6 @@ other's promises: the pauses between attempts are random and grow.
 """
 
 import asyncio
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -24,7 +23,15 @@ from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import AnyOperation, NodeCredential, Reshare
-from keyserver.sessions.core import Context, KeyState, SessionType, Step, UnavailableError
+from keyserver.sessions.core import (
+    Context,
+    Event,
+    KeyState,
+    SessionType,
+    Step,
+    TimerFired,
+    UnavailableError,
+)
 from keyserver.sessions.sharing import REDISTRIBUTION, Succession
 
 SPARE_ATTEMPTS: Final = 3
@@ -44,9 +51,6 @@ LONGEST_PAUSE_S: Final = 5.0
 LATELY_S: Final = 600.0
 """How long a node that has failed as a dealer deals for other keys only where it must, and one that
 was waited for in vain is not asked."""
-
-SLOW_S: Final = 2.5
-"""A session that lasts longer has waited for somebody."""
 
 NOT_ACCEPTED: Final = "AccessDenied"
 """This node takes no part in the change itself, or not any more."""
@@ -182,14 +186,12 @@ class Redistributions:
             )
         except UnavailableError as error:
             self._failed.note(error.failed)
-            if session.was_slow:
-                self._silent.note(error.failed)
             raise
+        finally:
+            if session.silent:
+                self._silent.note(session.silent)
+                log.info("nodes_waited_for_in_vain", nodes=sorted(session.silent))
         assert isinstance(result, CertifiedRecord)
-        silent = (session.asked & set(target.nodes)) - _holders(result)
-        if session.was_slow and silent:
-            self._silent.note(silent)
-            log.info("nodes_waited_for_in_vain", nodes=sorted(silent))
         return result
 
     async def _known(self, key_id: KeyId) -> KeyState:
@@ -252,33 +254,25 @@ class _Sparing:
 
     def __init__(self, spared: frozenset[NodeId]) -> None:
         self._spared = spared
-        self._began = math.inf
-        self.asked: frozenset[NodeId] = frozenset()
-        """Everybody who could be reached and is not spared."""
+        self.silent: frozenset[NodeId] = frozenset()
+        """Who was waited for until the time was up."""
 
     @property
     def type(self) -> SessionType[Any]:
-        """To be run once."""
-        return replace(REDISTRIBUTION, start=self._start)
-
-    @property
-    def was_slow(self) -> bool:
-        """Whether it has lasted, since it began, as if it had waited for somebody."""
-        return _now() - self._began >= SLOW_S
+        """For a coordinator; to be run once."""
+        return replace(REDISTRIBUTION, start=self._start, step=self._step)
 
     def _start(self, ctx: Context, succession: Succession) -> Step[Any]:
-        self._began = _now()
-        self.asked = ctx.connected - self._spared
+        others = replace(ctx, connected=ctx.connected - self._spared)
         try:
-            return REDISTRIBUTION.start(replace(ctx, connected=self.asked), succession)
+            return REDISTRIBUTION.start(others, succession)
         except UnavailableError:
-            self.asked = ctx.connected
             return REDISTRIBUTION.start(ctx, succession)
 
-
-def _holders(certified: CertifiedRecord) -> frozenset[NodeId]:
-    """Who has stored a share."""
-    return frozenset(entry.node for entry in certified.certificate.holding.signatures)
+    def _step(self, ctx: Context, phase: Any, event: Event) -> Step[Any]:
+        if isinstance(event, TimerFired):
+            self.silent |= phase.round.waiting - {ctx.me}
+        return REDISTRIBUTION.step(ctx, phase, event)
 
 
 def _active(state: KeyState) -> CertifiedRecord:

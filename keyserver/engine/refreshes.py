@@ -91,6 +91,8 @@ class RefreshRules:
             return self._changes.target(change_id, key_id, state, coordinator)
         if self.obstacle() is not None or state.active is None or not self.is_here(state):
             return None
+        if coordinator not in self.current:
+            return None
         if not self._turns.is_let_in(state.installed_at, self._clock.unix()):
             return None
         version, now = state.active.record.version, self._clock.monotonic()
@@ -140,7 +142,7 @@ class Refreshes:
         self._obstacle: str | None = None
         """What has been told in the log."""
         self.last_failure: str | None = None
-        """Why a key could not be refreshed when it was this node's turn."""
+        """Why a key could not be refreshed when it was this node's turn, until one could."""
 
     async def run(self) -> None:
         """Look now and then, until cancelled."""
@@ -250,6 +252,7 @@ class Refreshes:
         else:
             log.info("key_refreshed", key_id=key_id)
             self.counts.done += 1
+            self.last_failure = None
             self._in_a_row = 0
 
     def _failed(self, key_id: KeyId, why: str) -> None:

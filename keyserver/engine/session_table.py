@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-import math
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from keyserver.engine.ports import TimerHandle
-from keyserver.engine.set_change_lock import OF_THE_CHANGE
 from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
 from keyserver.sessions.core import Completed, Effect, Failed, Received, SessionKind
 from keyserver.sessions.runner import Role, Runner
@@ -62,6 +60,13 @@ class LiveSession:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the session is over."""
 
+    def set_timer(self, name: str, timer: TimerHandle) -> None:
+        """Have a timer take the place of the one of this name."""
+        previous = self.timers.pop(name, None)
+        if previous is not None:
+            previous.cancel()
+        self.timers[name] = timer
+
     def end(self) -> None:
         """It is over: nothing is under way for it any more."""
         self.ended.set()
@@ -97,8 +102,6 @@ class SessionTable:
         self._sessions: dict[SessionKey, LiveSession] = {}
         self._parts: dict[Subject, list[LiveSession]] = {}
         self._open_by_peer: Counter[NodeId] = Counter()
-        self.client_seen = -math.inf
-        """When a session that a client had asked for began last, here or at another node."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -117,8 +120,6 @@ class SessionTable:
     def add(self, session: LiveSession) -> None:
         """Let a session in."""
         self._sessions[session.key] = session
-        if session.subject[0] not in OF_THE_CHANGE:
-            self.client_seen = session.opened_at
         self._open_by_peer[session.coordinator] += 1
         if session.key[1] is Role.PARTICIPANT:
             self._parts.setdefault(session.subject, []).append(session)

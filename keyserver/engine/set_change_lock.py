@@ -30,6 +30,7 @@ class _Holder:
     change: SetChange
     exclusive: bool
     ended: asyncio.Event
+    yields: bool
     frozen: bool = False
 
 
@@ -45,8 +46,9 @@ class ChangeLock:
 
     @property
     def change(self) -> SetChange | None:
-        """The change that holds the lock."""
-        return self._holder.change if self._holder is not None else None
+        """The change that holds the lock, unless it yields: such a one keeps nothing waiting."""
+        holder = self._holder
+        return holder.change if holder is not None and not holder.yields else None
 
     @property
     def is_exclusive(self) -> bool:
@@ -62,15 +64,28 @@ class ChangeLock:
         self, change_id: Hash32, _key_id: KeyId, _state: KeyState, _coordinator: NodeId
     ) -> NodeSet | None:
         """The set to which keys may go in the name of this change; `None` for any other."""
-        change = self.change
-        return change.new if change is not None and change.id == change_id else None
+        holder = self._holder
+        return holder.change.new if holder is not None and holder.change.id == change_id else None
 
-    def take(self, change: SetChange, ended: asyncio.Event, *, exclusive: bool) -> bool:
-        """Take the lock until `ended` is set; false if another change holds it."""
-        if self._holder is not None or ended.is_set():
+    def take(
+        self, change: SetChange, ended: asyncio.Event, *, exclusive: bool, yields: bool = False
+    ) -> bool:
+        """Take the lock until `ended` is set; false if another change holds it.
+
+        One that `yields` loses it to any other: a completed change, repeated by whoever has seen
+        the order, must keep neither clients nor other changes waiting.
+        """
+        holder = self._holder
+        if ended.is_set() or (
+            holder is not None and (not holder.yields or holder.change.id == change.id)
+        ):
             return False
-        self._last = _Holder(change, exclusive, ended)
+        self._last = _Holder(change, exclusive, ended, yields)
         return True
+
+    def is_held_for(self, ended: asyncio.Event) -> bool:
+        """Whether the session that took it with `ended` still has it."""
+        return self._last is not None and self._last.ended is ended
 
     def give_back(self) -> None:
         """Free it before the session has ended: the change was not accepted after all."""

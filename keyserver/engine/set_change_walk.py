@@ -6,16 +6,27 @@ a share is what the nodes say themselves, and only guides what is tried.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
-from keyserver.engine.links import MAX_PAGE
 from keyserver.engine.ports import RecordStore
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
+from keyserver.model.keys import CertifiedRecord
 from keyserver.sessions.core import KeyState
+
+OWN_PAGE: Final = 256
+"""Own records that are in memory at a time."""
+
+MOST_UNPROVEN: Final = 4096
+"""Keys that a peer may name and that nobody can prove; one that goes on is not read any further."""
+
+MOST_UNREADABLE: Final = 16
+"""Keys that may be unusable here; where more are, the store itself is not to be relied on."""
 
 log = structlog.get_logger()
 
@@ -43,6 +54,10 @@ class UnreliableError(Exception):
     """A peer does not answer, or does not deliver what it says it has."""
 
 
+class TooSlowError(UnreliableError):
+    """A peer has kept this node waiting for its catalogue as long as it may."""
+
+
 class Catalogues(Protocol):
     """Catalogues of peers (`keyserver.engine.catalogue`)."""
 
@@ -53,6 +68,16 @@ class Catalogues(Protocol):
         """
         ...
 
+    async def catch_up(
+        self, peers: Iterable[NodeId], is_enough: Callable[[frozenset[NodeId]], bool]
+    ) -> frozenset[NodeId]:
+        """Pull all that these peers have more; whose catalogues could be read.
+
+        Who says that it has the same is not read line by line; once those read are enough, others
+        are not waited for. Raises `StorageError`.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class KeyView:
@@ -60,6 +85,7 @@ class KeyView:
 
     key_id: KeyId
     state: KeyState
+    """Its record in force, and nothing else."""
     holders: frozenset[NodeId]
     """Nodes that say they have a share of the record in force here."""
 
@@ -71,32 +97,92 @@ class Walk:
         self._me = me
         self._store = store
         self._catalogues = catalogues
+        self._read: dict[KeyId, CertifiedRecord] = {}
+        """The records of the page of this node's own catalogue that the walk stands in."""
         self.unreliable: set[NodeId] = set()
         """Peers whose catalogue could not be read to its end."""
+        self.slow: set[NodeId] = set()
+        """Those of them that had kept this node waiting too long."""
+        self.unreadable: dict[KeyId, str] = {}
+        """Keys that come up in no view, as this node cannot read them, and why."""
 
     async def keys(self, peers: Iterable[NodeId]) -> AsyncIterator[KeyView]:
-        """Every key that this node can prove, its peers' included. Raises `StorageError`."""
+        """Every key that this node can prove, its peers' included.
+
+        Raises `StorageError`, but not for a key that cannot be read while others can.
+        """
         cursors = [_Cursor(node, self._catalogues.pages(node)) for node in sorted(peers)]
         cursors.append(_Cursor(self._me, self._own_pages()))
-        async for key_id, lines in _merged(cursors, self.unreliable):
-            state = await self._store.load(key_id)
-            if state.active is not None:
-                yield _view(key_id, state, lines)
+        unproven: Counter[NodeId] = Counter()
+        async for key_id, lines in self._merged(cursors):
+            try:
+                active = await self._active(key_id, lines)
+            except StorageError as problem:
+                self._note_unreadable(key_id, problem)
+                continue
+            if active is not None:
+                yield _view(key_id, active, lines)
+                continue
+            unproven.update(lines.keys())
+            for cursor in cursors:
+                if cursor.node in lines and unproven[cursor.node] > MOST_UNPROVEN:
+                    self._leave(cursor, UnreliableError("nobody can prove the keys it names"))
+
+    def _note_unreadable(self, key_id: KeyId, problem: StorageError) -> None:
+        if len(self.unreadable) >= MOST_UNREADABLE:
+            raise problem
+        log.error("key_unusable", key_id=key_id, problem=str(problem))
+        self.unreadable[key_id] = str(problem)
+
+    async def _merged(
+        self, cursors: Sequence["_Cursor"]
+    ) -> AsyncIterator[tuple[KeyId, dict[NodeId, Line]]]:
+        ended = list(cursors)
+        while True:
+            if ended:
+                problems = await asyncio.gather(*(cursor.turn() for cursor in ended))
+                for cursor, problem in zip(ended, problems, strict=True):
+                    if problem is not None:
+                        self._leave(cursor, problem)
+            lines = {cursor.node: line for cursor in cursors if (line := cursor.line) is not None}
+            if not lines:
+                return
+            key_id = min(line.key_id for line in lines.values())
+            yield key_id, {node: line for node, line in lines.items() if line.key_id == key_id}
+            there = [c for c in cursors if c.line is not None and c.line.key_id == key_id]
+            ended = [cursor for cursor in there if not cursor.advance()]
+
+    def _leave(self, cursor: "_Cursor", problem: UnreliableError) -> None:
+        log.warning("catalogue_not_read", peer=cursor.node, problem=str(problem))
+        cursor.close()
+        self.unreliable.add(cursor.node)
+        if isinstance(problem, TooSlowError):
+            self.slow.add(cursor.node)
+
+    async def _active(self, key_id: KeyId, lines: Mapping[NodeId, Line]) -> CertifiedRecord | None:
+        """The record in force here: the one just read, if everybody who has the key says so."""
+        read = self._read.get(key_id)
+        if read is not None and all(
+            line.record_hash == read.record.hash for line in lines.values()
+        ):
+            return read
+        return (await self._store.load(key_id)).active
 
     async def _own_pages(self) -> AsyncIterator[Sequence[Line]]:
         after: KeyId | None = None
-        while page := await self._store.catalogue(after, MAX_PAGE):
+        while page := await self._store.catalogue(after, OWN_PAGE):
+            records = await self._store.records(after, OWN_PAGE)
+            self._read = {certified.record.key_id: certified for certified in records}
             yield page
             after = page[-1].key_id
 
 
-def _view(key_id: KeyId, state: KeyState, lines: Mapping[NodeId, Line]) -> KeyView:
-    assert state.active is not None
-    current = state.active.record.hash
+def _view(key_id: KeyId, active: CertifiedRecord, lines: Mapping[NodeId, Line]) -> KeyView:
+    current = active.record.hash
     holders = {
         node for node, line in lines.items() if line.has_share and line.record_hash == current
     }
-    return KeyView(key_id, state, frozenset(holders))
+    return KeyView(key_id, KeyState(active=active), frozenset(holders))
 
 
 class _Cursor:
@@ -118,33 +204,17 @@ class _Cursor:
         self._place += 1
         return self._place < len(self._page)
 
-    async def turn(self) -> bool:
-        """Turn over the page; false if the catalogue could not be read."""
+    def close(self) -> None:
+        """Stand at the end from now on."""
         self._page, self._place = (), 0
+
+    async def turn(self) -> UnreliableError | None:
+        """Turn over the page; what is wrong if the catalogue could not be read."""
+        self.close()
         try:
             self._page = await anext(self._pages)
         except StopAsyncIteration:
             pass  # the end: there is no line any more
         except UnreliableError as problem:
-            log.warning("catalogue_not_read", peer=self.node, problem=str(problem))
-            return False
-        return True
-
-
-async def _merged(
-    cursors: Sequence[_Cursor], unreliable: set[NodeId]
-) -> AsyncIterator[tuple[KeyId, dict[NodeId, Line]]]:
-    ended = list(cursors)
-    while True:
-        if ended:
-            turned = await asyncio.gather(*(cursor.turn() for cursor in ended))
-            unreliable.update(
-                cursor.node for cursor, read in zip(ended, turned, strict=True) if not read
-            )
-        lines = {cursor.node: line for cursor in cursors if (line := cursor.line) is not None}
-        if not lines:
-            return
-        key_id = min(line.key_id for line in lines.values())
-        yield key_id, {node: line for node, line in lines.items() if line.key_id == key_id}
-        there = [c for c in cursors if c.line is not None and c.line.key_id == key_id]
-        ended = [cursor for cursor in there if not cursor.advance()]
+            return problem
+        return None

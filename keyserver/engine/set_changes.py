@@ -7,17 +7,18 @@ performed: judging the order, the change lock, moving the keys, waiting for vote
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol, assert_never
 
 import structlog
 
 from keyserver.engine.driver import Driver
-from keyserver.engine.ports import CatalogueEntry, Identity, Ports
+from keyserver.engine.ports import Identity, Ports
 from keyserver.engine.set_change_lock import VOTING, ChangeLock
 from keyserver.engine.set_change_moving import Moving
 from keyserver.engine.set_change_needs import ChangeNeeds, ChangeOptions
 from keyserver.engine.set_change_progress import ChangePhase, ChangeProgress
-from keyserver.engine.set_change_walk import Catalogues, UnreliableError
+from keyserver.engine.set_change_walk import Catalogues, UnreliableError, Walk
 from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import KeyId, NodeId
@@ -33,10 +34,10 @@ from keyserver.model.set_change import (
     decode_order,
     encode_order,
 )
-from keyserver.model.set_change_rules import KeysWouldBeLostError, OrderRefusedError
+from keyserver.model.set_change_rules import KeysWouldBeLostError, OrderRefusedError, Rule
 from keyserver.sessions.core import KeyState, Refusal, SessionError, SessionKind, UnavailableError
 from keyserver.sessions.set_change import SET_CHANGE, Target
-from keyserver.sessions.set_change.fates import loses_nobody
+from keyserver.sessions.set_change.fates import Fate, fate_of, loses_nobody
 from keyserver.sessions.set_change.history import next_epoch, past_of
 from keyserver.sessions.set_change.messages import PastChange
 from keyserver.sessions.set_change.phases import Report
@@ -85,6 +86,8 @@ OF_CLIENTS = frozenset(
 AGREEING = VOTING | {SessionKind.REDISTRIBUTION}
 """What leaves votes that have to be decided."""
 
+_MEMBERS_REPEAT: Final = "this change was completed: only a node of the new set may repeat it"
+
 log = structlog.get_logger()
 
 
@@ -128,7 +131,10 @@ class SetChanges:
 
     @property
     def change(self) -> SetChange | None:
-        """The change that holds this node's lock; while there is one nothing is refreshed."""
+        """The change that holds this node's lock; while there is one nothing is refreshed.
+
+        None while one is repeated that was completed here.
+        """
         return self._lock.change
 
     @property
@@ -138,7 +144,7 @@ class SetChanges:
 
     @property
     def is_running(self) -> bool:
-        """Whether this node takes part in a change."""
+        """Whether this node takes part in a change, so that no other can begin."""
         return self._carrying_out is not None or self._lock.change is not None
 
     async def is_quiet(self) -> bool:
@@ -175,8 +181,13 @@ class SetChanges:
 
     async def _carry_out(self, order: SetChangeOrder) -> Report:
         change = await self._needs.judge.judge(order)
-        everybody = tuple(sorted({*change.old.nodes, *change.new.nodes}))
-        missing = frozenset(everybody) - self._driver.connected
+        if change.is_repeat and self._identity.me not in change.new:
+            raise OrderRefusedError(Rule.MASTER_OUTSIDE, _MEMBERS_REPEAT)
+        members = {*change.old.nodes, *change.new.nodes}
+        missing = frozenset(members) - self._driver.connected
+        if isinstance(order, MigrationOrder):
+            members |= await self._last_involved() & self._driver.connected
+        everybody = tuple(sorted(members))
         self._moving = moving = Moving(
             self._identity,
             self._ports,
@@ -217,11 +228,15 @@ class SetChanges:
             return Declined(Refusal.TEMPORARY, "the store fails")
 
     async def _perform(self, work: Work, ended: asyncio.Event) -> Result:
+        if isinstance(work, Settle | Conclude) and not self._lock.is_held_for(ended):
+            return Declined(Refusal.EXCLUSIVE, "another change of the node set has the lock")
         match work:
             case Judge():
                 return await self._judge(work, ended)
             case Survey():
-                return await self._coordinated.survey(work)
+                surveyed = await self._coordinated.survey(work)
+                progress = self._coordinated.progress
+                return replace(surveyed, keys=progress.total + progress.keys_kept)
             case MoveKeys():
                 result = await self._coordinated.move(work)
                 done = ChangePhase.CONCLUDING if work.frozen else ChangePhase.FREEZING
@@ -230,8 +245,10 @@ class SetChanges:
             case Settle():
                 return await self._settle(work.change)
             case CountMoved(change):
-                records = [record async for record in self._records()]
-                return Counted(sum(record.set_id == change.new.id for record in records))
+                moved = 0
+                async for record in self._records():
+                    moved += record.set_id == change.new.id
+                return Counted(moved)
             case Conclude():
                 return await self._conclude(work)
         assert_never(work)
@@ -244,26 +261,39 @@ class SetChanges:
     async def _judge(self, work: Judge, ended: asyncio.Event) -> Accepted | Declined:
         try:
             order = decode_order(work.order)
-            change = await self._needs.judge.judge(order)
+            if isinstance(order, MigrationOrder) and work.coordinator != order.master:
+                return Declined(Refusal.DENIED, "a migration is coordinated by its master")
+            change = await self._needs.judge.judge(order)  # may look through all keys
         except CodecError as problem:
             return Declined(Refusal.BAD, str(problem))
         except OrderRefusedError as refused:
             return Declined(Refusal.DENIED, str(refused))
-        if isinstance(order, MigrationOrder) and work.coordinator != order.master:
-            return Declined(Refusal.DENIED, "a migration is coordinated by its master")
         if change.id != work.change_id:
             return Declined(Refusal.DENIED, "the order means another change here")
-        if self._identity.me not in change.old and self._identity.me not in change.new:
+        if not await self._is_involved(order, change):
             return Declined(Refusal.DENIED, "this node is in none of the sets")
+        if change.is_repeat and work.coordinator not in change.new:
+            return Declined(Refusal.DENIED, _MEMBERS_REPEAT)
         options = self._needs.options()
         exclusive = self._is_exclusive(order, change, options)
-        if not self._lock.take(change, ended, exclusive=exclusive):
+        if not self._lock.take(change, ended, exclusive=exclusive, yields=change.is_repeat):
             return Declined(Refusal.EXCLUSIVE, "another change of the node set is running")
         if exclusive and not await self.is_quiet():
             self._lock.give_back()
             return Declined(Refusal.BUSY, "sessions are in progress")
         log.info("set_change_accepted", change=change.id, leaving=len(change.leaving))
         return Accepted(change, options.allow_key_loss)
+
+    async def _is_involved(self, order: SetChangeOrder, change: SetChange) -> bool:
+        me = self._identity.me
+        if me in change.old or me in change.new:
+            return True
+        return isinstance(order, MigrationOrder) and me in await self._last_involved()
+
+    async def _last_involved(self) -> frozenset[NodeId]:
+        """Who took part in the latest change: the keys are with them if it was cancelled then."""
+        completed = await self._needs.store.completed()
+        return frozenset((*completed[-1].old.nodes, *completed[-1].new.nodes) if completed else ())
 
     def _is_exclusive(
         self, order: SetChangeOrder, change: SetChange, options: ChangeOptions
@@ -278,12 +308,23 @@ class SetChanges:
 
     async def _settle(self, change: SetChange) -> Settled | Declined:
         """From here on no vote for the old set; wait until those given are decided."""
+        if await self._has_completed(change):
+            return Settled(past_of(await self._needs.store.completed(), change))
         self._lock.freeze(change)
         if not await _all_set(self._driver.ends_of(AGREEING), SETTLING_S):
             self._driver.dismiss(AGREEING)
         if not await self._is_decided():
             return Declined(Refusal.TEMPORARY, "votes of this node are not decided")
         return Settled(past_of(await self._needs.store.completed(), change))
+
+    async def _has_completed(self, change: SetChange) -> bool:
+        """Whether this node is past this change: then it gives no vote for the old set anyway.
+
+        The change is run again for the sake of others, who may be silent for ever.
+        """
+        completed = await self._needs.store.completed()
+        is_latest = bool(completed) and completed[-1].id == change.id
+        return is_latest and self._driver.node_set == change.new
 
     async def _is_decided(self) -> bool:
         """Whether everything that this node has voted for is decided before long."""
@@ -299,7 +340,7 @@ class SetChanges:
 
     async def _conclude(self, work: Conclude) -> Concluded | Declined:
         """Look whether every key is where it belongs, then write the change down."""
-        if await self._ports.store.undecided():
+        if not await self._has_completed(work.change) and await self._ports.store.undecided():
             return Declined(Refusal.TEMPORARY, "votes of this node are not decided")
         left = frozenset(work.left)
         if await self._strays(work.change, left):
@@ -307,9 +348,11 @@ class SetChanges:
             strays = await self._strays(work.change, left)
             if strays:
                 return Declined(Refusal.TEMPORARY, f"{strays} keys are on another set here")
-        may_lose = self._needs.options().allow_key_loss
-        if not may_lose and not await self._may_stay(work.change, left):
+        losing = await self._losing(work.change, left)
+        if losing and not self._needs.options().allow_key_loss:
             return Declined(Refusal.DENIED, "keys that would be lost are left behind")
+        if losing and (movable := await self._movable(work.change, losing)):
+            return Declined(Refusal.TEMPORARY, f"{movable} keys left behind can be moved")
         if self._identity.me not in work.change.new:
             await self._needs.eraser.erase_shares(work.left)
         await self._write_down(work.change, work.past)
@@ -340,17 +383,15 @@ class SetChanges:
     # --- own keys ---------------------------------------------------------------------------------
 
     async def _records(self) -> AsyncIterator[KeyRecord]:
-        """Every record in force here."""
-        after: KeyId | None = None
-        while page := await self._page(after):
+        """Every record in force here; raises `StorageError` for one that cannot be read."""
+        store, after = self._ports.store, None
+        while page := await store.catalogue(after, PAGE):
+            read = {each.record.key_id: each for each in await store.records(after, PAGE)}
             for entry in page:
-                state = await self._ports.store.load(entry.key_id)
-                if state.active is not None:
-                    yield state.active.record
+                active = read.get(entry.key_id) or (await store.load(entry.key_id)).active
+                if active is not None:
+                    yield active.record
             after = page[-1].key_id
-
-    async def _page(self, after: KeyId | None) -> Sequence[CatalogueEntry]:
-        return await self._ports.store.catalogue(after, PAGE)
 
     async def _strays(self, change: SetChange, left: frozenset[KeyId]) -> int:
         """How many keys are neither on the target set nor left behind."""
@@ -359,13 +400,41 @@ class SetChanges:
             strays += record.set_id != change.new.id and record.key_id not in left
         return strays
 
-    async def _may_stay(self, change: SetChange, left: frozenset[KeyId]) -> bool:
-        """Whether the keys that are left behind lose nobody, as far as this node knows them."""
+    async def _losing(self, change: SetChange, left: frozenset[KeyId]) -> frozenset[KeyId]:
+        """Those of the keys left behind that lose somebody, as far as this node knows them."""
+        found = set()
         for key_id in left:
             state: KeyState = await self._ports.store.load(key_id)
             if state.active is not None and not loses_nobody(state.active.record, change.new):
-                return False
-        return True
+                found.add(key_id)
+        return frozenset(found)
+
+    async def _movable(self, change: SetChange, losing: frozenset[KeyId]) -> int:
+        """How many of these keys could be moved, by what this node is told itself.
+
+        Shares of what is given up are erased: the coordinator's word is not enough for that. Whose
+        catalogue cannot be read counts as a holder.
+        """
+        reachable, walk = self._driver.connected, self._walk()
+        members = {*change.old.nodes, *change.new.nodes}
+        movable = set(losing)
+        async for view in walk.keys(members & reachable - {self._identity.me}):
+            if view.key_id not in losing:
+                continue
+            assert view.state.active is not None  # of a view
+            fate = fate_of(
+                view.state.active.record,
+                change.new,
+                holders=view.holders | walk.unreliable,
+                reachable=reachable,
+                max_faulty=self._identity.policy().max_faulty,
+            )
+            if fate is not Fate.MOVES:
+                movable.discard(view.key_id)
+        return len(movable)
+
+    def _walk(self) -> Walk:
+        return Walk(self._identity.me, self._ports.store, self._catalogue)
 
     async def _catch_up(self, peer: NodeId) -> None:
         """Pull what a peer has; decisions may be on their way."""

@@ -2,8 +2,8 @@
 
 A node that was away when a key was made learns of its record when it is back, and then of t + 1
 holders that are there asks for its share. Which keys lack one follows from the store: nothing is
-remembered over a restart. What cannot be had now is tried again, later and later. A share that is
-there, but cannot be used, is as good as absent; once after the start all are looked at for that.
+remembered over a restart. What cannot be had now is tried again, later and later. A record or share
+that is there, but cannot be used, is as good as absent; once after the start all are looked at.
 
 A node that is not in the current set asks for nothing: its shares were taken from it on purpose.
 """
@@ -37,9 +37,12 @@ PAGE: Final = 256
 PAUSE_S: Final = 1.0
 """Between two looks at the store, however much happens."""
 
+FOUND_AT_ONCE: Final = 16
+"""Lost records that are asked for between two looks at the keys without a share."""
+
 PAUSE_PER_CHECK: Final = 10
 """The pause after a page of shares was looked at, as a multiple of what that took: it is a tenth of
-what the machine can do, and is done in half an hour with a million keys."""
+what the machine can do, and done within an hour with a million keys."""
 
 PAUSE_PER_READING: Final = 20
 """The same, as a multiple of what reading took: with a million keys that is seconds, and any peer
@@ -84,6 +87,10 @@ class Holders(Protocol):
         """Nodes that say they hold a share, beyond those of the certificate."""
         ...
 
+    async def fetch(self, key_id: KeyId) -> object:
+        """Ask the connected peers for a key; what is new and proven is in the store then."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
@@ -107,6 +114,8 @@ class ShareAdditions:
         self._resting: dict[KeyId, _Rest] = {}
         self._foreign: set[Hash32] = set()
         """Records of committees that this node is not in."""
+        self._lost: set[KeyId] = set()
+        """Keys of whose records something is there, but nothing that can be used."""
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._reading_s = 0.0
         """How long reading took in this look."""
@@ -120,7 +129,7 @@ class ShareAdditions:
             await self._look_for_ever()
 
     async def _check_all(self) -> None:
-        """Open every share once, so that a damaged one is found before it is needed."""
+        """Read everything once, so that what is damaged is found before it is needed."""
         after: KeyId | None = None
         while True:
             began = self._now()
@@ -131,7 +140,7 @@ class ShareAdditions:
                 log.error("shares_not_checked", problem=str(problem))
                 return
             if damaged:
-                log.warning("shares_damaged", keys=len(damaged), first=damaged[0].key_id)
+                log.warning("keys_damaged", keys=len(damaged), first=damaged[0].key_id)
                 self._holders.news.set()
             if not page:
                 return
@@ -139,22 +148,32 @@ class ShareAdditions:
             await asyncio.sleep(PAUSE_PER_CHECK * (self._now() - began))
 
     async def _is_sound(self, entry: CatalogueEntry) -> bool:
-        """Whether a share that is said to be there can be used."""
-        if not entry.has_share:
-            return True
+        """Whether record and share can be used, as far as they are said to be there."""
         try:
             state = await self._ports.store.load(entry.key_id)
         except StorageError as problem:
             log.error("key_unusable", key_id=entry.key_id, problem=str(problem))
             return True
-        moved = state.active is None or state.active.record.hash != entry.record_hash
-        return moved or state.share is not None
+        if state.active is None:
+            self._lost.add(entry.key_id)
+            return False
+        has_moved = state.active.record.hash != entry.record_hash
+        return has_moved or not entry.has_share or state.share is not None
+
+    async def _find_lost(self) -> None:
+        """Ask for records anew; a share that is still there fits again then."""
+        for key_id in sorted(self._lost)[:FOUND_AT_ONCE]:
+            await self._holders.fetch(key_id)
+            if (await self._ports.store.load(key_id)).active is not None:
+                log.info("record_found_again", key_id=key_id)
+                self._lost.discard(key_id)
 
     async def _look_for_ever(self) -> None:
         while True:
             self._holders.news.clear()
             self._reading_s = 0.0
             try:
+                await self._find_lost()
                 await self._look()
             except StorageError as problem:
                 log.error("absent_keys_not_read", problem=str(problem))
@@ -167,14 +186,23 @@ class ShareAdditions:
     def _now(self) -> float:
         return self._ports.clock.monotonic()
 
+    @property
+    def _is_member(self) -> bool:
+        return self._identity.me in self._ports.node_sets.snapshot.current
+
     def _until_next(self) -> float | None:
-        """Seconds until the first rest is over; `None` if no key rests."""
+        """Seconds until the first rest is over; `None` if no key rests.
+
+        Who joins becomes a member without any news, and may lack shares by then.
+        """
+        if not self._is_member:
+            return FIRST_REST_S
         ends = [rest.until for rest in self._resting.values()]
         return max(min(ends) - self._now(), 0) if ends else None
 
     async def _look(self) -> None:
         """Go through the keys without a share, page by page."""
-        if self._identity.me not in self._ports.node_sets.snapshot.current:
+        if not self._is_member:
             return
         after: KeyId | None = None
         seen: set[KeyId] = set()

@@ -187,10 +187,19 @@ def _bound(
     if view.latest is not None and view.latest.id == change.id:
         return SetChange.ordered(old, new, digest, is_repeat=True)
     if order.epoch != view.next_epoch:
-        raise OrderRefusedError(
-            Rule.WRONG_EPOCH, f"epoch: must be {view.next_epoch}, is {order.epoch}"
-        )
+        raise OrderRefusedError(Rule.WRONG_EPOCH, _wrong_epoch(order, view))
     return change
+
+
+def _wrong_epoch(order: BoundOrder, view: AdministratorView) -> str:
+    why = f"epoch: must be {view.next_epoch}, is {order.epoch}"
+    if view.latest is None or order.epoch > view.next_epoch:
+        return why
+    members = ", ".join(node.short for node in view.latest.new.nodes)
+    return (
+        f"{why}; change number {view.latest.epoch}, to the nodes {members}, was completed here: "
+        "where it was not, that order has to be repeated first"
+    )
 
 
 def _signer(digest: Hash32, signature: Signature, name: str) -> NodeId:

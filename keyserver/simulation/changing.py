@@ -164,6 +164,14 @@ class ChangingSet:
 
     # --- what came of it --------------------------------------------------------------------------
 
+    def view_of(self, node: SimulatedNode) -> FixedSets:
+        """What the node's last process takes for the sets; it can be changed."""
+        return self._views[node.id]
+
+    def current_of(self, node: SimulatedNode) -> tuple[NodeId, ...]:
+        """The members of the set that the node's last process took for the current one."""
+        return self._views[node.id].snapshot.current.nodes
+
     def history(self, node: SimulatedNode) -> tuple[CompletedChange, ...]:
         """The changes that a node has written down."""
         return node.disk.platter.state.set_changes

@@ -114,6 +114,11 @@ class Seen:
     log: Log
     values: tuple[Any, ...]
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The block, and where in it."""
+        return self.log.block_number, self.log.log_index
+
 
 def events(
     chain: VirtualChain,

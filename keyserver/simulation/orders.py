@@ -4,6 +4,7 @@ An order is open until the canonical chain has its outcome with some blocks abov
 when a reorganisation takes the outcome. What the chain says is checked with the means of clients.
 """
 
+from bisect import bisect
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -292,11 +293,21 @@ class ShadowOrder:
             )
 
     def _complete(self) -> list[list[Seen]]:
-        """Answers with the same secret, t + 1 of them together."""
-        by_secret: dict[bytes, list[Seen]] = {}
+        """Answers with the same secret, t + 1 of them to the same question of the contract.
+
+        It asks the servers anew when their set has changed, and drops what came before.
+        """
+        public = self.asked.customer.public.raw64
+        asked = [
+            seen.place
+            for seen in self.asked.seen("DocumentKeyPersonalRetrievalRequested")
+            if seen.values[1] == public
+        ]
+        together: dict[tuple[int, bytes], list[Seen]] = {}
         for seen in self.asked.seen("DocumentKeyPersonalRetrieved", mine=True):
-            by_secret.setdefault(seen.values[2], []).append(seen)
-        return [each for each in by_secret.values() if len(each) >= self._threshold + 1]
+            question = bisect(asked, seen.place)
+            together.setdefault((question, seen.values[2]), []).append(seen)
+        return [each for each in together.values() if len(each) >= self._threshold + 1]
 
     def _opened(self, answers: list[Seen]) -> Point:
         told = self.asked.seen("DocumentKeyCommonRetrieved", mine=True)

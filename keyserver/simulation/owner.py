@@ -14,6 +14,7 @@ from keyserver.simulation.chain import GWEI, VirtualChain
 from keyserver.simulation.contracts.node_set import ARTIFACT, Member, NodeSetContract
 from keyserver.simulation.customers import FEE, GAS, Customer
 from keyserver.simulation.mempool import Transaction
+from keyserver.simulation.scenarios.plan import register
 
 START: Final = Function.parse("startMigration(bytes32)")
 CONFIRM: Final = Function.parse("confirmMigration(bytes32)")
@@ -66,8 +67,18 @@ class ConfirmationsLost:
     for_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Refreshing:
+    """All the time every key is refreshed as often as this (clusters only)."""
+
+    at: float
+    every_s: int
+
+
 OWNERS_EVENTS: Final = (Edit, NewAddress, Cancel, ForeignStart, ConfirmationsLost)
-SET_EVENTS: Final = (Members, *OWNERS_EVENTS)
+SET_EVENTS: Final = (Members, Refreshing, *OWNERS_EVENTS)
+
+register(*SET_EVENTS)
 
 
 def set_of(chain: VirtualChain, contract: Address, block: int = -1) -> NodeSetContract:

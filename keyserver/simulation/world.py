@@ -54,7 +54,7 @@ from keyserver.simulation.owner import (
     start_by_hand,
 )
 from keyserver.simulation.scenarios.lies import make_liar
-from keyserver.simulation.scenarios.plan import ChainSilent, Plan, register
+from keyserver.simulation.scenarios.plan import Ask, ChainSilent, Plan, register
 from keyserver.simulation.scenarios.playing import Player
 from keyserver.simulation.scenarios.violation import Violation
 from keyserver.simulation.whole_node import Surroundings, WholeNode, leaves
@@ -71,7 +71,7 @@ from keyserver.simulation.world_rules import (
     drawn_rules,
 )
 
-register(*CHAIN_FAULTS, *SET_EVENTS)
+register(*CHAIN_FAULTS)
 
 PATIENCE_INTERVALS: Final = 24
 PATIENCE_BLOCKS: Final = 60
@@ -168,7 +168,8 @@ class World:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._look_after_customers())
-                lives = [group.create_task(self._life()) for _ in range(self._keys)]
+                begins = [0.0] * self._keys + [ask.at for ask in self.plan.of_kind(Ask)]
+                lives = [group.create_task(self._life(at)) for at in begins]
                 await self._play()
                 self.heal()
                 await self._come_to_the_end(lives)
@@ -193,12 +194,27 @@ class World:
             if self.chain.head.number == healed + REPENT_BLOCKS:
                 for liar in self.liars:
                     self.network.redeem(liar)
+                self._cancel_what_is_refused()
             self._check_orders()
             late = await self._unfinished(lives)
             if not late:
                 return
             if self.chain.head.number > last:
                 raise Violation("something never comes to its end", "; ".join(late))
+
+    def _cancel_what_is_refused(self) -> None:
+        """What is left to an owner whose edits fell into one block with the start of a migration.
+
+        Who has not accepted it before the set was another one refuses it for good.
+        """
+        contract = set_of(self.chain, NODE_SET)
+        running = contract.migration_id
+        if running is None or set(contract.migration) in (set(), set(contract.edited)):
+            return
+        members = [node for node in self.nodes if node.address in contract.migration]
+        joined = [node.disk.state.joined_migrations.get((CHAIN_ID, NODE_SET)) for node in members]
+        if any(each is None or each.id != running for each in joined):
+            self.owner.cancel(running)
 
     async def _unfinished(self, lives: Sequence[asyncio.Task[None]]) -> list[str]:
         late = [order.name for order in self.orders if not order.is_done]
@@ -224,8 +240,9 @@ class World:
         self.customers.append(customer)
         return customer
 
-    async def _life(self) -> None:
+    async def _life(self, at: float) -> None:
         """A key is made, used by who may and by who may not."""
+        await asyncio.sleep(at)
         author, reader, stranger, later = (self.customer() for _ in range(4))
         key_id, threshold = KeyId(self.random.randbytes(32)), self.plan.threshold
         made = GenerateOrder(self.market, author, key_id, threshold)
@@ -254,7 +271,7 @@ class World:
 
     async def _play(self) -> None:
         """Everything in the plan; returns when the last of it is over."""
-        apart = (*CHAIN_FAULTS, *SET_EVENTS, ChainSilent)
+        apart = (*CHAIN_FAULTS, *SET_EVENTS, ChainSilent, Ask)
         others = [event for event in self.plan.events if not isinstance(event, apart)]
         plan = Plan(self.plan.nodes, self.plan.threshold, self.plan.quorum, tuple(others))
         player = Player(cast("Cluster", self), plan, make_liar)

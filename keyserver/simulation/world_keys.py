@@ -5,22 +5,13 @@ member and none elsewhere; its record was decided by a set that was current befo
 """
 
 from collections.abc import Sequence
-from itertools import combinations, islice, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from keyserver.crypto.polynomial import interpolate_secret
 from keyserver.model.identifiers import Address, KeyId, NodeId
-from keyserver.model.keys import CertifiedRecord
 from keyserver.sessions.core import KeyState
 from keyserver.simulation.owner import set_of
-from keyserver.simulation.scenarios.invariants import (
-    MAX_COMBINATIONS,
-    check_document,
-    check_holding_of,
-    check_moved_record,
-    check_record,
-    check_shares_of,
-)
+from keyserver.simulation.scenarios.moved_keys import check_moved_key
 from keyserver.simulation.scenarios.violation import require
 from keyserver.simulation.whole_node import WholeNode
 from keyserver.simulation.world_rules import NODE_SET
@@ -40,6 +31,13 @@ def sets_of(world: "World") -> list[Set]:
         if not found or found[-1] != current:
             found.append(current)
     return found
+
+
+def _targets_of(world: "World") -> list[Set]:
+    """The sets to which a migration ever ran, whatever came of it."""
+    known = {node.address: node.id for node in world.nodes}
+    seen = (set_of(world.chain, NODE_SET, place) for place in range(len(world.chain.blocks)))
+    return sorted({_nodes(known, each.migration) for each in seen if each.migration}, key=sorted)
 
 
 def _nodes(known: dict[Address, NodeId], addresses: Sequence[Address]) -> Set:
@@ -87,58 +85,12 @@ def check_keys(world: "World") -> None:
         require(bool(earlier & later), "all nodes were replaced at once")
     known = set().union(*(_states(node) for node in world.nodes))
     for key_id in sorted(known):
-        states = {
-            node.id: state
+        stored = {
+            node.id: key
             for node in world.nodes
-            if node.id not in world.liars and (state := _states(node).get(key_id)) is not None
+            if node.id not in world.liars and (key := node.disk.state.keys.get(key_id)) is not None
         }
-        _check_key(key_id, states, sets)
-
-
-def _check_key(key_id: KeyId, states: dict[NodeId, KeyState], sets: Sequence[Set]) -> None:
-    name, last = key_id.hex()[:8], sets[-1]
-    records = {s.active.record.hash: s.active for n, s in states.items() if s.active and n in last}
-    if not records:
-        return
-    require(len(records) == 1, "nodes disagree about a record", name)
-    (certified,) = records.values()
-    record = certified.record
-    require(set(record.nodes) == last, "a key is on another set than the current one", name)
-    _check_certificate(certified, sets)
-    _check_documents(key_id, certified, states)
-    shares = [s.share for node, s in states.items() if s.share is not None and node in last]
-    strays = [n.short for n, s in states.items() if s.share is not None and n not in last]
-    require(not strays, "who has left holds a share", f"{name}: {strays}")
-    check_shares_of(record, shares)
-    require(len(shares) >= record.required_nodes, "too few nodes hold a share", name)
-    for chosen in islice(combinations(shares, record.required_nodes), MAX_COMBINATIONS):
-        secret = interpolate_secret([s.x for s in chosen], [s.value for s in chosen])
-        require(secret.public() == record.public, "shares do not open the key", name)
-
-
-def _check_certificate(certified: CertifiedRecord, sets: Sequence[Set]) -> None:
-    """A first record is its committee's own; a later one was decided by another set."""
-    record = certified.record
-    if record.version == 1:
-        check_record(certified, len(sets[-1]))
-        return
-    check_holding_of(record, certified.certificate.holding, len(record.committee))
-    check_moved_record(certified, sets)
-
-
-def _check_documents(
-    key_id: KeyId, certified: CertifiedRecord, states: dict[NodeId, KeyState]
-) -> None:
-    """What was stored before the key has moved is named in its record; the rest is decided."""
-    record = certified.record
-    held = [state.document for state in states.values() if state.document is not None]
-    documents = {each.document for each in held}
-    require(len(documents) <= 1, "nodes disagree about a document key", key_id.hex()[:8])
-    for each in held:
-        if record.document == each.document.hash:
-            continue
-        require(record.document == bytes(32), "a document key was exchanged", key_id.hex()[:8])
-        check_document(key_id, each, certified, len(record.committee))
+        check_moved_key(key_id, stored, [*_targets_of(world), *sets])
 
 
 def histories(world: "World") -> set[tuple[bytes, ...]]:

@@ -4,13 +4,17 @@ The store uses it, and so does whoever looks at a node's keys from outside the n
 database opened `read_only`.
 """
 
-from collections.abc import Collection, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Select, or_, select, tuple_, union
 
+from keyserver.crypto.errors import CryptoError
 from keyserver.engine.ports import AgedRecord, CatalogueEntry
+from keyserver.model.codec import CodecError, decode
 from keyserver.model.identifiers import Hash32, KeyId
+from keyserver.model.keys import CertifiedRecord
 from keyserver.sessions.core import KeyState
 from keyserver.storage.database import Database
 from keyserver.storage.key_rows import load_key, reading
@@ -49,6 +53,23 @@ async def catalogue(
 ) -> Sequence[CatalogueEntry]:
     """Active records in ascending order of key id, those after `after`."""
     return await _entries(database, _ENTRIES, after, limit)
+
+
+async def records(database: Database, after: KeyId | None, limit: int) -> Sequence[CertifiedRecord]:
+    """The records of the catalogue, in the same order, but for rows that do not parse."""
+    wanted = select(KEY_RECORDS.c.certified).order_by(KEY_RECORDS.c.key_id).limit(limit)
+    if after is not None:
+        wanted = wanted.where(KEY_RECORDS.c.key_id > bytes(after))
+    return await database.read(lambda connection: _parsed(connection.scalars(wanted)))
+
+
+def _parsed(rows: Iterable[bytes]) -> list[CertifiedRecord]:
+    """In the thread of the transaction: many of them would keep the event loop."""
+    found = []
+    for row in rows:
+        with contextlib.suppress(CodecError, CryptoError, ValueError):  # `load_key` says so
+            found.append(decode(CertifiedRecord, row))
+    return found
 
 
 async def absent(

@@ -101,8 +101,9 @@ def reading(table: Table, key: bytes) -> Iterator[None]:
 def load_key(connection: Connection, boxes: SecretBoxes | None, key_id: KeyId) -> StoredKey:
     """All rows of a key, without `boxes` those that are not secret.
 
-    A share that cannot be used is as good as absent, and reported; for any other row that does not
-    parse raises `StorageError`, naming it.
+    An active record or a share that cannot be used is as good as absent, and reported: the peers
+    have what it takes to replace it. For any other row that does not parse raises `StorageError`,
+    naming it.
     """
     rows = _rows(connection, key_id)
     active, documents, candidates = (
@@ -112,8 +113,7 @@ def load_key(connection: Connection, boxes: SecretBoxes | None, key_id: KeyId) -
     )
     open_rows, shares = rows[OPEN_RECORDS], rows[KEY_SHARES]
     skipped, attempts = rows[SKIPPED_VERSIONS], rows[SKIPPED_ATTEMPTS]
-    with reading(KEY_RECORDS, key_id):
-        record = _active(key_id, active[0]) if active else None
+    record = _usable(key_id, active[0]) if active else None
     with reading(OPEN_RECORDS, key_id):
         open_records = dict(_open_record(key_id, row) for row in open_rows)
     own_shares = _shares(boxes, key_id, shares) if boxes else {}
@@ -139,6 +139,7 @@ def load_key(connection: Connection, boxes: SecretBoxes | None, key_id: KeyId) -
         skipped_attempts=skipped_attempts,
         promise=promise,
         installed_at=active[0].installed_at if active else 0,
+        has_lost_record=bool(active) and record is None,
     )
 
 
@@ -150,6 +151,15 @@ def _rows(connection: Connection, key_id: KeyId) -> dict[Table, Sequence[Row[Any
         table: connection.execute(_SELECT[table], key).all() if table.name in with_rows else ()
         for table in _TABLES
     }
+
+
+def _usable(key_id: KeyId, row: Row[Any]) -> CertifiedRecord | None:
+    """The active record, if it can be used."""
+    try:
+        return _active(key_id, row)
+    except (CodecError, CryptoError, ValueError) as problem:
+        log.error("record_unusable", key_id=key_id, version=row.version, problem=str(problem))
+        return None
 
 
 def _active(key_id: KeyId, row: Row[Any]) -> CertifiedRecord:
@@ -214,7 +224,7 @@ class _Active:
 
 
 class _Damaged:
-    """A row with a share that cannot be used."""
+    """A row that cannot be used."""
 
 
 _DAMAGED: Final = _Damaged()
@@ -249,6 +259,8 @@ def save_key(
 
 def _held(key: StoredKey) -> dict[_RowName, _Held]:
     held: dict[_RowName, _Held] = {}
+    if key.has_lost_record:
+        held[KEY_RECORDS, ()] = _DAMAGED
     if key.active is not None:
         held[KEY_RECORDS, ()] = _Active(key.active, key.installed_at)
     held |= {(OPEN_RECORDS, name): entry for name, entry in key.open_records.items()}

@@ -11,6 +11,7 @@ from typing import TypeVar
 from keyserver.engine.ports import MAX_OFFENCES, AgedRecord, CatalogueEntry, Offence, StoredVote
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
+from keyserver.model.keys import CertifiedRecord
 from keyserver.model.set_change import CompletedChange
 from keyserver.sessions.core import KeyState
 from keyserver.sessions.writes import CastVote, VoteKind, Write
@@ -48,9 +49,7 @@ class DiskState:
     blocks: Mapping[int, tuple[ReadBlock, ...]] = field(default_factory=dict)
     """By chain id."""
     planned_starts: Mapping[tuple[int, Address], PlannedStart] = field(default_factory=dict)
-    joined_migrations: Mapping[tuple[int, Address, Hash32], JoinedMigration] = field(
-        default_factory=dict
-    )
+    joined_migrations: Mapping[tuple[int, Address], JoinedMigration] = field(default_factory=dict)
     set_changes: tuple[CompletedChange, ...] = ()
     last_task: int = 0
     last_entry: int = 0
@@ -107,6 +106,12 @@ class MemoryRecordStore:
     async def undecided(self) -> Sequence[KeyId]:
         """Keys with a prepared record, a document candidate or a promise, in ascending order."""
         return sorted(key_id for key_id, key in self._disk.state.keys.items() if key.is_undecided)
+
+    async def records(self, after: KeyId | None, limit: int) -> Sequence[CertifiedRecord]:
+        """The records of the catalogue."""
+        keys = sorted(self._disk.state.keys.items())
+        found = [key.active for key_id, key in keys if after is None or key_id > after]
+        return [record for record in found if record is not None][:limit]
 
     async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
         """Those of the catalogue of which there is no share here."""
@@ -323,11 +328,12 @@ class MemoryWorkStore:
         self, contract: Address, migration_id: Hash32
     ) -> JoinedMigration | None:
         """How far a migration got here."""
-        return self._disk.state.joined_migrations.get((self._chain_id, contract, migration_id))
+        joined = self._disk.state.joined_migrations.get((self._chain_id, contract))
+        return joined if joined is not None and joined.id == migration_id else None
 
     async def keep_joined_migration(self, joined: JoinedMigration) -> None:
-        """Store it in place of what is known of the same contract and id."""
-        row = {(self._chain_id, joined.contract, joined.id): joined}
+        """Store it in place of the contract's earlier one."""
+        row = {(self._chain_id, joined.contract): joined}
         self._disk.commit(
             lambda state: replace(state, joined_migrations={**state.joined_migrations, **row})
         )

@@ -47,7 +47,8 @@ def load_joined_migration(
     connection: Connection, chain_id: int, contract: Address, migration_id: Hash32
 ) -> JoinedMigration | None:
     """What is known of a migration; raises `StorageError` if its row does not parse."""
-    wanted = select(JOINED_MIGRATIONS).where(_joined(chain_id, contract, migration_id))
+    is_it = JOINED_MIGRATIONS.c.migration_id == bytes(migration_id)
+    wanted = select(JOINED_MIGRATIONS).where(_joined_of(chain_id, contract), is_it)
     row = connection.execute(wanted).one_or_none()
     if row is None:
         return None
@@ -64,9 +65,8 @@ def load_joined_migration(
 
 
 def write_joined_migration(connection: Connection, chain_id: int, joined: JoinedMigration) -> None:
-    """Put it in the place of what was known of the migration."""
-    same = _joined(chain_id, joined.contract, joined.id)
-    connection.execute(delete(JOINED_MIGRATIONS).where(same))
+    """Put it in the place of the contract's earlier one."""
+    connection.execute(delete(JOINED_MIGRATIONS).where(_joined_of(chain_id, joined.contract)))
     connection.execute(
         insert(JOINED_MIGRATIONS).values(
             chain_id=chain_id,
@@ -84,7 +84,6 @@ def _plan_of(chain_id: int, contract: Address) -> ColumnElement[bool]:
     return and_(table.chain_id == chain_id, table.contract == bytes(contract))
 
 
-def _joined(chain_id: int, contract: Address, migration_id: Hash32) -> ColumnElement[bool]:
+def _joined_of(chain_id: int, contract: Address) -> ColumnElement[bool]:
     table = JOINED_MIGRATIONS.c
-    same = and_(table.chain_id == chain_id, table.contract == bytes(contract))
-    return and_(same, table.migration_id == bytes(migration_id))
+    return and_(table.chain_id == chain_id, table.contract == bytes(contract))

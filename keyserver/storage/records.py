@@ -7,13 +7,14 @@ from typing import Final
 
 from keyserver.engine.ports import AgedRecord, CatalogueEntry, Offence, StoredVote
 from keyserver.model.identifiers import Hash32, KeyId
+from keyserver.model.keys import CertifiedRecord
 from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sessions.core import KeyState
 from keyserver.sessions.writes import Write
 from keyserver.storage.commits import CommitQueue
 from keyserver.storage.database import Database
 from keyserver.storage.evidence_rows import add_evidence, load_evidence, load_offences
-from keyserver.storage.inspection import absent, aged, catalogue, undecided
+from keyserver.storage.inspection import absent, aged, catalogue, records, undecided
 from keyserver.storage.key_cache import KeyCache
 from keyserver.storage.key_rows import load_key
 from keyserver.storage.stored_key import StoredKey
@@ -88,6 +89,10 @@ class SqlRecordStore:
     async def undecided(self) -> Sequence[KeyId]:
         """Keys with a prepared record, a document candidate or a promise, in ascending order."""
         return await undecided(self._database)
+
+    async def records(self, after: KeyId | None, limit: int) -> Sequence[CertifiedRecord]:
+        """The records of the catalogue, in the same order."""
+        return await records(self._database, after, limit)
 
     async def absent(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
         """Those of the catalogue of which there is no share here that can be used."""

@@ -94,6 +94,8 @@ class StoredKey:
     """For an undecided version."""
     installed_at: int = field(default=0, compare=False)
     """When the active record was written here, in Unix seconds."""
+    has_lost_record: bool = False
+    """Whether the active record is there, but cannot be used: as good as unknown."""
 
     @property
     def state(self) -> KeyState:
@@ -307,6 +309,7 @@ def _put_active(key: StoredKey, certified: CertifiedRecord, now: int) -> StoredK
         skipped_attempts=_after(record.first_attempt - 1, key.skipped_attempts),
         promise=_promise_after(record.version, key.promise),
         installed_at=now,
+        has_lost_record=False,
     )
 
 

@@ -196,7 +196,7 @@ class SqlWorkStore:
         )
 
     async def keep_joined_migration(self, joined: JoinedMigration) -> None:
-        """Store it in place of what is known of the same contract and id."""
+        """Store it in place of the contract's earlier one."""
         await self._database.write(
             lambda connection: write_joined_migration(connection, self._chain_id, joined)
         )

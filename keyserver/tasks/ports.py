@@ -135,11 +135,11 @@ class MigrationStore(Protocol):
     async def joined_migration(
         self, contract: Address, migration_id: Hash32
     ) -> JoinedMigration | None:
-        """How far a migration got at this node; `None` if it was never accepted here."""
+        """How far a migration got here; `None` unless it is the last that was accepted."""
         ...
 
     async def keep_joined_migration(self, joined: JoinedMigration) -> None:
-        """Store it in place of what is known of the same contract and id."""
+        """Store it in place of the contract's earlier one: ids may be used again."""
         ...
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from keyserver.crypto.curve import Scalar, SecretScalar
-from keyserver.engine.ports import CatalogueEntry, StoredVote, VoteConflictError
+from keyserver.engine.ports import AgedRecord, CatalogueEntry, StoredVote, VoteConflictError
 from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId
 from keyserver.model.keys import KeyShare
 from keyserver.sessions.core import DocumentCandidate, KeyState, PreparedRecord
@@ -226,6 +226,16 @@ async def test_skipped_versions_count_from_the_active_one_without_gaps(site: Sto
     assert active.next_version == 5
 
 
+async def test_records_come_by_the_page(site: StoreSite) -> None:
+    """Those in force, in the order of the catalogue, and nothing of keys without one."""
+    for number in (3, 1, 2):
+        await site.records.commit([PutActive(certified(record(number)))])
+    await site.records.commit([PutNothing(key_id(4), 1, decision())])
+    assert await site.records.records(None, 2) == [certified(record(1)), certified(record(2))]
+    assert await site.records.records(key_id(2), 2) == [certified(record(3))]
+    assert await site.records.records(key_id(3), 2) == []
+
+
 # --- shares that come later ------------------------------------------------------------------
 
 
@@ -273,6 +283,48 @@ async def test_a_later_share_goes_with_its_record(site: StoreSite) -> None:
     assert await absent(site) == []
     after = await written(site, [PutActive(certified(record(version=2)))])
     assert after.share == share(2)
+
+
+async def aged(
+    site: StoreSite, before: int, after: AgedRecord | None = None, limit: int = 10
+) -> list[tuple[int, KeyId]]:
+    found = await site.records.aged(after, before, limit)
+    assert all(each.record_hash == record(each.key_id[-1]).hash for each in found)
+    return [(each.installed_at, each.key_id) for each in found]
+
+
+async def test_records_have_an_age(site: StoreSite) -> None:
+    for now, key in ((100, 3), (200, 1), (200, 2)):
+        site.now = now
+        await site.records.commit([PutActive(certified(record(key)))])
+    site.now = 300
+    await site.records.commit([PutPrepared(record(4), share(1), T)])
+    await site.reopen()
+    state = await site.records.load(key_id(3))
+    assert state.installed_at == 100
+    assert await aged(site, 100) == []
+    assert await aged(site, 201) == [(100, key_id(3)), (200, ONE), (200, key_id(2))]
+    assert await aged(site, 201, limit=1) == [(100, key_id(3))]
+    first = AgedRecord(200, ONE, record().hash)
+    assert await aged(site, 201, first) == [(200, key_id(2))]
+
+
+async def test_a_time_in_the_future_says_nothing_about_the_age(site: StoreSite) -> None:
+    site.now = 500
+    await site.records.commit([PutActive(certified(record()))])
+    assert await aged(site, 1) == []
+    site.now = 400
+    assert await aged(site, 1) == [(500, ONE)]
+
+
+async def test_a_record_is_as_old_as_its_version(site: StoreSite) -> None:
+    site.now = 100
+    await site.records.commit([PutActive(certified(record()))])
+    site.now = 200
+    state = await written(site, [PutActive(certified(record()))], [late_share()])
+    assert state.installed_at == 100
+    state = await written(site, [PutActive(certified(record(version=2)))])
+    assert state.installed_at == 200
 
 
 async def test_keys_without_a_share_come_in_pages(site: StoreSite) -> None:

@@ -88,3 +88,50 @@ def test_a_change_that_would_lose_a_key_is_refused_by_all() -> None:
             assert (status.refused, status.keys_at_risk) == (Refusal.KEYS_AT_RISK, (keys[2],))
 
     run_virtual(story())
+
+
+def test_an_id_that_was_used_before_confirms_nothing() -> None:
+    """Older contracts take an id again, from any member."""
+
+    async def story() -> None:
+        async with MigratingCluster(5, 4) as world:
+            keys = await keys_of(world)
+            await world.mine(2)
+            world.contract.edit(world.set_of(NEW))
+            await world.mine_until_current(NEW, most=12)
+            first = world.contract.last_id
+            assert first is not None
+            for place in range(5):  # what they remember of it is on disk
+                await world.crash(place)
+                world.nodes[place].boot()
+            world.contract.edit(world.set_of(range(4)))
+            await world.mine_until_current(range(4), most=12)
+            world.contract.edit(world.set_of(NEW))
+            await world.mine(4)
+            world.contract.start(world.nodes[3].id, first)
+            await world.mine_until_current(NEW)
+            await world.check_moved(keys, NEW)
+
+    run_virtual(story())
+
+
+def test_a_start_that_a_reorganisation_takes_back_for_a_while_counts_anew() -> None:
+    async def story() -> None:
+        async with MigratingCluster(5, 4) as world:
+            keys = await keys_of(world)
+            await world.mine(2)
+            world.contract.edit(world.set_of(NEW))
+            while world.contract.running is None:
+                await world.mine()
+            started = world.contract.running
+            await asyncio.sleep(6)
+            assert await world.history(1), "the keys have moved; nobody has confirmed"
+            world.contract.running, world.contract.last_id = None, None
+            world.be_current(world.set_of(range(4)))
+            await world.mine()
+            keys.append(await world.generate(1, by=1))
+            world.contract.running, world.contract.last_id = started, started.id
+            await world.mine_until_current(NEW)
+            await world.check_moved(keys, NEW)
+
+    run_virtual(story())

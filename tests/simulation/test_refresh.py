@@ -18,6 +18,7 @@ from keyserver.simulation.cluster import CONTRACT, Cluster, CrashedError, Simula
 from keyserver.simulation.liars import Place, at, honest, in_cluster
 from keyserver.simulation.loop import run_virtual
 from tests.simulation.story import Story
+from tests.support.changing_cluster import ChangingCluster
 
 INTERVAL_S = 3200
 """A node's turn lasts 50 s among four, all turns together 200 s."""
@@ -215,10 +216,10 @@ async def propose_for_ever(liar: SimulatedNode, key_id: KeyId) -> None:
     while liar.is_up:
         with contextlib.suppress(SessionError, CrashedError):
             await liar.call(propose)
-        await asyncio.sleep(1)
+        await asyncio.sleep(5)
 
 
-@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("place", [1])
 def test_nobody_can_have_keys_refreshed_all_the_time(place: int) -> None:
     """Honest but for its haste: at most once in half an interval."""
 
@@ -239,7 +240,7 @@ def test_nobody_can_have_keys_refreshed_all_the_time(place: int) -> None:
     run_virtual(scenario())
 
 
-@pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("place", [0])
 def test_nobody_can_keep_keys_from_being_refreshed(place: int) -> None:
     """It proposes all the time, and gives up when it has the promises of the others."""
 
@@ -247,6 +248,7 @@ def test_nobody_can_keep_keys_from_being_refreshed(place: int) -> None:
         async with Refreshing() as world:
             liar = world.order[place]
             in_cluster(world.cluster, liar, gives_up)
+            await asyncio.sleep(0.7 * INTERVAL_S)
             proposing = asyncio.ensure_future(propose_for_ever(liar, world.story.key_id))
             while world.counted("done") == 0:
                 assert asyncio.get_running_loop().time() < 1.5 * INTERVAL_S
@@ -254,7 +256,7 @@ def test_nobody_can_keep_keys_from_being_refreshed(place: int) -> None:
                 await world.story.retrieve()
             proposing.cancel()
             last = max(await world.versions())
-            assert 1 < last < 80
+            assert 1 < last < 40
             await world.wait_for(last, within_s=120)
             await world.check_refreshed(last)
 
@@ -265,14 +267,10 @@ def test_nobody_can_keep_keys_from_being_refreshed(place: int) -> None:
 
 
 STEPS = [
-    (0, "Redistribute"),
     (0, "Handover"),
-    (0, "Shares"),
     (0, "Finalize"),
-    (0, "Cert"),
     (0, "Installed"),
     (1, "Accept"),
-    (1, "Deal"),
     (1, "Ready"),
     (1, "Commit"),
 ]
@@ -321,3 +319,75 @@ def test_a_clock_that_is_wrong_refreshes_nothing_too_early(skew: int) -> None:
             await world.check_refreshed(max(await world.versions()))
 
     run_virtual(scenario())
+
+
+# --- changes of the node set ------------------------------------------------------------------
+
+
+async def refresh_under_way(cluster: Cluster) -> None:
+    """Return when any node has begun a refresh, and has the promises of the others."""
+    begun = asyncio.Event()
+
+    def noted(_: Place, message: Any) -> Any:
+        begun.set()
+        return message
+
+    for node in cluster.nodes:
+        in_cluster(cluster, node, at("Handover", noted))
+    await begun.wait()
+    for node in cluster.nodes:
+        in_cluster(cluster, node, honest)
+
+
+def test_a_change_of_the_set_does_not_wait_for_refreshes() -> None:
+    """It comes in the middle of them; the keys are refreshed on the new set, an interval later."""
+
+    async def scenario() -> None:
+        world = ChangingCluster(5, 4)
+        world.cluster.refresh_interval_s = INTERVAL_S
+        new = (1, 2, 3, 4)
+        async with world:
+            keys = [await world.generate(1) for _ in range(8)]
+            world.be_current(world.configured)
+            await world.carry_out(world.bound(range(5)))
+            await refresh_under_way(world.cluster)
+            began = asyncio.get_running_loop().time()
+            await world.carry_out(world.bound(new, epoch=2))
+            assert asyncio.get_running_loop().time() - began < 15
+            await world.settle()
+            moved = [await world.nodes[4].store.load(key) for key in keys]
+            assert {s.active.record.set_id for s in moved if s.active} == {world.set_of(new).id}
+            for version in [s.active.record.version for s in moved if s.active]:
+                assert version > 2
+            await world.settle(INTERVAL_S)
+            for key, before in zip(keys, moved, strict=True):
+                after = await world.nodes[4].store.load(key)
+                assert after.active is not None
+                assert before.active is not None
+                assert after.active.record.previous == before.active.record.hash
+                assert after.active.record.set_id == before.active.record.set_id
+
+    run_virtual(scenario())
+
+
+def test_a_node_that_has_left_has_nothing_refreshed() -> None:
+    """Though it is connected still, and its own rules allow it."""
+
+    async def story() -> None:
+        world = ChangingCluster(5, 5)
+        world.cluster.refresh_interval_s = 10_000
+        async with world:
+            key_id = await world.generate(1)
+            await world.settle()
+            stay = (1, 2, 3, 4)
+            await world.carry_out(world.bound(stay), by=1)
+            await world.settle(6_000)
+            removed, target = world.nodes[0], world.set_of(stay)
+            assert removed.refreshes is not None
+            assert removed.redistributions is not None
+            removed.refreshes._rules.target = lambda *_: target  # type: ignore[method-assign]
+            with pytest.raises(SessionError):
+                await removed.redistributions.redistribute(key_id, ZERO_HASH, target)
+            await world.check_keys([key_id], stay, version=2)
+
+    run_virtual(story())

@@ -119,7 +119,7 @@ class _Files:
         self._boxes = boxes()
         monkeypatch.setattr(cluster_module, "SimulatedRecordStore", self._store)
 
-    def _store(self, disk: object, process: Process, _: object) -> _FileStore:
+    def _store(self, disk: object, process: Process, *_: object) -> _FileStore:
         store = self.of[id(disk)].open(process)
         self._nodes[id(disk)].store = store  # type: ignore[assignment] # what the story looks into
         return store

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from keyserver.engine.set_change_progress import ChangePhase
 from keyserver.model.identifiers import KeyId
-from keyserver.model.set_change import SetChangeOrder
+from keyserver.model.set_change import CompletedChange, SetChange, SetChangeOrder
 from keyserver.model.set_change_rules import KeysWouldBeLostError, OrderRefusedError
 from keyserver.sessions.core import DeniedError, SessionError, UnavailableError
 from keyserver.sessions.registry import MESSAGE_TABLE
@@ -21,11 +22,21 @@ from keyserver.sessions.set_change.messages import (
     ChangeFrozen,
     ChangePropose,
 )
-from keyserver.sessions.set_change.works import Conclude, Concluded, Moved, MoveKeys, Settled
+from keyserver.sessions.set_change.works import (
+    Conclude,
+    Concluded,
+    Moved,
+    MoveKeys,
+    Settled,
+    Survey,
+    Surveyed,
+)
 from keyserver.sessions.sharing.messages import Finalize, Redistribute
 from keyserver.sessions.wire import LINK_TYPES, message_type
 from keyserver.simulation.cluster import CrashedError, SimulatedNode
+from keyserver.simulation.liars import at, in_cluster, silent, to_some
 from keyserver.simulation.loop import run_virtual
+from keyserver.storage.set_changes import MemorySetChangeStore
 from tests.support.changing_cluster import ChangingCluster
 
 NEW = (1, 2, 3, 4)
@@ -473,9 +484,45 @@ def test_a_coordinator_that_lies_about_the_end_ends_nothing() -> None:
                 assert await world.history(place) == []
             await world.retrieve(keys[0], by=1)
             liar.perform = honest  # type: ignore[method-assign]
-            await world.carry_out(world.bound(NEW))
+            # the last node has no keys, so it is done: only to a member it repeats the change
+            await world.carry_out(world.bound(NEW), by=1)
             await world.check_keys(keys, NEW, version=2)
             assert {len(await world.history(place)) for place in range(5)} == {1}
+
+    run_virtual(story())
+
+
+def test_a_coordinator_has_no_share_erased_of_a_key_that_can_be_moved() -> None:
+    """It moves none, lists all as left behind, and says so only to nodes that allow losses."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            keys = await keys_of(world)
+            leaving = {world.nodes[place].id for place in (0, 1)}
+            for node in leaving:
+                world.options[node] = replace(world.options[node], allow_key_loss=True)
+            liar = world.changes(4)
+            honest = liar.perform
+
+            async def lie(work: Any, ended: asyncio.Event) -> Any:
+                match work:
+                    case Survey():
+                        return Surveyed(2, 0)
+                    case MoveKeys():
+                        return Moved(0, tuple(sorted(keys)))
+                    case Conclude():
+                        await asyncio.sleep(30)
+                return await honest(work, ended)
+
+            liar.perform = lie  # type: ignore[method-assign]
+            others = {node.id for node in world.nodes} - leaving
+            hushed = at("ChangeDone", to_some(lambda _: frozenset(others), silent))
+            in_cluster(world.cluster, world.nodes[4], hushed)
+            with pytest.raises(SessionError):
+                await world.carry_out(world.bound((2, 3, 4)), by=4)
+            await world.settle()
+            assert not any(eraser.erased for eraser in world.erasers.values())
+            await unmoved(world, keys)
 
     run_virtual(story())
 
@@ -495,5 +542,136 @@ def test_a_member_that_tells_another_past_changes_nothing_for_the_others() -> No
             liar.perform = perform  # type: ignore[method-assign]
             await world.carry_out(world.bound((0, 1, 2, 3), epoch=2))
             assert {len(await world.history(place)) for place in range(5)} == {2}
+
+    run_virtual(story())
+
+
+# --- what one node alone has completed -----------------------------------------------------------
+
+
+async def alone(world: ChangingCluster, place: int, new: Iterable[int]) -> None:
+    """A node has heard DONE, and the others have not."""
+    change = SetChange.ordered(world.configured, world.set_of(new))
+    completed = CompletedChange(1, change.id, change.old, change.new, 1)
+    await MemorySetChangeStore(world.nodes[place].disk).keep_completed([completed])
+
+
+@pytest.mark.parametrize("by", [1, 2])
+def test_a_migration_after_a_change_that_one_node_alone_has_completed(by: int) -> None:
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            keys = await keys_of(world)
+            await alone(world, 1, (0, 1, 2))
+            report = await world.carry_out(world.migrate(NEW, master=by), by)
+            assert report.executed == frozenset(node.id for node in world.nodes)
+            await world.check_keys(keys, NEW, version=2)
+            assert [len(await world.history(place)) for place in range(5)] == [1, 2, 1, 1, 1]
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("by", [1, 2])
+def test_an_order_after_a_change_that_one_node_alone_has_completed(by: int) -> None:
+    """The error says what to do, and that helps."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 5) as world:
+            await keys_of(world)
+            first = (0, 1, 2, 3)
+            await alone(world, 1, first)
+            with pytest.raises(DeniedError, match="repeat that order first") as failed:
+                await world.carry_out(world.legacy(NEW), by)
+            assert world.nodes[1].id.short in str(failed.value)
+            with pytest.raises((DeniedError, OrderRefusedError)) as refused:
+                await world.carry_out(world.bound(NEW), by)
+            assert "repeated first" in str(refused.value) or "DENIED" in str(refused.value)
+            await world.settle(70)
+            await world.carry_out(world.legacy(first), by)
+            await world.carry_out(world.bound(NEW, epoch=2), by)
+            assert [len(await world.history(place)) for place in range(5)] == [2] * 5
+
+    run_virtual(story())
+
+
+# --- who keeps clients waiting -----------------------------------------------------------------
+
+
+async def asking(world: ChangingCluster, by: int) -> None:
+    """A client that has a key made every five seconds, for ever; none takes it half a minute.
+
+    It may have to ask again: its node may be past a change when others are about to be.
+    """
+    while True:
+        async with asyncio.timeout(30):
+            while not await _made(world, by):
+                await asyncio.sleep(5)
+        await asyncio.sleep(5)
+
+
+async def _made(world: ChangingCluster, by: int) -> bool:
+    with contextlib.suppress(UnavailableError):
+        await world.generate(1, by=by)
+        return True
+    return False
+
+
+@contextlib.asynccontextmanager
+async def served(world: ChangingCluster, by: int) -> AsyncIterator[None]:
+    """Raises what the client is told that could not be served meanwhile."""
+    client = asyncio.ensure_future(asking(world, by))
+    yield
+    client.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await client
+
+
+@pytest.mark.parametrize("place", [0, 4])
+def test_a_node_that_never_says_that_it_froze_stops_no_client(place: int) -> None:
+    """The first node leaves, the last one joins; the migration is run again to bring it up."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            await keys_of(world)
+            order = world.migrate(NEW, master=1)
+            in_cluster(world.cluster, world.nodes[place], at("ChangeFrozen", silent))
+            async with served(world, by=2):
+                for _ in range(3):
+                    report = await world.carry_out(order, by=1)
+                    assert world.nodes[place].id not in report.executed
+                    assert not any(
+                        world.changes(other).is_running for other in range(5) if other != place
+                    )
+                    await asyncio.sleep(100)
+
+    run_virtual(story())
+
+
+def test_a_completed_order_in_the_hands_of_a_member_stops_nothing() -> None:
+    """An order of the old form is good for ever; the member freezes everybody, and goes no further.
+
+    Clients are served, and the next order is carried out.
+    """
+
+    async def story() -> None:
+        async with ChangingCluster(5, 5) as world:
+            await keys_of(world)
+            await world.carry_out(world.legacy(NEW), by=1)
+            await world.settle()
+            liar = world.changes(1)
+            honest = liar._perform
+
+            async def hold(work: Any, ended: asyncio.Event) -> Any:
+                if isinstance(work, MoveKeys) and work.frozen:
+                    await asyncio.sleep(10**6)
+                return await honest(work, ended)
+
+            liar._perform = hold  # type: ignore[method-assign]
+            async with served(world, by=2):
+                repeat = asyncio.ensure_future(world.carry_out(world.legacy(NEW), by=1))
+                await world.settle(100)
+                assert not repeat.done()
+                await world.carry_out(world.bound((1, 2, 3), epoch=2), by=2)
+                with pytest.raises(SessionError):
+                    await repeat
 
     run_virtual(story())

@@ -134,7 +134,7 @@ class ChangingCluster:
 
     def be_current(self, nodes: NodeSet) -> None:
         sets = self.cluster.sets
-        sets.snapshot = replace(sets.snapshot, current=nodes, new=nodes)
+        sets.snapshot = replace(sets.snapshot, current=nodes, new=self.configured)
 
     def _completed(self, change: CompletedChange) -> None:
         self.be_current(change.new)

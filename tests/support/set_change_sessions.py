@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId
 from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import ChangeSet, NodeCredential
-from keyserver.model.set_change import SetChange
+from keyserver.model.set_change import MigrationOrder, SetChange, encode_order
 from keyserver.sessions.core import Completed, Failed
 from keyserver.sessions.set_change import SET_CHANGE, Target
 from keyserver.sessions.set_change.messages import PastChange
@@ -27,8 +27,11 @@ from keyserver.sessions.set_change.works import (
     Work,
 )
 from tests.support.delivery import Delivery
+from tests.support.set_changes import NODES, legacy_order
 
-ORDER = b"an order"
+ORDER = encode_order(legacy_order())
+MIGRATION = encode_order(MigrationOrder(ZERO_HASH, NODES, NODES[0]))
+"""Only the kind of an order matters to the session; engines judge what is in it."""
 
 
 @dataclass
@@ -88,5 +91,5 @@ def carry_out(
 ) -> Completed | Failed:
     nodes = tuple(member.id for member in net.members)
     target = Target(change, nodes, needs_all)
-    operation = ChangeSet(change.id, ORDER)
+    operation = ChangeSet(change.id, ORDER if needs_all else MIGRATION)
     return net.run(SET_CHANGE, operation, NodeCredential(), target, coordinator=coordinator)

@@ -19,6 +19,8 @@ class StoreSite(Protocol):
     records: RecordStore
     work: WorkStore
     set_changes: SetChangeStore
+    now: int
+    """Unix seconds, as the stores are told them."""
 
     async def reopen(self) -> None:
         """Make new stores on the same disk, as after a restart."""
@@ -28,12 +30,13 @@ class StoreSite(Protocol):
 class MemorySite:
     def __init__(self) -> None:
         self.disk = MemoryDisk()
-        self.records: RecordStore = MemoryRecordStore(self.disk)
+        self.now = 0
+        self.records: RecordStore = MemoryRecordStore(self.disk, lambda: self.now)
         self.work: WorkStore = MemoryWorkStore(self.disk, CHAIN)
         self.set_changes: SetChangeStore = MemorySetChangeStore(self.disk)
 
     async def reopen(self) -> None:
-        self.records = MemoryRecordStore(self.disk)
+        self.records = MemoryRecordStore(self.disk, lambda: self.now)
         self.work = MemoryWorkStore(self.disk, CHAIN)
         self.set_changes = MemorySetChangeStore(self.disk)
 
@@ -41,6 +44,7 @@ class MemorySite:
 class SqlSite:
     def __init__(self, url: str, database: Database) -> None:
         self.url = url
+        self.now = 0
         self._use(database)
 
     @classmethod
@@ -56,6 +60,6 @@ class SqlSite:
 
     def _use(self, database: Database) -> None:
         self.database = database
-        self.records: RecordStore = SqlRecordStore(database, boxes())
+        self.records: RecordStore = SqlRecordStore(database, boxes(), unix=lambda: self.now)
         self.work: WorkStore = SqlWorkStore(database, CHAIN)
         self.set_changes: SetChangeStore = SqlSetChangeStore(database)

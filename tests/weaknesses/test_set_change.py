@@ -1,8 +1,9 @@
-"""Attacks on changes of the node set: W15 to W19.
+"""Attacks on changes of the node set that nobody has ordered: W15 to W19.
 
-Nodes run no redistribution, no refresh and no set change yet. What can be sent about them today is
-sent: proposals of those kinds, records that follow others, orders to erase, the administrator's
-path. Nothing may be accepted, nothing stored, nothing erased, nothing secret said.
+Proposals of redistributions, records that follow others, orders to erase, the administrator's path,
+bodies that do not parse under every type of message. Nothing may be accepted, nothing stored,
+nothing erased, nothing secret said. Attacks in changes that are really carried out are in
+`test_changes_played`.
 """
 
 import contextlib
@@ -145,7 +146,7 @@ def _auth(credential: object) -> bytes:
 
 
 async def _send_unknown_types(scene: Scene, first: int) -> None:
-    """All message types of a kind that nodes do not speak yet, with bodies that might fit."""
+    """All message types of a kind, and some that do not exist, with bodies that might fit."""
     scene.intruder.inbox.clear()
     sid = SessionId(b"\x77" * 32)
     for number in range(first, first + 0x20):
@@ -222,7 +223,7 @@ def _user(scene: Scene) -> OnChainPublic:
 
 async def test_w17_administrators_signatures_are_replayed() -> None:
     """Somebody who has seen the administrator's two signatures over sorted node ids sends them
-    again, to restore an earlier node set. No order of that kind is carried out."""
+    again, to restore an earlier node set. A node without an administrator takes no such order."""
     signature = sign_id(secret(5), KEY)
     node = ScriptedNode()
     path = f"/admin/servers_set_change/{signature}/{signature}"
@@ -234,7 +235,7 @@ async def test_w17_administrators_signatures_are_replayed() -> None:
 
 
 def test_w17_set_change_between_nodes() -> None:
-    """The same between nodes: messages of a set change, for which no kind of session exists."""
+    """The same between nodes: messages of a set change, in sessions that nobody has opened."""
 
     async def play(scene: Scene) -> None:
         await scene.own_key()

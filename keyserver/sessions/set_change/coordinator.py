@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from keyserver.model.identifiers import NodeId
+from keyserver.model.node_set import NodeSet
 from keyserver.model.set_change import SetChange
 from keyserver.sessions.core import (
     Completed,
@@ -31,9 +32,9 @@ from keyserver.sessions.core import (
     TimerFired,
     UnavailableError,
 )
-from keyserver.sessions.messages import Refuse
+from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.rounds import Round
-from keyserver.sessions.set_change.history import agreed_past, check_frozen
+from keyserver.sessions.set_change.history import agreed_past, check_frozen, check_nobody_ahead
 from keyserver.sessions.set_change.messages import (
     ChangeAccept,
     ChangeDone,
@@ -67,8 +68,14 @@ ACCEPT_S = 40.0
 FREEZE_S = 300.0
 """How long nodes may wait for votes to be decided; a round of an agreement takes a minute."""
 
+LATE_S = 10.0
+"""How much longer a migration waits when a quorum of both sets has frozen: clients wait, too."""
+
 EXECUTE_S = 60.0
-"""How long nodes may look through their keys at the end."""
+"""How long nodes may take at the end, besides looking through their keys."""
+
+LOOKED_AT_PER_S = 500
+"""Keys that the slowest node looks at in a second; it may have to look twice."""
 
 _KEEP_ALIVE = SetTimer("keep_alive", KEEP_ALIVE_S)
 
@@ -149,7 +156,9 @@ def _without(
         case AwaitingAccepts():
             return _accepting(ctx, replace(phase, terms=terms, round=phase.round.drop(lost)))
         case AwaitingFrozen():
-            return _freezing(ctx, replace(phase, terms=terms, round=phase.round.drop(lost)))
+            step = _freezing(ctx, replace(phase, terms=terms, round=phase.round.drop(lost)))
+            thaw = tuple(Send(node, Cancel(Refusal.TEMPORARY)) for node in sorted(lost))
+            return replace(step, effects=(*thaw, *step.effects))
         case AwaitingExecuted():
             return _executing(ctx, replace(phase, terms=terms, round=phase.round.drop(lost)))
     return Step(replace(phase, terms=terms))
@@ -157,7 +166,11 @@ def _without(
 
 def _is_quorum(ctx: Context, change: SetChange, nodes: Iterable[NodeId]) -> bool:
     """Whether enough of the new set are there."""
-    return sum(node in change.new for node in nodes) >= ctx.quorums(len(change.new)).agreement
+    return _is_quorum_of(ctx, change.new, nodes)
+
+
+def _is_quorum_of(ctx: Context, members: NodeSet, nodes: Iterable[NodeId]) -> bool:
+    return sum(node in members for node in nodes) >= ctx.quorums(len(members)).agreement
 
 
 def _needed(lost: frozenset[NodeId], refusal: Refusal | None) -> SessionError:
@@ -166,7 +179,7 @@ def _needed(lost: frozenset[NodeId], refusal: Refusal | None) -> SessionError:
     why = f"refused by {', '.join(node.short for node in sorted(lost))}: {refusal.name}"
     code = _ERRORS.get(refusal)
     if code is None:
-        return DeniedError(why, "ConsensusUnreachable")
+        return DeniedError(f"{why} (the log there says why)", "ConsensusUnreachable")
     return UnavailableError(why, code, lost)
 
 
@@ -200,7 +213,8 @@ def _on_result(ctx: Context, phase: Surveying | Moving | MovingRest, result: Any
     match phase, result:
         case _, Declined(code, why):
             return Step(Failed(UnavailableError(why, _ERRORS.get(code, "Internal"))))
-        case Surveying(terms), Surveyed(_, losing):
+        case Surveying(terms), Surveyed(_, losing, keys):
+            terms = replace(terms, keys=keys)
             if losing and not terms.may_lose_keys:
                 why = f"{losing} keys would be left with too few holders"
                 return Step(Failed(DeniedError(why, "Internal")))
@@ -232,17 +246,32 @@ def _on_frozen(
 
 def _freezing(ctx: Context, phase: AwaitingFrozen) -> Step[Phase]:
     if not phase.round.is_complete:
-        return Step(phase)
+        if phase.is_enough or not _is_enough(ctx, phase):
+            return Step(phase)
+        return Step(replace(phase, is_enough=True), (SetTimer("round", LATE_S),))
     return Step(MovingRest(phase.terms, phase.round.answers), (_move(phase.terms, frozen=True),))
+
+
+def _is_enough(ctx: Context, phase: AwaitingFrozen) -> bool:
+    """Whether nothing can be decided in the old set any more, and a migration could go on.
+
+    Whoever is late is brought up by a later run; else one silent node would keep all clients.
+    """
+    change, frozen = phase.terms.change, phase.round.answers
+    quorums = all(_is_quorum_of(ctx, members, frozen) for members in (change.old, change.new))
+    return not phase.terms.needs_all and ctx.me in frozen and quorums
 
 
 def _concluding(
     ctx: Context, terms: Terms, frozen: Mapping[NodeId, ChangeFrozen], left: Any
 ) -> Step[Phase]:
-    past, vouchers = agreed_past(ctx, terms.change, frozen)
+    past, vouchers = agreed_past(ctx, terms.change, frozen) or ((), ())
+    if terms.needs_all:
+        check_nobody_ahead(past, frozen)  # who takes part in a migration keeps its own past
     waiting = AwaitingExecuted(terms, left, Round.among(terms.taking_part))
     done = _to_all(terms, ChangeDone(past, vouchers, left))
-    return Step(waiting, (SetTimer("round", EXECUTE_S), *done))
+    look_s = terms.keys / LOOKED_AT_PER_S
+    return Step(waiting, (SetTimer("round", EXECUTE_S + look_s), *done))
 
 
 def _on_executed(

@@ -12,7 +12,7 @@ from keyserver.model.codec import encode
 from keyserver.model.identifiers import Hash32, NodeId
 from keyserver.model.keys import NodeSignature
 from keyserver.model.set_change import CompletedChange, SetChange
-from keyserver.sessions.core import Context, Refusal, Refused
+from keyserver.sessions.core import Context, DeniedError, Refusal, Refused
 from keyserver.sessions.identity import check_signature, digest, distinct_signers, node_bytes
 from keyserver.sessions.set_change.messages import ChangeDone, ChangeFrozen, PastChange
 
@@ -47,17 +47,17 @@ def check_frozen(change: SetChange, sender: NodeId, frozen: ChangeFrozen) -> Non
 
 def agreed_past(
     ctx: Context, change: SetChange, frozen: Mapping[NodeId, ChangeFrozen]
-) -> tuple[tuple[PastChange, ...], tuple[NodeSignature, ...]]:
+) -> tuple[tuple[PastChange, ...], tuple[NodeSignature, ...]] | None:
     """The longest past that f + 1 members of the old set tell, and their signatures.
 
     Joiners have missed what was before, so of several such the one with the highest epoch counts.
-    Raises `Refused` if no f + 1 tell the same.
+    `None` if no f + 1 tell the same.
     """
     told = Counter(each.past for node, each in frozen.items() if node in change.old)
     needed = ctx.quorums(len(change.old)).faulty + 1
     common = [past for past, count in told.items() if count >= needed]
     if not common:
-        raise Refused(Refusal.TEMPORARY, "the nodes do not agree on the changes before this one")
+        return None
     past = max(common, key=next_epoch)
     vouchers = tuple(
         NodeSignature(node, each.signature)
@@ -65,6 +65,25 @@ def agreed_past(
         if each.past == past and node in change.old
     )
     return past, vouchers
+
+
+def check_nobody_ahead(past: tuple[PastChange, ...], frozen: Mapping[NodeId, ChangeFrozen]) -> None:
+    """Raise `DeniedError`, for the operator, if a node has completed what the others have not.
+
+    It does not forget that, and the others do not believe it: only that change, ordered again and
+    completed everywhere, makes them count alike.
+    """
+    for node, each in sorted(frozen.items()):
+        if next_epoch(each.past) < next_epoch(past):
+            continue
+        for other in each.past:
+            if other not in past:
+                members = ", ".join(member.short for member in other.new)
+                raise DeniedError(
+                    f"{node.short} has completed change number {other.epoch} ({other.id.hex()}, to "
+                    f"the nodes {members}), and others have not: repeat that order first",
+                    "ConsensusUnreachable",
+                )
 
 
 def check_done(

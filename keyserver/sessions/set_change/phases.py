@@ -32,6 +32,8 @@ class Terms:
     """Whom the coordinator counts on, itself among them."""
     may_lose_keys: bool = False
     """Whether every node that takes part allows the loss of keys."""
+    keys: int = 0
+    """How many there are, about: so long the last look takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class AwaitingFrozen:
     terms: Terms
     left: tuple[KeyId, ...]
     round: Round[ChangeFrozen]
+    is_enough: bool = False
+    """Whether so many have that the others are not waited for much longer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ class Surveyed:
     to_move: int
     losing: int
     """Keys that the change would leave with too few holders."""
+    keys: int = 0
+    """All that were looked at."""
 
 
 @dataclass(frozen=True, slots=True)

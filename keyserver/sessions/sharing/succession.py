@@ -91,13 +91,23 @@ def join(ctx: Context, sender: NodeId, message: Redistribute) -> Step[Phase]:
 
 
 def _before(ctx: Context, message: Redistribute) -> tuple[KeyRecord, Inheritance | None]:
-    """The record in force; what the proposal brings of it is `None` where it is known here."""
-    wanted, active = message.params.previous, ctx.key.active
+    """The record in force, and what the proposal brings that is not known here.
+
+    A node outside its committee may know the record and not the document key: that was stored
+    later, without it.
+    """
+    wanted, active, brought = message.params.previous, ctx.key.active, message.inheritance
     if active is not None and active.record.hash == wanted:
-        return active.record, None
+        if ctx.me in active.record.coordinates or ctx.key.document is not None:
+            return active.record, None
+        brings_it = (
+            brought is not None
+            and brought.document is not None
+            and brought.record.record.hash == wanted
+        )
+        return active.record, brought if brings_it else None
     if active is not None and active.record.version >= message.params.version:
         raise Refused(Refusal.STALE, "a later version of the key is in force here")
-    brought = message.inheritance
     if brought is None or brought.record.record.hash != wanted:
         raise Refused(Refusal.TEMPORARY, "the record in force is not known here")
     record = brought.record.record
@@ -230,7 +240,8 @@ def _inherit(ctx: Context, terms: Terms, inheritance: Inheritance, handover: Han
     if record.previous == ZERO_HASH:
         subject = record_subject(record.key_id, record.version)
         check_decision(subject, decision, record.nodes, quorums)
-    writes: list[Write] = [PutActive(certified)]
+    is_known = ctx.key.active is not None and ctx.key.active.record.hash == record.hash
+    writes: list[Write] = [] if is_known else [PutActive(certified)]
     document = inheritance.document
     if document is not None and ctx.key.document is None:
         check_document(record.key_id, document, record, quorums)

@@ -101,8 +101,14 @@ _OF_A_GENERATION: Final = frozenset({"no proof of possession"})
 
 
 def _as_member(row: Row, protocol: Protocol) -> Row:
-    """The same cheat; who has only dealt falsely still becomes a holder."""
-    return replace(row, protocol=protocol, left_out=row.message in ("Accept", "Ready"))
+    """The same cheat; who has only dealt falsely still becomes a holder.
+
+    With t = 0 the liar may be the one dealer: then there is nobody to accuse.
+    """
+    left_out = row.message in ("Accept", "Ready")
+    accuses = row.behaviour is B.FALSE_ACCUSATION and row.message == "Ok"
+    least = 1 if accuses else row.least_threshold
+    return replace(row, protocol=protocol, left_out=left_out, least_threshold=least)
 
 
 def _members(protocol: Protocol) -> Iterator[Row]:

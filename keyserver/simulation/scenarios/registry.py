@@ -7,6 +7,7 @@ from keyserver.errors import KeyServerError
 from keyserver.simulation.scenarios import planning, set_changes, worlds
 from keyserver.simulation.scenarios.absent import play_absent
 from keyserver.simulation.scenarios.at_once import play_abandoned, play_at_once
+from keyserver.simulation.scenarios.moving import play_moving
 from keyserver.simulation.scenarios.plan import Plan
 from keyserver.simulation.scenarios.stage import play_life
 from keyserver.simulation.scenarios.worlds import play_world
@@ -152,6 +153,20 @@ _ALL = (
         play_life,
         planning.with_liars(planning.ANYTHING, 4),
         weight=10,
+    ),
+    Scenario(
+        "change",
+        "keys move to other nodes by an administrator's order, on a bad day",
+        play_moving,
+        set_changes.moving(set_changes.FAULTS, 4),
+        weight=8,
+    ),
+    Scenario(
+        "change and liars",
+        "keys move to other nodes, of which one lies for a while",
+        play_moving,
+        set_changes.moving_with_liars,
+        weight=8,
     ),
     Scenario(
         "world",

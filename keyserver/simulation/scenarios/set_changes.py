@@ -1,6 +1,7 @@
-"""What owners do to the node set of a world, and what goes wrong meanwhile."""
+"""What owners and administrators do to a node set, and what goes wrong meanwhile."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
@@ -12,9 +13,11 @@ from keyserver.simulation.owner import (
     ForeignStart,
     Members,
     NewAddress,
+    Refreshing,
 )
+from keyserver.simulation.scenarios import planning
 from keyserver.simulation.scenarios.lies import OF_CHANGES, draw
-from keyserver.simulation.scenarios.plan import Liar, Plan
+from keyserver.simulation.scenarios.plan import Ask, CrashAtMessage, Liar, Plan
 from keyserver.simulation.scenarios.planning import MakePlan, randomness
 from keyserver.simulation.scenarios.worlds import DrawHere, rules_of
 from keyserver.simulation.world_rules import Rules
@@ -43,6 +46,8 @@ def changing_worlds(draws: Sequence[DrawHere] = (), most: int = 0) -> MakePlan:
             members = _edited(random, nodes, threshold, members, events, block * rules.block_s)
             _accident(random, rules, nodes, members, events, block)
             block += random.randint(MIGRATION_BLOCKS, 2 * MIGRATION_BLOCKS)
+        if random.random() < 0.5:
+            events.append(Ask(random.uniform(0, block) * rules.block_s, 0, "generate"))
         faults = random.randint(0, most)
         events += [random.choice(draws)(random, nodes, rules) for _ in range(faults)]
         return Plan(nodes, threshold, None, tuple(events))
@@ -125,3 +130,104 @@ def lying_worlds(seed: int, scenario: str) -> Plan:
     at = random.randint(2, 16) * rules.block_s
     liar = Liar(0.0, random.randrange(nodes), lies)
     return Plan(nodes, 1, None, (Members(0.0, first), Edit(at, edited), liar))
+
+
+# --- clusters ------------------------------------------------------------------------------------
+
+START_S: Final = 5.0
+"""By then the keys are made: nothing goes wrong before."""
+
+LETHAL: Final = (
+    "Redistribute",
+    "Handover",
+    "Accept",
+    "Deal",
+    "Shares",
+    "Ready",
+    "Certified",
+    "Prepare",
+    "Prepared",
+    "Commit",
+    "Installed",
+    "ChangePropose",
+    "ChangeAccept",
+    "ChangeFreeze",
+    "ChangeFrozen",
+    "ChangeDone",
+    "ChangeExecuted",
+)
+"""Messages of a change at which a node dies."""
+
+
+def crash_in_a_change(random: Random, nodes: int) -> CrashAtMessage:
+    """A node ends with some message of a change."""
+    return CrashAtMessage(
+        0.0,
+        random.randrange(nodes),
+        random.choice(LETHAL),
+        random.choice((1, 1, random.randint(1, nodes))),
+        random.choice((0.001, 0.03, 0.2)),
+        random.choice((1.0, 30.0, 200.0)),
+    )
+
+
+FAULTS: Final = (
+    planning.crash,
+    planning.crash_at_effect,
+    planning.crash_at_commit,
+    crash_in_a_change,
+    crash_in_a_change,
+    planning.partition,
+    planning.quality,
+    planning.disk_full,
+    planning.commit_fails,
+    planning.slow_disk,
+    planning.clock_skew,
+)
+
+
+def moving(draws: Sequence[planning.Draw], most: int) -> MakePlan:
+    """A maker of plans with one or two changes by order, and up to `most` of these faults."""
+
+    def plan(seed: int, scenario: str) -> Plan:
+        random = randomness(seed, scenario)
+        nodes, threshold = SIZES[seed % len(SIZES)]
+        events = _ordered(random, nodes, threshold)
+        for _ in range(random.randint(0, most)):
+            fault = random.choice(draws)(random, nodes)
+            events.append(replace(fault, at=fault.at + START_S))
+        return Plan(nodes, threshold, None, tuple(events))
+
+    return plan
+
+
+def moving_with_liars(seed: int, scenario: str) -> Plan:
+    """One of the nodes lies in what moves the keys, and something may go wrong besides."""
+    random = randomness(seed, scenario)
+    nodes, threshold = random.choice(((5, 1), (6, 1), (6, 2)))
+    events = _ordered(random, nodes, threshold)
+    part = random.choice((Part.MEMBER, Part.COORDINATOR))
+    lies = draw(random, part, random.choice((1, 2, 5)), OF_CHANGES)
+    events.append(Liar(START_S, random.randrange(nodes), lies))
+    if random.random() < 0.3:
+        fault = random.choice(FAULTS)(random, nodes)
+        events.append(replace(fault, at=fault.at + START_S))
+    return Plan(nodes, threshold, None, tuple(events))
+
+
+def _ordered(random: Random, nodes: int, threshold: int) -> list[Any]:
+    """Changes from one set to another, of which each keeps enough nodes of the one before."""
+    members = _first(random, nodes, threshold)
+    events: list[Any] = [Members(0.0, members)]
+    for turn in range(random.choice((1, 1, 2))):
+        outside = [place for place in range(nodes) if place not in members]
+        come = random.sample(outside, random.randint(0, len(outside)))
+        gone = [random.choice(members)] if len(members) > threshold + 2 else []
+        edited = tuple(sorted({*members, *come} - set(gone)))
+        if edited != members:
+            at = START_S + 30 * turn + round(random.choice((3, 30)) * random.random(), 2)
+            events.append(Edit(at, edited))
+            members = edited
+    if random.random() < 0.3:
+        events.append(Refreshing(0.0, random.choice((60, 240))))
+    return events

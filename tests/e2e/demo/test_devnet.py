@@ -41,7 +41,7 @@ def test_the_file_tells_where_everything_is(devnet: Path) -> None:
     path = devnet / "devnet.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     content = json.loads(path.read_text())
-    assert set(content["accounts"]) == {"alice", "bob", "charlie"}
+    assert set(content["accounts"]) == {"alice", "bob", "charlie", "owner"}
     assert {"SecretStoreService", "PermissioningRegistry"} <= set(content["contracts"])
     for node in content["nodes"]:
         assert node["config"] in Path(f"/proc/{node['pid']}/cmdline").read_text()

@@ -185,7 +185,7 @@ def changing_network(
     ]
     accounts = [*(node.id.address for node in made), *(wallet.address for wallet in fund)]
     local = CHAINS[chain](
-        chain_id=CHAIN_ID, block_time_s=1.0, fund=accounts, log_path=directory / "chain.log"
+        chain_id=CHAIN_ID, block_time_s=0.5, fund=accounts, log_path=directory / "chain.log"
     )
     try:
         deployed = asyncio.run(_deploy(local, made[:members]))

@@ -250,8 +250,8 @@ WRITES = 17
 """How often the disk of the master is written in a whole migration."""
 
 
-@pytest.mark.parametrize("which", range(1, WRITES + 2))
-async def test_the_master_dies_at_any_of_its_writes(make: MakeWorld, which: int) -> None:
+@pytest.mark.parametrize("which", [1, 4, 7, 10, 13, 16, WRITES, WRITES + 1])
+async def test_the_master_dies_at_many_of_its_writes(make: MakeWorld, which: int) -> None:
     """Every other time what it wrote is on disk, and it has not heard so."""
     world = await make(A, B, spare=(C,))
     world.nodes[A].disk.fail_commit(which, written=which % 2 == 0)

@@ -35,7 +35,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def pass_by(seconds: float) -> None:
         passed.append(seconds)
 
-    monkeypatch.setattr("keyserver.client.http_provider.asyncio.sleep", pass_by)
+    monkeypatch.setattr("keyserver.client.http_provider.sleep", pass_by)
     return passed
 
 

@@ -15,9 +15,10 @@ from keyserver.cli.main import main
 from keyserver.cli.narrator import ScreenNarrator, SilentNarrator
 from keyserver.client.contracts import Contracts
 from keyserver.devnet import demo, json_rpc_process, network, node_process
-from keyserver.devnet.demo import Demo, DemoResult, StepResult
+from keyserver.devnet.demo import Demo, DemoResult
 from keyserver.devnet.devnet_file import FILE_NAME
 from keyserver.devnet.local_chain import spawn
+from keyserver.devnet.narrating import StepResult
 from keyserver.devnet.network import DevnetError, Network, head_of
 from keyserver.devnet.network_state import State
 from keyserver.devnet.processes import Process
@@ -116,11 +117,11 @@ def test_a_module_that_does_not_answer_stops_all(
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--dir", tmp_path / "net")
-    options = ("--nodes", "2", "--block-time", "0.2")
+    options = ("--nodes", "2", "--spare", "1", "--block-time", "0.2")
     try:
         assert command("devnet", "up", *options, *where, "--json") == 0
         made = json.loads(capsys.readouterr().out)
-        assert len(made["nodes"]) == 2
+        assert [node["pid"] is None for node in made["nodes"]] == [False, False, True]
         assert made["json_rpc"]["password"] == "devnet"
         assert command("devnet", "kill", "1", *where) == 0
         assert command("devnet", "status", *where) == 0
@@ -134,6 +135,17 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert facts["accounts"]["bob"] == made["accounts"]["bob"]["address"]
         assert command("devnet", "restart", "1", *where) == 0
         assert command("devnet", "kill", "3", *where) == 2
+        assert command("devnet", "start", "3", *where) == 0
+        assert command("devnet", "start", "3", *where) == 2
+        third, owner = made["nodes"][2], ("--devnet", tmp_path / "net", "--account", "owner")
+        node = third["node_id"], third["peer"]
+        assert command("admin", "node-set", "add", *node, *owner) == 0
+        capsys.readouterr()
+        assert command("admin", "node-set", "show", "--json", *owner[:2]) == 0
+        sets = json.loads(capsys.readouterr().out)["nodes"]
+        assert {each["address"] for each in sets if each["new"]} == {
+            each["address"] for each in made["nodes"]
+        }
         client = ("--devnet", tmp_path / "net", "--account")
         capsys.readouterr()
         assert command("client", "reserve", "--permit", "bob", *client, "alice", "--json") == 0
@@ -143,7 +155,9 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert command("client", "show", key_id, *client, "bob", "--json") == 0
         facts = json.loads(capsys.readouterr().out)
         assert facts["this_account_may"] is True
-        assert facts["permitted"] == [made["accounts"][n]["address"] for n in made["accounts"]]
+        assert facts["permitted"] == [
+            made["accounts"][name]["address"] for name in ("alice", "bob", "charlie")
+        ]
         assert facts["public"] is None
         assert command("client", "permit", key_id, "bob", *client, "charlie") == 1
         assert "reserve a new one" in capsys.readouterr().err

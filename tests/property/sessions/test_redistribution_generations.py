@@ -15,7 +15,7 @@ from keyserver.crypto.errors import InvalidScalarError
 from keyserver.crypto.polynomial import interpolate_secret
 from keyserver.model.identifiers import NodeId
 from keyserver.model.keys import KeyShare
-from tests.support.successions import redistribute, shares_of, successor, with_key
+from tests.support.successions import a_set, redistribute, shares_of, successor, with_key
 
 _NODES = 7
 
@@ -57,6 +57,7 @@ def test_what_is_on_disk_after_each_of_several_changes(data: st.DataObject, thre
             members = data.draw(sets)
         by = data.draw(st.sampled_from(members))
         record = successor(redistribute(net, record, members, dealers=dealers, coordinator=by))
+        net.node_set = a_set(net, members)
         new, public = shares_of(net), record.record.public
         assert new.keys() == {net.members[place].id for place in members}
         assert new.keys() == set(record.record.nodes)

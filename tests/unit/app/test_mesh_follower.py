@@ -60,6 +60,14 @@ def test_who_has_left_with_the_latest_change_may_connect_but_is_left_alone() -> 
     assert set(peers.addresses) == set(set_of(2, 3).nodes)
 
 
+def test_after_a_cancellation_who_holds_the_keys_may_connect() -> None:
+    peers, sets = Peers({}, frozenset()), Sets(snapshot(1, 2))
+    cancelled = CompletedChange(1, ZERO_HASH, set_of(1, 2), set_of(2, 3), 1_700_000_000)
+    MeshFollower(peers, sets, cancelled).show()
+    assert peers.admitted == set(set_of(1, 2, 3).nodes)
+    assert set(peers.addresses) == set(set_of(1, 2).nodes)
+
+
 def test_the_next_change_ends_that() -> None:
     peers, sets = Peers({}, frozenset()), Sets(snapshot(2, 3))
     first = CompletedChange(1, ZERO_HASH, set_of(1, 2), set_of(2, 3), 1_700_000_000)

@@ -54,11 +54,14 @@ class Changes:
         self.led: list[MigrationOrder] = []
         self.forgotten = 0
         self.broken: StorageError | None = None
+        self.may_look = asyncio.Event()
+        self.may_look.set()
 
     async def keys_at_risk(self, target: NodeSet) -> tuple[KeyId, ...]:
         if self.broken is not None:
             raise self.broken
         self.counted += 1
+        await self.may_look.wait()
         return self.at_risk
 
     def start(self, order: MigrationOrder) -> None:
@@ -271,6 +274,27 @@ async def test_keys_are_counted_anew_before_each_session() -> None:
     bench.clock.advance(10)
     await bench.driver.advance()
     assert (bench.changes.counted, len(bench.changes.led)) == (2, 1)
+
+
+async def test_a_look_at_many_keys_keeps_no_block_waiting() -> None:
+    bench = Bench(STARTED, me=4)
+    await bench.see()
+    bench.changes.may_look.clear()
+    accepting = asyncio.create_task(bench.driver.accepts(ORDER))
+    leader = Bench(STARTED)
+    leader.changes.may_look.clear()
+    leading = asyncio.create_task(leader.see())
+    while not (bench.changes.counted and leader.changes.counted):
+        await asyncio.sleep(0)
+    head = block(BLOCK + 1)
+    cancelled = view(CURRENT, CURRENT, last=1)
+    for each in (bench, leader):
+        each.views.migration_view = cancelled
+        await each.driver.on_evaluation(Evaluation(head, head.id, frozenset(), reread=False))
+        each.changes.may_look.set()
+    assert await accepting == "no migration is known", "what the last block says counts"
+    await leading
+    assert not leader.changes.led
 
 
 # --- taking part ------------------------------------------------------------------------------

@@ -1,17 +1,23 @@
 """Between driver and engine: sessions led and followed, keys counted, orders judged."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+import structlog
+import structlog.testing
 
 from keyserver.chain.migration_sessions import MigrationJudge, MigrationSessions
 from keyserver.chain.ports import ChainView
+from keyserver.engine.ports import CatalogueEntry
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import Hash32, KeyId, NodeId
+from keyserver.model.keys import CertifiedRecord
 from keyserver.model.node_set import Migration, NodeSetSnapshot
 from keyserver.model.set_change import CompletedChange, MigrationOrder, SetChange
 from keyserver.model.set_change_rules import OrderRefusedError, Rule
-from keyserver.sessions.core import UnavailableError
+from keyserver.sessions.core import KeyState, UnavailableError
 from keyserver.sessions.set_change.phases import Report
 from keyserver.sessions.writes import (
     PutActive,
@@ -141,6 +147,26 @@ async def test_a_session_that_fails_tells_why(error: Exception) -> None:
     assert bench.driver.woken == 1
 
 
+async def test_a_session_that_breaks_is_over_and_told() -> None:
+    bench = Bench()
+    bench.sessions.start(ORDER)
+    bench.carrier.outcome.set_exception(KeyError("a mistake"))
+    structlog.reset_defaults()
+    with structlog.testing.capture_logs() as logs:
+        await bench.turn()
+    assert bench.sessions.state == SessionState(SessionPhase.FAILED, id_of(1), "'a mistake'")
+    assert bench.driver.woken == 1
+    assert [each["event"] for each in logs] == ["migration_session_broke"]
+    bench.sessions.start(ORDER)
+    bench.carrier.outcome = asyncio.get_running_loop().create_future()
+    await bench.turn()
+    bench.carrier.outcome.cancel()
+    await bench.turn()
+    assert bench.sessions.state == SessionState(
+        SessionPhase.FAILED, id_of(1), "this node gave it up"
+    )
+
+
 async def test_what_is_forgotten_is_given_up() -> None:
     bench = Bench()
     bench.sessions.start(ORDER)
@@ -213,6 +239,83 @@ async def test_keys_that_lose_too_many_holders_are_named(
     # 3 loses nobody, and of 1 and 5 enough are left
     assert [key_id[-1] for key_id in at_risk] == [2, 4, 6]
     assert await bench.sessions.keys_at_risk(set_of(1, 2, 3, 4, 5)) == ()
+
+
+class CountingStore(MemoryRecordStore):
+    """Reads pages when it may; of one key nothing can be read, of others only the whole."""
+
+    def __init__(self, disk: MemoryDisk) -> None:
+        super().__init__(disk)
+        self.pages, self.loaded = 0, 0
+        self.may_read = asyncio.Event()
+        self.not_by_page = frozenset[KeyId]()
+        self.broken: KeyId | None = None
+        self.gone = False
+
+    async def catalogue(self, after: KeyId | None, limit: int) -> Sequence[CatalogueEntry]:
+        await self.may_read.wait()
+        if self.gone:
+            raise StorageError("the disk is gone")
+        return await super().catalogue(after, limit)
+
+    async def records(self, after: KeyId | None, limit: int) -> Sequence[CertifiedRecord]:
+        self.pages += 1
+        found = await super().records(after, limit)
+        return [one for one in found if one.record.key_id not in self.not_by_page]
+
+    async def load(self, key_id: KeyId) -> KeyState:
+        self.loaded += 1
+        if key_id == self.broken:
+            raise StorageError("a row does not parse")
+        return await super().load(key_id)
+
+
+async def look_at(bench: Bench, *numbers: int) -> tuple[MigrationSessions, CountingStore]:
+    """Keys that are all at risk."""
+    store = CountingStore(bench.disk)
+    for number in numbers:
+        record = record_of(list(NODES[:2]), threshold=1, key_id=KeyId(bytes([number]) * 32))
+        await store.commit([PutActive(certified(record))])
+    sessions = MigrationSessions(
+        carrier=bench.carrier, records=store, views=bench.views, connected=frozenset
+    )
+    return sessions, store
+
+
+async def test_one_look_is_good_for_all_who_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions, store = await look_at(Bench(), *range(1, 6))
+    target = MIGRATION.target
+    impatient, patient = (asyncio.create_task(sessions.keys_at_risk(target)) for _ in range(2))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.sleep(0)
+    store.may_read.set()
+    assert len(await patient) == len(await sessions.keys_at_risk(target)) == 5
+    assert (store.pages, store.loaded) == (1, 0)
+    assert await sessions.keys_at_risk(set_of(1, 2)) == ()
+    assert store.pages == 2
+    monkeypatch.setattr("keyserver.chain.migration_sessions.LOOK_HOLDS_S", -1)
+    assert await sessions.keys_at_risk(set_of(1, 2)) == ()
+    assert store.pages == 3
+
+
+async def test_a_look_that_failed_is_not_kept() -> None:
+    sessions, store = await look_at(Bench())
+    store.gone = True
+    store.may_read.set()
+    for _ in range(2):
+        with pytest.raises(StorageError, match="the disk is gone"):
+            await sessions.keys_at_risk(MIGRATION.target)
+
+
+async def test_a_key_that_cannot_be_read_keeps_no_other_from_being_looked_at() -> None:
+    sessions, store = await look_at(Bench(), 1, 2, 3)
+    store.may_read.set()
+    store.not_by_page = frozenset({KeyId(bytes([2]) * 32), KeyId(bytes([3]) * 32)})
+    store.broken = KeyId(bytes([2]) * 32)
+    found = await sessions.keys_at_risk(MIGRATION.target)
+    assert [key_id[0] for key_id in found] == [1, 3]
+    assert store.loaded == 2
 
 
 # --- judging ----------------------------------------------------------------------------------

@@ -41,7 +41,8 @@ def test_the_contract_counts_until_the_change_is_written_down() -> None:
     sets = MovedNodeSets(seen, ())
     assert sets.snapshot is seen.snapshot
     sets.on_completed(DONE)
-    assert sets.snapshot == replace(seen.snapshot, current=NEW)
+    assert sets.snapshot == replace(seen.snapshot, current=NEW, new=OLD)
+    assert sets.snapshot.all_nodes() == {*OLD.nodes, *NEW.nodes}, "who leaves is not cut off yet"
     assert sets.snapshot is sets.snapshot, "it is made once"
 
 
@@ -52,6 +53,7 @@ def test_a_change_that_was_on_disk_at_the_start_counts() -> None:
 def test_another_migration_is_no_matter() -> None:
     other = replace(DONE, id=SetChange.ordered(OLD, NEW, Hash32(b"\x0a" * 32)).id)
     assert MovedNodeSets(contract(), [other]).snapshot.current == OLD
+    assert MovedNodeSets(contract(), [DONE, other]).snapshot.current == OLD, "an id used again"
 
 
 def test_the_contract_counts_again_when_the_migration_is_over_or_cancelled() -> None:

@@ -3,6 +3,9 @@
 import asyncio
 from typing import Any
 
+import pytest
+
+from keyserver.engine.catalogue import CATCH_UP_GRACE_S
 from keyserver.engine.links import (
     MAX_PAGE,
     CataloguePage,
@@ -23,9 +26,11 @@ from keyserver.engine.links import (
     pack_link,
 )
 from keyserver.engine.outcomes import DocumentInstalled, RecordInstalled
+from keyserver.engine.reading import PATIENCE_S
 from keyserver.engine.serving import DIGEST_EVERY_S, MAX_WAITING
+from keyserver.engine.set_change_walk import TooSlowError, UnreliableError
 from keyserver.errors import StorageError
-from keyserver.model.identifiers import ZERO_HASH, KeyId
+from keyserver.model.identifiers import ZERO_HASH, KeyId, NodeId
 from keyserver.sessions.core import KeyState
 from keyserver.sessions.writes import PutActive, PutDocument, PutPrepared, VoteKind
 from keyserver.simulation.loop import run_virtual
@@ -263,7 +268,9 @@ def _left_alone(liar: Reply) -> None:
     scene(play)
 
 
-def test_a_page_that_goes_backwards_ends_it() -> None:
+def test_a_page_that_goes_backwards_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyserver.engine.catalogue.MAX_PAGE", 1)
+
     async def play(site: Site) -> None:
         entry = Entry(KEY, 1, FIRST.record.hash, 0)
         site.peers.replies[PEER] = has(
@@ -272,6 +279,138 @@ def test_a_page_that_goes_backwards_ends_it() -> None:
         site.catalogue.on_connected(PEER)
         await asyncio.sleep(30)
         assert len(site.peers.to(PEER, CatalogueRequest)) == 2
+
+    scene(play)
+
+
+def test_a_page_that_is_not_full_is_the_last_one() -> None:
+    async def play(site: Site) -> None:
+        site.peers.replies[PEER] = has(FACTS)
+        assert [page async for page in site.catalogue.pages(PEER)] == [
+            (Entry(KEY, 1, FIRST.record.hash, 3),)
+        ]
+        assert len(site.peers.to(PEER, CatalogueRequest)) == 1
+
+    scene(play)
+
+
+def test_to_catch_up_only_catalogues_that_differ_are_read() -> None:
+    async def play(site: Site) -> None:
+        def is_never(_: frozenset[NodeId]) -> bool:
+            return False
+
+        same: Digest = await site.ask(DigestRequest(1))
+        site.peers.replies[PEER] = has(
+            DigestRequest=lambda q: Digest(q.number, same.keys, same.documents)
+        )
+        site.peers.replies[OTHER] = has(FACTS)
+        assert await site.catalogue.catch_up([PEER, OTHER], is_never) == {PEER, OTHER}
+        assert (await site.state()).active == FIRST
+        assert site.peers.to(PEER, CatalogueRequest) == []
+        for liar in (has(FACTS, DigestRequest=None), has(other_key(), KeysRequest=None)):
+            site.peers.replies[OTHER] = liar
+            assert await site.catalogue.catch_up([PEER, OTHER], is_never) == {PEER}
+        began = asyncio.get_running_loop().time()
+        assert await site.catalogue.catch_up([PEER, OTHER], lambda read: PEER in read) == {PEER}
+        assert asyncio.get_running_loop().time() - began < 2 * CATCH_UP_GRACE_S
+        del site.peers.replies[OTHER]
+        assert await site.catalogue.catch_up([OTHER], is_never) == frozenset()
+
+    scene(play)
+
+
+def test_who_announces_a_key_has_to_show_it() -> None:
+    empty = KeyFacts(KEY, None, (), None, ())
+    older = Entry(KEY, 2, FIRST.record.hash, 0)
+
+    async def play(site: Site) -> None:
+        for liar in (
+            has(FACTS, KeysRequest=lambda q: Keys(q.number, (empty,))),
+            has(FACTS, CatalogueRequest=lambda q: CataloguePage(q.number, (older,))),
+        ):
+            site.peers.replies[PEER] = liar
+            with pytest.raises(UnreliableError, match="than was announced"):
+                await anext(site.catalogue.pages(PEER))
+        assert (await site.state()).active is None
+
+    scene(play)
+
+
+def _foreign(question: KeysRequest) -> Keys:
+    """Keys of a committee that nobody else has heard of."""
+    signers = tuple(SIGNERS)[:4]
+    made = (record(nodes=OTHER_SET, key_id=key_id) for key_id in question.key_ids)
+    shown = (certified(each, by=signers) for each in made)
+    facts = tuple(KeyFacts(each.record.key_id, each, (), None, ()) for each in shown)
+    return Keys(question.number, facts)
+
+
+def test_a_peer_has_so_much_time_to_be_slow_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full pages, each of them later than the one before; and nothing in them is true."""
+    monkeypatch.setattr("keyserver.engine.catalogue.MAX_PAGE", 1)
+
+    async def play(site: Site) -> None:
+        asked = 0
+
+        def slow(question: CatalogueRequest) -> None:
+            nonlocal asked
+            asked += 1
+            page = CataloguePage(
+                question.number, (Entry(KeyId(bytes([asked]) * 32), 1, ZERO_HASH, 0),)
+            )
+            asyncio.get_running_loop().call_later(3.0, site.peers.arrive, PEER, page)
+
+        site.peers.replies[PEER] = has(CatalogueRequest=slow, KeysRequest=_foreign)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(TooSlowError):
+            async for _ in site.catalogue.pages(PEER):
+                pass
+        assert asyncio.get_running_loop().time() - began == pytest.approx(PATIENCE_S, abs=0.1)
+        assert asked == 7
+
+    scene(play)
+
+
+def test_what_is_true_earns_a_peer_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keyserver.engine.reading.PATIENCE_S", 1.0)
+    monkeypatch.setattr("keyserver.engine.catalogue.EARNED_BY_KEY_S", 1.0)
+    monkeypatch.setattr("keyserver.engine.catalogue.EARNED_BY_LINE_S", 0.6)
+    monkeypatch.setattr("keyserver.engine.catalogue.MAX_PAGE", 1)
+    other = KeyFacts(OTHER_KEY, certified(record(key_id=OTHER_KEY)), (), None, ())
+    facts = {KEY: FACTS, OTHER_KEY: other}
+
+    async def play(site: Site) -> None:
+        def reply(message: Any) -> None:
+            answer: Any = None
+            match message:
+                case KeysRequest(number, wanted):
+                    answer = Keys(number, tuple(facts[key_id] for key_id in wanted))
+                case CatalogueRequest(number, None, _):
+                    answer = CataloguePage(number, (Entry(KEY, 1, FIRST.record.hash, 2),))
+                case CatalogueRequest(number, after, _):
+                    line = (Entry(OTHER_KEY, 1, ZERO_HASH, 0),) if after == KEY else ()
+                    answer = CataloguePage(number, line)
+            asyncio.get_running_loop().call_later(0.4, site.peers.arrive, PEER, answer)
+
+        site.peers.replies[PEER] = reply
+        for took_s in (5 * 0.4, 3 * 0.4):  # the first time both keys are new, then none is
+            began = asyncio.get_running_loop().time()
+            assert len([page async for page in site.catalogue.pages(PEER)]) == 2
+            assert asyncio.get_running_loop().time() - began == pytest.approx(took_s)
+
+    scene(play)
+
+
+def test_a_peer_that_answers_late_keeps_no_other_from_being_read() -> None:
+    async def play(site: Site) -> None:
+        site.peers.replies[OTHER] = has(FACTS, KeysRequest=None)
+        site.peers.replies[PEER] = has(FACTS)
+        site.catalogue.on_connected(OTHER)
+        await asyncio.sleep(0.1)
+        assert len(site.peers.to(OTHER, KeysRequest)) == 1
+        site.catalogue.on_connected(PEER)
+        await asyncio.sleep(0.1)
+        assert (await site.state()).active == FIRST
 
     scene(play)
 

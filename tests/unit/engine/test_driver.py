@@ -722,3 +722,16 @@ async def test_sessions_need_a_driver_that_runs() -> None:
         assert world.receive(sid, proposal)
         with pytest.raises(RuntimeError, match="does not run"):
             world.driver._deliver(world.peer, sid, proposal)
+
+
+async def test_a_peer_outside_all_sets_has_nobody_take_part() -> None:
+    """One that has left may be connected still, to learn that its keys have moved."""
+    async with running(2) as world:
+        alone = NodeSet(1, Address(bytes(20)), (world.me,))
+        sets = world.driver._ports.node_sets
+        assert isinstance(sets, Sets)
+        sets.snapshot = replace(sets.snapshot, current=alone, new=alone)
+        world.receive(*world.proposal())
+        await world.settle()
+        assert world.driver.open_sessions == 0
+        assert [refuse.refusal for refuse in world.sent(Refuse)] == [Refusal.TEMPORARY]

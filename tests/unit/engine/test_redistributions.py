@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from keyserver.crypto.randomness import SeededRandom
-from keyserver.engine.redistributions import LATELY_S, SPARE_ATTEMPTS, Redistributions
+from keyserver.engine.redistributions import LATELY_S, NOT_ACCEPTED, SPARE_ATTEMPTS, Redistributions
+from keyserver.engine.refresh_tries import TRIES_A_RUN
 from keyserver.model.identifiers import ZERO_HASH, Hash32, KeyId, NodeId
 from keyserver.model.keys import Certificate, CertifiedRecord
 from keyserver.model.node_set import NodeSet
@@ -183,6 +184,22 @@ def test_attempts_come_to_an_end() -> None:
     with pytest.raises(UnavailableError):
         play(bench, *HELD)
     assert len(bench.asked) == SPARE_ATTEMPTS + len(NODES)
+
+
+def test_a_refresh_is_tried_less_often() -> None:
+    """Others let nobody in more often; it comes round again."""
+    bench = Bench([unavailable()])
+    with pytest.raises(UnavailableError):
+        play(bench, *HELD, change=ZERO_HASH, target=SET)
+    assert len(bench.asked) == TRIES_A_RUN
+
+
+def test_a_change_that_this_node_has_not_accepted_is_not_tried_again() -> None:
+    """Or not any more: a change of the node set has ended, or one keeps refreshes away."""
+    bench = Bench([unavailable(), UnavailableError("not accepted", NOT_ACCEPTED)])
+    with pytest.raises(UnavailableError, match="not accepted"):
+        play(bench, *HELD)
+    assert len(bench.asked) == 2
 
 
 def test_what_is_final_is_not_tried_again() -> None:

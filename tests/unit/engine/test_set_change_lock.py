@@ -60,6 +60,23 @@ def test_a_session_that_has_ended_takes_nothing() -> None:
     assert not lock.take(CHANGE, ended, exclusive=False)
 
 
+def test_a_repeated_change_loses_it_to_any_other() -> None:
+    lock, repeat, ended = ChangeLock(), asyncio.Event(), asyncio.Event()
+    assert lock.take(CHANGE, repeat, exclusive=False, yields=True)
+    assert lock.is_held_for(repeat)
+    assert holder(lock) is None
+    assert lock.target(CHANGE.id, KEY, EMPTY, NODES[0]) == CHANGE.new
+    assert not lock.take(CHANGE, asyncio.Event(), exclusive=False)
+    assert lock.take(OTHER, ended, exclusive=False)
+    assert holder(lock) == OTHER
+    assert lock.is_held_for(ended)
+    assert not lock.is_held_for(repeat)
+    assert lock.target(CHANGE.id, KEY, EMPTY, NODES[0]) is None
+    assert not lock.take(CHANGE, asyncio.Event(), exclusive=False, yields=True)
+    repeat.set()
+    assert holder(lock) == OTHER
+
+
 def test_it_can_be_given_back() -> None:
     lock, _ = held(exclusive=True)
     lock.give_back()

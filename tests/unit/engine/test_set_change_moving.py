@@ -2,20 +2,25 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+
+import pytest
 
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.links import SHARE_FLAG, Entry
 from keyserver.engine.ports import Identity, Ports
 from keyserver.engine.set_change_moving import AT_ONCE, TRIES, Moving
 from keyserver.engine.set_change_progress import MOST_TOLD, ChangePhase, ChangeProgress
-from keyserver.engine.set_change_walk import UnreliableError
+from keyserver.engine.set_change_walk import TooSlowError, UnreliableError
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, Nonce32
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.node_set import NodeSet
 from keyserver.model.set_change import SetChange
 from keyserver.sessions.core import (
+    KeyState,
     Policy,
     Refusal,
     UnavailableError,
@@ -52,22 +57,48 @@ def on(target: NodeSet, number: int, threshold: int, version: int) -> CertifiedR
     return replace(made, record=record)
 
 
+class Damaged(MemoryRecordStore):
+    """One key has a row that does not parse."""
+
+    broken: KeyId | None = None
+
+    async def load(self, key_id: KeyId) -> KeyState:
+        if key_id == self.broken:
+            raise StorageError("its row does not parse")
+        return await super().load(key_id)
+
+    async def records(self, after: KeyId | None, limit: int) -> Sequence[CertifiedRecord]:
+        found = await super().records(after, limit)
+        return [each for each in found if each.record.key_id != self.broken]
+
+
 @dataclass
 class World:
     """One coordinator; all its peers have what it has, but those that are silent."""
 
-    store: MemoryRecordStore = field(default_factory=lambda: MemoryRecordStore(MemoryDisk()))
+    store: MemoryRecordStore = field(
+        default_factory=lambda: MemoryRecordStore(MemoryDisk(), VirtualClock().unix)
+    )
     connected: frozenset[NodeId] = EVERYBODY
+    elsewhere: list[CertifiedRecord] = field(default_factory=list)
+    """Keys that only a peer knows before this node catches up with it."""
+    caught_up: list[frozenset[NodeId]] = field(default_factory=list)
     silent: set[NodeId] = field(default_factory=set)
     """Peers whose catalogues cannot be read."""
     once: set[NodeId] = field(default_factory=set)
     """The same, for the first time only."""
+    slow: set[NodeId] = field(default_factory=set)
+    read: Counter[NodeId] = field(default_factory=Counter)
     failures: Counter[KeyId] = field(default_factory=Counter)
+    disk_is_full: set[KeyId] = field(default_factory=set)
+    """Keys whose next version cannot be written down."""
     tries: Counter[KeyId] = field(default_factory=Counter)
     at_once: int = 0
     most_at_once: int = 0
     while_moving: Callable[[KeyId], Iterable[CertifiedRecord]] = lambda _: ()
     """Keys that are made meanwhile."""
+    while_reading: Callable[[], Iterable[CertifiedRecord]] = lambda: ()
+    """Keys that are made before a pass comes to them."""
     moves: bool = True
 
     def __post_init__(self) -> None:
@@ -87,11 +118,26 @@ class World:
         self.moving = Moving(identity, ports, self, self, self, progress)
 
     async def pages(self, peer: NodeId) -> AsyncIterator[Sequence[Entry]]:
+        self.read[peer] += 1
+        if peer == NODES[1]:
+            await self.store.commit([PutActive(made) for made in self.while_reading()])
+        if peer in self.slow:
+            raise TooSlowError("slow")
         if peer in self.silent or peer in self.once:
             self.once.discard(peer)
             raise UnreliableError("silent")
         page = await self.store.catalogue(None, 4096)
         yield [Entry(each.key_id, each.version, each.record_hash, SHARE_FLAG) for each in page]
+
+    async def catch_up(
+        self, peers: Iterable[NodeId], is_enough: Callable[[frozenset[NodeId]], bool]
+    ) -> frozenset[NodeId]:
+        read = frozenset(peers)
+        self.caught_up.append(read)
+        assert is_enough(read)
+        assert not is_enough(frozenset(NODES[1:3])), "with this node there are three of five"
+        await self.store.commit([PutActive(made) for made in self.elsewhere])
+        return read - self.silent
 
     async def redistribute(self, key_id: KeyId, change_id: Hash32, target: NodeSet) -> None:
         assert (change_id, target) == (CHANGE.id, CHANGE.new)
@@ -102,6 +148,8 @@ class World:
         self.at_once -= 1
         for made in self.while_moving(key_id):
             await self.store.commit((PutActive(made),))
+        if key_id in self.disk_is_full:
+            raise StorageError("no space left")
         if self.failures[key_id]:
             self.failures[key_id] -= 1
             raise UnavailableError("a dealer is gone")
@@ -175,6 +223,98 @@ def test_before_a_freeze_the_last_keys_are_not_chased() -> None:
     run_virtual(story())
 
 
+def _make(numbers: Iterator[int], counts: Iterator[int]) -> list[CertifiedRecord]:
+    return [on(ALL, next(numbers), 1, 1) for _ in range(next(counts, 0))]
+
+
+def test_clients_that_make_keys_all_the_time_do_not_put_off_the_freeze() -> None:
+    """More of them in every pass than may be left to the frozen ones."""
+
+    async def story() -> None:
+        for made_in_pass, passes in (((150,) * 9, 2), ((150, 110, 80, 76, 74), 3), ((60,), 1)):
+            world = World()
+            world.while_reading = partial(_make, iter(range(1000, 9999)), iter(made_in_pass))
+            assert isinstance(await world.move(frozen=False), Moved)
+            assert world.read[NODES[1]] == passes
+
+    run_virtual(story())
+
+
+def test_keys_that_fail_at_first_do_not_put_off_the_freeze() -> None:
+    async def story() -> None:
+        world = World()
+        numbers = iter(range(1000, 9999))
+
+        def make() -> Iterable[CertifiedRecord]:
+            number = next(numbers)
+            world.failures[key(number)] = 1
+            return [on(ALL, number, 1, 1)]
+
+        world.while_reading = make
+        assert isinstance(await world.move(frozen=False), Moved)
+        assert world.read[NODES[1]] == TRIES
+
+    run_virtual(story())
+
+
+def test_with_the_nodes_frozen_only_new_keys_are_looked_at() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(*range(1, 11))
+        await world.put(11, threshold=4)
+        await asyncio.sleep(60)
+        world.slow = {NODES[4]}
+        world.while_moving = lambda moved: [on(ALL, 20, 1, 1)] if moved == key(9) else []
+        moved = await world.move(frozen=False, may_lose_keys=True)
+        assert moved == Moved(10, (key(11),))
+        assert await world.left() == [key(11), key(20)]
+        assert world.moving.progress.moved == 10
+        world.elsewhere = [on(ALL, 21, 1, 1)]
+        world.read.clear()
+        assert await world.move(may_lose_keys=True) == Moved(2, (key(11),))
+        assert await world.left() == [key(11)]
+        assert world.caught_up == [frozenset(NODES[1:4])], "who was slow is not waited for"
+        assert not world.read, "nothing is looked at once more"
+        assert (world.moving.progress.moved, world.moving.progress.total) == (12, 12)
+        assert world.moving.progress.keys_kept == 1
+
+    run_virtual(story())
+
+
+def test_without_a_quorum_that_has_shown_its_new_keys_all_are_looked_at() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(1)
+        await world.move(frozen=False)
+        world.silent = set(NODES[2:])
+        assert isinstance(await world.move(), Declined)
+        assert world.read[NODES[1]] == 2
+
+    run_virtual(story())
+
+
+def test_a_new_key_that_fails_or_stays_is_looked_at_with_all_others() -> None:
+    async def story() -> None:
+        world = World()
+        await world.move(frozen=False)
+        await world.put(1)
+        world.failures[key(1)] = 1
+        assert await world.move() == Moved(1, ())
+        assert world.read[NODES[1]] == 3
+        world = World()
+        await world.move(frozen=False)
+        await world.put(1, threshold=4)
+        assert await world.move(may_lose_keys=True) == Moved(0, (key(1),))
+        assert world.read[NODES[1]] == 2
+        world = World(moves=False)
+        await world.move(frozen=False)
+        await world.put(1)
+        assert isinstance(await world.move(), Declined)
+        assert world.moving.progress.kept == {key(1): "it does not arrive"}
+
+    run_virtual(story())
+
+
 def test_a_key_that_fails_is_tried_again_later() -> None:
     async def story() -> None:
         world = World()
@@ -199,6 +339,40 @@ def test_a_key_that_goes_on_failing_ends_the_change_and_is_named() -> None:
         assert world.tries[key(1)] == TRIES
         assert world.moving.progress.kept == {key(1): "a dealer is gone"}
         assert (world.moving.progress.moved, world.moving.progress.total) == (1, 2)
+
+    run_virtual(story())
+
+
+def test_a_key_that_this_node_cannot_read_is_named_and_the_others_move() -> None:
+    async def story() -> None:
+        world = World(store=Damaged(MemoryDisk()))
+        await world.put(1, 2, 3)
+        world.store.broken = key(2)  # type: ignore[attr-defined]
+        assert await world.survey() == Surveyed(2, 0)
+        assert world.moving.progress.kept == {key(2): "its row does not parse"}
+        assert world.moving.progress.total == 2
+        assert isinstance(await world.move(frozen=False), Declined)
+        assert await world.left() == [key(2)]
+        assert world.moving.progress.kept == {key(2): "its row does not parse"}
+        assert (world.moving.progress.moved, world.moving.progress.total) == (2, 3)
+
+    run_virtual(story())
+
+
+def test_a_store_that_fails_key_after_key_ends_the_change() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(*range(1, 40))
+        world.disk_is_full = {key(1)}
+        assert isinstance(await world.move(frozen=False), Declined)
+        assert await world.left() == [key(1)]
+        assert world.moving.progress.kept == {key(1): "no space left"}
+        world = World()
+        await world.put(*range(1, 40))
+        world.disk_is_full = {key(number) for number in range(1, 40)}
+        with pytest.raises(ExceptionGroup) as several:
+            await world.move(frozen=False)
+        assert several.group_contains(StorageError)
 
     run_virtual(story())
 
@@ -273,6 +447,24 @@ def test_without_a_quorum_of_catalogues_nobody_knows_what_is_left() -> None:
         assert "too few catalogues" in declined.why
         world.silent = set(NODES[4:])
         assert await world.move() == Moved(0, ())
+
+    run_virtual(story())
+
+
+def test_who_has_been_too_slow_is_not_waited_for_again() -> None:
+    async def story() -> None:
+        world = World()
+        await world.put(1, 2)
+        world.slow = {NODES[4]}
+        assert await world.survey() == Surveyed(2, 0)
+        assert world.read[NODES[4]] == 1
+        world.read.clear()
+        assert await world.move() == Moved(2, ())
+        assert (world.read[NODES[4]], world.read[NODES[3]]) == (1, 2)
+        world.slow = set(NODES[2:])
+        declined = await world.move()
+        assert isinstance(declined, Declined)
+        assert "too few catalogues" in declined.why
 
     run_virtual(story())
 

@@ -1,13 +1,16 @@
 """What sessions of a change have performed, in a cluster: refusals, freezes, the last look."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from keyserver.engine.set_change_progress import ChangePhase
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.model.set_change import SetChange, encode_order
+from keyserver.model.set_change_rules import OrderRefusedError
 from keyserver.sessions.core import Refusal, SessionError, UnavailableError
 from keyserver.sessions.registry import MESSAGE_TABLE
 from keyserver.sessions.set_change.messages import ChangeExecuted, ChangeFrozen
@@ -22,6 +25,7 @@ from keyserver.sessions.set_change.works import (
     Settle,
     Settled,
     Survey,
+    Surveyed,
 )
 from keyserver.sessions.sharing.messages import Cert, Ready
 from keyserver.sessions.wire import LINK_TYPES, message_type
@@ -37,7 +41,14 @@ def change_of(world: ChangingCluster) -> SetChange:
 
 
 async def perform(world: ChangingCluster, work: Any, place: int = 1) -> Any:
-    return await world.changes(place).perform(work, asyncio.Event())
+    """As a session of its own has it performed; if it is not the first work, it has the lock."""
+    ended, lock = asyncio.Event(), world.changes(place)._lock
+    if isinstance(work, Settle | Conclude):
+        assert lock.take(work.change, ended, exclusive=False)
+    result = await world.changes(place).perform(work, ended)
+    if not isinstance(work, Judge):
+        ended.set()
+    return result
 
 
 def withhold(world: ChangingCluster, place: int, kind: type) -> None:
@@ -92,6 +103,56 @@ def test_an_order_is_judged_by_every_node(case: str, code: Refusal) -> None:
             declined = await perform(world, Judge(order, name, by), place)
             assert isinstance(declined, Declined)
             assert declined.code is code, declined.why
+
+    run_virtual(story())
+
+
+def test_who_is_not_the_master_has_no_order_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To judge one may take a look at every key: no other node may have that done."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            order = world.migrate(NEW, master=2)
+            assert world.migration is not None
+            judged: list[Any] = []
+            monkeypatch.setattr(world.orders[world.nodes[1].id], "judge", judged.append)
+            work = Judge(encode_order(order), world.migration.id, world.nodes[0].id)
+            declined = await perform(world, work)
+            assert declined == Declined(Refusal.DENIED, "a migration is coordinated by its master")
+            assert not judged
+
+    run_virtual(story())
+
+
+def test_only_a_node_of_the_new_set_repeats_a_change() -> None:
+    """Whoever has seen an order of the old form has it for ever, and so has who was removed."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 5) as world:
+            await world.carry_out(world.legacy(NEW), by=0)
+            await world.settle()
+            with pytest.raises(OrderRefusedError, match="only a node of the new set"):
+                await world.carry_out(world.legacy(NEW), by=0)
+            removed, order = world.nodes[0].id, encode_order(world.legacy(NEW))
+            declined = await perform(world, Judge(order, change_of(world).id, removed))
+            assert isinstance(declined, Declined)
+            assert declined.code is Refusal.DENIED
+            assert not world.changes(1).is_running
+            report = await world.carry_out(world.legacy(NEW), by=1)
+            assert report.executed == frozenset(node.id for node in world.nodes)
+
+    run_virtual(story())
+
+
+def test_who_has_lost_the_lock_ends_nothing() -> None:
+    async def story() -> None:
+        async with ChangingCluster(5, 5) as world:
+            change = change_of(world)
+            for work in (Settle(change), Conclude(change, (), (), world.nodes[0].id)):
+                declined = await world.changes(1).perform(work, asyncio.Event())
+                assert isinstance(declined, Declined)
+                assert declined.code is Refusal.EXCLUSIVE
+            assert await world.history(1) == []
 
     run_virtual(story())
 
@@ -245,14 +306,26 @@ def test_a_node_that_knows_a_key_on_the_old_set_does_not_end_the_change() -> Non
     run_virtual(story())
 
 
+def may_lose(world: ChangingCluster, place: int) -> None:
+    node = world.nodes[place].id
+    world.options[node] = replace(world.options[node], allow_key_loss=True)
+
+
+async def hidden(_: Any, after: KeyId | None, __: int) -> list[Any]:
+    raise StorageError("no catalogue")
+
+
 def test_who_leaves_erases_what_is_given_up() -> None:
+    """The three other holders cannot be reached any more."""
+
     async def story() -> None:
         async with ChangingCluster(5, 4) as world:
             key_id = await world.generate(1)
             await world.settle()
             leaving = world.nodes[0].id
-            options = type(world.options[leaving])(allow_key_loss=True)
-            world.options[leaving] = options
+            may_lose(world, 0)
+            for place in (1, 2, 3):
+                await world.nodes[place].crash()
             world.erasers[leaving].broken = True
             declined = await conclude(world, key_id, place=0)
             assert declined == Declined(Refusal.TEMPORARY, "the store fails: the disk is gone")
@@ -260,6 +333,28 @@ def test_who_leaves_erases_what_is_given_up() -> None:
             assert await conclude(world, key_id, place=0) == Concluded()
             assert world.erasers[leaving].erased == [key_id]
             assert await world.history(0) == [change_of(world).id]
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("catalogues", ["read", "hidden"])
+def test_nobody_gives_up_a_key_that_can_be_moved(
+    catalogues: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coordinator lists it as left behind, and this node allows losses: it looks for itself."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            keys = [await world.generate(1), await world.generate(2)]
+            await world.settle()
+            if catalogues == "hidden":
+                for place in (1, 2, 3):
+                    monkeypatch.setattr(world.nodes[place].store, "catalogue", hidden)
+            may_lose(world, 0)
+            declined = await conclude(world, *keys, place=0)
+            assert declined == Declined(Refusal.TEMPORARY, "2 keys left behind can be moved")
+            assert world.erasers[world.nodes[0].id].erased == []
+            assert await world.history(0) == []
 
     run_virtual(story())
 
@@ -287,6 +382,49 @@ def test_keys_on_the_target_are_counted() -> None:
             await world.generate(1)
             await world.settle()
             assert await perform(world, CountMoved(change_of(world))) == Counted(1)
+
+    run_virtual(story())
+
+
+def test_the_own_keys_are_looked_at_a_page_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To load each one takes ten times as long, and everybody waits for the last look."""
+
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            kept = [await world.generate(1) for _ in range(5)]
+            await world.settle()
+            monkeypatch.setattr("keyserver.engine.set_changes.PAGE", 2)
+            monkeypatch.setattr(type(world.nodes[1].store), "load", None)
+            assert await perform(world, CountMoved(change_of(world))) == Counted(0)
+            declined = await conclude(world)
+            assert declined == Declined(
+                Refusal.TEMPORARY, f"{len(kept)} keys are on another set here"
+            )
+
+    run_virtual(story())
+
+
+def test_how_many_keys_there_are_is_known_when_they_have_been_looked_at() -> None:
+    async def story() -> None:
+        async with ChangingCluster(5, 4) as world:
+            await world.generate(1)
+            await world.generate(1)
+            world.be_current(world.set_of(NEW))
+            await world.generate(1)
+            await world.settle()
+            world.be_current(world.configured)
+            found: list[Any] = []
+            perform = world.changes(0)._perform
+
+            async def noting(work: Any, ended: asyncio.Event) -> Any:
+                result = await perform(work, ended)
+                if isinstance(work, Survey):
+                    found.append(result)
+                return result
+
+            world.changes(0)._perform = noting  # type: ignore[method-assign]
+            await world.carry_out(world.bound(NEW))
+            assert found == [Surveyed(to_move=2, losing=0, keys=3)]
 
     run_virtual(story())
 

@@ -82,6 +82,8 @@ class WatchedStore(MemoryRecordStore):
         self.looks = 0
         self.loads: list[KeyId] = []
         self.unusable: set[KeyId] = set()
+        self.lost: set[KeyId] = set()
+        """Of which the record does not parse."""
         self.failing = False
         self.reading_s = 0.0
 
@@ -96,7 +98,7 @@ class WatchedStore(MemoryRecordStore):
         self.loads.append(key_id)
         if key_id in self.unusable:
             raise StorageError("the row does not open")
-        return await super().load(key_id)
+        return KeyState() if key_id in self.lost else await super().load(key_id)
 
 
 Outcome = Callable[[KeyId, Target], SessionError | None]
@@ -113,6 +115,8 @@ class Scene:
     announced: frozenset[NodeId] = frozenset()
     outcome: Outcome = lambda _key, _target: None
     asked: list[tuple[float, KeyId, Target]] = field(default_factory=list)
+    fetched: list[KeyId] = field(default_factory=list)
+    to_find: set[KeyId] = field(default_factory=set)
     running: int = 0
     most_running: int = 0
 
@@ -134,6 +138,11 @@ class Scene:
 
     def holders(self, key_id: KeyId) -> frozenset[NodeId]:
         return self.announced
+
+    async def fetch(self, key_id: KeyId) -> None:
+        self.fetched.append(key_id)
+        if key_id in self.to_find:
+            self.store.lost.discard(key_id)
 
     async def execute(
         self, session_type: Any, operation: Any, credential: Any, argument: Any
@@ -306,7 +315,7 @@ def test_keys_of_other_committees_are_passed_over_for_good() -> None:
             site.news.set()
             await asyncio.sleep(5)
         assert site.asked == []
-        assert site.store.loads == [key(1)]
+        assert site.store.loads == [key(1)] * 2  # once whether it is sound, once for its share
 
     scene(play)
 
@@ -435,9 +444,8 @@ def test_a_node_outside_the_set_asks_for_nothing_until_it_is_in_it_again() -> No
         await asyncio.sleep(100)
         assert site.asked == []
         site.sets.snapshot = NodeSetSnapshot(SET, SET, None, (), 0, 0)
-        site.news.set()
         await asyncio.sleep(10)
-        assert site.asked_keys == [key(1)]
+        assert site.asked_keys == [key(1)], "though nobody tells that the set has changed"
 
     scene(play)
 
@@ -521,6 +529,30 @@ def test_a_row_that_cannot_be_read_does_not_end_the_check() -> None:
         task = asyncio.ensure_future(site.additions.run())
         await asyncio.sleep(30)
         assert site.asked_keys == [key(3)]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run_virtual(main())
+
+
+def test_records_that_cannot_be_used_are_asked_for_until_they_are_found() -> None:
+    store = WatchedStore()
+    run_virtual(with_shares(store, 1, 2, 3))
+    store.lost = {key(2), key(3)}
+
+    async def main() -> None:
+        site = Scene(store=store, to_find={key(2)})
+        task = asyncio.ensure_future(site.additions.run())
+        await asyncio.sleep(10)
+        assert site.fetched == [key(2), key(3)]
+        assert store.lost == {key(3)}
+        site.to_find = {key(3)}
+        site.news.set()
+        await asyncio.sleep(10)
+        assert site.fetched == [key(2), key(3), key(3)]
+        site.news.set()
+        await asyncio.sleep(10)
+        assert len(site.fetched) == 3
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

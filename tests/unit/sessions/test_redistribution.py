@@ -34,6 +34,7 @@ from keyserver.sessions.sharing.messages import (
     Redistribute,
 )
 from keyserver.sessions.writes import (
+    PutActive,
     PutDocument,
     PutDocumentCandidate,
     PutNothing,
@@ -418,3 +419,14 @@ def test_who_joins_may_know_the_document_key_already() -> None:
     joining.persist([PutDocument(KEY_ID, document)])
     after = successor(redistribute(net, before, [1, 2, 3, 4], document=document))
     check_installed(net, before, after)
+
+
+def test_who_joins_may_know_the_record_and_not_the_document_key() -> None:
+    """It has pulled the record of a key before the document key was stored with the others."""
+    net, before = with_key(5, range(4), 1)
+    document = store(net, before)
+    joining = net.members[4]
+    joining.persist([PutActive(before)])
+    after = successor(redistribute(net, before, [1, 2, 3, 4], document=document))
+    check_installed(net, before, after)
+    assert joining.key.document == document

@@ -18,10 +18,12 @@ from keyserver.sessions.core import (
     PeerLost,
     Performed,
     Refusal,
+    SetTimer,
     UnavailableError,
 )
 from keyserver.sessions.messages import Cancel
 from keyserver.sessions.runner import Role
+from keyserver.sessions.set_change.coordinator import EXECUTE_S, FREEZE_S, LATE_S
 from keyserver.sessions.set_change.history import history_digest, next_epoch, past_of
 from keyserver.sessions.set_change.messages import (
     ChangeAccept,
@@ -33,7 +35,7 @@ from keyserver.sessions.set_change.messages import (
     ChangePropose,
     PastChange,
 )
-from keyserver.sessions.set_change.phases import Report
+from keyserver.sessions.set_change.phases import AwaitingFrozen, Report
 from keyserver.sessions.set_change.works import (
     Conclude,
     Concluded,
@@ -46,6 +48,7 @@ from keyserver.sessions.set_change.works import (
     Settle,
     Settled,
     Survey,
+    Surveyed,
 )
 from tests.support.delivery import Delivery, received
 from tests.support.set_change_sessions import (
@@ -168,6 +171,18 @@ def test_without_a_word_of_the_coordinator_the_lock_ends(world: World) -> None:
     assert CountMoved in world.kinds(0)
 
 
+def test_the_last_look_may_take_the_longer_the_more_keys_there_are(world: World) -> None:
+    world.scripted(0, Survey, Surveyed(to_move=1, losing=0, keys=1_000_000))
+    world.report()
+    rounds = [
+        effect.seconds
+        for moment in world.net.moments
+        for effect in moment.effects
+        if isinstance(effect, SetTimer) and effect.name == "round"
+    ]
+    assert rounds[-1] == EXECUTE_S + 2000
+
+
 # --- who is needed -----------------------------------------------------------------------------
 
 NOT_NOW = {
@@ -229,6 +244,41 @@ def test_a_node_that_says_nothing_is_lost(world: World, silent: type, needs_all:
         assert (error.code, error.failed) == ("NodeDisconnected", {mute})
     else:
         assert world.report(needs_all=False).executed == frozenset(world.ids) - {mute}
+
+
+def _frozen_rounds(world: World) -> list[float]:
+    return [
+        effect.seconds
+        for moment in world.net.moments
+        for effect in moment.effects
+        if isinstance(moment.after, AwaitingFrozen)
+        if isinstance(effect, SetTimer) and effect.name == "round"
+    ]
+
+
+@pytest.mark.parametrize("mute", [0, 1, 4])
+def test_a_migration_waits_for_the_last_to_freeze_not_for_long(world: World, mute: int) -> None:
+    """But the coordinator for itself: only it can go on."""
+    coordinator, silent = world.ids[0], world.ids[mute]
+    world.net.tamper = lambda sender, to, message: (
+        None
+        if (sender, to) == (silent, coordinator) and isinstance(message, ChangeFrozen)
+        else message
+    )
+    if mute == 0:
+        assert world.error(needs_all=False).failed == {silent}
+        assert _frozen_rounds(world) == [FREEZE_S]
+    else:
+        assert silent not in world.report(needs_all=False).executed
+        assert _frozen_rounds(world) == [FREEZE_S, LATE_S]
+
+
+def test_an_order_of_an_administrator_waits_for_all_to_freeze(world: World) -> None:
+    world.net.tamper = lambda sender, _to, message: (
+        None if sender == world.ids[2] and isinstance(message, ChangeFrozen) else message
+    )
+    world.error()
+    assert _frozen_rounds(world) == [FREEZE_S]
 
 
 def test_a_coordinator_that_loses_itself_ends(world: World) -> None:
@@ -353,12 +403,67 @@ def test_a_coordinator_that_joins_takes_over_the_past_of_the_others(world: World
 def test_nodes_that_remember_different_changes_do_not_end_one(world: World) -> None:
     for place in range(5):
         world.engine(place).past = past(place, world=world)
-    assert world.error().code == "ConsensusTemporaryUnreachable"
+    error = world.error()
+    assert error.code == "ConsensusUnreachable"
+    assert f"{world.ids[0].short} has completed change number 1" in str(error)
+    assert "repeat that order first" in str(error)
 
 
-def test_a_node_that_knows_more_changes_refuses(world: World) -> None:
-    world.engine(2).past = past(7, world=world)
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_whoever_alone_has_completed_a_change_is_named(world: World, ahead: int) -> None:
+    """Nobody is told to write this one down: it would stand under two numbers."""
+    world.everywhere(past=past(7, world=world))
+    world.engine(ahead).past = past(7, 9, world=world)
+    error = world.error()
+    assert isinstance(error, DeniedError)
+    assert error.code == "ConsensusUnreachable"
+    named = f"{world.ids[ahead].short} has completed change number 2 ({'09' * 32}"
+    assert named in str(error)
+    assert not received(world.net, ChangeDone)
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_a_migration_is_added_to_what_each_node_remembers(world: World, ahead: int) -> None:
+    """No order of a contract is judged by the history: one that differs stops nothing."""
+    world.engine(ahead).past = past(7, world=world)
+    assert world.report(needs_all=False).executed == frozenset(world.ids)
+    for place in range(5):
+        concluded = world.engine(place).works[-1]
+        assert isinstance(concluded, Conclude)
+        assert concluded.past == world.engine(place).past
+
+
+def test_a_migration_ends_where_no_two_nodes_remember_the_same(world: World) -> None:
+    for place in range(5):
+        world.engine(place).past = past(*range(place, 2 * place), world=world)
+    assert world.report(needs_all=False).executed == frozenset(world.ids)
+    for place in range(5):
+        concluded = world.engine(place).works[-1]
+        assert isinstance(concluded, Conclude)
+        assert concluded.past == world.engine(place).past
+
+
+def test_a_longer_past_that_too_few_vouch_for_is_refused_in_a_migration_too(world: World) -> None:
+    told = past(9, world=world)
+    world.net.tamper = lambda _sender, to, message: (
+        ChangeDone(told, _signed(world, told, 0), ())
+        if isinstance(message, ChangeDone) and to == world.ids[2]
+        else message
+    )
+    assert world.report(needs_all=False).executed == frozenset(world.ids) - {world.ids[2]}
+    assert Conclude not in world.kinds(2)
+
+
+def test_a_past_that_is_shorter_than_the_own_one_is_refused(world: World) -> None:
+    """Only a lying coordinator says DONE then: an honest one names the node."""
+    world.everywhere(past=past(7, world=world))
+    world.net.tamper = lambda _sender, to, message: (
+        replace(message, past=(), vouchers=())
+        if isinstance(message, ChangeDone) and to == world.ids[2]
+        else message
+    )
     assert world.error().code == "ConsensusUnreachable"
+    assert Conclude not in world.kinds(2)
 
 
 def test_a_past_that_nobody_signed_is_refused(world: World) -> None:

@@ -63,6 +63,7 @@ def test_who_waits_for_ever_is_found() -> None:
     assert found.invariant == "everybody waits for ever"
 
 
+@pytest.mark.no_cover  # an interrupt in the middle of the measuring would leave that locked
 def test_a_run_without_end_is_found() -> None:
     async def play(_seed: int, _plan: Plan) -> None:
         for _ in count():
@@ -147,7 +148,7 @@ import sys
 from keyserver.simulation.runner import be_quiet, trace_of
 from keyserver.simulation.scenarios.registry import SCENARIOS
 be_quiet()
-for name in ("mixture", "liars in a mixture", "rivals", "world: mixture"):
+for name in ("mixture", "liars in a mixture", "rivals", "change", "world: mixture", "world: owner"):
     print(trace_of(SCENARIOS[name], 5))
 """
 
@@ -155,7 +156,7 @@ for name in ("mixture", "liars in a mixture", "rivals", "world: mixture"):
 def test_a_seed_makes_the_same_run_in_every_process() -> None:
     told = [_traces(hash_seed) for hash_seed in ("1", "77")]
     assert told[0] == told[1]
-    assert len(set(told[0].split())) == 4
+    assert len(set(told[0].split())) == 6
 
 
 def _traces(hash_seed: str) -> str:

@@ -239,6 +239,45 @@ async def test_a_damaged_share_of_an_undecided_record(
     assert len(stored_boxes(path)) == 2
 
 
+# --- records that cannot be used --------------------------------------------------------------
+
+SPOILED_RECORDS: list[tuple[str, Callable[[bytes], Any]]] = [
+    ("certified", lambda old: old[:-1]),
+    ("certified", lambda old: b""),
+    ("certified", lambda old: old + b"\0"),
+    ("record_hash", lambda old: digest("x")),
+    ("version", lambda old: 7),
+]
+
+
+@pytest.mark.parametrize(("column", "spoil"), SPOILED_RECORDS)
+async def test_a_damaged_record_is_unknown_until_it_is_there_again(
+    store: SqlRecordStore,
+    database: Database,
+    path: Path,
+    column: str,
+    spoil: Callable[[bytes], Any],
+) -> None:
+    await active_key(store, 1)
+    await store.commit([PutDocument(key_id(1), certified_document())])
+    healthy = await store.load(key_id(1))
+    connection = sqlite3.connect(path)
+    ((old,),) = connection.execute(f"SELECT {column} FROM key_records")
+    connection.close()
+    change(path, f"UPDATE key_records SET {column} = ?", spoil(old))
+    again = fresh(database)
+    lost = await again.load(key_id(1))
+    assert (lost.active, lost.share) == (None, None)
+    assert lost.document == healthy.document
+    assert [entry.key_id for entry in await again.catalogue(None, 9)] == [key_id(1)]
+    await again.commit([PutPrepared(record(1, version=3), share(9), T)])
+    assert (await fresh(database).load(key_id(1))).active is None
+    await again.commit([PutNothing(key_id(1), 3, decision())])
+    await again.commit([PutActive(certified(record()))])
+    found = await fresh(database).load(key_id(1))
+    assert (found.active, found.share) == (healthy.active, healthy.share)
+
+
 # --- how old records are ----------------------------------------------------------------------
 
 
@@ -269,11 +308,6 @@ async def test_the_oldest_records_come_first(database: Database) -> None:
 # --- bad rows --------------------------------------------------------------------------------
 
 SPOILS: list[tuple[str, str, Callable[[bytes], Any]]] = [
-    ("key_records", "certified", lambda old: old[:-1]),
-    ("key_records", "certified", lambda old: b""),
-    ("key_records", "certified", lambda old: old + b"\0"),
-    ("key_records", "record_hash", lambda old: digest("x")),
-    ("key_records", "version", lambda old: 7),
     ("open_records", "record", lambda old: old[:50]),
     ("open_records", "record_hash", lambda old: digest("x")),
     ("open_records", "transcript", lambda old: b"short"),

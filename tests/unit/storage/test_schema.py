@@ -4,16 +4,17 @@ import pkgutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Connection, MetaData, create_engine, text
 
 from keyserver.storage.database import opened
-from keyserver.storage.migrations import configuration
+from keyserver.storage.migrations import configuration, upgrade
 from keyserver.storage.schema import METADATA, OPEN_TASK, SCHEMA_VERSION, SEALED_COLUMNS
 from keyserver.tasks.model import TaskState
 
@@ -89,6 +90,22 @@ async def test_a_migration_that_dies_leaves_no_half_schema(
     connection.close()
     async with opened(url):
         pass
+
+
+async def test_records_from_before_their_age_was_kept_count_from_the_upgrade_on(
+    url: str, tmp_path: Path
+) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        upgrade(connection, "0005")
+        connection.execute(text("INSERT INTO key_records VALUES (x'01', 1, x'02', x'03')"))
+    engine.dispose()
+    began = int(time.time())
+    async with opened(url) as database:
+        installed_at = await database.read(
+            lambda connection: connection.scalar(text("SELECT installed_at FROM key_records"))
+        )
+    assert began <= installed_at <= time.time()
 
 
 def test_every_box_column_is_listed_with_its_key() -> None:
