@@ -58,7 +58,6 @@ _TABLE: Final = {
     )
 }
 
-NOT_AVAILABLE: Final = Refusal(501, "Operation is not available", "NotAvailable")
 SEALED: Final = Refusal(503, "Node is sealed", "Sealed", retry_after_s=5)
 STANDBY: Final = Refusal(503, "Node is on standby", "Standby", retry_after_s=5)
 TOO_MANY_REQUESTS: Final = Refusal(429, "Too many requests", "RateLimited", retry_after_s=1)

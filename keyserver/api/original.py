@@ -23,7 +23,6 @@ from keyserver.api.errors import (
     ACCESS_DENIED,
     BAD_SIGNATURE,
     JSON_TYPE,
-    NOT_AVAILABLE,
     TOO_MANY_REQUESTS,
     UNEXPECTED,
     UNSIGNABLE_ID,
@@ -59,6 +58,7 @@ from keyserver.crypto.randomness import RandomSource
 from keyserver.errors import KeyServerError
 from keyserver.model.identifiers import NodeId
 from keyserver.model.keys import DocumentKey
+from keyserver.model.requests import SigningScheme, SignMessage
 from keyserver.sessions.outcomes import ShadowResult
 
 log = structlog.get_logger()
@@ -167,8 +167,7 @@ class OriginalPaths:
             return TOO_MANY_REQUESTS
         if not proves_something(call.key_id):
             return UNSIGNABLE_ID
-        disabled = refused_by_policy(call.operation, credential.address, self._needs.node.policy)
-        return disabled or (NOT_AVAILABLE if isinstance(call, Sign) else None)
+        return refused_by_policy(call.operation, credential.address, self._needs.node.policy)
 
     async def _run(
         self, call: KeyCall, credential: PathCredential, wishes: ShadowWishes
@@ -192,8 +191,9 @@ class OriginalPaths:
                 return json_response(shadow_body(shadow, checkable=wishes.verify))
             case RetrieveDocument(key_id):
                 return hex_response(await operations.retrieve_plain(key_id, credential))
-            case Sign():
-                return error_response(NOT_AVAILABLE)
+            case Sign(key_id, _, message_hash):
+                wanted = SignMessage(key_id, message_hash, SigningScheme(call.operation))
+                return hex_response(await operations.sign_sealed(wanted, credential))
 
     async def _store(self, call: Store, credential: PathCredential) -> Response:
         operations = self._needs.node.operations

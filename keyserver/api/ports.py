@@ -9,7 +9,7 @@ from keyserver.engine.credentials import CredentialSource
 from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
-from keyserver.model.requests import Credential
+from keyserver.model.requests import Credential, SignMessage
 from keyserver.model.set_change import AdministratorOrder
 from keyserver.model.set_change_rules import AdministratorView
 from keyserver.sessions.core import Policy
@@ -65,6 +65,12 @@ class ClientOperations(Protocol):
         self, key_id: KeyId, credential: Credential | CredentialSource
     ) -> bytes:
         """A document key as an ECIES message to the requester."""
+        ...
+
+    async def sign_sealed(
+        self, operation: SignMessage, credential: Credential | CredentialSource
+    ) -> bytes:
+        """A signature of a server key as an ECIES message to the requester."""
         ...
 
 

@@ -33,7 +33,15 @@ CLOSED: Final[Mapping[Availability, Refusal]] = {
 _WRITES: Final = frozenset(
     {Operation.GENERATE_SERVER_KEY, Operation.GENERATE_BOTH, Operation.STORE_DOCUMENT_KEY}
 )
-_ASKS_PERMISSION: Final = frozenset({Operation.RETRIEVE_PLAIN, Operation.RETRIEVE_SHADOW})
+_ASKS_PERMISSION: Final = frozenset(
+    {
+        Operation.RETRIEVE_PLAIN,
+        Operation.RETRIEVE_SHADOW,
+        Operation.SIGN_SCHNORR,
+        Operation.SIGN_FROST,
+        Operation.SIGN_ECDSA,
+    }
+)
 
 T = TypeVar("T")
 

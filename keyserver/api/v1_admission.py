@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from keyserver.api.errors import NOT_AVAILABLE, TOO_MANY_REQUESTS, Refusal
+from keyserver.api.errors import TOO_MANY_REQUESTS, Refusal
 from keyserver.api.policy import refused_by_policy
 from keyserver.api.ports import ClientOperations, NodeState, SetChangeService
 from keyserver.api.rate_limit import RateLimiter
@@ -127,11 +127,6 @@ class ClientRequest:
 
     def _note(self, **what: object) -> None:
         self._request.state.access.update(what)
-
-
-def not_available() -> ProblemError:
-    """An operation that this version does not have yet."""
-    return ProblemError(problem_of_refusal(NOT_AVAILABLE))
 
 
 def _refuse_if(refusal: Refusal | None) -> None:

@@ -80,9 +80,15 @@ class Sign(Body):
 
     scheme: Annotated[
         Literal["schnorr", "frost", "ecdsa"],
-        Field(description="the original's Schnorr form, RFC 9591, or ECDSA"),
+        Field(
+            description="the original's Schnorr form, RFC 9591 (secp256k1, SHA-256), or ECDSA",
+            examples=["ecdsa"],
+        ),
     ]
-    message_hash: Annotated[HashHex, Field(description="32 bytes, signed as they are")]
+    message_hash: Annotated[
+        HashHex,
+        Field(description="32 bytes, signed as they are", examples=[f"0x{'4d' * 32}"]),
+    ]
 
 
 # --- answers ----------------------------------------------------------------------------------
@@ -160,8 +166,9 @@ class SealedSignature(Answer):
     encrypted_signature: Annotated[
         SealedHex,
         Field(
-            description="ECIES to your public key; plaintext c, s (schnorr, 64 bytes), "
-            "R compressed, z (frost, 65) or r, s, v (ecdsa, 65)"
+            description="ECIES to your public key, 177 bytes (schnorr) or 178; plaintext c, s "
+            "(schnorr, 32 bytes each), R compressed, z (frost, 33 and 32) or r, s, v (ecdsa, 32, "
+            "32 and 1: v is 0 or 1, s at most half of the order)"
         ),
     ]
 

@@ -1,13 +1,12 @@
 """The operations of `/v1`: body in, engine asked, answer out (HTTP interface, section 13)."""
 
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Security
 from fastapi.security import APIKeyHeader
 from starlette.requests import Request
 
-from keyserver.api.v1_admission import ClientRequest, V1Dependencies, not_available
+from keyserver.api.v1_admission import ClientRequest, V1Dependencies
 from keyserver.api.v1_credentials import FORM, HEADER
 from keyserver.api.v1_models import (
     Error,
@@ -24,13 +23,13 @@ from keyserver.api.v1_models import (
     Stored,
 )
 from keyserver.api.v1_values import PathKeyId
-from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
     GenerateServerKey,
-    Operation,
     RetrieveDocumentKey,
     RetrieveServerKey,
+    SigningScheme,
+    SignMessage,
     StoreDocumentKey,
 )
 
@@ -39,9 +38,9 @@ NO_BODY: Final = Nothing()
 NO_EXCLUSIONS: Final = Exclusions()
 
 SCHEMES: Final = {
-    "schnorr": Operation.SIGN_SCHNORR,
-    "frost": Operation.SIGN_FROST,
-    "ecdsa": Operation.SIGN_ECDSA,
+    "schnorr": SigningScheme.SCHNORR,
+    "frost": SigningScheme.FROST,
+    "ecdsa": SigningScheme.ECDSA,
 }
 
 router = APIRouter()
@@ -52,19 +51,6 @@ CREDENTIAL: Final = APIKeyHeader(
     description=f"An EIP-712 signature over this one request: `{FORM}`.",
     auto_error=False,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SignMessage:
-    """A signature that is asked for; its payload is the message hash."""
-
-    key_id: KeyId
-    number: Operation
-    message_hash: Hash32
-
-    def payload(self) -> bytes:
-        """The operation's parameters in canonical encoding."""
-        return self.message_hash
 
 
 def _asked(request: Request, _: Annotated[str | None, Security(CREDENTIAL)]) -> ClientRequest:
@@ -283,16 +269,21 @@ async def retrieve_shadow(
     responses=errors_of(
         {
             **_CREDENTIAL,
-            501: "`NOT_AVAILABLE`: this version does not sign yet",
+            403: f"{_NO_PERMISSION}; for `ecdsa`, also if the key has less than 2t + 1 holders",
+            404: _NOT_FOUND,
             503: _UNAVAILABLE,
         }
     ),
 )
 async def sign(id: Id, body: Sign, asked: Asked) -> SealedSignature:  # noqa: A002
-    """Sign with the server key, which no node has. Not available in this version (501).
+    """Have the nodes sign 32 bytes with a server key that none of them has.
 
-    Operation 7 (schnorr), 8 (frost) or 9 (ecdsa); payload: `message_hash`.
+    Operation 7 (`schnorr`), 8 (`frost`) or 9 (`ecdsa`); payload: `message_hash`, 32 bytes. For
+    everybody whom the permissioning contract lets pass. t + 1 nodes are needed, for `ecdsa` 2t + 1.
+    The bytes are signed as they are: whoever may ask can have a transaction of the server key's own
+    account signed. Check what you decrypt against the server key before you use it.
     """
-    wanted = SignMessage(id, SCHEMES[body.scheme], body.message_hash)
-    async with asked.admitted(wanted):
-        raise not_available()
+    wanted = SignMessage(id, body.message_hash, SCHEMES[body.scheme])
+    async with asked.admitted(wanted) as who:
+        work = asked.operations.sign_sealed(wanted, who)
+        return SealedSignature(encrypted_signature=await asked.run(wanted, work))

@@ -10,11 +10,11 @@ from keyserver.api.ports import Availability
 from keyserver.api.rate_limit import RateLimiter
 from keyserver.crypto.curve import Point
 from keyserver.crypto.randomness import SeededRandom
-from keyserver.engine.credentials import CredentialSource
+from keyserver.engine.credentials import CredentialSource, signer_of
 from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord, DocumentKey
-from keyserver.model.requests import Credential
+from keyserver.model.requests import Credential, SigningScheme, SignMessage
 from keyserver.sessions.core import Policy
 from keyserver.sessions.outcomes import ShadowResult
 from tests.support.fake_cluster import certified_document, certified_record, node_of, point_of
@@ -83,6 +83,13 @@ class ScriptedOperations:
     ) -> bytes:
         self._note("retrieve_plain", key_id)
         return b"\x04" * 177
+
+    async def sign_sealed(
+        self, operation: SignMessage, credential: Credential | CredentialSource
+    ) -> bytes:
+        who = signer_of(credential)
+        self._note("sign", operation.key_id, operation.message, operation.scheme, who)
+        return b"\x04" * (177 if operation.scheme is SigningScheme.SCHNORR else 178)
 
 
 @dataclass

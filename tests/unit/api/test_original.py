@@ -20,8 +20,8 @@ from keyserver.api.rate_limit import RateLimiter
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.errors import ChainError, StorageError
-from keyserver.model.identifiers import KeyId, NodeId
-from keyserver.model.requests import Operation
+from keyserver.model.identifiers import Hash32, KeyId, NodeId
+from keyserver.model.requests import Operation, SigningScheme
 from keyserver.sessions.core import DeniedError, Policy, UnavailableError
 from tests.support.asgi import call
 from tests.support.client_node import sign_id
@@ -47,7 +47,6 @@ SCHNORR = ("GET", f"/schnorr/{ID}/{SIG}/{HASH}")
 ECDSA = ("GET", f"/ecdsa/{ID}/{SIG}/{HASH}")
 ADMIN = ("POST", f"/admin/servers_set_change/{SIG}/{SIG}")
 ROWS = [GENERATE, STORE, BOTH, SERVER, PLAIN, SHADOWED, SCHNORR, ECDSA]
-SERVED = ROWS[:6]
 
 
 async def ask(node: ScriptedNode, request: tuple[str, str], body: bytes = b"") -> Answer:
@@ -63,7 +62,7 @@ def error(answer: Answer) -> tuple[int, str]:
 
 async def test_what_is_asked_of_the_engine() -> None:
     node = ScriptedNode()
-    for request in SERVED:
+    for request in ROWS:
         assert (await ask(node, request)).status == 200
     asked = [(name, *rest[:2]) for name, *rest in node.operations.calls]
     address = open_path_credential(KEY_ID, bytes.fromhex(SIG), SeededRandom(0)).address
@@ -71,7 +70,12 @@ async def test_what_is_asked_of_the_engine() -> None:
     assert asked[1][:2] == ("store_document_key", KEY_ID)
     assert asked[2] == ("generate_both", KEY_ID, 1)
     assert asked[3] == ("retrieve_server_key", KEY_ID, address)
-    assert asked[4:] == [("retrieve_plain", KEY_ID), ("retrieve_shadow", KEY_ID, frozenset())]
+    assert asked[4:6] == [("retrieve_plain", KEY_ID), ("retrieve_shadow", KEY_ID, frozenset())]
+    message = Hash32(bytes.fromhex(HASH))
+    assert node.operations.calls[6:] == [
+        ("sign", KEY_ID, message, SigningScheme.SCHNORR, address),
+        ("sign", KEY_ID, message, SigningScheme.ECDSA, address),
+    ]
 
 
 async def test_answers() -> None:
@@ -80,6 +84,8 @@ async def test_answers() -> None:
     assert public.startswith('"0x')
     assert len(public) == 132
     assert (await ask(node, PLAIN)).text == f'"0x{"04" * 177}"'
+    assert (await ask(node, SCHNORR)).text == f'"0x{"04" * 177}"'
+    assert (await ask(node, ECDSA)).text == f'"0x{"04" * 178}"'
     stored = await ask(node, STORE)
     assert (stored.body, stored.header("content-type")) == (b"", None)
     assert stored.header("content-length") == "0"
@@ -124,8 +130,54 @@ async def test_what_is_switched_off(request_: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("request_", [SCHNORR, ECDSA])
-async def test_what_this_version_does_not_have(request_: tuple[str, str]) -> None:
-    assert error(await ask(ScriptedNode(), request_)) == (501, "Operation is not available")
+@pytest.mark.parametrize(
+    ("code", "kind", "status", "text"),
+    [
+        ("ConsensusUnreachable", DeniedError, 403, "Consensus unreachable"),
+        ("ConsensusUnreachable", UnavailableError, 403, "Consensus unreachable"),
+        ("ConsensusTemporaryUnreachable", UnavailableError, 403, "Consensus temporary unreachable"),
+        ("ServerKeyIsNotFound", DeniedError, 404, "Server key with this ID is not found"),
+        (
+            "NodeDisconnected",
+            UnavailableError,
+            500,
+            "node required for this operation is currently disconnected",
+        ),
+        ("ExclusiveSessionActive", UnavailableError, 500, "Exclusive session active"),
+    ],
+)
+async def test_signatures_that_are_refused(
+    request_: tuple[str, str],
+    code: str,
+    kind: type[DeniedError | UnavailableError],
+    status: int,
+    text: str,
+) -> None:
+    node = ScriptedNode(operations=ScriptedOperations(failure=kind("x", code)))
+    assert error(await ask(node, request_)) == (status, text)
+
+
+@pytest.mark.parametrize("request_", [SCHNORR, ECDSA])
+@pytest.mark.parametrize("digits", ["0x" + "22" * 31, "0x" + "22" * 32, "22" * 31, "zz" * 32])
+async def test_a_message_that_is_not_32_bytes_in_hexadecimal(
+    request_: tuple[str, str], digits: str
+) -> None:
+    node = ScriptedNode()
+    method, path = request_
+    answer = await ask(node, (method, path.replace(HASH, digits)))
+    assert (answer.status, answer.body) == (400, b"")
+    assert node.operations.calls == []
+
+
+@pytest.mark.parametrize("request_", [SCHNORR, ECDSA])
+async def test_a_chain_that_nobody_can_ask_for_the_signers_permission(
+    request_: tuple[str, str],
+) -> None:
+    failure = UnavailableError("no permission", "ConsensusTemporaryUnreachable")
+    node = ScriptedNode(operations=ScriptedOperations(failure=failure), chain_is_silent=True)
+    status, text = error(await ask(node, request_))
+    assert status == 500
+    assert text.startswith("Internal error: the Ethereum node")
 
 
 async def test_the_administrator() -> None:
@@ -160,7 +212,7 @@ async def test_points_off_the_curve() -> None:
     assert error(answer) == (403, "Access denied")
 
 
-@pytest.mark.parametrize("request_", SERVED)
+@pytest.mark.parametrize("request_", ROWS)
 async def test_failures_of_the_engine(request_: tuple[str, str]) -> None:
     cases: list[tuple[Exception, int, str]] = [
         (DeniedError("x", "ServerKeyIsNotFound"), 404, "Server key with this ID is not found"),
@@ -190,7 +242,7 @@ async def test_a_chain_that_does_not_answer(request_: tuple[str, str]) -> None:
     assert error(await ask(node, request_)) == (403, "Consensus unreachable")
 
 
-@pytest.mark.parametrize("request_", SERVED)
+@pytest.mark.parametrize("request_", ROWS)
 async def test_a_request_ends_in_time(
     request_: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

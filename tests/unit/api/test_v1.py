@@ -20,9 +20,9 @@ from keyserver.crypto.hashing import address_of
 from keyserver.engine.credentials import CredentialSource, Opening
 from keyserver.errors import ChainError, KeyServerError, StorageError
 from keyserver.model.bound_requests import SigningDomain
-from keyserver.model.identifiers import Address, KeyId, Nonce32
+from keyserver.model.identifiers import Address, Hash32, KeyId, Nonce32
 from keyserver.model.keys import CertifiedRecord
-from keyserver.model.requests import Credential, GenerateServerKey, Operation
+from keyserver.model.requests import Credential, GenerateServerKey, Operation, SigningScheme
 from keyserver.sessions.core import DeniedError, UnavailableError
 from tests.support.asgi import call
 from tests.support.bound_requests import (
@@ -62,8 +62,7 @@ SIGN = [
     )
     for op, name in ((7, "schnorr"), (8, "frost"), (9, "ecdsa"))
 ]
-SERVED = [GENERATE, STORE, BOTH, SERVER, PLAIN, SHADOWED]
-ALL = [*SERVED, *SIGN]
+ALL = [GENERATE, STORE, BOTH, SERVER, PLAIN, SHADOWED, *SIGN]
 
 
 def open_node(**changes: Any) -> ScriptedNode:
@@ -114,7 +113,7 @@ async def test_the_node_is_open_to_everybody() -> None:
 
 async def test_what_is_asked_of_the_engine() -> None:
     node = open_node()
-    for request in SERVED:
+    for request in ALL:
         answer = await ask(node, request)
         assert answer.status == 200, answer.text
     calls = node.operations.calls
@@ -192,13 +191,25 @@ async def test_the_content_type_does_not_matter(content_type: str | None) -> Non
     assert (await ask(open_node(), GENERATE.again, *more)).status == 200
 
 
-@pytest.mark.parametrize("request_", SIGN)
-async def test_signing_is_authenticated_and_then_not_available(request_: Signed) -> None:
-    nonces = UsedNonces()
-    app = v1_app_of(open_node(), nonces=nonces)
-    assert error(await send(app, request_)) == (501, "NOT_AVAILABLE")
-    assert len(nonces) == 0
-    assert error(await send(app, request_, headers=[])) == (401, "UNAUTHENTICATED")
+@pytest.mark.parametrize(("request_", "scheme"), [*zip(SIGN, SigningScheme, strict=True)])
+async def test_signing(request_: Signed, scheme: SigningScheme) -> None:
+    node = open_node()
+    app = v1_app_of(node)
+    answer = await send(app, request_.again)
+    size = 177 if scheme is SigningScheme.SCHNORR else 178
+    assert json.loads(answer.body) == {"encrypted_signature": f"0x{'04' * size}"}
+    assert node.operations.calls == [("sign", KEY_ID, Hash32(HASH), scheme, WHO)]
+    assert error(await send(app, request_.again, headers=[])) == (401, "UNAUTHENTICATED")
+
+
+@pytest.mark.parametrize("captured", SIGN)
+async def test_a_credential_is_for_one_message(captured: Signed) -> None:
+    """With another one it names an account that nobody has."""
+    body = {**json.loads(captured.body), "message_hash": f"0x{'56' * 32}"}
+    node = open_node()
+    assert (await ask(node, captured, body=json.dumps(body).encode())).status == 200
+    assert [call[2] for call in node.operations.calls] == [Hash32(b"\x56" * 32)]
+    assert all(WHO not in call for call in node.operations.calls)
 
 
 # --- bodies and paths that are refused --------------------------------------------------------
@@ -354,13 +365,13 @@ async def test_without_or_with_a_wrong_credential(request_: Signed) -> None:
         assert error(await send(app, request_, headers=headers)) == (401, code)
 
 
-@pytest.mark.parametrize("request_", SERVED)
+@pytest.mark.parametrize("request_", ALL)
 async def test_a_captured_header_is_worth_nothing_elsewhere(request_: Signed) -> None:
     """With another id, body, operation or domain it names somebody else."""
     node = open_node()
     other_id = f"/v1/server-keys/{'4c' * 32}"
     elsewhere = replace(request_, path=request_.path.replace(KEY, other_id))
-    others = [other for other in SERVED if other is not request_]
+    others = [other for other in ALL if other is not request_]
     for target in (elsewhere, *others):
         answer = await ask(node, target, headers=request_.headers)
         assert answer.status == 200, "to whomever that signature belongs"
@@ -410,10 +421,10 @@ BEFORE_A_SESSION = [
 async def test_what_fails_before_a_session_may_be_repeated(failure: Exception, status: int) -> None:
     node = open_node(operations=ScriptedOperations(failure=failure))
     app = v1_app_of(node)
-    for request in SERVED:
+    for request in ALL:
         assert (await send(app, request)).status == status
     node.operations.failure = None
-    for request in SERVED:
+    for request in ALL:
         assert (await send(app, request)).status == 200
         assert error(await send(app, request)) == (401, "NONCE_USED")
 
@@ -541,10 +552,8 @@ async def test_one_client_does_not_keep_the_node_from_others() -> None:
 
 async def test_what_the_operator_has_switched_off() -> None:
     strict = replace(POLICY, strict_credentials=frozenset(Operation), generators=frozenset({WHO}))
-    for request in SERVED:
+    for request in ALL:
         assert (await ask(open_node(policy=strict), request)).status == 200
-    for request in SIGN:
-        assert error(await ask(open_node(policy=strict), request)) == (501, "NOT_AVAILABLE")
     others_only = replace(POLICY, generators=frozenset({AUTHOR}))
     for request in (GENERATE, BOTH):
         node = open_node(policy=others_only)
@@ -586,7 +595,7 @@ FAILURES: list[tuple[KeyServerError, int, str]] = [
 
 @pytest.mark.parametrize(("failure", "status", "code"), FAILURES)
 async def test_failures_of_the_engine(failure: KeyServerError, status: int, code: str) -> None:
-    for request in SERVED:
+    for request in ALL:
         node = open_node(operations=ScriptedOperations(failure=failure))
         answer = await ask(node, request)
         assert error(answer) == (status, code)
@@ -596,12 +605,12 @@ async def test_failures_of_the_engine(failure: KeyServerError, status: int, code
 
 async def test_an_error_nobody_foresaw(logged: LogCapture) -> None:
     node = open_node(operations=ScriptedOperations(failure=ZeroDivisionError("secret")))
-    for request in SERVED:
+    for request in ALL:
         answer = await ask(node, request)
         assert error(answer) == (500, "INTERNAL")
         assert "see the log" in message(answer)
     failed = [entry for entry in logged.entries if entry["event"] == "request_failed_unexpectedly"]
-    assert len(failed) == len(SERVED)
+    assert len(failed) == len(ALL)
     assert all(entry["exc_info"] for entry in failed), "with the trace"
 
 
@@ -629,7 +638,7 @@ async def test_a_chain_that_does_not_answer(request_: Signed) -> None:
     assert "Ethereum" in message(answer)
 
 
-@pytest.mark.parametrize("request_", SERVED)
+@pytest.mark.parametrize("request_", ALL)
 async def test_a_request_ends_in_time(request_: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
     async def stuck(*_: object) -> None:
         await asyncio.Event().wait()
