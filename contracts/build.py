@@ -34,7 +34,14 @@ SETTINGS: dict[str, Any] = {
 CODE_LIMIT = 24_576
 """Bytes of deployed code a chain accepts (EIP-170)."""
 
-INTERNAL = {"Owned", "Ownable", "PendingRequests"}
+INTERNAL = {
+    "EcdsaSignature",
+    "MajorityVotes",
+    "Ownable",
+    "Owned",
+    "PendingRequests",
+    "SchnorrSignature",
+}
 """Parts that are never called by themselves and get no file."""
 
 

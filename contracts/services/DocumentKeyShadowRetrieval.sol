@@ -5,6 +5,7 @@ import {DocumentKeyShadowRetrievalServiceClientApi} from
     "contracts/interfaces/DocumentKeyShadowRetrievalServiceClientApi.sol";
 import {DocumentKeyShadowRetrievalServiceKeyServerApi} from
     "contracts/interfaces/DocumentKeyShadowRetrievalServiceKeyServerApi.sol";
+import {ERROR_ANSWER, MajorityVotes, Verdict} from "contracts/services/MajorityVotes.sol";
 import {
     Box, NotExpired, NotPending, PendingRequests, Queue, Settings, Tally
 } from "contracts/services/PendingRequests.sol";
@@ -21,6 +22,7 @@ abstract contract DocumentKeyShadowRetrieval is
 {
     using PendingRequests for Queue;
     using PendingRequests for Box;
+    using MajorityVotes for Queue;
 
     event DocumentKeyShadowRetrievalFeeChanged(uint256 fee);
     event MaxDocumentKeyShadowRetrievalRequestsChanged(uint256 limit);
@@ -32,7 +34,6 @@ abstract contract DocumentKeyShadowRetrieval is
     error AlreadyAnswered();
     error TooManyAnswers();
 
-    uint160 private constant ERROR_ANSWER = type(uint160).max;
     uint256 private constant MAX_SHADOW_BYTES = 1024;
     uint256 private constant MAX_ANSWERS_OF_SERVER = 32;
     /// Words of payload: the requester's public.
@@ -207,40 +208,10 @@ abstract contract DocumentKeyShadowRetrieval is
         Seat memory seat,
         uint160 answer
     ) private returns (bool) {
-        bool first = box.refresh(seat);
-        if (!_queue.mark(box, seat, Tally.Voters)) return false;
-        uint256 voters = _queue.votersCount(box, seat, Tally.Voters);
-        if (first) box.answer = answer;
-        (uint256 votes, uint256 best) =
-            box.answer == answer ? (voters, voters) : _countDiffering(box, answer, voters);
-        uint256 majority = seat.count / 2 + 1;
-        if (votes >= majority && answer != ERROR_ANSWER) return true;
-        if (votes >= majority || best + seat.count - voters < majority) {
-            _failShadow(serverKeyId, requester, box.position);
-        } else {
-            _queue.setBox(_keyOf(serverKeyId, requester), box);
-        }
-        return false;
-    }
-
-    /// Counts in the tallies, where the equal votes so far are moved at the first difference.
-    function _countDiffering(Box memory box, uint160 answer, uint256 voters)
-        private
-        returns (uint256 votes, uint256 best)
-    {
-        bytes32 bestKey = _queue.tallyKey(box, Tally.BestVotes, 0);
-        if (box.answer != 0) {
-            _queue.tallies[_queue.tallyKey(box, Tally.Votes, box.answer)] = voters - 1;
-            _queue.tallies[bestKey] = voters - 1;
-            box.answer = 0;
-        }
-        bytes32 key = _queue.tallyKey(box, Tally.Votes, answer);
-        votes = _queue.tallies[key] + 1;
-        _queue.tallies[key] = votes;
-        best = _queue.tallies[bestKey];
-        if (votes <= best) return (votes, best);
-        _queue.tallies[bestKey] = votes;
-        return (votes, votes);
+        Verdict verdict = _queue.cast(box, seat, answer);
+        if (verdict == Verdict.Failed) _failShadow(serverKeyId, requester, box.position);
+        if (verdict == Verdict.Open) _queue.setBox(_keyOf(serverKeyId, requester), box);
+        return verdict == Verdict.Agreed;
     }
 
     // --- personal stage
