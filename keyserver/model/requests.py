@@ -362,7 +362,9 @@ class ChangeSet:
         return self.order
 
 
-ClientOperation = GenerateServerKey | StoreDocumentKey | RetrieveServerKey | RetrieveDocumentKey
+ClientOperation = (
+    GenerateServerKey | StoreDocumentKey | RetrieveServerKey | RetrieveDocumentKey | SignMessage
+)
 """What clients ask."""
 
-AnyOperation = ClientOperation | SignMessage | Presign | Reshare | AddShare | ChangeSet
+AnyOperation = ClientOperation | Presign | Reshare | AddShare | ChangeSet

@@ -292,10 +292,12 @@ class KeyServer(Section):
         description="Collect the fees of a service contract when they exceed this; absent = never.",
     )
     service_contract_ecdsa_sign: Source = Field(
-        NoContract(), description="ECDSA signing service (later)."
+        NoContract(),
+        description="ECDSA signatures. Registry entry `secretstore_service_ecdsa_sign`.",
     )
     service_contract_schnorr_sign: Source = Field(
-        NoContract(), description="Schnorr signing service (later)."
+        NoContract(),
+        description="Schnorr signatures. Registry entry `secretstore_service_schnorr_sign`.",
     )
 
     cluster_name: Annotated[str, TEXT] = Field(
@@ -347,7 +349,7 @@ class KeyServer(Section):
         0, description="Renew the shares of all keys that often; 0 = never. Same on all nodes."
     )
     presignatures: Annotated[int, integer(0, 64)] = Field(
-        4, description="Prepared ECDSA signatures kept ready for each key in use (later)."
+        4, description="Prepared ECDSA signatures kept ready for each key in use."
     )
 
     operator_listen: Annotated[

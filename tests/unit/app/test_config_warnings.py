@@ -138,11 +138,11 @@ FILES: dict[str, tuple[str, set[tuple[str, str]]]] = {
         {("ignored_settings", "")},
     ),
     "what is not there yet": (
-        text_of(keyserver="presignatures = 8\nallow_key_loss = true"),
-        {("keys_without_effect", "keyserver.presignatures")},
+        text_of(keyserver="audit.required = false\nallow_key_loss = true"),
+        {("keys_without_effect", "keyserver.audit.required")},
     ),
     "what is not there yet, as it is anyway": (
-        text_of(keyserver="presignatures = 4\nallow_key_loss = true"),
+        text_of(keyserver="audit.required = true\nallow_key_loss = true"),
         set(),
     ),
     "a client": ('[rpc]\napis = ["all"]\n[secretstore]\ndisable = true\n', set()),
