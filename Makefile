@@ -48,7 +48,7 @@ unit: $(STAMP)
 	$(BIN)/pytest -n 2 -m "not e2e" $(addprefix --ignore=,tests/e2e $(MEASURED))
 
 e2e: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile -m e2e tests/chaos tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile -m e2e tests/chaos tests/e2e tests/interop
 
 CHAOS := --requests 1000 --calm 100 --seed 1 --minutes 30 --gap 5 --parallel 20
 
