@@ -6,7 +6,7 @@ itself (`keyserver.engine.acceptance`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +54,7 @@ from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord
 from keyserver.model.quorums import Quorums
 from keyserver.sessions.core import Refused, Report, SessionKind
+from keyserver.sessions.writes import Write
 
 FETCH_S = 3.0
 """How long `fetch` waits for the slowest peer."""
@@ -213,6 +214,10 @@ class Catalogue:
         self._spawn(self._compare(peer))
         self._recovery.on_connected(peer)
         self.blame.on_connected(peer)
+
+    def watch_writes(self, watcher: Callable[[Collection[Write]], None]) -> None:
+        """Show somebody everything that is taken over from others."""
+        self._installer.watch(watcher)
 
     def on_given_up(self, kind: SessionKind, key_id: KeyId) -> None:
         """Have decided what the session has left behind."""

@@ -1,18 +1,19 @@
 """What a session is told at its opening about the node that it runs on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from keyserver.engine.generated import GeneratedBoth
 from keyserver.engine.ports import Identity, Ports
 from keyserver.model.codec import CodecError
-from keyserver.model.identifiers import NodeId, Nonce32, SessionId
+from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
 from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import Operation, Request, Reshare
 from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import Context, KeyState, SessionKind
 from keyserver.sessions.presignature_pool import PresignaturePool
 from keyserver.sessions.runner import Runner
+from keyserver.sessions.writes import DropShares, PutActive, Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,34 @@ class Contexts:
         return self._ports.successions.target(
             operation.change_id, operation.key_id, state, coordinator
         )
+
+    # --- what is of no use any more -----------------------------------------------------------
+
+    def note_state(self, key_id: KeyId, state: KeyState) -> None:
+        """Take note of what is stored: shares are erased with the set that this node was in."""
+        if state.share is None:
+            self._presignatures.drop(key_id)
+
+    def note_writes(self, writes: Iterable[Write]) -> None:
+        """Take note of what is on disk now: presignatures of other versions are of no use."""
+        for write in writes:
+            match write:
+                case PutActive(certified):
+                    self._presignatures.drop(certified.record.key_id, certified.record.hash)
+                case DropShares(key_id):
+                    self._presignatures.drop(key_id)
+                case _:
+                    pass
+
+    def note_process(self, peer: NodeId, boot_nonce: Nonce32 | None) -> None:
+        """Take note of which process of a peer is connected; `None`: it is gone already."""
+        if boot_nonce is not None:
+            self._presignatures.drop_owner(peer, boot_nonce)
+
+    def note_gone(self, peer: NodeId) -> None:
+        """Take note of the end of a connection: who has left the set does not come back."""
+        if peer not in self._ports.node_sets.snapshot.all_nodes():
+            self._presignatures.drop_owner(peer)
 
     def note(self, completed: Runner) -> None:
         """Take note of a session that brought its result."""

@@ -28,6 +28,7 @@ from keyserver.engine.ports import (
     TimerHandle,
     VoteConflictError,
 )
+from keyserver.engine.presigning_share import PresigningShare
 from keyserver.engine.session_log import log_end, log_session, observe
 from keyserver.engine.session_table import (
     MAX_WAITING_MESSAGES,
@@ -38,9 +39,9 @@ from keyserver.engine.session_table import (
 from keyserver.engine.turns import EXCLUSIVE, Turns
 from keyserver.errors import StorageError
 from keyserver.model.codec import CodecError
-from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
+from keyserver.model.identifiers import Address, KeyId, NodeId, Nonce32, SessionId
 from keyserver.model.node_set import NodeSet
-from keyserver.model.requests import AnyOperation, Request
+from keyserver.model.requests import AnyOperation, NodeCredential, Request
 from keyserver.sessions.authentication import Authentic, authenticate
 from keyserver.sessions.core import (
     Authorise,
@@ -66,6 +67,7 @@ from keyserver.sessions.core import (
     SetTimer,
     TimerFired,
     UnavailableError,
+    Verdict,
 )
 from keyserver.sessions.identity import session_id
 from keyserver.sessions.messages import Cancel, Refuse
@@ -97,18 +99,20 @@ class Driver:
         self._openings = Openings(self._boot_nonce)
         self._patience = Patience("forged requests")
         self._pace = Pace(ports.clock)
+        self._presigning = PresigningShare(identity.me, ports.clock.monotonic)
         self._counter = 0
         self._inbox: Inbox[Callable[[], None]] = Inbox()
         self._tasks: asyncio.TaskGroup | None = None
         self._links: LinkService | None = None
         self._started = asyncio.Event()
-        self._contexts = Contexts(identity, ports, self._avoided)
+        self._contexts = Contexts(identity, ports, lambda: self.avoided)
         self.changes = ChangeGate()
         """What changes of the node set let begin."""
 
     def serve_links(self, links: LinkService) -> None:
         """Say who answers link messages; once, before `run`."""
         self._links = links
+        links.watch_writes(self._contexts.note_writes)
 
     @property
     def me(self) -> NodeId:
@@ -134,6 +138,12 @@ class Driver:
     def policy(self) -> Policy:
         """What the operator allows now."""
         return self._identity.policy()
+
+    async def own_verdict(self, operation: AnyOperation, requester: Address) -> Verdict:
+        """What this node itself finds about the permission of an account."""
+        access = self._ports.access
+        request = Request.of(operation, NodeCredential())  # nothing of it is asked of the chain
+        return await access.authorise(Authorise(request, requester, True, access.permission_block))
 
     def takes_part(self, kind: SessionKind, key_id: KeyId) -> bool:
         """Whether a participant's part of such a session for this key lives here."""
@@ -181,7 +191,8 @@ class Driver:
         What was agreed on is on this node's own disk, too, when the result is returned.
         """
         await self._started.wait()
-        async with self._pace.place_for(session_type.kind):
+        kind = session_type.kind
+        async with self._pace.place_for(kind), self._presigning.place_for(kind):
             return await self._execute(session_type, operation, credential, argument)
 
     async def _execute(
@@ -226,7 +237,9 @@ class Driver:
             if session.subject[0] in kinds and session.key[1] is Role.PARTICIPANT:
                 self._turn_away(session, Refusal.TEMPORARY)
 
-    def _avoided(self) -> frozenset[NodeId]:
+    @property
+    def avoided(self) -> frozenset[NodeId]:
+        """Nodes against which there is evidence of late."""
         return frozenset() if self._links is None else self._links.avoided
 
     def _abandon(self, session: LiveSession) -> None:
@@ -240,6 +253,9 @@ class Driver:
 
     def on_connected(self, peer: NodeId) -> None:
         """A peer is there."""
+        self._inbox.put_last(
+            peer, lambda: self._contexts.note_process(peer, self._boot_nonce(peer))
+        )
         if self._links is not None:
             self._links.on_connected(peer)
 
@@ -267,6 +283,7 @@ class Driver:
         self._inbox.post(act)
 
     def _lose(self, peer: NodeId) -> None:
+        self._contexts.note_gone(peer)
         for session in self._table:
             self._feed(session, PeerLost(peer))
 
@@ -297,7 +314,7 @@ class Driver:
         ):  # it may only ask what there is
             self._send(session, Send(sender, Refuse(Refusal.TEMPORARY)))
             return
-        if self._table.is_full_for(sender):
+        if self._table.is_full_for(sender, kind):
             self._send(session, Send(sender, Refuse(Refusal.BUSY)))
             return
         self._table.add(session)
@@ -310,7 +327,9 @@ class Driver:
         def begin(state: KeyState, authentic: Authentic | None) -> None:
             session.runner = runner(state, authentic)
             log_session(session, "session_joined")
-            self._take(session, session.runner.join(sender, message))
+            with self._presigning.cost_of(session):
+                effects = session.runner.join(sender, message)
+            self._take(session, effects)
             waiting, session.waiting = session.waiting, []
             for event in waiting:
                 self._feed(session, event)
@@ -346,6 +365,9 @@ class Driver:
                 self._turn_away(session, refusal)
                 return
             authentic = replace(authentic, chain_check=None)
+        elif not await self._presigning.wait(session):
+            self._turn_away(session, Refusal.BUSY)
+            return
         else:
             await self.settle(SessionKind.GENERATION, key_id)  # its end may be on the way
         try:
@@ -354,6 +376,7 @@ class Driver:
             log.error("record_unreadable", key_id=key_id, problem=str(problem))
             self._turn_away(session, Refusal.TEMPORARY)
             return
+        self._contexts.note_state(key_id, state)
         refusal = self.changes.forbids(kind, state)
         if refusal is not None:
             self._turn_away(session, refusal)
@@ -380,7 +403,9 @@ class Driver:
 
     def _feed(self, session: LiveSession, event: Event) -> None:
         if session.runner is not None:
-            self._take(session, session.runner.handle(event))
+            with self._presigning.cost_of(session):
+                effects = session.runner.handle(event)
+            self._take(session, effects)
             return
         match event:
             case PeerLost(peer) if peer == session.coordinator:
@@ -454,6 +479,7 @@ class Driver:
             reason = str(problem)
             self._post(lambda: self._persist_failed(session, reason))
             return
+        self._contexts.note_writes(effect.writes)
         announce(self._ports.outcomes, effect.writes)
         self._post(lambda: self._persisted(session))
 

@@ -46,8 +46,13 @@ class Installer:
         self._listener = listener
         self._policy = policy
         self._committees: dict[Committee, None] = {}
+        self._watchers: list[Callable[[Collection[Write]], None]] = []
         self.news = asyncio.Event()
         """Set when something was taken over."""
+
+    def watch(self, watcher: Callable[[Collection[Write]], None]) -> None:
+        """Show somebody, from now on, everything that is written here."""
+        self._watchers.append(watcher)
 
     async def take(self, facts: KeyFacts, vouched: Collection[Hash32] = ()) -> KeyState:
         """Take over what is new; returns what this node has of the key now.
@@ -71,6 +76,8 @@ class Installer:
             # A session wrote meanwhile, or more than f nodes lie: what is on disk stands.
             log.error("decision_contradicts_store", key_id=facts.key_id, problem=str(conflict))
         else:
+            for watcher in self._watchers:
+                watcher(writes)
             announce(self._listener, writes)
             self.news.set()
         state = await self._store.load(facts.key_id)

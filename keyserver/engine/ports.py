@@ -1,7 +1,7 @@
 """What the engine needs from the outside, as protocols; the edges implement them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -276,6 +276,10 @@ class LinkService(Protocol):
 
     def on_link_message(self, peer: NodeId, message: bytes) -> bool:
         """A message of a link type has arrived; false asks to close the connection."""
+        ...
+
+    def watch_writes(self, watcher: Callable[[Collection[Write]], None]) -> None:
+        """Show somebody everything that is taken over from others, once it is on disk."""
         ...
 
     def on_given_up(self, kind: SessionKind, key_id: KeyId) -> None:

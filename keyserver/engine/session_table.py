@@ -15,6 +15,9 @@ from keyserver.sessions.runner import Role, Runner
 MAX_SESSIONS_PER_PEER = 256
 """A peer may keep so many sessions open here; further ones are refused as BUSY."""
 
+MAX_PRESIGNINGS = 8
+"""Presignings that a node coordinates at the same time, and that a peer may have open here."""
+
 MAX_WAITING_MESSAGES = 4
 """Messages kept for a session that has not begun yet; coordinators that wait for answers send
 none before they have got one, or give the session up."""
@@ -60,6 +63,11 @@ class LiveSession:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the session is over."""
 
+    @property
+    def is_presigning(self) -> bool:
+        """Whether a presignature is made in it."""
+        return self.subject[0] is SessionKind.PRESIGNING
+
     def set_timer(self, name: str, timer: TimerHandle) -> None:
         """Have a timer take the place of the one of this name."""
         previous = self.timers.pop(name, None)
@@ -102,6 +110,8 @@ class SessionTable:
         self._sessions: dict[SessionKey, LiveSession] = {}
         self._parts: dict[Subject, list[LiveSession]] = {}
         self._open_by_peer: Counter[NodeId] = Counter()
+        self._presignings: Counter[NodeId] = Counter()
+        """Participants' parts, by the coordinator."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -123,6 +133,7 @@ class SessionTable:
         self._open_by_peer[session.coordinator] += 1
         if session.key[1] is Role.PARTICIPANT:
             self._parts.setdefault(session.subject, []).append(session)
+            self._presignings[session.coordinator] += session.is_presigning
 
     def remove(self, session: LiveSession) -> None:
         """Forget a session that has ended."""
@@ -132,12 +143,16 @@ class SessionTable:
         if session.key[1] is Role.PARTICIPANT:
             parts = self._parts[session.subject]
             parts.remove(session)
+            self._presignings[session.coordinator] -= session.is_presigning
             if not parts:
                 del self._parts[session.subject]
 
-    def is_full_for(self, coordinator: NodeId) -> bool:
-        """Whether a peer has as many sessions open here as it may."""
-        return self._open_by_peer[coordinator] >= MAX_SESSIONS_PER_PEER
+    def is_full_for(self, coordinator: NodeId, kind: SessionKind) -> bool:
+        """Whether a peer has as many sessions open here as it may, for one more of a kind."""
+        if self._open_by_peer[coordinator] >= MAX_SESSIONS_PER_PEER:
+            return True
+        is_presigning = kind is SessionKind.PRESIGNING
+        return is_presigning and self._presignings[coordinator] >= MAX_PRESIGNINGS
 
 
 class CounterWindow:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from keyserver.crypto.presignatures import Presignature
-from keyserver.model.identifiers import Hash32, NodeId
+from keyserver.model.identifiers import Hash32, KeyId, NodeId, Nonce32
 
 MAX_PER_OWNER = 64
 """Presignatures kept per coordinator (engine design, section 16)."""
@@ -18,10 +18,19 @@ LIFETIME_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """A coordinator's process: with its end everything that it had made is of no use."""
+
+    node: NodeId
+    boot_nonce: Nonce32
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """A share of a presignature, and who may have it used."""
 
-    owner: NodeId
+    owner: Owner
+    key_id: KeyId
     made_at: int
     """Unix seconds."""
     presignature: Presignature = field(repr=False)
@@ -43,21 +52,21 @@ class PresignaturePool:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def has_room(self, owner: NodeId, now: int) -> bool:
-        """Whether one more of this owner would be kept."""
+    def has_room(self, node: NodeId, now: int) -> bool:
+        """Whether one more of this node's would be kept."""
         self._forget_old(now)
-        return self._count[owner] < self._limit
+        return self._count[node] < self._limit
 
-    def keep(self, presignature: Presignature, owner: NodeId, now: int) -> bool:
+    def keep(self, presignature: Presignature, owner: Owner, key_id: KeyId, now: int) -> bool:
         """Keep a presignature; false, and it is lost, where there is no room."""
         name = Hash32(presignature.public.presigning.presig_id)
-        if name in self._kept or not self.has_room(owner, now):
+        if name in self._kept or not self.has_room(owner.node, now):
             return False
-        self._kept[name] = Kept(owner, now, presignature)
-        self._count[owner] += 1
+        self._kept[name] = Kept(owner, key_id, now, presignature)
+        self._count[owner.node] += 1
         return True
 
-    def take(self, presig_id: Hash32, owner: NodeId, now: int) -> Kept | None:
+    def take(self, presig_id: Hash32, owner: Owner, now: int) -> Kept | None:
         """Take one out for its owner; `None` if it has none of this name, any more or ever.
 
         All signers know the names; those of others a node can neither use nor use up.
@@ -68,13 +77,28 @@ class PresignaturePool:
             return None
         return self._remove(presig_id)
 
-    def drop(self, record_hash: Hash32) -> None:
-        """Forget all that were made for a record, which is not in force any more."""
-        self._forget([name for name, kept in self._kept.items() if kept.record_hash == record_hash])
+    def drop(self, key_id: KeyId, in_force: Hash32 | None = None) -> None:
+        """Forget those of a key but for the record in force; all if there is none to use."""
+        self._forget(
+            [
+                name
+                for name, kept in self._kept.items()
+                if kept.key_id == key_id and kept.record_hash != in_force
+            ]
+        )
 
-    def drop_owner(self, owner: NodeId) -> None:
-        """Forget all of a coordinator whose process is gone: nobody will ask for them."""
-        self._forget([name for name, kept in self._kept.items() if kept.owner == owner])
+    def drop_owner(self, node: NodeId, running: Nonce32 | None = None) -> None:
+        """Forget those of a coordinator's earlier processes: nobody will ask for them.
+
+        `running`: the boot nonce of the one that runs; without it all of the node go.
+        """
+        self._forget(
+            [
+                name
+                for name, kept in self._kept.items()
+                if kept.owner.node == node and kept.owner.boot_nonce != running
+            ]
+        )
 
     def _forget_old(self, now: int) -> None:
         # in the order in which they were made
@@ -91,5 +115,7 @@ class PresignaturePool:
 
     def _remove(self, name: Hash32) -> Kept:
         kept = self._kept.pop(name)
-        self._count[kept.owner] -= 1
+        self._count[kept.owner.node] -= 1
+        if not self._count[kept.owner.node]:
+            del self._count[kept.owner.node]
         return kept

@@ -37,12 +37,9 @@ from keyserver.sessions.retrieval.messages import Mode, Partial, Shadow
 from keyserver.sessions.runner import Role
 from keyserver.simulation.cluster import SimulatedNode
 from keyserver.simulation.liars import Place
-from tests.support.asgi import call
-from tests.support.client_node import sign_id
 from tests.support.presigning_lies import wrong_numbers
-from tests.support.scripted_node import ScriptedNode, app_of
 from tests.weaknesses.asking import SHADOW, Asker, path_credential, request_of
-from tests.weaknesses.by_hand import point, secret
+from tests.weaknesses.by_hand import point
 from tests.weaknesses.intruder import rewriting
 from tests.weaknesses.scene import KEY, Scene, account, perform
 
@@ -318,13 +315,3 @@ def test_w14_last_speaker_chooses_the_nonce() -> None:
         await scene.all_is_well()
 
     perform(play)
-
-
-@pytest.mark.parametrize("row", ["schnorr", "ecdsa"])
-async def test_w03_w04_signing_paths(row: str) -> None:
-    """The original's paths for signatures, with a right credential: the node starts nothing."""
-    node = ScriptedNode()
-    path = f"/{row}/{KEY.hex()}/{sign_id(secret(2), KEY)}/{FIRST.hex()}"
-    answer = await call(app_of(node), "GET", path)
-    assert answer.status != 200
-    assert node.operations.calls == []

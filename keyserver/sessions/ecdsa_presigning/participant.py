@@ -79,6 +79,7 @@ from keyserver.sessions.ecdsa_presigning.terms import (
     terms_of,
 )
 from keyserver.sessions.identity import check_signature
+from keyserver.sessions.presignature_pool import Owner
 from keyserver.sessions.sharing.terms import IDLE_TIMEOUT_S, accept_with, check_one_time_key
 
 _IDLE = SetTimer("idle", IDLE_TIMEOUT_S)
@@ -299,6 +300,7 @@ def _on_presigned(ctx: Context, phase: AwaitingPresigned, message: Presigned) ->
         made = finish(phase.presigning, own, phase.dealt.take(), message.product)
     except CryptoError as problem:
         raise Refused(Refusal.BAD, f"Presigned: {problem}") from problem
-    if not ctx.presignatures.keep(made, ctx.coordinator, ctx.now):
+    owner, key_id = Owner(ctx.coordinator, ctx.boot_nonce), ctx.request.key_id
+    if not ctx.presignatures.keep(made, owner, key_id, ctx.now):
         raise Refused(Refusal.BUSY, "too many presignatures of this node are kept")
     return Step(Completed(None), (Send(ctx.coordinator, PresignatureKept()),))

@@ -43,6 +43,7 @@ from keyserver.sessions.ecdsa_signing.terms import (
     signing_of,
 )
 from keyserver.sessions.outcomes import EcdsaReady
+from keyserver.sessions.presignature_pool import Owner
 from keyserver.sessions.waiting import verdict_refusal
 
 _IDLE = SetTimer("idle", 60)
@@ -50,7 +51,8 @@ _IDLE = SetTimer("idle", 60)
 
 def join(ctx: Context, sender: NodeId, message: EcdsaRequest) -> Step[Phase]:
     """Take the presignature out, whatever comes of the request; then check the request."""
-    kept = ctx.presignatures.take(message.presig_id, sender, ctx.now)
+    owner = Owner(sender, ctx.boot_nonce)
+    kept = ctx.presignatures.take(message.presig_id, owner, ctx.now)
     authentic = authenticate(ctx)
     signing = signing_of(ctx.sid, authentic, _record(ctx, message))
     assert authentic.chain_check is not None, "nobody has a signature without permission"

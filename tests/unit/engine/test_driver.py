@@ -154,6 +154,9 @@ class FakeLinks:
     def on_connected(self, peer: NodeId) -> None:
         self.peers.append(peer)
 
+    def watch_writes(self, watcher: object) -> None:
+        pass
+
     def on_given_up(self, kind: SessionKind, key_id: KeyId) -> None:
         self.given_up.append(key_id)
 

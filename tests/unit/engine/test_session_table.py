@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 from keyserver.engine.session_table import (
     COUNTER_WINDOW,
+    MAX_PRESIGNINGS,
     MAX_SESSIONS_PER_PEER,
     CounterWindow,
     LiveSession,
@@ -46,15 +49,31 @@ def test_a_peer_fills_its_own_share_of_the_table_only() -> None:
     table = SessionTable()
     sessions = [_session(number) for number in range(MAX_SESSIONS_PER_PEER)]
     for session in sessions:
-        assert not table.is_full_for(PEER)
+        assert not table.is_full_for(PEER, SessionKind.RETRIEVAL)
         table.add(session)
-    assert table.is_full_for(PEER)
-    assert not table.is_full_for(OTHER)
+    assert table.is_full_for(PEER, SessionKind.RETRIEVAL)
+    assert not table.is_full_for(OTHER, SessionKind.RETRIEVAL)
     table.remove(sessions[0])
     table.remove(sessions[0])
-    assert not table.is_full_for(PEER)
+    assert not table.is_full_for(PEER, SessionKind.RETRIEVAL)
     table.add(sessions[0])
-    assert table.is_full_for(PEER)
+    assert table.is_full_for(PEER, SessionKind.RETRIEVAL)
+
+
+def test_a_peer_has_so_many_presignings_and_other_sessions_besides() -> None:
+    table = SessionTable()
+    sessions = [
+        replace(_session(number), subject=(SessionKind.PRESIGNING, _session(number).subject[1]))
+        for number in range(MAX_PRESIGNINGS)
+    ]
+    for session in sessions:
+        assert not table.is_full_for(PEER, SessionKind.PRESIGNING)
+        table.add(session)
+    assert table.is_full_for(PEER, SessionKind.PRESIGNING)
+    assert not table.is_full_for(PEER, SessionKind.ECDSA)
+    assert not table.is_full_for(OTHER, SessionKind.PRESIGNING)
+    table.remove(sessions[0])
+    assert not table.is_full_for(PEER, SessionKind.PRESIGNING)
 
 
 def test_a_counter_counts_once() -> None:

@@ -51,7 +51,7 @@ from keyserver.sessions.ecdsa_presigning.phases import (
 from keyserver.sessions.ecdsa_presigning.terms import commitments_of, product_digest
 from keyserver.sessions.evidence import decode_evidence, encode_evidence
 from keyserver.sessions.messages import Refuse
-from keyserver.sessions.presignature_pool import PresignaturePool
+from keyserver.sessions.presignature_pool import Owner, PresignaturePool
 from keyserver.simulation.liars import Lie, Place, at, silent, to_some, unsigned
 from tests.support.delivery import Delivery, Moment, received
 from tests.support.key_life import KEY_ID, ON_CHAIN, generate, lose_share, presign, try_presign
@@ -102,7 +102,8 @@ def test_2t_plus_1_nodes_have_a_presignature(nodes: int, threshold: int) -> None
     signers = 2 * threshold + 1
     assert kept(net) == [1] * signers + [0] * (nodes - signers)
     for member in net.members[:signers]:
-        share = member.presignatures.take(made.presig_id, net.members[nodes - 1].id, 0)
+        owner = Owner(net.members[nodes - 1].id, net.moments[-1].ctx.boot_nonce)
+        share = member.presignatures.take(made.presig_id, owner, 0)
         assert share is not None
         assert share.presignature.public == made.public
     assert net.reports == []

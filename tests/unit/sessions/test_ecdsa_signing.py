@@ -45,6 +45,7 @@ from keyserver.sessions.ecdsa_signing.terms import share_digest
 from keyserver.sessions.evidence import decode_evidence, encode_evidence
 from keyserver.sessions.messages import Refuse
 from keyserver.sessions.outcomes import EcdsaReady, EcdsaResult
+from keyserver.sessions.presignature_pool import Owner
 from keyserver.sessions.runner import Role
 from keyserver.simulation.liars import OTHER_POINT, Lie, Place, at, silent, unsigned
 from tests.support.credentials import legacy
@@ -249,7 +250,7 @@ def test_what_a_signer_refuses_at_once(four: Ready) -> None:
         with pytest.raises(Refused) as refused:
             ECDSA_SIGNING.join(context, asking, replace(opening, **changes))
         assert refused.value.code is refusal
-        left = context.presignatures.take(made.presig_id, sender, ctx.now)
+        left = context.presignatures.take(made.presig_id, Owner(sender, ctx.boot_nonce), ctx.now)
         assert (left is None) == (asking == sender and "presig_id" not in changes)
 
 
@@ -258,12 +259,12 @@ def test_a_presignature_of_another_record_is_refused(four: Ready) -> None:
     try_ecdsa(*four)
     ctx, sender, message = net.openings[-1]
     made = presign(net, record)
-    kept = ctx.presignatures.take(made.presig_id, sender, ctx.now)
+    kept = ctx.presignatures.take(made.presig_id, Owner(sender, ctx.boot_nonce), ctx.now)
     assert kept is not None
     public = kept.presignature.public
     other = replace(public, presigning=replace(public.presigning, record_hash=bytes(32)))
     again = replace(kept.presignature, public=other)
-    assert ctx.presignatures.keep(again, sender, ctx.now)
+    assert ctx.presignatures.keep(again, kept.owner, kept.key_id, ctx.now)
     with pytest.raises(Refused, match="another record"):
         ECDSA_SIGNING.join(ctx, sender, replace(message, presig_id=made.presig_id))
 
