@@ -85,6 +85,16 @@ class OffenceFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class SigningFacts:
+    """Joint signatures."""
+
+    made: Mapping[str, int]
+    """Signatures that were made at this node's asking since it started, by scheme."""
+    presignatures: int
+    """Prepared ECDSA signatures that are ready."""
+
+
+@dataclass(frozen=True, slots=True)
 class StatusFacts:
     """A node at a glance."""
 
@@ -111,6 +121,8 @@ class StatusFacts:
     """Nodes that are chosen last now, each with its newest offence."""
     set_change: SetChangeFacts | None = None
     """Changes of the node set; `None` from views that do not know."""
+    signing: SigningFacts | None = None
+    """Joint signatures; `None` from views that do not know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ def compose(
         lock,
         needs_of,
         refresh_interval_s=round(config.keyserver.refresh_interval_days * DAY_S),
+        presignatures=config.keyserver.presignatures,
     )
     by_administrators = None
     if orders is not None:

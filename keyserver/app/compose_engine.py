@@ -38,18 +38,19 @@ def compose_engine(
     needs_of: NeedsOf,
     *,
     refresh_interval_s: int = 0,
+    presignatures: int = 0,
 ) -> Engine:
     """Make the engine of a node; nothing runs yet.
 
     `lock`: of changes of the node set; `refresh_interval_s`: how often the shares of every key are
-    renewed, 0 for never.
+    renewed, 0 for never; `presignatures`: how many are kept ready for each key in use.
     """
     turns = RefreshTurns(refresh_interval_s)
     rules = RefreshRules(identity.me, lock, ports.node_sets, ports.clock, turns)
     ports = replace(ports, successions=rules)
     driver, catalogue = Driver(identity, ports), Catalogue(identity, ports)
     driver.serve_links(catalogue)
-    key_server = KeyServer(driver, ports.store, catalogue, identity.random)
+    key_server = KeyServer(driver, ports.store, catalogue, identity.random, presignatures)
     additions = ShareAdditions(identity, ports, driver, catalogue)
     mover = Redistributions(
         identity.me, driver, ports.store, ports.transport, catalogue, identity.random

@@ -167,6 +167,7 @@ def parts_of(node: Node) -> list[Part]:
         Part("peer returns", node.peers.run),
         Part("share additions", node.share_additions.run),
         Part("refreshes", node.refreshes.run),
+        Part("presignatures", node.key_server.signing.keep_stocked),
         Part("catalogue", node.catalogue.run),
         Part("set changes", lambda: stopped_at_the_end(node.set_changes)),
         Part("sessions", node.driver.run),

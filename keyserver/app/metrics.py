@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from keyserver.app.refresh_facts import RefreshMetrics
 from keyserver.app.set_change_metrics import SetChangeMetrics
+from keyserver.app.signing_facts import SigningMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of `Metrics.render`."""
@@ -101,6 +102,7 @@ class Metrics:
         )
         self.set_change = SetChangeMetrics(registry)
         self.refreshes = RefreshMetrics(registry)
+        self.signing = SigningMetrics(registry)
 
     def render(self) -> bytes:
         """Return all values as text for a scraper; see `CONTENT_TYPE`."""

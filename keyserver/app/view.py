@@ -27,6 +27,7 @@ from keyserver.app.key_facts import key_facts
 from keyserver.app.refresh_facts import measure_refreshes, refresh_troubles
 from keyserver.app.set_change_facts import set_change_facts, set_change_troubles
 from keyserver.app.set_change_metrics import measure_set_change
+from keyserver.app.signing_facts import measure_signing, signing_facts, signing_troubles
 from keyserver.app.work_facts import task_facts
 from keyserver.chain.client import ContractCall, Returned
 from keyserver.chain.name_registry import ContractDirectory
@@ -118,6 +119,7 @@ class OperatorView:
                 *self._current_warnings(),
                 *set_change_troubles(set_change),
                 *refresh_troubles(node.refreshes),
+                *signing_troubles(node.key_server.signing),
             ),
             chain=None if chain is None else await self._chain_facts(chain),
             node_set=self._node_set_facts(),
@@ -128,6 +130,7 @@ class OperatorView:
             answers=counts.answers,
             avoided=offence_facts(node.catalogue.blame.current),
             set_change=set_change,
+            signing=signing_facts(node.key_server.signing),
         )
 
     async def set_change(self) -> SetChangeFacts:
@@ -230,6 +233,7 @@ class OperatorView:
         metrics.avoided_nodes.set(len(node.catalogue.blame.avoided))
         measure_set_change(metrics.set_change, await self.set_change())
         measure_refreshes(metrics.refreshes, node.refreshes)
+        measure_signing(metrics.signing, node.key_server.signing)
         if node.chain is not None:
             await self._measure_chain(node.chain)
         return metrics.render()

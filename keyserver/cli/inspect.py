@@ -81,6 +81,8 @@ def _status_lines(facts: Facts) -> dict[str, object]:
         "tasks": facts["tasks"],
         "answers": facts["answers"],
     }
+    if facts["signing"] is not None:
+        lines["signatures"] = _signing_line(facts["signing"])
     if facts["set_change"] is not None:
         lines["change of the set"] = standing(facts["set_change"])
     if chain is not None:
@@ -91,6 +93,11 @@ def _status_lines(facts: Facts) -> dict[str, object]:
         lines["balance"] = f"{chain['balance_wei']} wei"
         lines |= {name.replace("_", " "): at for name, at in chain["contracts"].items()}
     return lines
+
+
+def _signing_line(signing: Facts) -> str:
+    made = [f"{number} {scheme}" for scheme, number in signing["made"].items() if number]
+    return f"{', '.join(made) or 'none'}; {signing['presignatures']} ECDSA prepared"
 
 
 def _avoided_line(offence: Facts) -> str:

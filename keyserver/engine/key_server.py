@@ -73,6 +73,12 @@ class KeyServerApi(Protocol):
         """Decrypt; the result is the ECIES message to the requester, 177 bytes."""
         ...
 
+    async def sign(
+        self, operation: SignMessage, credential: Credential
+    ) -> SignatureResult | EcdsaResult:
+        """Have a message signed by the key."""
+        ...
+
     @property
     def connected(self) -> frozenset[NodeId]:
         """Peers with a connection now, and this node."""
@@ -212,11 +218,12 @@ class KeyServer:
 
         Where the requester asks over HTTP: `sign_sealed`.
         """
-        self._check_admitted()
         source = source_of(credential)
-        return await self._with_version_in_force(
-            operation.key_id, lambda: self.signing.sign(operation, source)
-        )
+        with self.signing.counts.counted(operation.scheme):
+            self._check_admitted()
+            return await self._with_version_in_force(
+                operation.key_id, lambda: self.signing.sign(operation, source)
+            )
 
     async def sign_sealed(
         self, operation: SignMessage, credential: Credential | CredentialSource

@@ -43,6 +43,7 @@ class PresignatureStock:
         self._shelves: dict[KeyId, _Shelf] = {}
 
     def __len__(self) -> int:
+        self._forget_old()
         return sum(len(shelf.made) for shelf in self._shelves.values())
 
     @property
@@ -52,30 +53,43 @@ class PresignatureStock:
 
     def count(self, key_id: KeyId, record_hash: Hash32) -> int:
         """How many there are for a version of a key."""
-        return len(self._shelf(key_id, record_hash).made)
+        shelf = self._shelf(key_id, record_hash)
+        return 0 if shelf is None else len(shelf.made)
 
     def add(self, presignature: OwnPresignature) -> None:
         """Take in one that was made just now."""
         record = presignature.assembly.record
-        until = self._clock() + USABLE_S
-        self._shelf(record.key_id, record.hash).made.append(_Made(presignature, until))
+        shelf = self._shelf(record.key_id, record.hash)
+        if shelf is None:
+            shelf = self._shelves[record.key_id] = _Shelf(record.hash)
+        shelf.made.append(_Made(presignature, self._clock() + USABLE_S))
 
     def take(
-        self, key_id: KeyId, record_hash: Hash32, connected: frozenset[NodeId]
+        self, key_id: KeyId, record_hash: Hash32, signers: frozenset[NodeId]
     ) -> OwnPresignature | None:
-        """Give out the oldest whose signers are all connected; it is this caller's alone."""
+        """Give out the oldest all of whose signers are among these; it is this caller's alone."""
         shelf = self._shelf(key_id, record_hash)
-        for made in shelf.made:
-            if connected.issuperset(made.presignature.signers):
+        for made in () if shelf is None else shelf.made:
+            if signers.issuperset(made.presignature.signers):
+                assert shelf is not None
                 shelf.made.remove(made)
                 return made.presignature
         return None
 
-    def _shelf(self, key_id: KeyId, record_hash: Hash32) -> _Shelf:
+    def _shelf(self, key_id: KeyId, record_hash: Hash32) -> _Shelf | None:
         """What is usable of a version; all of another version goes."""
+        self._forget_old()
         shelf = self._shelves.get(key_id)
-        if shelf is None or shelf.record_hash != record_hash:
-            shelf = self._shelves[key_id] = _Shelf(record_hash)
-        while shelf.made and shelf.made[0].until <= self._clock():
-            shelf.made.popleft()
+        if shelf is not None and shelf.record_hash != record_hash:
+            del self._shelves[key_id]
+            return None
         return shelf
+
+    def _forget_old(self) -> None:
+        """Throw away what signers are about to forget, of all keys, and what is empty then."""
+        now = self._clock()
+        for key_id, shelf in list(self._shelves.items()):
+            while shelf.made and shelf.made[0].until <= now:
+                shelf.made.popleft()
+            if not shelf.made:
+                del self._shelves[key_id]

@@ -1,25 +1,29 @@
 """Joint signatures: finds the key, chooses who signs, and tries again without those who failed.
 
 Engine design, sections 11, 12 and 17. An ECDSA signature takes a presignature out of the stock, or
-has one made first; `keep_stocked` makes some in advance for keys that are signed with.
+has one made first; `keep_stocked` makes some in advance for keys that are signed with. Nodes that
+were caught, or have failed of late, sign only where the others are too few.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NoReturn
 
 import structlog
 
-from keyserver.engine.credentials import CredentialSource
+from keyserver.engine.credentials import CredentialSource, signer_of
 from keyserver.engine.driver import Driver
 from keyserver.engine.knowledge import Knowledge, Known
 from keyserver.engine.ports import RecordStore
 from keyserver.engine.presignature_stock import PresignatureStock
+from keyserver.engine.signing_counts import SigningCounts
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.keys import KeyRecord
 from keyserver.model.quorums import Quorums
 from keyserver.model.requests import NodeCredential, Presign, SigningScheme, SignMessage
-from keyserver.sessions.core import DeniedError, SessionError, UnavailableError
+from keyserver.sessions.core import DeniedError, UnavailableError, Verdict
 from keyserver.sessions.ecdsa_presigning import ECDSA_PRESIGNING, OwnPresignature
 from keyserver.sessions.ecdsa_presigning import Target as PresigningTarget
 from keyserver.sessions.ecdsa_signing import ECDSA_SIGNING, AloneTarget
@@ -30,6 +34,12 @@ from keyserver.sessions.outcomes import EcdsaResult, SignatureResult
 
 REST_S: Final = 30.0
 """How long a key rests after a presignature could not be made in advance."""
+
+QUIET_S: Final = 2.0
+"""How long presignatures made in advance make way for signatures that are under way."""
+
+DOUBT_S: Final = 300.0
+"""How long a node that has failed in a signature is chosen last."""
 
 log = structlog.get_logger()
 
@@ -57,8 +67,18 @@ class Signing:
         self._holders = holders
         self._stock = stock
         self._in_advance = in_advance
+        self.counts = SigningCounts()
         self._used: dict[KeyId, None] = {}
         self._wake = asyncio.Event()
+        self._under_way = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._failed_at: dict[NodeId, float] = {}
+
+    @property
+    def ready(self) -> int:
+        """How many presignatures are there to be signed with."""
+        return len(self._stock)
 
     async def sign(
         self, operation: SignMessage, credential: CredentialSource
@@ -70,10 +90,24 @@ class Signing:
         record = known.record.record
         if 2 * record.threshold + 1 > len(record.committee):
             raise DeniedError("the key has too few holders for ECDSA", "ConsensusUnreachable")
-        result = await self._ecdsa(operation, credential, known)
+        await self._check_permission(operation, credential)
+        with self._with_precedence():
+            result = await self._ecdsa(operation, credential, known)
         self._used[operation.key_id] = None
         self._wake.set()
         return result
+
+    async def _check_permission(self, operation: SignMessage, credential: CredentialSource) -> None:
+        """Raise for whom this node's own view of the chain denies the key.
+
+        A refused request costs a presignature, whoever refuses it: without this, accounts that
+        cost nothing could have any number made. A contract's requests were looked at before.
+        """
+        requester = signer_of(credential)
+        if requester is None:
+            return
+        if await self._driver.own_verdict(operation, requester) is Verdict.DENIED:
+            raise DeniedError("the requester has no permission", "ConsensusUnreachable")
 
     async def _known(self, key_id: KeyId) -> Known:
         """From this node's own store if it is there: no peer is asked then."""
@@ -127,6 +161,7 @@ class Signing:
                 result = await self._driver.execute(ECDSA_SIGNING, operation, credential, target)
             except UnavailableError as error:
                 failed |= error.failed
+                self._doubt(error.failed)
                 if not attempts or not error.failed:
                     raise
             else:
@@ -139,29 +174,50 @@ class Signing:
         if record.threshold == 0:
             (alone,) = self._chosen(known, failed)
             return AloneTarget(known.record, alone, len(holders))
-        fit = self._driver.connected - failed
-        presignature = self._stock.take(record.key_id, record.hash, fit)
-        if presignature is None:
-            presignature = await self._presign(known, failed)
+        presignature = await self._presignature(known, failed)
         return EcdsaTarget(known.record, presignature, len(holders))
 
+    async def _presignature(self, known: Known, failed: frozenset[NodeId]) -> OwnPresignature:
+        """One of the best nodes there are, from the stock if there is such a one."""
+        record, connected = known.record.record, self._driver.connected - failed
+        needed = 2 * record.threshold + 1
+        for nodes in (connected - self._doubtful, connected):
+            presignature = self._stock.take(record.key_id, record.hash, nodes)
+            if presignature is not None:
+                return presignature
+            if len(nodes.intersection(self._holders(known, needed))) >= needed:
+                break  # those who are better than what is in stock
+        return await self._presign(known, failed)
+
+    @property
+    def _doubtful(self) -> frozenset[NodeId]:
+        """Nodes that were caught, or have failed of late."""
+        now = asyncio.get_running_loop().time()
+        self._failed_at = {node: at for node, at in self._failed_at.items() if now < at + DOUBT_S}
+        return self._driver.avoided | self._failed_at.keys()
+
+    def _doubt(self, failed: frozenset[NodeId]) -> None:
+        now = asyncio.get_running_loop().time()
+        self._failed_at |= dict.fromkeys(failed, now)
+
     def _chosen(self, known: Known, failed: frozenset[NodeId]) -> tuple[NodeId, ...]:
-        """2t + 1 connected holders in canonical order, those who failed last."""
+        """2t + 1 connected holders in canonical order; those in doubt, and who failed now, last."""
         needed = 2 * known.record.record.threshold + 1
         connected = self._driver.connected
         able = [node for node in self._holders(known, needed) if node in connected]
         if len(able) < needed:
             raise UnavailableError("too few holders are connected")
-        able.sort(key=lambda node: node in failed)
+        doubtful = self._doubtful
+        able.sort(key=lambda node: (node in failed, node in doubtful))
         return tuple(sorted(able[:needed]))
 
     async def _presign(self, known: Known, failed: frozenset[NodeId]) -> OwnPresignature:
-        record = known.record
-        target = PresigningTarget(record, self._chosen(known, failed))
-        operation = Presign(record.record.key_id)
-        made = await self._driver.execute(
-            ECDSA_PRESIGNING, operation, lambda _: NodeCredential(), target
-        )
+        record, operation = known.record, Presign(known.record.record.key_id)
+        with self.counts.counted_presigning():
+            target = PresigningTarget(record, self._chosen(known, failed))
+            made = await self._driver.execute(
+                ECDSA_PRESIGNING, operation, lambda _: NodeCredential(), target
+            )
         assert isinstance(made, OwnPresignature)
         return made
 
@@ -179,13 +235,37 @@ class Signing:
         """Make up for what was used of a key; give it a rest where that fails."""
         try:
             while await self._is_wanting(key_id):
+                await self._wait_for_quiet()
                 self._stock.add(await self._presign(await self._known(key_id), frozenset()))
-        except SessionError as problem:
+        except (UnavailableError, StorageError) as problem:
             log.info("presigning_failed", key_id=key_id, problem=str(problem))
+            self.counts.last_failure = str(problem)
+            if isinstance(problem, UnavailableError):
+                self._doubt(problem.failed)
             loop = asyncio.get_running_loop()
             loop.call_later(REST_S, self._wake.set)
             return
+        except DeniedError as problem:
+            log.info("presigning_given_up", key_id=key_id, problem=str(problem))
+            self.counts.last_failure = None
         del self._used[key_id]
+
+    @contextlib.contextmanager
+    def _with_precedence(self) -> Iterator[None]:
+        """A signature is under way: what is made in advance makes way."""
+        self._under_way += 1
+        self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._quiet.set()
+
+    async def _wait_for_quiet(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUIET_S):
+                await self._quiet.wait()
 
     async def _is_wanting(self, key_id: KeyId) -> bool:
         known = await self._known(key_id)

@@ -49,6 +49,7 @@ STATUS: dict[str, Any] = {
     "keys_without_share": 1,
     "tasks": {"pending": 1},
     "answers": {},
+    "signing": {"made": {"schnorr": 0, "frost": 2, "ecdsa": 7}, "presignatures": 4},
     "set_change": {
         "next_epoch": 1,
         "takes_part": None,

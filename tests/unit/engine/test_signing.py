@@ -11,13 +11,15 @@ from coincurve import PublicKey
 from keyserver.crypto import ecies
 from keyserver.crypto.curve import Scalar, SecretScalar
 from keyserver.crypto.schnorr import Form, verify
-from keyserver.engine.key_server import time_of_loop
+from keyserver.engine.key_server import KeyServer, time_of_loop
 from keyserver.engine.presignature_stock import MOST, USABLE_S, PresignatureStock
-from keyserver.engine.signing import REST_S, Signing
-from keyserver.model.identifiers import Hash32, Signature
+from keyserver.engine.signing import DOUBT_S, QUIET_S, REST_S, Signing
+from keyserver.engine.signing_counts import SigningCounts, SigningOutcome
+from keyserver.errors import StorageError
+from keyserver.model.identifiers import Hash32, KeyId, Signature
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.requests import OnChainAddress, SigningScheme, SignMessage
-from keyserver.sessions.core import DeniedError, SessionError, UnavailableError, Verdict
+from keyserver.sessions.core import DeniedError, KeyState, SessionError, UnavailableError, Verdict
 from keyserver.sessions.ecdsa_presigning import OwnPresignature
 from keyserver.sessions.ecdsa_signing.messages import EcdsaPart
 from keyserver.sessions.frost_signing.messages import SignatureShare
@@ -74,8 +76,23 @@ def altering(kind: type, change: Callable[[Any], Any]) -> Any:
     return tamper
 
 
+def silencing(kind: type) -> Any:
+    """A node whose messages of one type never arrive."""
+
+    def tamper(_: Any, __: Any, data: bytes) -> bytes | None:
+        if message_type(data) in LINK_TYPES:
+            return data
+        return None if isinstance(MESSAGE_TABLE.unpack(data)[1], kind) else data
+
+    return tamper
+
+
 def unsigned(message: Any) -> Any:
     return replace(message, value=message.value + Scalar(1), signature=Signature(bytes(65)))
+
+
+def counts_of(api: KeyServer) -> SigningCounts:
+    return api.signing.counts
 
 
 async def refusal(call: Awaitable[object]) -> SessionError:
@@ -220,6 +237,95 @@ def test_a_liar_too_many_fails_after_some_attempts() -> None:
     play(scenario)
 
 
+def test_strangers_cost_no_presignature() -> None:
+    """Over HTTP, where an account costs nothing, this node asks itself first."""
+
+    async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
+        api, source = cluster.nodes[0].api, path_credential(USER, KEY_ID)
+        made = await api.signing._presign(await api.signing._known(KEY_ID), frozenset())
+        api.signing._stock.add(made)
+        cluster.nodes[0].access.verdict = lambda *_: Verdict.DENIED
+        for _ in range(3):
+            error = await refusal(api.sign_sealed(ECDSA, source))
+            assert (type(error), error.code) == (DeniedError, "ConsensusUnreachable")
+        assert (api.signing.ready, api.signing.counts.presigned) == (1, 1)
+        cluster.nodes[0].access.verdict = lambda *_: Verdict.ALLOWED
+        await api.sign_sealed(ECDSA, source)
+        assert (api.signing.ready, api.signing.counts.presigned) == (0, 1)
+
+    play(scenario)
+
+
+def test_what_came_of_requests_is_counted() -> None:
+    async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
+        api = cluster.nodes[0].api
+        counts = api.signing.counts
+        await api.sign(SCHNORR, ON_CHAIN)
+        await api.sign(ECDSA, ON_CHAIN)
+        for node in cluster.nodes:
+            node.access.verdict = lambda *_: Verdict.DENIED
+        await refusal(api.sign(FROST, ON_CHAIN))
+        for node in cluster.nodes[1:]:
+            await node.crash()
+        await asyncio.sleep(1)
+        await refusal(api.sign(ECDSA, ON_CHAIN))
+        assert counts.signatures == {
+            (SigningScheme.SCHNORR, SigningOutcome.MADE): 1,
+            (SigningScheme.ECDSA, SigningOutcome.MADE): 1,
+            (SigningScheme.FROST, SigningOutcome.DENIED): 1,
+            (SigningScheme.ECDSA, SigningOutcome.UNAVAILABLE): 1,
+        }
+        assert (counts.presigned, counts.presigning_failed) == (1, 1)
+
+    play(scenario)
+
+
+def test_a_request_that_is_broken_off_is_counted_as_such() -> None:
+    counts = SigningCounts()
+    with pytest.raises(asyncio.CancelledError), counts.counted(SigningScheme.FROST):
+        raise asyncio.CancelledError
+    assert counts.signatures == {(SigningScheme.FROST, SigningOutcome.BROKEN_OFF): 1}
+
+
+def test_nodes_in_doubt_are_chosen_last() -> None:
+    """Whoever has failed once costs the next signatures no time."""
+
+    async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
+        api = cluster.nodes[0].api
+        silent = cluster.nodes[1]
+        cluster.network.corrupt(silent.id, silencing(EcdsaPart))
+        for _ in range(4):
+            check_ecdsa(await api.sign(ECDSA, ON_CHAIN), record)
+        known = await api.signing._known(KEY_ID)
+        tried = {api.signing._chosen(known, frozenset()) for _ in range(8)}
+        if api.signing._failed_at:  # it was asked at least once
+            assert all(silent.id not in signers for signers in tried)
+        api.signing._doubt(frozenset({silent.id}))
+        assert all(silent.id not in api.signing._chosen(known, frozenset()) for _ in range(8))
+        await asyncio.sleep(DOUBT_S)
+        tried = {api.signing._chosen(known, frozenset()) for _ in range(16)}
+        assert any(silent.id in signers for signers in tried)
+
+    play(scenario)
+
+
+def test_a_presignature_in_stock_with_a_node_in_doubt_is_left_there() -> None:
+    async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
+        signing = cluster.nodes[0].api.signing
+        known = await signing._known(KEY_ID)
+        made = await signing._presign(known, frozenset())
+        signing._stock.add(made)
+        doubtful = next(node for node in made.signers if node != cluster.nodes[0].id)
+        signing._doubt(frozenset({doubtful}))
+        other = await signing._presignature(known, frozenset())
+        assert doubtful not in other.signers
+        assert signing.ready == 1
+        left_out = next(node.id for node in cluster.nodes if node.id not in made.signers)
+        assert await signing._presignature(known, frozenset({left_out})) is made
+
+    play(scenario)
+
+
 # --- in advance ------------------------------------------------------------------------------
 
 
@@ -266,10 +372,59 @@ def test_a_key_rests_when_none_can_be_made() -> None:
         task = asyncio.create_task(api.signing.keep_stocked())
         await asyncio.sleep(5)
         assert len(stock) == 0
+        assert api.signing.counts.presigning_failed == 1
+        assert api.signing.counts.last_failure == "too few holders are connected"
         for node in cluster.nodes[1:3]:
             cluster.network.mend(cluster.nodes[0].id, node.id)
         await asyncio.sleep(REST_S + 5)
         assert len(stock) == 1
+        assert counts_of(api).last_failure is None
+        await _ended(task)
+
+    play(scenario)
+
+
+def test_what_is_made_in_advance_makes_way_for_signatures() -> None:
+    async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
+        signing = cluster.nodes[0].api.signing
+        signing._in_advance = 1
+        task = asyncio.create_task(signing.keep_stocked())
+        check_ecdsa(await cluster.nodes[0].api.sign(ECDSA, ON_CHAIN), record)
+        with signing._with_precedence():
+            await asyncio.sleep(QUIET_S / 2)
+            assert signing.ready == 0
+            await asyncio.sleep(QUIET_S)
+            assert signing.ready == 1, "but not for ever"
+        await _ended(task)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_tried_again"),
+    [
+        (DeniedError("no such key", "ServerKeyIsNotFound"), False),
+        (StorageError("the disk is full"), True),
+    ],
+    ids=("denied", "storage"),
+)
+def test_trouble_with_a_key_stops_nothing(failure: Exception, is_tried_again: bool) -> None:
+    async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
+        signing = cluster.nodes[0].api.signing
+        signing._in_advance = 1
+        check_ecdsa(await cluster.nodes[0].api.sign(ECDSA, ON_CHAIN), record)
+        load = signing._store.load
+
+        async def failing(key_id: KeyId) -> KeyState:
+            raise failure
+
+        setattr(signing._store, "load", failing)  # noqa: B010  # to be put back below
+        task = asyncio.create_task(signing.keep_stocked())
+        await asyncio.sleep(1)
+        assert (KEY_ID in signing._used) is is_tried_again
+        setattr(signing._store, "load", load)  # noqa: B010
+        await asyncio.sleep(REST_S + 5)
+        assert signing.ready == (1 if is_tried_again else 0)
         await _ended(task)
 
     play(scenario)
@@ -337,3 +492,18 @@ def test_the_stock_has_an_end() -> None:
         assert stock.has_room
         stock.add(made)
     assert not stock.has_room
+
+
+def test_the_stock_forgets_what_is_old_of_all_keys() -> None:
+    """Also of keys that nobody signs with any more: they must not take others' room for ever."""
+    made, _ = _own()
+    now = [0.0]
+    stock = PresignatureStock(lambda: now[0])
+    stock.add(made)
+    now[0] = 1.0
+    stock.add(made)
+    now[0] = USABLE_S
+    assert len(stock) == 1
+    now[0] = USABLE_S + 1
+    assert stock.has_room
+    assert stock._shelves == {}
