@@ -34,6 +34,7 @@ from keyserver.model.requests import (
     OnChainPublic,
     Request,
     RetrieveDocumentKey,
+    SignMessage,
     StoreDocumentKey,
 )
 from keyserver.services.base import Asked, ServiceContract
@@ -293,7 +294,7 @@ def _asked_in(service: ServiceContract, result: CallResult) -> tuple[Asked, ...]
 
 
 def is_same_request(asked: Asked, request: Request, requester: Address) -> bool:
-    """Whether a pending entry asks exactly for this: key, requester, threshold, points (pure)."""
+    """Whether a pending entry asks exactly for this: key, requester, parameters (pure)."""
     if asked.key_id != request.key_id:
         return False
     match request.operation():
@@ -305,6 +306,9 @@ def is_same_request(asked: Asked, request: Request, requester: Address) -> bool:
         case RetrieveDocumentKey(shadow=True):
             # The contract ties the account to the public key, so the account says it all.
             return asked.kind is TaskKind.RETRIEVE_PERSONAL and asked.requester == requester
+        case SignMessage(message=message):
+            # The scheme is that of the contract: `carrier`.
+            return (asked.message, asked.requester) == (message, requester)
         case _:
             return False
 

@@ -143,7 +143,7 @@ class ContractDirectory:
 
     @property
     def by_address(self) -> Mapping[Address, tuple[ServiceContract, ...]]:
-        """The services at each address, each once (W-28); all of them at a combined contract's."""
+        """The services at each address, each once (W-28); four of them at a combined contract's."""
         return self._by_address
 
     @property
@@ -219,7 +219,8 @@ class ContractDirectory:
             address = self.address(option)
             if address is not None:
                 for service in self._service_contracts:
-                    if option in (COMBINED_OPTION, service.option):
+                    combined = option == COMBINED_OPTION and service.in_combined
+                    if combined or option == service.option:
                         placed.setdefault(address, {})[service.name] = service
         return {address: tuple(by_name.values()) for address, by_name in placed.items()}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from keyserver.model.identifiers import KeyId
-from keyserver.sessions.outcomes import ShadowReady
+from keyserver.sessions.outcomes import EcdsaReady, ShadowReady, SignatureReady
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,10 @@ class DocumentInstalled:
     key_id: KeyId
 
 
-Outcome = RecordInstalled | DocumentInstalled | ShadowReady
+ForContract = ShadowReady | SignatureReady | EcdsaReady
+"""What a participant of a session ends with that a contract has asked for."""
+
+Outcome = RecordInstalled | DocumentInstalled | ForContract
 
 
 class OutcomeListener(Protocol):
@@ -36,4 +39,13 @@ class OutcomeListener(Protocol):
         ...
 
 
-__all__ = ["DocumentInstalled", "Outcome", "OutcomeListener", "RecordInstalled", "ShadowReady"]
+__all__ = [
+    "DocumentInstalled",
+    "EcdsaReady",
+    "ForContract",
+    "Outcome",
+    "OutcomeListener",
+    "RecordInstalled",
+    "ShadowReady",
+    "SignatureReady",
+]

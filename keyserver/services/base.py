@@ -7,7 +7,7 @@ from typing import Protocol
 from keyserver.engine.key_server import KeyServerApi
 from keyserver.engine.ports import NodeSets
 from keyserver.evm.abi import AbiError, Function
-from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
+from keyserver.model.identifiers import ZERO_HASH, Address, Hash32, KeyId, NodeId
 from keyserver.model.quorums import Quorums
 from keyserver.model.requests import Operation
 from keyserver.tasks.model import (
@@ -68,10 +68,12 @@ class Asked:
     requester: Address = NO_REQUESTER
     requester_public: bytes = b""
     """64 bytes `x || y`; only entries of the pending list of shadow retrievals have it."""
+    message: Hash32 = ZERO_HASH
+    """What is to be signed."""
 
     def at(self, chain_id: int, contract: Address, seen: Sighting) -> SeenRequest:
         """As a sighting in one contract."""
-        key = TaskKey(chain_id, contract, self.kind, self.key_id, self.requester)
+        key = TaskKey(chain_id, contract, self.kind, self.key_id, self.requester, self.message)
         return SeenRequest(key, self.payload, seen)
 
 
@@ -96,6 +98,11 @@ class ServiceContract(Protocol):
     @property
     def operation(self) -> Operation:
         """The operation whose requests it may carry (credential kind 3)."""
+        ...
+
+    @property
+    def in_combined(self) -> bool:
+        """Whether the combined contract serves it, too."""
         ...
 
     @property
@@ -138,7 +145,7 @@ class DeployedServices(Protocol):
 
     @property
     def by_address(self) -> Mapping[Address, tuple[ServiceContract, ...]]:
-        """The services at each address: all four at that of a combined contract."""
+        """The services at each address: four at that of a combined contract."""
         ...
 
 

@@ -13,6 +13,10 @@ from keyserver.tasks.ports import (
     TryAgain,
     WaitUntil,
 )
+from keyserver.tasks.responsibility import turn_among
+
+STARTER_CHECK_BLOCKS = 3
+"""How often a node that waits for another one's session looks whether that one is there."""
 
 
 async def still_wanted(
@@ -40,6 +44,21 @@ def soon(tools: HandlerTools, task: Task, head: int, reason: str) -> Disposition
     if head < task.first_seen.block + tools.interval:
         return WaitUntil(head + 1, reason)
     return TryAgain(reason)
+
+
+def until_turn(tools: HandlerTools, task: Task, head: int, reason: str) -> Disposition | None:
+    """How a task waits whose session another node is to start; `None` if it is this node's turn.
+
+    For sessions that may run twice without harm: nodes that are not connected have no turn.
+    """
+    node_set = tools.node_sets.snapshot.current
+    turn = turn_among(tools.me, node_set, task.key.key_id, tools.key_server.connected)
+    if turn is None:
+        return NotMember("not in the current node set")
+    start = task.first_seen.block + turn * tools.interval
+    if head >= start:
+        return None
+    return WaitUntil(min(start, head + STARTER_CHECK_BLOCKS), reason)
 
 
 async def known_record(key_server: KeyServerApi, task: Task) -> KeyRecord | None:

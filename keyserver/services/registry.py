@@ -10,6 +10,8 @@ from keyserver.services.document_key_retrieval.handler import CommonHandler, Per
 from keyserver.services.document_key_store.bindings import DocumentKeyStore
 from keyserver.services.document_key_store.handler import StoreHandler
 from keyserver.services.fees import CollectHandler
+from keyserver.services.message_signing import handler as signing
+from keyserver.services.message_signing.bindings import ECDSA, SCHNORR, MessageSigning
 from keyserver.services.server_key_generation.bindings import ServerKeyGeneration
 from keyserver.services.server_key_generation.handler import GenerationHandler
 from keyserver.services.server_key_retrieval.bindings import ServerKeyRetrieval
@@ -28,6 +30,17 @@ class Service:
     handlers: Mapping[TaskKind, HandlerFactory]
 
 
+def _signing(contract: MessageSigning) -> Service:
+    common, personal = contract.kinds
+    return Service(
+        contract,
+        {
+            common: lambda tools, _: signing.CommonHandler(tools, contract),
+            personal: lambda tools, _: signing.PersonalHandler(tools, contract),
+        },
+    )
+
+
 SERVICES: Final[tuple[Service, ...]] = (
     Service(ServerKeyGeneration(), {TaskKind.GENERATE_SERVER_KEY: GenerationHandler}),
     Service(ServerKeyRetrieval(), {TaskKind.RETRIEVE_SERVER_KEY: RetrievalHandler}),
@@ -39,11 +52,16 @@ SERVICES: Final[tuple[Service, ...]] = (
             TaskKind.RETRIEVE_PERSONAL: PersonalHandler,
         },
     ),
+    _signing(ECDSA),
+    _signing(SCHNORR),
 )
 """In the order in which their pending lists are read."""
 
 CONTRACTS: Final[tuple[ServiceContract, ...]] = tuple(service.contract for service in SERVICES)
-"""The contracts alone; a combined contract is all of them at one address."""
+"""The contracts alone."""
+
+COMBINED: Final[tuple[ServiceContract, ...]] = tuple(each for each in CONTRACTS if each.in_combined)
+"""What a combined contract serves at its one address."""
 
 CONTRACT_OF: Final[Mapping[TaskKind, ServiceContract]] = {
     kind: contract for contract in CONTRACTS for kind in contract.kinds

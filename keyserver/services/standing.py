@@ -11,7 +11,7 @@ from enum import Enum
 from keyserver.evm.abi import AbiError
 from keyserver.model.identifiers import Address
 from keyserver.services.base import Asked, ServiceContract, decode_count
-from keyserver.tasks.model import TaskKey, TaskKind
+from keyserver.tasks.model import COMMON_STAGE_OF, TaskKey, TaskKind
 from keyserver.tasks.ports import ContractReader, ReadAt, Reading
 
 MAX_PENDING = 1024
@@ -61,7 +61,7 @@ async def read_standing(
     entries = {asked.kind: asked for asked in pending}
     if key.kind not in entries:
         return Standing(Want.NOTHING, first.block)
-    too_early = key.kind is TaskKind.RETRIEVE_PERSONAL and TaskKind.RETRIEVE_COMMON in entries
+    too_early = COMMON_STAGE_OF.get(key.kind) in entries
     want = Want.LATER if too_early else Want.ANSWER
     return Standing(want, first.block, entries[key.kind])
 
@@ -74,7 +74,7 @@ def may_be_wanted(kind: TaskKind, required: bytes) -> bool:
     """
     if len(required) != 32:
         raise AbiError("whether a response is required cannot be read")
-    return kind is TaskKind.RETRIEVE_PERSONAL or any(required)
+    return kind in COMMON_STAGE_OF or any(required)
 
 
 async def _pending_entry(
@@ -86,9 +86,15 @@ async def _pending_entry(
     reading = await reader.read_at(key.contract, calls, pinned.block, pinned.block_hash)
     for data in reading.results:
         asked = _asked(service, data)
-        if asked and (asked[0].key_id, asked[0].requester) == (key.key_id, key.requester):
+        if asked and _is_of(key, asked[0]):
             return asked
     return None
+
+
+def _is_of(key: TaskKey, asked: Asked) -> bool:
+    """Whether an entry, or a stage of it, is the request that a task is about."""
+    theirs = (asked.key_id, asked.requester, asked.message)
+    return theirs == (key.key_id, key.requester, key.message)
 
 
 def _asked(service: ServiceContract, data: bytes | None) -> tuple[Asked, ...]:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = "0006"
+SCHEMA_VERSION: Final = "0007"
 """The newest migration: four digits, counting up."""
 
 METADATA: Final = MetaData()
@@ -181,6 +181,7 @@ TASKS: Final = Table(
     Column("kind", Integer, nullable=False),
     Column("key_id", LargeBinary, nullable=False),
     Column("requester", LargeBinary, nullable=False),
+    Column("message", LargeBinary, nullable=False),
     Column("payload", LargeBinary, nullable=False),
     Column("state", Text, nullable=False),
     Column("first_block", BigInteger, nullable=False),
@@ -202,6 +203,7 @@ TASKS: Final = Table(
         "kind",
         "key_id",
         "requester",
+        "message",
         unique=True,
         sqlite_where=text(OPEN_TASK),
         postgresql_where=text(OPEN_TASK),

@@ -41,6 +41,7 @@ def task_of(row: Row[Any]) -> Task:
                 kind=TaskKind(row.kind),
                 key_id=KeyId(row.key_id),
                 requester=Address(row.requester),
+                message=Hash32(row.message),
             ),
             payload=row.payload,
             state=TaskState(row.state),
@@ -130,6 +131,7 @@ def _is_of(key: TaskKey) -> ColumnElement[bool]:
         TASKS.c.kind == int(key.kind),
         TASKS.c.key_id == bytes(key.key_id),
         TASKS.c.requester == bytes(key.requester),
+        TASKS.c.message == bytes(key.message),
     )
 
 
@@ -141,6 +143,7 @@ def _columns(task: Task) -> dict[str, Any]:
         "kind": int(key.kind),
         "key_id": key.key_id,
         "requester": key.requester,
+        "message": key.message,
         "payload": task.payload,
         "state": task.state.value,
         "first_block": task.first_seen.block,

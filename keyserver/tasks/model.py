@@ -11,7 +11,7 @@ from enum import Enum, IntEnum, unique
 from typing import Final
 
 from keyserver.model.codec import U64
-from keyserver.model.identifiers import Address, Hash32, KeyId
+from keyserver.model.identifiers import ZERO_HASH, Address, Hash32, KeyId
 from keyserver.model.node_set import NodeSetSnapshot
 
 NO_REQUESTER: Final = Address(bytes(20))
@@ -29,12 +29,28 @@ class TaskKind(IntEnum):
     """The common stage of a shadow retrieval."""
     RETRIEVE_PERSONAL = 5
     """The personal stage of a shadow retrieval."""
+    ECDSA_COMMON = 6
+    """The common stage of an ECDSA signature."""
+    ECDSA_PERSONAL = 7
+    """The signature itself."""
+    SCHNORR_COMMON = 8
+    """The common stage of a Schnorr signature."""
+    SCHNORR_PERSONAL = 9
+    """The signature itself."""
     COLLECT_FEES = 16
     """Not asked by anybody: fees of a contract that are worth collecting (W-34)."""
     START_MIGRATION = 17
     """Decided by this node: `startMigration` of the key server set contract."""
     CONFIRM_MIGRATION = 18
     """Decided by this node: `confirmMigration`; of both, the migration's id stands as key id."""
+
+
+COMMON_STAGE_OF: Final[Mapping[TaskKind, TaskKind]] = {
+    TaskKind.RETRIEVE_PERSONAL: TaskKind.RETRIEVE_COMMON,
+    TaskKind.ECDSA_PERSONAL: TaskKind.ECDSA_COMMON,
+    TaskKind.SCHNORR_PERSONAL: TaskKind.SCHNORR_COMMON,
+}
+"""Of tasks that are the second stage of a request, the first one."""
 
 
 @unique
@@ -103,7 +119,9 @@ class TaskKey:
     kind: TaskKind
     key_id: KeyId
     requester: Address = NO_REQUESTER
-    """Who asks, for shadow retrievals; `NO_REQUESTER` for the rest."""
+    """Who asks, for shadow retrievals and signatures; `NO_REQUESTER` for the rest."""
+    message: Hash32 = ZERO_HASH
+    """What is to be signed, for signatures; zeros for the rest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,10 +98,12 @@ class TaskQueue:
                 await self._change(task.id, _released)
         self._signal.set()
 
-    async def record_result(self, key: TaskKey, result: bytes) -> None:
+    async def record_result(self, key: TaskKey, result: bytes, *, wait: int = 0) -> None:
         """Keep what a session has brought for a task, durably, and have it answered.
 
-        The task may not exist yet, when this node reads the chain later than its peers.
+        The task may not exist yet, when this node reads the chain later than its peers. `wait`:
+        how many blocks another node is given to answer first; a task that this node has answered
+        by then stays as it is.
         """
         task = await self._store.latest(key)
         if task is None or not task.state.is_open:
@@ -111,7 +113,10 @@ class TaskQueue:
         if task is None or not task.state.is_open:
             log.warning("result_without_task", key_id=key.key_id.hex())
             return
-        await self._change(task.id, lambda row: _with_result(row, result))
+        if wait and task.state is TaskState.ANSWERED:
+            return
+        due = self._last_head + wait if wait else 0
+        await self._change(task.id, lambda row: _with_result(row, result, due))
         self._signal.set()
 
     # --- the loop -------------------------------------------------------------------------
@@ -296,9 +301,11 @@ def _released(task: Task) -> Task:
     return _due_now(task.moved_to(TaskState.PENDING, "the node set has changed"))
 
 
-def _with_result(task: Task, result: bytes) -> Task:
+def _with_result(task: Task, result: bytes, due: int) -> Task:
     if not task.state.is_open or task.result == result:
         return task
     if task.state is TaskState.ANSWERED:
         task = task.moved_to(TaskState.PENDING, "another session has ended")
-    return _due_now(replace(task, result=result))
+    if task.state is TaskState.PENDING:
+        task = replace(task, next_attempt_block=due)
+    return replace(task, result=result)

@@ -106,15 +106,22 @@ async def test_another_request_takes_the_place_of_the_open_one(site: StoreSite) 
     assert (first.state, first.closed_block) == (TaskState.REJECTED, 10)
 
 
-async def test_requests_differ_by_kind_requester_and_key(site: StoreSite) -> None:
+async def test_requests_differ_by_kind_requester_key_and_message(site: StoreSite) -> None:
     base = request()
     others = [
         replace(base, key=replace(base.key, kind=TaskKind.STORE_DOCUMENT_KEY)),
         replace(base, key=replace(base.key, requester=ME)),
         replace(base, key=replace(base.key, contract=ME)),
+        replace(base, key=replace(base.key, message=digest("to sign"))),
+        replace(base, key=replace(base.key, message=digest("to sign, too"))),
         request(key=2),
     ]
-    assert await site.work.admit([base, *others]) == 5
+    assert await site.work.admit([base, *others]) == 7
+    await site.reopen()
+    for one in (base, *others):
+        latest = await site.work.latest(one.key)
+        assert latest is not None
+        assert latest.key == one.key
     assert [task.key for task in await site.work.open_tasks()] == [
         one.key for one in (base, *others)
     ]

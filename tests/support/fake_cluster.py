@@ -9,15 +9,26 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 
 from keyserver.crypto.curve import Point, Scalar, SecretScalar
+from keyserver.crypto.ecdsa import sign_alone
 from keyserver.crypto.randomness import SeededRandom
+from keyserver.crypto.schnorr import (
+    Form,
+    SchnorrSignature,
+    aggregate,
+    commit,
+    prepare,
+    sign_part,
+)
 from keyserver.engine.key_server import ShadowResult
 from keyserver.engine.outcomes import (
     DocumentInstalled,
+    EcdsaReady,
     OutcomeListener,
     RecordInstalled,
     ShadowReady,
+    SignatureReady,
 )
-from keyserver.model.identifiers import ZERO_HASH, Address, KeyId, NodeId
+from keyserver.model.identifiers import ZERO_HASH, Address, Hash32, KeyId, NodeId, Signature
 from keyserver.model.keys import (
     Certificate,
     CertifiedDocumentKey,
@@ -28,8 +39,15 @@ from keyserver.model.keys import (
     HoldingCertificate,
     KeyRecord,
 )
-from keyserver.model.requests import Credential, OnChainAddress, OnChainPublic
+from keyserver.model.requests import (
+    Credential,
+    OnChainAddress,
+    OnChainPublic,
+    SigningScheme,
+    SignMessage,
+)
 from keyserver.sessions.core import DeniedError, KeyState, SessionError
+from keyserver.sessions.outcomes import EcdsaResult, SignatureResult
 
 
 def secret_of(number: int) -> SecretScalar:
@@ -42,6 +60,19 @@ def node_of(number: int) -> NodeId:
 
 def point_of(number: int) -> Point:
     return secret_of(number).public()
+
+
+def key_secret(key_id: KeyId, seed: int = 1) -> SecretScalar:
+    """The private key behind a record of `certified_record`."""
+    return SecretScalar.random(SeededRandom(key_id + bytes([seed])))
+
+
+def schnorr_signature(key: SecretScalar, message: Hash32) -> SchnorrSignature:
+    """In the original's form, by the owner of the whole key."""
+    x = Scalar(1)
+    nonces = commit(Form.ORIGINAL, x, key, SeededRandom(message))
+    package = prepare(Form.ORIGINAL, key.public(), message, [nonces.commitment])
+    return aggregate(package, [sign_part(nonces, key, package)], [key.public()])
 
 
 def certified_record(
@@ -83,8 +114,12 @@ class FakeCluster:
     listeners: dict[NodeId, OutcomeListener] = field(default_factory=dict)
     calls: list[tuple[str, NodeId]] = field(default_factory=list)
     failures: dict[str, list[SessionError]] = field(default_factory=lambda: defaultdict(list))
-    """Errors that the next calls of a method raise, in order."""
+    """Errors that the next calls of a method raise, in order; of "signed" after the session."""
     sessions: int = 0
+    signed: list[tuple[NodeId, SignMessage]] = field(default_factory=list)
+    """What was signed, and who had it signed."""
+    signers: tuple[NodeId, ...] = ()
+    """Who takes part in signing; all if empty."""
 
     def tell(self, outcome: RecordInstalled | DocumentInstalled) -> None:
         for listener in self.listeners.values():
@@ -156,10 +191,37 @@ class FakeKeyServer:
                 self.cluster.listeners[node].on_outcome(ready)
         return ShadowResult(secret, secret, shadows, chosen, (secret,) * required)
 
+    async def sign(
+        self, operation: SignMessage, credential: Credential
+    ) -> SignatureResult | EcdsaResult:
+        self._call("sign")
+        assert isinstance(credential, OnChainAddress)
+        self.cluster.sessions += 1
+        self.cluster.signed.append((self.me, operation))
+        key_id, message = operation.key_id, operation.message
+        asked = (credential.contract, key_id, credential.requester, message)
+        key = key_secret(key_id)
+        result: SignatureResult | EcdsaResult
+        ready: SignatureReady | EcdsaReady
+        if operation.scheme is SigningScheme.ECDSA:
+            ecdsa = Signature(sign_alone(key, message))
+            result, ready = EcdsaResult(ecdsa, None), EcdsaReady(*asked, ecdsa)
+        else:
+            schnorr = schnorr_signature(key, message)
+            result, ready = SignatureResult(schnorr, None), SignatureReady(*asked, schnorr)
+        for node in self.cluster.signers or self.cluster.nodes:
+            if node in self.cluster.listeners:
+                self.cluster.listeners[node].on_outcome(ready)
+        self._fail("signed")
+        return result
+
     async def retrieve_plain(self, key_id: KeyId, credential: Credential) -> bytes:
         raise NotImplementedError
 
     def _call(self, method: str) -> None:
         self.cluster.calls.append((method, self.me))
+        self._fail(method)
+
+    def _fail(self, method: str) -> None:
         if self.cluster.failures[method]:
             raise self.cluster.failures[method].pop(0)

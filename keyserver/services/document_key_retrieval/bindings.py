@@ -81,6 +81,7 @@ class DocumentKeyRetrieval:
     option = "service_contract_doc_sretr"
     registry_name = "secretstore_service_doc_sretr"
     operation = Operation.RETRIEVE_SHADOW
+    in_combined = True
     kinds = (TaskKind.RETRIEVE_COMMON, TaskKind.RETRIEVE_PERSONAL)
     topics: frozenset[Hash32] = frozenset({COMMON_REQUESTED.topic0, PERSONAL_REQUESTED.topic0})
     count_call = COUNT.encode()

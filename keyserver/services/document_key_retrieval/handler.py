@@ -13,7 +13,7 @@ from keyserver.services.document_key_retrieval.bindings import (
     personal_retrieved,
     retrieval_error,
 )
-from keyserver.services.gate import known_record, soon, still_wanted
+from keyserver.services.gate import known_record, soon, still_wanted, until_turn
 from keyserver.services.server_key_generation.bindings import LARGEST_THRESHOLD
 from keyserver.services.standing import Standing
 from keyserver.sessions.core import DeniedError, Verdict
@@ -22,14 +22,9 @@ from keyserver.tasks.ports import (
     Answered,
     Discard,
     Disposition,
-    NotMember,
     ReadAt,
     WaitUntil,
 )
-from keyserver.tasks.responsibility import turn_among
-
-STARTER_CHECK_BLOCKS = 3
-"""How often a node that waits for another one's decryption looks whether that one is there."""
 
 
 class CommonHandler:
@@ -92,16 +87,8 @@ class PersonalHandler:
             return standing
         if task.result:
             return await self._answer(task, decode(ShadowReady, task.result))
-        tools, key = self._tools, task.key
-        node_set = tools.node_sets.snapshot.current
-        turn = turn_among(tools.me, node_set, key.key_id, tools.key_server.connected)
-        if turn is None:
-            return NotMember("not in the current node set")
-        start = task.first_seen.block + turn * tools.interval
-        if head < start:
-            look_again = min(start, head + STARTER_CHECK_BLOCKS)
-            return WaitUntil(look_again, "another node starts the decryption")
-        return await self._decrypt(task, standing.asked, head)
+        waiting = until_turn(self._tools, task, head, "another node starts the decryption")
+        return waiting or await self._decrypt(task, standing.asked, head)
 
     async def _answer(self, task: Task, ready: ShadowReady) -> Disposition:
         tools, key = self._tools, task.key

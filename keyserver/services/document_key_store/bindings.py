@@ -57,6 +57,7 @@ class DocumentKeyStore:
     option = "service_contract_doc_store"
     registry_name = "secretstore_service_doc_store"
     operation = Operation.STORE_DOCUMENT_KEY
+    in_combined = True
     kinds = (TaskKind.STORE_DOCUMENT_KEY,)
     topics: frozenset[Hash32] = frozenset({REQUESTED.topic0})
     count_call = COUNT.encode()

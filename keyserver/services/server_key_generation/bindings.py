@@ -52,6 +52,7 @@ class ServerKeyGeneration:
     option = "service_contract_srv_gen"
     registry_name = "secretstore_service_srv_gen"
     operation = Operation.GENERATE_SERVER_KEY
+    in_combined = True
     kinds = (TaskKind.GENERATE_SERVER_KEY,)
     topics: frozenset[Hash32] = frozenset({REQUESTED.topic0})
     count_call = COUNT.encode()

@@ -36,6 +36,7 @@ class ServerKeyRetrieval:
     option = "service_contract_srv_retr"
     registry_name = "secretstore_service_srv_retr"
     operation = Operation.RETRIEVE_SERVER_KEY
+    in_combined = True
     kinds = (TaskKind.RETRIEVE_SERVER_KEY,)
     topics: frozenset[Hash32] = frozenset({REQUESTED.topic0})
     count_call = COUNT.encode()

@@ -10,10 +10,12 @@ from keyserver.services import fees
 from keyserver.services.base import REQUIRE_KEY_SERVER, decode_count, requests_in_log
 from keyserver.services.document_key_retrieval import bindings as retrieval
 from keyserver.services.document_key_store import bindings as storing
-from keyserver.services.registry import CONTRACT_OF, CONTRACTS, SERVICES
+from keyserver.services.message_signing.bindings import ECDSA, SCHNORR, MessageSigning
+from keyserver.services.registry import COMBINED, CONTRACT_OF, CONTRACTS, SERVICES
 from keyserver.services.server_key_generation import bindings as generation
 from keyserver.services.server_key_retrieval import bindings as public_key
-from keyserver.tasks.model import TaskKey, TaskKind
+from keyserver.tasks.answers import PublicSignature
+from keyserver.tasks.model import COMMON_STAGE_OF, TaskKey, TaskKind
 from tests.support.fake_cluster import node_of, point_of
 from tests.support.work import CHAIN_ID, CONTRACT, EPOCH, KEY_ID, block_hash
 
@@ -67,7 +69,8 @@ def test_every_kind_of_task_has_one_contract() -> None:
         TaskKind.CONFIRM_MIGRATION,
     }
     assert set(CONTRACT_OF) == set(TaskKind) - of_this_node
-    assert len({contract.registry_name for contract in CONTRACTS}) == len(SERVICES) == 4
+    assert len({contract.registry_name for contract in CONTRACTS}) == len(SERVICES) == 6
+    assert [contract.name for contract in COMBINED] == [*ARTIFACT]
 
 
 def read(log: FakeLog) -> list[tuple[TaskKind, bytes, Address]]:
@@ -223,13 +226,96 @@ def test_personal_answers_are_one_per_mask_and_secret() -> None:
 
 def test_views_of_the_contracts() -> None:
     key = TaskKey(CHAIN_ID, CONTRACT, TaskKind.RETRIEVE_COMMON, KEY_ID, AUTHOR)
-    for service in CONTRACTS:
+    for service in COMBINED:
         module = MODULES[service.name]
         assert service.count_call == module.COUNT.encode()
         assert module.ITEM.decode_call(service.item_call(4)) == (4,)
         arguments = module.REQUIRED.decode_call(service.required_call(key, SERVER))
         between = (AUTHOR,) if service.name == "document_key_retrieval" else ()
         assert arguments == (KEY_ID, *between, SERVER)
+
+
+# --- signatures ------------------------------------------------------------------------------
+
+MESSAGE = Hash32(b"\x33" * 32)
+ASKED = (KEY_ID, AUTHOR, MESSAGE)
+SIGNING = {
+    ECDSA: "SecretStoreEcdsaSigningService",
+    SCHNORR: "SecretStoreSchnorrSigningService",
+}
+each_scheme = pytest.mark.parametrize("service", SIGNING, ids=lambda service: service.name)
+
+
+@each_scheme
+def test_functions_and_events_of_signing_are_those_of_its_contract(
+    service: MessageSigning,
+) -> None:
+    abi = ContractAbi.of(load_artifact(SIGNING[service]).abi)
+    calls = [getattr(service.calls, name) for name in type(service.calls).__slots__]
+    functions = [each for each in calls if isinstance(each, Function)]
+    events = [each for each in calls if isinstance(each, Event)]
+    assert len(functions) + len(events) == len(calls)
+    for function in [*functions, REQUIRE_KEY_SERVER, fees.BALANCE, fees.DRAIN]:
+        assert function.outputs in ((), abi.function(function.signature).outputs)
+    for event in events:
+        assert abi.event(event.signature).topic0 == event.topic0
+    assert service.topics == {event.topic0 for event in events}
+
+
+@each_scheme
+def test_a_message_to_sign_becomes_two_tasks(service: MessageSigning) -> None:
+    common, personal = service.kinds
+    assert COMMON_STAGE_OF[personal] is common
+    for event, kinds in (
+        (service.calls.common_requested, (common, personal)),
+        (service.calls.personal_requested, (personal,)),
+    ):
+        found = requests_in_log(CONTRACTS, CHAIN_ID, FakeLog(event, *ASKED))
+        assert [each.key for each in found] == [
+            TaskKey(CHAIN_ID, CONTRACT, kind, KEY_ID, AUTHOR, MESSAGE) for kind in kinds
+        ]
+        assert {each.payload for each in found} == {b""}
+    for completed, kinds in ((False, (common, personal)), (True, (personal,))):
+        asked = service.asked_in_item(entry("bytes32,address,bytes32,bool", *ASKED, completed))
+        assert [each.kind for each in asked] == [*kinds]
+        assert {(each.key_id, each.requester, each.message) for each in asked} == {ASKED}
+
+
+@each_scheme
+def test_views_of_the_signing_contracts(service: MessageSigning) -> None:
+    key = TaskKey(CHAIN_ID, CONTRACT, service.kinds[0], KEY_ID, AUTHOR, MESSAGE)
+    assert service.calls.required.decode_call(service.required_call(key, SERVER)) == (
+        *ASKED,
+        SERVER,
+    )
+    assert service.calls.item.decode_call(service.item_call(4)) == (4,)
+    assert service.count_call == service.calls.count.encode()
+
+
+@each_scheme
+def test_answers_about_messages(service: MessageSigning) -> None:
+    key = TaskKey(CHAIN_ID, CONTRACT, service.kinds[0], KEY_ID, AUTHOR, MESSAGE)
+    common = service.common_retrieved(EPOCH, key, POINT, 2)
+    arguments = service.calls.common_retrieved.decode_call(common.data)
+    assert arguments == (*ASKED, POINT.raw64, 2)
+    error = service.signing_error(EPOCH, key)
+    assert service.calls.error.decode_call(error.data) == ASKED
+    assert (common.is_error, error.is_error) == (False, True)
+    assert {common.epoch, error.epoch} == {EPOCH}
+
+
+def test_signatures_are_written_as_the_contracts_check_them() -> None:
+    key = TaskKey(CHAIN_ID, CONTRACT, TaskKind.ECDSA_PERSONAL, KEY_ID, AUTHOR, MESSAGE)
+    for v in (0, 1):
+        made = PublicSignature(b"s" * 64 + bytes([v]))
+        answer = ECDSA.signed(EPOCH, key, made)
+        on_chain = b"s" * 64 + bytes([27 + v])
+        assert ECDSA.calls.signed.decode_call(answer.data) == (*ASKED, on_chain)
+        assert (answer.method, answer.variant) == ("ecdsaMessageSigned", ZERO_HASH)
+    made = PublicSignature(b"s" * 64, POINT.raw64)
+    answer = SCHNORR.signed(EPOCH, key, made)
+    assert SCHNORR.calls.signed.decode_call(answer.data) == (*ASKED, b"s" * 64, POINT.raw64)
+    assert answer.method == "schnorrMessageSigned"
 
 
 def test_the_length_of_a_list() -> None:

@@ -11,14 +11,15 @@ from keyserver.engine.outcomes import ShadowReady
 from keyserver.errors import ChainError
 from keyserver.evm.abi import AbiError, Function
 from keyserver.model.codec import encode
-from keyserver.model.identifiers import Address, Hash32, KeyId
+from keyserver.model.identifiers import ZERO_HASH, Address, Hash32, KeyId, Signature
 from keyserver.model.keys import DocumentKey
 from keyserver.model.node_set import Migration, NodeSet, NodeSetSnapshot
 from keyserver.services import fees
 from keyserver.services.base import REQUIRE_KEY_SERVER, HandlerTools
 from keyserver.services.document_key_retrieval import bindings as retrieval
 from keyserver.services.document_key_store import bindings as storing
-from keyserver.services.registry import CONTRACT_OF, handlers
+from keyserver.services.message_signing.bindings import ECDSA, SCHNORR, MessageSigning
+from keyserver.services.registry import CONTRACT_OF, CONTRACTS, handlers
 from keyserver.services.server_key_generation import bindings as generation
 from keyserver.services.server_key_retrieval import bindings as public_key
 from keyserver.services.standing import Standing, Want, read_standing
@@ -29,7 +30,8 @@ from keyserver.sessions.core import (
     UnavailableError,
     Verdict,
 )
-from keyserver.tasks.model import TaskKind
+from keyserver.tasks.answers import PublicSignature
+from keyserver.tasks.model import COMMON_STAGE_OF, TaskKind
 from keyserver.tasks.ports import (
     Answered,
     Discard,
@@ -107,15 +109,21 @@ class FakeContract:
         if selector == fees.BALANCE.selector:
             return self.balance
         modules = (generation, public_key, storing, retrieval)
-        if any(selector == module.REQUIRED.selector for module in modules):
+        signing = (ECDSA.calls, SCHNORR.calls)
+        if selector in {
+            *(module.REQUIRED.selector for module in modules),
+            *(calls.required.selector for calls in signing),
+        }:
             return self.required if block == HEAD else self.confirmed_required
-        if any(selector == module.COUNT.selector for module in modules):
+        if selector in {service.count_call[:4] for service in CONTRACTS}:
             return self.count.to_bytes(32, "big")
         return self.item
 
 
 class Bench:
-    def __init__(self, kind: TaskKind, item: bytes, payload: bytes = b"") -> None:
+    def __init__(
+        self, kind: TaskKind, item: bytes, payload: bytes = b"", message: Hash32 = ZERO_HASH
+    ) -> None:
         self.contract = FakeContract(item)
         self.cluster = FakeCluster(ALL)
         nodes = NodeSet(CHAIN_ID, EPOCH.contract, ALL)
@@ -125,9 +133,9 @@ class Bench:
         self.verdict = Verdict.ALLOWED
         self.kind = kind
         requester = Address(bytes(20))
-        if kind in (TaskKind.RETRIEVE_COMMON, TaskKind.RETRIEVE_PERSONAL):
+        if kind in {*COMMON_STAGE_OF.keys(), *COMMON_STAGE_OF.values()}:
             requester = node_of(8).address
-        key = task_key(kind, requester=requester)
+        key = task_key(kind, requester=requester, message=message)
         seen = sighting(SEEN)
         self.task = task(key=key, payload=payload, first_seen=seen, last_seen=seen)
         self.use_node(0)
@@ -536,6 +544,178 @@ async def test_a_personal_answer_is_wanted_after_the_common_stage() -> None:
     assert late.want is Want.ANSWER
     assert late.asked is not None
     assert late.asked.requester_public == REQUESTER.raw64
+
+
+# --- signatures: the common stage ------------------------------------------------------------
+
+MESSAGE = Hash32(b"\x33" * 32)
+each_scheme = pytest.mark.parametrize("service", [ECDSA, SCHNORR], ids=lambda service: service.name)
+
+
+def signing_bench(service: MessageSigning, *, personal: bool, completed: bool = True) -> Bench:
+    item = returned(
+        "bytes32,address,bytes32,bool",
+        KEY_ID,
+        node_of(8).address,
+        MESSAGE,
+        personal and completed,
+    )
+    return Bench(service.kinds[personal], item, message=MESSAGE)
+
+
+@each_scheme
+async def test_every_node_tells_the_key_that_signs(service: MessageSigning) -> None:
+    bench = signing_bench(service, personal=False)
+    bench.use_node(2)
+    bench.know()
+    for knows in (None, frozenset[KeyId]()):
+        bench.key_server.knows = knows
+        answer = await bench.handle()
+        assert isinstance(answer, Answered)
+        public = bench.cluster.records[KEY_ID].record.public
+        arguments = service.calls.common_retrieved.decode_call(answer.answer.data)
+        assert arguments == (KEY_ID, node_of(8).address, MESSAGE, public.raw64, 1)
+    assert bench.started == []
+
+
+@each_scheme
+async def test_nobody_signs_without_permission(service: MessageSigning) -> None:
+    for personal in (False, True):
+        bench = signing_bench(service, personal=personal)
+        bench.know()
+        bench.verdict = Verdict.DENIED
+        for turn in (0, 2):
+            bench.use_node(turn)
+            assert method(await bench.handle()) == service.calls.error.name
+        bench.verdict = Verdict.UNAVAILABLE
+        assert isinstance(await bench.handle(), WaitUntil)
+        assert isinstance(await bench.handle(SEEN + 30), TryAgain)
+        assert bench.started == []
+
+
+@pytest.mark.parametrize(
+    ("service", "threshold", "signs"),
+    [(ECDSA, 1, True), (ECDSA, 2, False), (SCHNORR, 2, True)],
+)
+async def test_ecdsa_takes_more_holders(
+    service: MessageSigning, threshold: int, signs: bool
+) -> None:
+    bench = signing_bench(service, personal=False)
+    bench.know(threshold)
+    expected = service.calls.common_retrieved if signs else service.calls.error
+    assert method(await bench.handle()) == expected.name
+
+
+async def test_a_threshold_that_no_contract_takes_is_an_error() -> None:
+    bench = signing_bench(SCHNORR, personal=False)
+    nodes = tuple(node_of(number) for number in range(1, 257))
+    bench.cluster.records[KEY_ID] = certified_record(KEY_ID, AUTHOR, 255, nodes)
+    assert method(await bench.handle()) == "schnorrSigningError"
+
+
+@each_scheme
+async def test_a_key_that_is_not_there_may_be_arriving(service: MessageSigning) -> None:
+    bench = signing_bench(service, personal=False)
+    assert method(await bench.handle()) == service.calls.error.name
+    bench.snapshot = replace(bench.snapshot, stale=True)
+    assert isinstance(await bench.handle(), WaitUntil)
+    bench.know()
+    assert method(await bench.handle()) == service.calls.common_retrieved.name
+
+
+@each_scheme
+async def test_another_message_of_the_same_account_is_another_request(
+    service: MessageSigning,
+) -> None:
+    bench = signing_bench(service, personal=False)
+    bench.know()
+    key = replace(bench.task.key, message=Hash32(b"\x44" * 32))
+    assert isinstance(await bench.handle(key=key), NothingOwed)
+
+
+# --- signatures: the personal stage ----------------------------------------------------------
+
+
+@each_scheme
+async def test_one_node_has_the_message_signed(service: MessageSigning) -> None:
+    bench = signing_bench(service, personal=True)
+    bench.know()
+    bench.use_node(1)
+    assert await bench.handle() == WaitUntil(HEAD + 3, "another node has it signed")
+    bench.use_node(0)
+    answer = await bench.handle()
+    assert method(answer) == service.calls.signed.name
+    ((_, operation),) = bench.cluster.signed
+    assert operation.scheme is service.scheme
+    assert (operation.key_id, operation.message) == (KEY_ID, MESSAGE)
+
+
+@each_scheme
+async def test_nothing_is_signed_before_the_key_is_told(service: MessageSigning) -> None:
+    bench = signing_bench(service, personal=True, completed=False)
+    bench.know()
+    assert isinstance(await bench.handle(), WaitUntil)
+    assert isinstance(await bench.handle(SEEN + 30), TryAgain)
+    assert bench.started == []
+    early = await standing(bench)
+    assert early.want is Want.LATER
+
+
+@each_scheme
+async def test_a_starter_of_signatures_that_is_away_costs_no_time(
+    service: MessageSigning,
+) -> None:
+    bench = signing_bench(service, personal=True)
+    bench.know()
+    starter = bench.me
+    bench.use_node(1)
+    bench.key_server.peers -= {starter}
+    assert method(await bench.handle()) == service.calls.signed.name
+
+
+@each_scheme
+async def test_a_node_outside_the_set_signs_nothing(service: MessageSigning) -> None:
+    bench = signing_bench(service, personal=True)
+    bench.know()
+    others = NodeSet(CHAIN_ID, EPOCH.contract, tuple(n for n in ALL if n != bench.me))
+    bench.snapshot = replace(bench.snapshot, current=others)
+    assert isinstance(await bench.handle(), NotMember)
+    assert bench.started == []
+
+
+@each_scheme
+async def test_a_signature_that_is_here_is_published_by_anybody(service: MessageSigning) -> None:
+    bench = signing_bench(service, personal=True)
+    bench.use_node(2)
+    bench.verdict = Verdict.DENIED  # too late: it exists
+    made = PublicSignature.of(Signature(b"s" * 64 + b"\1"))
+    answer = await bench.handle(result=encode(made))
+    assert isinstance(answer, Answered)
+    assert answer.answer == service.signed(EPOCH, bench.task.key, made)
+    assert bench.started == []
+
+
+@each_scheme
+async def test_a_denied_signature_is_an_error_unless_the_set_is_in_doubt(
+    service: MessageSigning,
+) -> None:
+    bench = signing_bench(service, personal=True)
+    bench.know()
+    denied = DeniedError("no", "AccessDenied")
+    bench.cluster.failures["sign"] = [denied, denied]
+    assert method(await bench.handle()) == service.calls.error.name
+    bench.snapshot = replace(bench.snapshot, stale=True)
+    assert isinstance(await bench.handle(), WaitUntil)
+
+
+@each_scheme
+async def test_signers_that_are_missing_are_waited_for(service: MessageSigning) -> None:
+    bench = signing_bench(service, personal=True)
+    bench.know()
+    bench.cluster.failures["sign"] = [UnavailableError("too few holders are connected")]
+    with pytest.raises(UnavailableError):  # which the queue takes for `TryAgain`
+        await bench.handle()
+    assert method(await bench.handle()) == service.calls.signed.name
 
 
 # --- fees ------------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, create_engine, text
 
+from keyserver.model.identifiers import ZERO_HASH
 from keyserver.storage.database import opened
 from keyserver.storage.migrations import configuration, upgrade
 from keyserver.storage.schema import METADATA, OPEN_TASK, SCHEMA_VERSION, SEALED_COLUMNS
+from keyserver.storage.tasks import find_tasks
 from keyserver.tasks.model import TaskState
 
 
@@ -106,6 +108,24 @@ async def test_records_from_before_their_age_was_kept_count_from_the_upgrade_on(
             lambda connection: connection.scalar(text("SELECT installed_at FROM key_records"))
         )
     assert began <= installed_at <= time.time()
+
+
+async def test_tasks_from_before_messages_were_told_apart_are_about_none(
+    url: str, tmp_path: Path
+) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        upgrade(connection, "0006")
+        connection.execute(
+            text(
+                "INSERT INTO tasks VALUES (7, 1, zeroblob(20), 1, zeroblob(32), zeroblob(20),"
+                " x'', 'pending', 3, zeroblob(32), 0, 3, zeroblob(32), 0, 0, 0, x'', '', NULL, 0)"
+            )
+        )
+    engine.dispose()
+    async with opened(url) as database:
+        (task,) = await database.read(find_tasks)
+    assert (task.id, task.key.message) == (7, ZERO_HASH)
 
 
 def test_every_box_column_is_listed_with_its_key() -> None:

@@ -5,15 +5,22 @@ from collections.abc import Sequence
 
 import pytest
 
-from keyserver.engine.outcomes import DocumentInstalled, Outcome, RecordInstalled, ShadowReady
+from keyserver.engine.outcomes import (
+    DocumentInstalled,
+    EcdsaReady,
+    Outcome,
+    RecordInstalled,
+    ShadowReady,
+    SignatureReady,
+)
 from keyserver.errors import StorageError
 from keyserver.model.codec import decode
-from keyserver.model.identifiers import KeyId
+from keyserver.model.identifiers import Hash32, KeyId, Signature
 from keyserver.tasks import answers
-from keyserver.tasks.answers import OutcomeRecorder
+from keyserver.tasks.answers import SIGNATURE_WAIT_BLOCKS, OutcomeRecorder, PublicSignature
 from keyserver.tasks.model import TaskKey, TaskKind
 from keyserver.tasks.queue import TaskQueue
-from tests.support.fake_cluster import node_of, point_of
+from tests.support.fake_cluster import node_of, point_of, schnorr_signature, secret_of
 from tests.support.work import CHAIN_ID, CONTRACT, KEY_ID
 from tests.support.work_store import FakeWorkStore
 
@@ -32,6 +39,7 @@ class RecordingQueue(TaskQueue):
         self.failures = failures
         self.woken: list[KeyId] = []
         self.results: list[tuple[TaskKey, bytes]] = []
+        self.waits: list[int] = []
 
     async def wake_key(self, key_id: KeyId) -> None:
         if self.failures:
@@ -39,8 +47,9 @@ class RecordingQueue(TaskQueue):
             raise StorageError("disk full")
         self.woken.append(key_id)
 
-    async def record_result(self, key: TaskKey, result: bytes) -> None:
+    async def record_result(self, key: TaskKey, result: bytes, *, wait: int = 0) -> None:
         self.results.append((key, result))
+        self.waits.append(wait)
 
 
 async def record(queue: TaskQueue, outcomes: Sequence[Outcome]) -> None:
@@ -67,6 +76,25 @@ async def test_a_shadow_is_stored_with_the_personal_task_of_its_request() -> Non
     requester = node_of(9).address
     assert key == TaskKey(CHAIN_ID, CONTRACT, TaskKind.RETRIEVE_PERSONAL, KEY_ID, requester)
     assert decode(ShadowReady, result) == READY
+    assert queue.waits == [0]
+
+
+async def test_a_signature_is_stored_and_published_a_little_later() -> None:
+    queue, requester, message = RecordingQueue(), node_of(9).address, Hash32(b"\x33" * 32)
+    schnorr = schnorr_signature(secret_of(5), message)
+    ecdsa = Signature(b"s" * 64 + b"\1")
+    asked = (CONTRACT, KEY_ID, requester, message)
+    await record(queue, [SignatureReady(*asked, schnorr), EcdsaReady(*asked, ecdsa)])
+    kinds = (TaskKind.SCHNORR_PERSONAL, TaskKind.ECDSA_PERSONAL)
+    assert [key for key, _ in queue.results] == [
+        TaskKey(CHAIN_ID, CONTRACT, kind, KEY_ID, requester, message) for kind in kinds
+    ]
+    stored = [decode(PublicSignature, result) for _, result in queue.results]
+    assert stored == [
+        PublicSignature(schnorr.encode(), schnorr.nonce.raw64),
+        PublicSignature(bytes(ecdsa)),
+    ]
+    assert queue.waits == [SIGNATURE_WAIT_BLOCKS] * 2
 
 
 async def test_what_the_store_does_not_take_is_offered_again(

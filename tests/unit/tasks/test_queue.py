@@ -461,6 +461,22 @@ async def test_another_result_is_answered_too_the_same_is_not(bench: Bench) -> N
     assert bench.handled == [1, 1]
 
 
+async def test_a_result_that_another_node_may_publish_waits(bench: Bench) -> None:
+    bench.say = WaitUntil(HEAD + 9, "another node does it")
+    await bench.put()
+    bench.say = Answered(answer())
+    await bench.queue.record_result(task_key(), b"signature", wait=3)
+    await bench.settle()
+    assert (bench.handled, bench.row.next_attempt_block) == ([1], HEAD + 3)
+    bench.queue.on_block(HEAD + 3)
+    await bench.settle()
+    assert (bench.handled, bench.row.state) == ([1, 1], TaskState.ANSWERED)
+    await bench.queue.record_result(task_key(), b"another", wait=3)
+    await bench.settle()
+    assert (bench.row.result, bench.row.state) == (b"signature", TaskState.ANSWERED)
+    assert bench.handled == [1, 1]
+
+
 async def test_a_result_for_a_held_task_is_kept(bench: Bench) -> None:
     bench.put_row(task(state=TaskState.HELD))
     await bench.queue.record_result(task_key(), b"shadow")

@@ -1,0 +1,1 @@
+"""Signatures of server keys, ECDSA and Schnorr (contract: `bindings`; what to do: `handler`)."""
