@@ -59,7 +59,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a transaction did: the gas it took and the events, in order."""
+    """What a transaction did: the gas it took and the events of the called contract, in order."""
 
     gas: int
     block: int
@@ -202,7 +202,8 @@ class Contract:
         mined = self._mined(function, args, sender, value)
         if not mined.succeeded:
             raise RevertError(self._reason(mined.output))
-        return Receipt(mined.gas, mined.block, self.events_of(mined.logs))
+        own = [log for log in mined.logs if log["address"] == self.address]
+        return Receipt(mined.gas, mined.block, self.events_of(own))
 
     def revert_reason(self, function: str, *args: Any, sender: int = 1, value: int = 0) -> str:
         """Mine a transaction that must fail, and tell the error's name."""

@@ -1,4 +1,4 @@
-"""What all four services have in common, alone and in the combined contract."""
+"""What all services have in common, alone and in the combined contract."""
 
 import pytest
 
@@ -17,6 +17,7 @@ from tests.contracts.world import (
     RETRIEVAL,
     SERVERS,
     SHADOW_RETRIEVAL,
+    SIGNING_SERVICES,
     STORE,
     STRANGER,
     Service,
@@ -24,9 +25,16 @@ from tests.contracts.world import (
     deploy_set,
 )
 
-each_service = pytest.mark.parametrize("service", ALL_SERVICES, ids=lambda s: s.noun)
-alone_and_combined = pytest.mark.parametrize("combined", [False, True], ids=["own", "combined"])
-COMMON = [*(service.contract for service in ALL_SERVICES), COMBINED]
+SERVICES = (*ALL_SERVICES, *SIGNING_SERVICES)
+each_service = pytest.mark.parametrize("service", SERVICES, ids=lambda s: s.noun)
+each_home = pytest.mark.parametrize(
+    ("service", "combined"),
+    [
+        *(pytest.param(service, False, id=f"{service.noun}-own") for service in SERVICES),
+        *(pytest.param(service, True, id=f"{service.noun}-combined") for service in ALL_SERVICES),
+    ],
+)
+COMMON = [*(service.contract for service in SERVICES), COMBINED]
 each_contract = pytest.mark.parametrize("name", COMMON)
 
 
@@ -37,8 +45,7 @@ def request(contract: Contract, service: Service, key: bytes = KEY, value: int =
 # --- fees and limits
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_request_needs_its_fee(world: World, service: Service, combined: bool) -> None:
     contract = world.service(service, combined)
     args = service.request_args()
@@ -52,8 +59,7 @@ def test_request_needs_its_fee(world: World, service: Service, combined: bool) -
     assert contract.call(f"{service.lower}RequestsCount") == 1
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_the_whole_value_is_credited_at_once(
     world: World, service: Service, combined: bool
 ) -> None:
@@ -66,8 +72,7 @@ def test_the_whole_value_is_credited_at_once(
     assert world.chain.balance(contract.address) == sum(balances)
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_requests_are_limited_in_number(world: World, service: Service, combined: bool) -> None:
     contract = world.service(service, combined)
     assert contract.call(f"max{service.noun}Requests") == service.limit
@@ -83,8 +88,7 @@ def test_requests_are_limited_in_number(world: World, service: Service, combined
     request(contract, service, b"\x03" * 32)
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_one_pending_request_per_id(world: World, service: Service, combined: bool) -> None:
     contract = world.service(service, combined)
     request(contract, service)
@@ -108,8 +112,7 @@ def test_no_request_without_key_servers(world: World, service: Service) -> None:
 # --- silent answers
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_answers_to_unknown_requests_are_silent(
     world: World, service: Service, combined: bool
 ) -> None:
@@ -125,8 +128,7 @@ def test_answers_to_unknown_requests_are_silent(
         assert contract.send(service.error, *subject, sender=STRANGER).names == []
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_only_key_servers_answer(world: World, service: Service, combined: bool) -> None:
     contract = world.service(service, combined)
     request(contract, service)
@@ -137,8 +139,7 @@ def test_only_key_servers_answer(world: World, service: Service, combined: bool)
     assert reason == "NotKeyServer"
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_a_repeated_answer_is_silent(world: World, service: Service, combined: bool) -> None:
     contract = world.service(service, combined)
     request(contract, service)
@@ -156,8 +157,7 @@ def required(world: World, contract: Contract, service: Service, server: int) ->
     return bool(contract.call(f"is{service.noun}ResponseRequired", *args))
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_response_is_required_until_given(world: World, service: Service, combined: bool) -> None:
     contract = world.service(service, combined)
     # C-22: not for a request that does not exist.
@@ -171,8 +171,7 @@ def test_response_is_required_until_given(world: World, service: Service, combin
         required(world, contract, service, STRANGER)
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_a_migration_drops_all_answers(world: World, service: Service, combined: bool) -> None:
     contract = world.service(service, combined)
     request(contract, service)
@@ -205,8 +204,7 @@ def test_editing_before_initialization_moves_no_answer(world: World, service: Se
     assert [required(world, contract, service, s) for s in SERVERS[1:3]] == [True, True]
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_another_set_contract_starts_anew(world: World, service: Service, combined: bool) -> None:
     # C-16
     contract = world.service(service, combined)
@@ -238,8 +236,7 @@ def listed(contract: Contract, service: Service) -> list[bytes]:
     return ids
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_pending_requests_are_enumerated(world: World, service: Service, combined: bool) -> None:
     contract = world.service(service, combined)
     keys = [bytes([n]) * 32 for n in range(1, 5)]
@@ -265,8 +262,7 @@ def test_pending_requests_are_enumerated(world: World, service: Service, combine
 # --- the owner and the life time
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_owner_changes_fee_and_limit(world: World, service: Service, combined: bool) -> None:
     contract = world.service(service, combined)
     fee = contract.send(f"set{service.noun}Fee", 7)
@@ -283,8 +279,7 @@ def test_owner_changes_fee_and_limit(world: World, service: Service, combined: b
     assert contract.revert_reason(f"setMax{service.noun}Requests", 2**16) == "LimitTooHigh"
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_strangers_do_not_administrate(world: World, service: Service, combined: bool) -> None:
     contract = world.service(service, combined)
     request(contract, service)
@@ -299,8 +294,7 @@ def test_strangers_do_not_administrate(world: World, service: Service, combined:
         assert contract.revert_reason(function, *args, sender=STRANGER) == "NotOwner"
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_owner_deletes_a_request(world: World, service: Service, combined: bool) -> None:
     contract = world.service(service, combined)
     subject = service.subject(world)
@@ -315,8 +309,7 @@ def test_owner_deletes_a_request(world: World, service: Service, combined: bool)
     request(contract, service)
 
 
-@each_service
-@alone_and_combined
+@each_home
 def test_anybody_ends_an_expired_request(world: World, service: Service, combined: bool) -> None:
     # C-19
     contract = world.service(service, combined)

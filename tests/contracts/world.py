@@ -20,6 +20,9 @@ POINT = bytes(range(64))
 OTHER_POINT = bytes(range(64, 128))
 THIRD_POINT = bytes(range(128, 192))
 SHADOW = bytes(range(1, 146))
+MESSAGE = b"\x33" * 32
+"""The hash of a message, which is all that is ever signed."""
+OTHER_MESSAGE = b"\x44" * 32
 FEE = 2 * 10**17
 
 COMBINED = "SecretStoreService"
@@ -50,13 +53,17 @@ class Service:
                 return (key,)
             case "DocumentKeyStore":
                 return key, POINT, OTHER_POINT
-            case _:
+            case "DocumentKeyShadowRetrieval":
                 return key, public_of(CLIENT)
+            case _:
+                return key, MESSAGE
 
     def subject(self, world: "World", key: bytes = KEY) -> tuple[Any, ...]:
         """What names a request of the client in errors, deletions and the like."""
         if self.noun == "DocumentKeyShadowRetrieval":
             return key, world.chain.address(CLIENT)
+        if self in SIGNING_SERVICES:
+            return key, world.chain.address(CLIENT), MESSAGE
         return (key,)
 
     def answer(self, world: "World", service: Contract, server: int, key: bytes = KEY) -> Receipt:
@@ -69,8 +76,11 @@ class Service:
                 return service.send("serverKeyRetrieved", *subject, POINT, 1, sender=server)
             case "DocumentKeyStore":
                 return service.send("documentKeyStored", *subject, sender=server)
-            case _:
+            case "DocumentKeyShadowRetrieval":
                 return service.send("documentKeyCommonRetrieved", *subject, POINT, 1, sender=server)
+            case _:
+                common = f"{self.lower}CommonRetrieved"
+                return service.send(common, *subject, POINT, 1, sender=server)
 
 
 GENERATION = Service(
@@ -114,6 +124,28 @@ SHADOW_RETRIEVAL = Service(
     4,
 )
 ALL_SERVICES = (GENERATION, RETRIEVAL, STORE, SHADOW_RETRIEVAL)
+"""Those of the combined contract."""
+ECDSA_SIGNING = Service(
+    "SecretStoreEcdsaSigningService",
+    "EcdsaSigning",
+    "signMessageEcdsa",
+    "ecdsaSigningError",
+    "EcdsaSigningCommonRequested",
+    "EcdsaSigningError",
+    2 * 10**17,
+    4,
+)
+SCHNORR_SIGNING = Service(
+    "SecretStoreSchnorrSigningService",
+    "SchnorrSigning",
+    "signMessageSchnorr",
+    "schnorrSigningError",
+    "SchnorrSigningCommonRequested",
+    "SchnorrSigningError",
+    2 * 10**17,
+    4,
+)
+SIGNING_SERVICES = (ECDSA_SIGNING, SCHNORR_SIGNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +183,6 @@ def deploy_set(chain: Chain, servers: Sequence[int], initialized: bool = True) -
 def build_world() -> World:
     chain = Chain(rich=(*SERVERS, NEWCOMER))
     key_servers = deploy_set(chain, SERVERS)
-    names = [*(service.contract for service in ALL_SERVICES), COMBINED]
+    names = [*(service.contract for service in (*ALL_SERVICES, *SIGNING_SERVICES)), COMBINED]
     contracts = {name: chain.deploy(name, key_servers.address) for name in names}
     return World(chain, key_servers, contracts)
