@@ -19,6 +19,7 @@ from keyserver.engine.credentials import CredentialSource, Opening
 from keyserver.engine.inbox import Inbox
 from keyserver.engine.installation import announce
 from keyserver.engine.openings import REQUESTED, Openings
+from keyserver.engine.outcomes import ForContract
 from keyserver.engine.pace import Pace
 from keyserver.engine.patience import Patience
 from keyserver.engine.ports import (
@@ -71,7 +72,6 @@ from keyserver.sessions.core import (
 )
 from keyserver.sessions.identity import session_id
 from keyserver.sessions.messages import Cancel, Refuse
-from keyserver.sessions.outcomes import ShadowReady
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS
 from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.waiting import verdict_refusal
@@ -507,7 +507,7 @@ class Driver:
         log_end(session, outcome)
         observe(self._ports.observer, session, outcome, self._ports.clock.monotonic())
         session.tell(outcome)
-        if isinstance(outcome, Completed) and isinstance(outcome.result, ShadowReady):
+        if isinstance(outcome, Completed) and isinstance(outcome.result, ForContract):
             self._ports.outcomes.on_outcome(outcome.result)
 
     def _clear_up(self, session: LiveSession) -> None:
