@@ -23,7 +23,8 @@ from keyserver.evm.transaction import TransactionSigner
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.model.node_set import NodeSet, NodeSetSnapshot
 from keyserver.services.base import HandlerTools, ServiceContract
-from keyserver.services.registry import CONTRACTS, handlers
+from keyserver.services.message_signing.bindings import ECDSA, SCHNORR, MessageSigning
+from keyserver.services.registry import COMBINED, handlers
 from keyserver.sessions.core import Verdict
 from keyserver.tasks.answers import OutcomeRecorder
 from keyserver.tasks.queue import TaskQueue
@@ -42,6 +43,12 @@ LIMITS = SenderLimits(
 )
 SERVICE = ContractAbi.of(load_artifact("SecretStoreService").abi)
 KEY_SERVER_SET = ContractAbi.of(load_artifact("OwnedKeyServerSetWithMigration").abi)
+SCHEMES = {ECDSA: "Ecdsa", SCHNORR: "Schnorr"}
+"""How the names in the signing contracts call them."""
+SIGNING = {
+    service: ContractAbi.of(load_artifact(f"SecretStore{scheme}SigningService").abi)
+    for service, scheme in SCHEMES.items()
+}
 
 
 @dataclass
@@ -52,6 +59,8 @@ class Deployment:
     numbers: tuple[int, ...]
     key_server_set: Address
     service: Address
+    signing: dict[MessageSigning, Address] = field(default_factory=dict)
+    """Where the signing contracts are, once `add_signing` was called."""
 
     @classmethod
     def of(cls, *numbers: int) -> "Deployment":
@@ -77,10 +86,26 @@ class Deployment:
         data = SERVICE.function(method).encode(*arguments)
         return self.client.transact(self.service, data, sender=sender, value=2 * 10**17)
 
-    def events(self, name: str) -> list[tuple[object, ...]]:
-        """All events of this name or signature so far, decoded."""
-        event = SERVICE.event(name)
-        blocks = self.client.node.blocks(0, self.client.node.head.number)
+    def add_signing(self) -> None:
+        """Put both signing contracts on the chain."""
+        for service, scheme in SCHEMES.items():
+            code = load_artifact(f"SecretStore{scheme}SigningService").bytecode
+            self.signing[service] = self.client.deploy(code + self.key_server_set.rjust(32, b"\0"))
+
+    def request_signature(
+        self, service: MessageSigning, key_id: KeyId, message: Hash32, sender: int = 0
+    ) -> Hash32:
+        """Put a request for a signature into the mempool, with a fee that suffices."""
+        method = SIGNING[service].function("signMessage" + SCHEMES[service])
+        data = method.encode(key_id, message)
+        return self.client.transact(self.signing[service], data, sender=sender, value=2 * 10**17)
+
+    def events(
+        self, name: str, abi: ContractAbi = SERVICE, *, since: int = 0
+    ) -> list[tuple[object, ...]]:
+        """All events of this name or signature so far, or since a block, decoded."""
+        event = abi.event(name)
+        blocks = self.client.node.blocks(since, self.client.node.head.number)
         return [
             event.decode([Hash32(topic) for topic in log.topics], log.data)
             for block in blocks
@@ -146,7 +171,8 @@ class Stack:
         self.me: NodeId = node_of(self.number)
         nodes = NodeSet.of(CHAIN_ID, self.deployment.key_server_set, set(self.cluster.nodes))
         self.sets = Sets(NodeSetSnapshot(nodes, nodes, None, (), epoch=0, block_number=0))
-        self.services = Services({self.deployment.service: CONTRACTS})
+        signing = {place: (service,) for service, place in self.deployment.signing.items()}
+        self.services = Services({self.deployment.service: COMBINED, **signing})
         self.start()
 
     def start(self) -> None:
@@ -261,7 +287,7 @@ class Stack:
         dropped = tuple(block for block in history if block not in kept)
         first = kept[-1].number + 1 if kept else confirmed.number
         blocks = [await client.block(n) for n in range(first, confirmed.number + 1)]
-        logs = await client.logs([self.deployment.service], first, confirmed.number)
+        logs = await client.logs([*self.services.by_address], first, confirmed.number)
         return LogBatch(dropped, logs if blocks else (), tuple(b.id for b in blocks if b))
 
 
@@ -274,9 +300,15 @@ class Network:
     cluster: FakeCluster
 
     @classmethod
-    def of(cls, *numbers: int, confirmations: int = 3, interval: int = INTERVAL) -> "Network":
+    def of(
+        cls,
+        *numbers: int,
+        confirmations: int = 3,
+        interval: int = INTERVAL,
+        deployment: Deployment | None = None,
+    ) -> "Network":
         """Nodes with these private keys on a new chain, in the order of their ids."""
-        deployment = Deployment.of(*numbers)
+        deployment = deployment or Deployment.of(*numbers)
         cluster = FakeCluster(tuple(sorted(node_of(number) for number in numbers)))
         ordered = sorted(numbers, key=node_of)
         stacks = [Stack(deployment, number, cluster, confirmations, interval) for number in ordered]

@@ -18,7 +18,7 @@ from keyserver.chain.name_registry import (
 )
 from keyserver.model.identifiers import Address
 from keyserver.model.requests import Operation
-from keyserver.services.registry import CONTRACTS
+from keyserver.services.registry import COMBINED, CONTRACTS
 from tests.support import echo_contract as echo
 from tests.support.eth_tester_client import EthTesterClient
 from tests.support.faulty_client import FaultyClient
@@ -168,12 +168,15 @@ async def test_each_service_is_once_at_an_address(bench: Bench) -> None:
         service_contract=FixedContract(bench.one),
         service_contract_srv_gen=FixedContract(bench.one),
         service_contract_doc_store=FixedContract(bench.two),
+        service_contract_ecdsa_sign=FixedContract(bench.two),
     )
     await bench.refresh(directory)
     assert directory.services == {bench.one, bench.two}
     assert directory.address(COMBINED_OPTION) == bench.one
     names = {a: [s.name for s in services] for a, services in directory.by_address.items()}
-    assert sorted(names[bench.one]) == sorted(service.name for service in CONTRACTS)
-    assert names[bench.two] == ["document_key_store"]
+    assert sorted(names[bench.one]) == sorted(service.name for service in COMBINED)
+    assert names[bench.two] == ["document_key_store", "ecdsa_signing"]
     assert (bench.two, Operation.STORE_DOCUMENT_KEY) in directory.operations
+    assert (bench.two, Operation.SIGN_ECDSA) in directory.operations
+    assert (bench.one, Operation.SIGN_ECDSA) not in directory.operations
     assert (bench.two, Operation.GENERATE_SERVER_KEY) not in directory.operations

@@ -19,7 +19,7 @@ from keyserver.evm.artifacts import load_artifact
 from keyserver.evm.transaction import TransactionSigner
 from keyserver.model.identifiers import Address, KeyId
 from keyserver.services.base import HandlerTools
-from keyserver.services.registry import CONTRACTS, handlers
+from keyserver.services.registry import COMBINED, CONTRACTS, handlers
 from keyserver.storage.memory import MemoryDisk, MemoryWorkStore
 from keyserver.tasks.answers import OutcomeRecorder
 from keyserver.tasks.queue import TaskQueue
@@ -58,7 +58,7 @@ async def test_four_contracts_at_four_addresses() -> None:
     for name, artifact in ARTIFACT.items():
         code = load_artifact(artifact).bytecode
         addresses[name] = client.deploy(code + deployment.key_server_set.rjust(32, b"\0"))
-    sources = {each.option: FixedContract(addresses[each.name]) for each in CONTRACTS}
+    sources = {each.option: FixedContract(addresses[each.name]) for each in COMBINED}
     directory = ContractDirectory(
         client=client,
         registry=None,
