@@ -3,12 +3,13 @@
 - `wallet`: the user's account; `results`, `interface`: what the key servers do for it, whichever
   way they are asked; `errors`: what can go wrong and what to do about it.
 - Through contracts: `ethereum`, the user's Ethereum node; `contracts`, what stands where;
-  `requests`, the four requests (`KeyServers`); `answers` finds their outcome in the logs, by plain
-  computation; `reverts` says why a contract refused.
+  `requests`, what can be asked (`KeyServers`); `following` waits for the outcome, `answers` finds
+  it in the logs, by plain computation; `reverts` says why a contract refused.
 - Over HTTP: `http`, all requests (`HttpKeyServers`); `attempts`, which node is asked when;
   `conversation`, one request to one node; `doors`, the two interfaces there are, `v1_door` and
   `original_door`, plain computation with `node_answers`, `node_refusals` and `shadow_fields`;
   `node_http`, the wire.
+- `signatures`: signatures of server keys, checked.
 - `set_change_plan`, `set_change`: an administrator's orders to change the node set.
 - `permissions`: reserving key ids and letting others use them.
 - `documents`: encrypted files; `sharing`: a file from one account to another.

@@ -77,6 +77,23 @@ def shadow_retrieved(logs: Sequence[EventLog]) -> ShadowAnswer | None:
     return None
 
 
+def signed(service: Service, logs: Sequence[EventLog]) -> tuple[Point, bytes] | None:
+    """The server key that the key servers agree on, and what they give as its signature."""
+    common, made = service.results
+    public: Point | None = None
+    for event, values in _decoded(service, logs):
+        if event is service.error:
+            raise _refusal(
+                service,
+                "You may have no permission for this key; ECDSA needs a key that 2t + 1 hold.",
+            )
+        if event is common:
+            public = _point("server key", values[3])
+        elif event is made and public is not None:
+            return public, values[3]
+    return None
+
+
 def personal_answers(logs: Sequence[EventLog]) -> tuple[int, int] | None:
     """How many of how many personal answers are there; None before the common stage is done."""
     required = None

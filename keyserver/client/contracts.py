@@ -1,7 +1,7 @@
 """The contracts a client talks to: functions, events, and where they stand.
 
 Only what the originally published contracts have as well, so that both can be used (contracts,
-sections 5 to 8 and 10).
+sections 5 to 8 and 10), and the two services for signatures (section 12).
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 from keyserver.errors import ConfigError
 from keyserver.evm.abi import Event, Function
 from keyserver.model.identifiers import Address
+from keyserver.model.requests import SigningScheme
 
 COMBINED_SERVICE = "SecretStoreService"
 KEY_SERVER_SET = "OwnedKeyServerSetWithMigration"
@@ -82,6 +83,31 @@ SHADOW_RETRIEVAL = Service(
     Function.parse("isDocumentKeyShadowRetrievalResponseRequired(bytes32,address,address)", "bool"),
 )
 
+
+def _signing(title: str, name: str, prefix: str) -> Service:
+    """One of the two services for signatures, which differ in their names only."""
+    subject = "bytes32,address,bytes32"
+    return Service(
+        title,
+        f"SecretStore{name}SigningService",
+        Function.parse(f"{prefix}SigningFee()", "uint256"),
+        Function.parse(f"signMessage{name}(bytes32,bytes32)"),
+        Event.parse(f"{name}SigningCommonRequested({subject})"),
+        (
+            Event.parse(f"{name}SigningCommonRetrieved({subject},bytes,uint8)", indexed=3),
+            Event.parse(f"{name}MessageSigned({subject},bytes)", indexed=3),
+        ),
+        Event.parse(f"{name}SigningError({subject})", indexed=3),
+        Function.parse(f"is{name}SigningResponseRequired({subject},address)", "bool"),
+    )
+
+
+SIGNING = {
+    SigningScheme.SCHNORR: _signing("Schnorr signing", "Schnorr", "schnorr"),
+    SigningScheme.ECDSA: _signing("ECDSA signing", "Ecdsa", "ecdsa"),
+}
+"""Not of the original's contracts; FROST signatures have none."""
+
 CURRENT_KEY_SERVERS = Function.parse("getCurrentKeyServers()", "address[]")
 
 
@@ -119,7 +145,12 @@ class Contracts:
 
     def service(self, service: Service) -> Address:
         """The contract to ask for this kind of request; raises `ConfigError` if there is none."""
-        address = self.find(service.contract) or self.find(COMBINED_SERVICE)
+        address = self.find(service.contract)
+        if service in SIGNING.values():
+            if address is None:
+                raise ConfigError(f"contracts: {service.contract} is not given")
+            return address
+        address = address or self.find(COMBINED_SERVICE)
         if address is None:
             raise ConfigError(f"contracts: neither {service.contract} nor {COMBINED_SERVICE} given")
         return address

@@ -30,7 +30,8 @@ class Door(Protocol):
     ) -> HttpRequest:
         """A request with a new credential.
 
-        `exclude`: nodes whose help is not wanted for a shadow.
+        `exclude`: nodes whose help is not wanted for a shadow. Raises `ClientError` for what the
+        interface does not have.
         """
         ...
 
@@ -44,6 +45,10 @@ class Door(Protocol):
 
     def sealed_document_key(self, answer: HttpAnswer) -> bytes:
         """The ECIES message that came of a plain retrieval or of generating both keys."""
+        ...
+
+    def sealed_signature(self, answer: HttpAnswer) -> bytes:
+        """The ECIES message that came of signing."""
         ...
 
     def shadow(self, answer: HttpAnswer) -> ShadowAnswer:

@@ -2,7 +2,8 @@
 
 `HttpKeyServers` asks the nodes it is given, in turn, until one does what is asked. It checks what
 can be checked without trusting the node: that shadows are what their makers committed to, that a
-server key belongs to this account, and, where wanted, that other nodes tell the same key.
+signature is the server key's, that a server key belongs to this account, and, where wanted, that
+other nodes tell the same key.
 
     async with connect_nodes(["https://one.example:8082"], wallet) as servers:
         answer = await servers.generate_server_key(key_id, threshold=2)
@@ -28,9 +29,16 @@ from keyserver.client.errors import (
     RefusedByKeyServersError,
     RefusedOverHttpError,
 )
+from keyserver.client.node_answers import ASK_ANOTHER
 from keyserver.client.node_http import http_transport, node_url
-from keyserver.client.node_refusals import ALREADY_GENERATED, ALREADY_STORED, NO_DOCUMENT_KEY
+from keyserver.client.node_refusals import (
+    ACCESS_DENIED,
+    ALREADY_GENERATED,
+    ALREADY_STORED,
+    NO_DOCUMENT_KEY,
+)
 from keyserver.client.results import ASK_AGAIN, ServerKey, ShadowAnswer
+from keyserver.client.signatures import ServerSignature, check_signature
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import Point, negate
 from keyserver.crypto.elgamal import EncryptedDocumentKey
@@ -38,12 +46,14 @@ from keyserver.crypto.errors import CryptoError
 from keyserver.crypto.randomness import SystemRandom
 from keyserver.errors import ConfigError
 from keyserver.model.bound_requests import SigningDomain
-from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
     GenerateServerKey,
     RetrieveDocumentKey,
     RetrieveServerKey,
+    SigningScheme,
+    SignMessage,
     StoreDocumentKey,
 )
 
@@ -181,6 +191,37 @@ class HttpKeyServers:
         attempts = self._attempts("plain document key retrieval", self.nodes)
         return await attempts.settle(lambda node: self._plain_at(node, key_id))
 
+    async def sign(
+        self,
+        key_id: KeyId,
+        message: Hash32,
+        scheme: SigningScheme,
+        *,
+        public: Point | None = None,
+    ) -> NodeAnswer[ServerSignature]:
+        """Have 32 bytes signed by a server key, for this account only, which needs permission.
+
+        The signature is checked under `public`; without it the nodes are asked for the server key,
+        which its author only may. Raises `BadAnswerError` naming the node if the signature does not
+        hold at any of them.
+        """
+        key = public or await self._key_to_check_with(key_id)
+        operation = SignMessage(key_id, message, scheme)
+        attempts = self._attempts("signing", self.nodes)
+        return await attempts.settle(lambda node: self._signature_at(node, operation, key))
+
+    async def _key_to_check_with(self, key_id: KeyId) -> Point:
+        try:
+            return (await self.retrieve_server_key(key_id)).value.public
+        except RefusedOverHttpError as refusal:
+            if refusal.error_code != ACCESS_DENIED:
+                raise
+            raise NotAuthorError(
+                f"the signature could not be checked: server key 0x{key_id.hex()} is another"
+                " account's, and only its author is told it",
+                advice="Get the public server key from its author, and give it (--public).",
+            ) from refusal
+
     async def key_to_encrypt_to(self, key_id: KeyId) -> Point:
         """The public server key of an id of this account, to encrypt a document key to.
 
@@ -189,7 +230,7 @@ class HttpKeyServers:
         try:
             key = (await self.retrieve_server_key(key_id)).value
         except RefusedOverHttpError as refusal:
-            if refusal.error_code != "ACCESS_DENIED":
+            if refusal.error_code != ACCESS_DENIED:
                 raise
             raise NotAuthorError(
                 f"server key 0x{key_id.hex()} belongs to another account",
@@ -271,6 +312,15 @@ class HttpKeyServers:
         operation = RetrieveDocumentKey(key_id, shadow=False)
         door, answer = await self._conversation.ask(node, operation)
         return self._unsealed(node, door.sealed_document_key(answer))
+
+    async def _signature_at(self, node: str, operation: SignMessage, key: Point) -> ServerSignature:
+        door, answer = await self._conversation.ask(node, operation)
+        sealed = door.sealed_signature(answer)
+        try:
+            encoded = self.wallet.decrypt(sealed)
+            return check_signature(operation.scheme, key, operation.message, encoded)
+        except CryptoError as error:
+            raise BadAnswerError(f"{node}: {error}", advice=ASK_ANOTHER) from error
 
     async def _both_made_at(self, node: str, key_id: KeyId) -> Point:
         try:

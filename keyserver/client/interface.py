@@ -7,10 +7,12 @@
 from typing import Protocol, TypeVar
 
 from keyserver.client.results import ServerKey
+from keyserver.client.signatures import ServerSignature
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import Point
 from keyserver.crypto.elgamal import EncryptedDocumentKey
-from keyserver.model.identifiers import KeyId
+from keyserver.model.identifiers import Hash32, KeyId
+from keyserver.model.requests import SigningScheme
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -48,6 +50,20 @@ class AnyKeyServers(Protocol):
 
     async def retrieve_document_key(self, key_id: KeyId) -> Answered[Point]:
         """The document key, in a way that shows it to no key server."""
+        ...
+
+    async def sign(
+        self,
+        key_id: KeyId,
+        message: Hash32,
+        scheme: SigningScheme,
+        *,
+        public: Point | None = None,
+    ) -> Answered[ServerSignature]:
+        """Have 32 bytes signed by a server key; the signature has been checked under it.
+
+        `public`: the server key, where it is known; else the key servers are asked.
+        """
         ...
 
     async def key_to_encrypt_to(self, key_id: KeyId) -> Point:

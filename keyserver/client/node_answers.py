@@ -50,6 +50,12 @@ def read_point(answer: HttpAnswer, name: str, value: object) -> Point:
         raise bad_answer(answer, f"{name}: {error}") from error
 
 
+def read_sealed_signature(answer: HttpAnswer, value: object) -> bytes:
+    """An ECIES message with a signature of 64 or 65 bytes."""
+    size = 178 if isinstance(value, str) and len(value) > 2 + 2 * 177 else 177
+    return read_bytes(answer, "signature", value, size)
+
+
 def read_number(answer: HttpAnswer, name: str, value: object) -> int:
     """A whole number, not below zero."""
     if type(value) is not int or value < 0:

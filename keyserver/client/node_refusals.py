@@ -58,7 +58,8 @@ _KNOWN: Final = (
     _Known(
         "CONSENSUS_UNREACHABLE",
         "Consensus unreachable",
-        advice="Has this account permission for the key? The original's interface says the same"
+        advice="Has this account permission for the key? For ECDSA: do 2t + 1 key servers hold it?"
+        " The original's interface says the same"
         " when too few of the key servers that hold it are running.",
     ),
     _Known(

@@ -13,6 +13,7 @@ from keyserver.client.node_answers import (
     read_json,
     read_object,
     read_point,
+    read_sealed_signature,
     unknown_failure,
 )
 from keyserver.client.node_http import HttpAnswer, HttpRequest
@@ -32,6 +33,8 @@ from keyserver.model.requests import (
     GenerateServerKey,
     RetrieveDocumentKey,
     RetrieveServerKey,
+    SigningScheme,
+    SignMessage,
     StoreDocumentKey,
 )
 
@@ -66,6 +69,12 @@ class OriginalDoor:
                 return HttpRequest("GET", f"/shadow/{who}", _shadow_headers(exclude))
             case RetrieveDocumentKey():
                 return HttpRequest("GET", f"/{who}")
+            case SignMessage(scheme=SigningScheme.FROST):
+                raise ClientError(
+                    "the original's interface has no FROST signatures", advice="Use --door v1."
+                )
+            case SignMessage(_, message, scheme):
+                return HttpRequest("GET", f"/{scheme.name.lower()}/{who}/{message.hex()}")
 
     def server_key(self, answer: HttpAnswer) -> ServerKey:
         """See `Door`; the interface tells neither threshold nor author."""
@@ -80,6 +89,10 @@ class OriginalDoor:
     def sealed_document_key(self, answer: HttpAnswer) -> bytes:
         """See `Door`."""
         return read_bytes(answer, "document key", read_json(answer), SEALED_SIZE)
+
+    def sealed_signature(self, answer: HttpAnswer) -> bytes:
+        """See `Door`."""
+        return read_sealed_signature(answer, read_json(answer))
 
     def shadow(self, answer: HttpAnswer) -> ShadowAnswer:
         """See `Door`; servers of OpenEthereum do not tell what the shadows must be."""

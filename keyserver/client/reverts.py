@@ -7,6 +7,8 @@ from keyserver.evm.artifacts import load_artifact
 
 _CONTRACTS = (
     "SecretStoreService",
+    "SecretStoreEcdsaSigningService",
+    "SecretStoreSchnorrSigningService",
     "OnceTransferablePermission",
     "PermissioningRegistry",
     "OwnedKeyServerSetWithMigration",

@@ -17,6 +17,7 @@ from keyserver.client.node_answers import (
     read_number,
     read_object,
     read_point,
+    read_sealed_signature,
     unknown_failure,
 )
 from keyserver.client.node_http import HttpAnswer, HttpRequest
@@ -39,6 +40,7 @@ from keyserver.model.requests import (
     GenerateServerKey,
     RetrieveDocumentKey,
     RetrieveServerKey,
+    SignMessage,
     StoreDocumentKey,
 )
 
@@ -126,6 +128,10 @@ class V1Door:
         fields = read_object(answer)
         return read_bytes(answer, "encrypted_key", fields.get("encrypted_key"), SEALED_SIZE)
 
+    def sealed_signature(self, answer: HttpAnswer) -> bytes:
+        """See `Door`."""
+        return read_sealed_signature(answer, read_object(answer).get("encrypted_signature"))
+
     def shadow(self, answer: HttpAnswer) -> ShadowAnswer:
         """See `Door`; what the shadows must be is always told."""
         fields = read_object(answer)
@@ -197,3 +203,6 @@ def _form(
             return "POST", f"{key}/document-key/shadow", {"exclude": unwanted} if exclude else None
         case RetrieveDocumentKey():
             return "POST", f"{key}/document-key/plain", None
+        case SignMessage(_, message, scheme):
+            fields = {"scheme": scheme.name.lower(), "message_hash": f"0x{message.hex()}"}
+            return "POST", f"{key}/signature", fields

@@ -1,5 +1,7 @@
 """Reaching an Ethereum node, and what is said when that fails."""
 
+from dataclasses import replace
+
 import pytest
 
 from keyserver.client.contracts import Contracts
@@ -76,8 +78,7 @@ async def test_a_chain_that_runs_already_is_found_and_pays(
 
 async def test_without_the_set_progress_has_no_counts(world: World) -> None:
     contracts = Contracts({"SecretStoreService": world.servers.service}, world.contracts.chain_id)
-    client = world.client(world.alice, patience_s=0.5)
-    client.contracts = contracts
+    client = replace(world, contracts=contracts).client(world.alice, patience_s=0.5)
     with pytest.raises(NoAnswerError):
         await client.retrieve_server_key(world.new_key_id())
     assert world.seen

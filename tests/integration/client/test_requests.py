@@ -13,7 +13,7 @@ from keyserver.client.errors import (
     RefusedByKeyServersError,
 )
 from keyserver.client.ethereum import EventLog
-from keyserver.client.requests import MOST_REFUSALS
+from keyserver.client.following import MOST_REFUSALS
 from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.elgamal import EncryptedDocumentKey, encrypt_document_key
 from keyserver.model.identifiers import KeyId

@@ -3,7 +3,14 @@
 import pytest
 
 from keyserver.client import answers
-from keyserver.client.contracts import GENERATION, RETRIEVAL, SHADOW_RETRIEVAL, STORE
+from keyserver.client.contracts import (
+    GENERATION,
+    RETRIEVAL,
+    SHADOW_RETRIEVAL,
+    SIGNING,
+    STORE,
+    Service,
+)
 from keyserver.client.errors import BadAnswerError, RefusedByKeyServersError
 from keyserver.client.ethereum import EventLog
 from keyserver.client.results import ServerKey, ShadowAnswer
@@ -123,3 +130,21 @@ def test_shadows_for_another_account_do_not_open() -> None:
     shadow = ecies.encrypt(point(), b"\1" * 32, RNG)
     with pytest.raises(BadAnswerError, match="altered, or for another key"):
         ShadowAnswer(point(), point(), (shadow,)).open(BOB)
+
+
+@pytest.mark.parametrize("service", SIGNING.values(), ids=lambda service: service.title)
+def test_signatures(service: Service) -> None:
+    common, made = service.results
+    public, subject = point(), (KEY_ID, WHO, bytes(32))
+    agreed = log(common, *subject, public.raw64, 1)
+    signed = log(made, *subject, b"\x01" * 64)
+    assert answers.signed(service, []) is None
+    assert answers.signed(service, [agreed]) is None
+    assert answers.signed(service, [signed]) is None, "of a key that nobody has agreed on"
+    assert answers.signed(service, [agreed, signed]) == (public, b"\x01" * 64)
+    with pytest.raises(BadAnswerError, match="server key"):
+        answers.signed(service, [log(common, *subject, bytes(64), 1), signed])
+    for logs in ([], [agreed]):
+        with pytest.raises(RefusedByKeyServersError) as raised:
+            answers.signed(service, [*logs, log(service.error, *subject)])
+        assert "permission" in raised.value.advice

@@ -10,6 +10,7 @@ from keyserver.client.contracts import (
     GENERATION,
     RETRIEVAL,
     SHADOW_RETRIEVAL,
+    SIGNING,
     STORE,
     Contracts,
     Service,
@@ -34,6 +35,20 @@ def test_the_contracts_have_what_is_used(service: Service, combined: bool) -> No
     for event in (service.requested, service.error, *service.results):
         flags = [entry.indexed for entry in abi.event(event.signature).inputs]
         assert flags == [entry.indexed for entry in event.inputs]
+
+
+@pytest.mark.parametrize("service", SIGNING.values(), ids=lambda service: service.title)
+def test_signatures_have_contracts_of_their_own(service: Service) -> None:
+    abi = ContractAbi.of(load_artifact(service.contract).abi)
+    for function in (service.fee, service.request, service.is_response_required):
+        assert abi.function(function.signature).outputs == function.outputs
+    for event in (service.requested, service.error, *service.results):
+        flags = [entry.indexed for entry in abi.event(event.signature).inputs]
+        assert flags == [entry.indexed for entry in event.inputs]
+    address = Address(bytes(19) + b"\1")
+    assert Contracts({service.contract: address}).service(service) == address
+    with pytest.raises(ConfigError, match=service.contract):
+        Contracts({COMBINED_SERVICE: address}).service(service)
 
 
 def test_the_own_contract_of_a_service_comes_first(tmp_path: Path) -> None:

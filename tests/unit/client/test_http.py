@@ -24,7 +24,9 @@ from keyserver.crypto.curve import Point, SecretScalar, add, mul_secret, negate
 from keyserver.crypto.elgamal import EncryptedDocumentKey
 from keyserver.errors import ConfigError
 from keyserver.model.bound_requests import SigningDomain
-from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.identifiers import Hash32, KeyId, NodeId
+from keyserver.model.requests import SigningScheme
+from tests.support.server_signatures import sign_with
 from tests.unit.client.scripted_nodes import (
     CONTRACT,
     ONE,
@@ -384,3 +386,78 @@ async def test_without_nodes_there_is_nobody_to_ask() -> None:
     with pytest.raises(ConfigError, match="at least one"):
         async with connect_nodes([], ALICE):
             pass
+
+
+# --- signatures ------------------------------------------------------------------------------
+
+SERVER_KEY = SecretScalar.random(RNG)
+MESSAGE = Hash32(b"\x4d" * 32)
+
+
+def signature(
+    scheme: SigningScheme,
+    key: SecretScalar = SERVER_KEY,
+    message: bytes = MESSAGE,
+    to: Wallet = BOB,
+) -> Said:
+    sealed = ecies.encrypt(Point.from_raw64(to.public_key), sign_with(scheme, key, message), RNG)
+    return said({"encrypted_signature": hex_of(sealed)})
+
+
+@pytest.mark.parametrize("scheme", list(SigningScheme))
+async def test_a_signature_is_opened_and_checked(scheme: SigningScheme) -> None:
+    client = Client(BOB)
+    client.nodes.will(ONE, signature(scheme))
+    answer = await client.servers().sign(KEY_ID, MESSAGE, scheme, public=SERVER_KEY.public())
+    assert (answer.value.scheme, answer.value.message) == (scheme, MESSAGE)
+    assert answer.value.public == SERVER_KEY.public()
+    assert answer.node == ONE
+
+
+async def test_the_author_need_not_know_the_key() -> None:
+    client = Client(ALICE)
+    client.nodes.will(ONE, key(SERVER_KEY.public()), signature(SigningScheme.ECDSA, to=ALICE))
+    answer = await client.servers().sign(KEY_ID, MESSAGE, SigningScheme.ECDSA)
+    assert answer.value.public == SERVER_KEY.public()
+
+
+async def test_who_is_not_told_the_key_must_bring_it() -> None:
+    client = Client(BOB)
+    client.nodes.will(ONE, problem("ACCESS_DENIED", 403))
+    with pytest.raises(NotAuthorError, match="another account's") as raised:
+        await client.servers().sign(KEY_ID, MESSAGE, SigningScheme.ECDSA)
+    assert "--public" in raised.value.advice
+    client.nodes.will(ONE, problem("SERVER_KEY_IS_NOT_FOUND", 404))
+    with pytest.raises(RefusedOverHttpError, match="NOT_FOUND"):
+        await client.servers().sign(KEY_ID, MESSAGE, SigningScheme.ECDSA)
+
+
+@pytest.mark.parametrize("scheme", list(SigningScheme))
+@pytest.mark.parametrize("lie", ["another key", "another message", "to another account", "nothing"])
+async def test_a_node_that_lies_is_named_and_another_asked(scheme: SigningScheme, lie: str) -> None:
+    wrong = {
+        "another key": signature(scheme, key=SecretScalar.random(RNG)),
+        "another message": signature(scheme, message=b"\x4e" * 32),
+        "to another account": signature(scheme, to=ALICE),
+        "nothing": said({}),
+    }[lie]
+    client = Client(BOB)
+    client.nodes.will(ONE, wrong)
+    client.nodes.will(TWO, signature(scheme))
+    public = SERVER_KEY.public()
+    answer = await client.servers(ONE, TWO).sign(KEY_ID, MESSAGE, scheme, public=public)
+    assert (answer.node, answer.attempts) == (TWO, 2)
+    assert ONE in str(client.told[0])
+    client.nodes.will(ONE, wrong, wrong)
+    with pytest.raises(BadAnswerError, match=ONE):
+        await client.servers(ONE).sign(KEY_ID, MESSAGE, scheme, public=public)
+
+
+async def test_who_has_no_permission_gets_no_signature() -> None:
+    client = Client(BOB)
+    client.nodes.will(ONE, DENIED)
+    with pytest.raises(RefusedOverHttpError, match="CONSENSUS_UNREACHABLE") as raised:
+        await client.servers().sign(
+            KEY_ID, MESSAGE, SigningScheme.ECDSA, public=SERVER_KEY.public()
+        )
+    assert "2t + 1" in raised.value.advice

@@ -8,6 +8,7 @@ import pytest
 from keyserver.client.doors import Door
 from keyserver.client.errors import (
     BadAnswerError,
+    ClientError,
     NodeFailedError,
     NodeNotReadyError,
     NodeUnreachableError,
@@ -16,15 +17,18 @@ from keyserver.client.errors import (
 )
 from keyserver.client.node_http import HttpAnswer
 from keyserver.client.original_door import OriginalDoor
+from keyserver.client.signatures import check_signature
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import Point, SecretScalar
-from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
     ClientOperation,
     GenerateServerKey,
     RetrieveDocumentKey,
     RetrieveServerKey,
+    SigningScheme,
+    SignMessage,
     StoreDocumentKey,
 )
 from tests.vectors.files import load
@@ -179,3 +183,26 @@ def test_a_server_key_must_be_a_point(body: bytes) -> None:
 def test_the_answer_to_storing_must_be_empty() -> None:
     with pytest.raises(BadAnswerError, match="not empty"):
         OriginalDoor(wallet("alice")).stored(HttpAnswer(NODE, 200, b"null"))
+
+
+@pytest.mark.parametrize("scheme", [SigningScheme.SCHNORR, SigningScheme.ECDSA])
+def test_the_published_signatures_are_the_keys(scheme: SigningScheme) -> None:
+    bob, name = wallet("bob"), scheme.name.lower()
+    message = Hash32(bytes.fromhex(EXAMPLE[name]["message_hash"][2:]))
+    (answer,) = published(SignMessage(KEY_ID, message, scheme), "bob")
+    encoded = bob.decrypt(OriginalDoor(bob).sealed_signature(answer))
+    assert encoded.hex() == EXAMPLE[name]["plaintext"][2:]
+    check_signature(scheme, point(EXAMPLE["server_key_public"]), message, encoded)
+
+
+def test_the_original_has_no_frost() -> None:
+    operation = SignMessage(KEY_ID, Hash32(bytes(32)), SigningScheme.FROST)
+    with pytest.raises(ClientError, match="no FROST") as raised:
+        OriginalDoor(wallet("bob")).request(operation)
+    assert "--door v1" in raised.value.advice
+
+
+@pytest.mark.parametrize("body", [b"", b"7", b'"0x"', b'"0x00"', b'"' + b"00" * 177 + b'"'])
+def test_what_is_no_sealed_signature(body: bytes) -> None:
+    with pytest.raises(BadAnswerError):
+        OriginalDoor(wallet("bob")).sealed_signature(HttpAnswer(NODE, 200, body))

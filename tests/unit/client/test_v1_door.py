@@ -21,13 +21,15 @@ from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.hashing import keccak256
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.model.bound_requests import SigningDomain
-from keyserver.model.identifiers import Address, KeyId, NodeId, Nonce32
+from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId, Nonce32
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
     ClientOperation,
     GenerateServerKey,
     RetrieveDocumentKey,
     RetrieveServerKey,
+    SigningScheme,
+    SignMessage,
     StoreDocumentKey,
 )
 from tests.vectors.files import load
@@ -278,3 +280,22 @@ def test_a_node_writes_nothing_to_the_terminal_through_the_name_of_an_error(code
         error = DOOR.refusal(problem(code, 403, retriable=retriable))
         assert isinstance(error, BadAnswerError)
         assert str(error).splitlines()[0].isprintable()
+
+
+@pytest.mark.parametrize("scheme", list(SigningScheme))
+def test_signing(scheme: SigningScheme) -> None:
+    operation = SignMessage(KEY_ID, Hash32(b"\x4d" * 32), scheme)
+    name = scheme.name.lower()
+    fields = {"scheme": name, "message_hash": f"0x{'4d' * 32}"}
+    path = f"/v1/server-keys/{KEY_ID.hex()}/signature"
+    assert parts(DOOR.request(operation)) == ("POST", path, fields)
+    for size in (177, 178):
+        body = json.dumps({"encrypted_signature": f"0x{'05' * size}"}).encode()
+        assert DOOR.sealed_signature(HttpAnswer("http://n", 200, body)) == b"\x05" * size
+
+
+@pytest.mark.parametrize("value", [None, "", 7, [], "0x", f"0x{'05' * 176}", f"0x{'05' * 179}"])
+def test_what_is_no_sealed_signature(value: object) -> None:
+    body = json.dumps({"encrypted_signature": value}).encode()
+    with pytest.raises(BadAnswerError, match="signature"):
+        DOOR.sealed_signature(HttpAnswer("http://n", 200, body))
