@@ -48,12 +48,15 @@ from keyserver.model.requests import (
     Request,
     RetrieveDocumentKey,
     RetrieveServerKey,
+    SigningScheme,
+    SignMessage,
     StoreDocumentKey,
 )
+from keyserver.services.message_signing.bindings import ECDSA, SCHNORR, MessageSigning
 from keyserver.services.registry import CONTRACTS
 from keyserver.sessions.core import Authorise, Verdict
 from tests.support import echo_contract as echo
-from tests.support.chain_stack import CHAIN_ID, KEY_SERVER_SET, Deployment
+from tests.support.chain_stack import CHAIN_ID, KEY_SERVER_SET, SIGNING, Deployment
 from tests.support.fake_cluster import node_of
 from tests.support.faulty_client import FaultyClient
 from tests.support.manual_clock import ManualClock
@@ -74,8 +77,11 @@ class Bench:
         depth: AclDepth = AclDepth.BOTH,
         wait_s: float = 0.0,
         acl_code: bytes = PERMISSION_CODE,
+        signing: bool = False,
     ) -> None:
         self.deployment = Deployment.of(1, 2, 3)
+        if signing:
+            self.deployment.add_signing()
         self.inner = self.deployment.client
         self.service = self.deployment.service
         self.acl = self.inner.deploy(acl_code) if acl_code else Address(b"\x05" * 20)
@@ -88,6 +94,10 @@ class Bench:
                 SET_OPTION: FixedContract(self.deployment.key_server_set),
                 ACL_OPTION: FixedContract(self.acl),
                 COMBINED_OPTION: FixedContract(self.service),
+                **{
+                    service.option: FixedContract(place)
+                    for service, place in self.deployment.signing.items()
+                },
             },
             services=CONTRACTS,
             retry_interval_blocks=30,
@@ -153,10 +163,10 @@ class Bench:
         """Authorise a request of credential kind 3."""
         account = self.inner.account(requester)
         where = contract or self.service
-        permission = isinstance(operation, RetrieveDocumentKey)
+        permission = isinstance(operation, RetrieveDocumentKey | SignMessage)
         credential = (
             OnChainPublic(where, public_of(requester))
-            if permission
+            if isinstance(operation, RetrieveDocumentKey)
             else OnChainAddress(where, account)
         )
         request, access = Request.of(operation, credential), self.access()
@@ -525,6 +535,71 @@ async def test_a_shadow_retrieval_needs_the_request_and_the_permission(bench: Be
     assert await bench.ask(RetrieveDocumentKey(KEY), requester=1) is Verdict.ALLOWED
     assert await bench.ask(RetrieveDocumentKey(KEY), requester=2) is Verdict.DENIED
     assert await bench.ask(RetrieveDocumentKey(KEY), requester=3) is Verdict.UNAVAILABLE
+
+
+MESSAGE, OTHER = Hash32(keccak256(b"message")), Hash32(keccak256(b"another message"))
+
+
+@pytest.fixture
+async def signing() -> Bench:
+    bench = Bench(signing=True)
+    await bench.grant(1)
+    await bench.mine(CONFIRMATIONS)
+    return bench
+
+
+@pytest.mark.parametrize("service", [ECDSA, SCHNORR], ids=lambda service: service.name)
+async def test_nothing_is_signed_but_what_is_pending(
+    signing: Bench, service: MessageSigning
+) -> None:
+    """A coordinator that lies about key, message, requester, scheme or contract gets nothing."""
+    bench, places = signing, signing.deployment.signing
+    place = places[service]
+    asked = SignMessage(KEY, MESSAGE, service.scheme)
+    (elsewhere,) = (address for each, address in places.items() if each is not service)
+    bench.deployment.request_signature(service, KEY, MESSAGE, sender=1)
+    bench.deployment.request_signature(service, KEY, OTHER, sender=2)
+    await bench.mine(CONFIRMATIONS)
+    assert await bench.ask(asked, 1, contract=place) is Verdict.UNAVAILABLE
+    await bench.mine()
+    assert await bench.ask(asked, 1, contract=place) is Verdict.ALLOWED
+    for lie in (replace(asked, message=OTHER), replace(asked, key_id=KeyId(bytes(32)))):
+        assert await bench.ask(lie, 1, contract=place) is Verdict.UNAVAILABLE
+    assert await bench.ask(asked, 2, contract=place) is Verdict.UNAVAILABLE
+    for scheme in set(SigningScheme) - {service.scheme}:
+        lie = replace(asked, scheme=scheme)
+        assert await bench.ask(lie, 1, contract=place) is Verdict.DENIED
+    assert await bench.ask(asked, 1, contract=elsewhere) is Verdict.DENIED
+    assert await bench.ask(asked, 1, contract=bench.service) is Verdict.DENIED
+    stranger = replace(asked, message=OTHER)
+    assert await bench.ask(stranger, 2, contract=place) is Verdict.DENIED, "no permission"
+
+
+async def test_a_message_that_was_signed_is_not_pending_any_more(signing: Bench) -> None:
+    bench, place = signing, signing.deployment.signing[ECDSA]
+    bench.deployment.request_signature(ECDSA, KEY, MESSAGE, sender=1)
+    await bench.mine(CONFIRMATIONS + 1)
+    account = bench.inner.account(1)
+    delete = SIGNING[ECDSA].function("deleteEcdsaSigningRequest").encode(KEY, account, MESSAGE)
+    bench.inner.transact(place, delete)
+    await bench.mine(CONFIRMATIONS + 1)
+    asked = SignMessage(KEY, MESSAGE, SigningScheme.ECDSA)
+    assert await bench.ask(asked, 1, contract=place) is Verdict.UNAVAILABLE
+
+
+async def test_a_signer_waits_for_its_own_view() -> None:
+    bench = Bench(wait_s=20, signing=True)
+    await bench.grant(1)
+    await bench.mine(CONFIRMATIONS)
+    place = bench.deployment.signing[ECDSA]
+    bench.deployment.request_signature(ECDSA, KEY, MESSAGE, sender=1)
+    await bench.mine(CONFIRMATIONS)
+    asked = SignMessage(KEY, MESSAGE, SigningScheme.ECDSA)
+    waiting = asyncio.create_task(bench.ask(asked, 1, contract=place))
+    await settle()
+    assert not waiting.done()
+    await bench.mine()
+    assert await asyncio.wait_for(waiting, 5) is Verdict.ALLOWED
 
 
 async def test_a_contract_that_is_not_configured_carries_nothing(bench: Bench) -> None:
