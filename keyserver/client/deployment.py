@@ -84,17 +84,17 @@ async def deploy_contracts(
         raise DeploymentError(f"the endpoint is on chain {sender.chain_id}, expected {chain_id}")
     block = await w3.eth.block_number + 1
     contracts = await _deploy_roots(sender, plan)
-    names = [COMBINED_SERVICE]
-    if plan.layout is Layout.SEPARATE:
-        names = [service.contract for service in SERVICES]
-    services = [sender.creation(name, contracts[KEY_SERVER_SET]) for name in names]
+    service_entries = _service_entries(plan.layout)
+    services = [
+        sender.creation(name, contracts[KEY_SERVER_SET]) for name in service_entries.values()
+    ]
     additions = [
         sender.call(
             KEY_SERVER_SET, contracts[KEY_SERVER_SET], "addKeyServer", n.public_key, n.address
         )
         for n in plan.nodes
     ]
-    entry_names = {**_acl_entry(plan), **_service_entries(plan.layout)}
+    entry_names = {**_acl_entry(plan), **service_entries}
     reservations = await _reservations(sender, plan, contracts, list(entry_names))
     contracts.update(await sender.run([*services, *additions, *reservations]))
     entries = {entry: contracts[name] for entry, name in entry_names.items()}
@@ -151,7 +151,7 @@ def _finishing_steps(
     steps = [sender.call(KEY_SERVER_SET, contracts[KEY_SERVER_SET], "completeInitialization")]
     for service in SERVICES:
         if service.plan_name in plan.fees:
-            name = service.contract if plan.layout is Layout.SEPARATE else COMBINED_SERVICE
+            name = service.contract if service.stands_alone(plan.layout) else COMBINED_SERVICE
             fee = plan.fees[service.plan_name]
             steps.append(sender.call(name, contracts[name], service.fee_setter, fee))
     if REGISTRY not in contracts:
@@ -175,9 +175,9 @@ def _acl_entry(plan: DeploymentPlan) -> dict[str, str]:
 
 
 def _service_entries(layout: Layout) -> dict[str, str]:
-    if layout is Layout.COMBINED:
-        return {"secretstore_service": COMBINED_SERVICE}
-    return {service.entry: service.contract for service in SERVICES}
+    combined = {"secretstore_service": COMBINED_SERVICE} if layout is Layout.COMBINED else {}
+    alone = [service for service in SERVICES if service.stands_alone(layout)]
+    return {**combined, **{service.entry: service.contract for service in alone}}
 
 
 def _permission_arguments(plan: DeploymentPlan) -> tuple[Any, ...]:

@@ -25,7 +25,10 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class Layout(StrEnum):
-    """Whether the four services stand in one contract or in four."""
+    """Whether the services of the original stand in one contract or in four.
+
+    The two for signatures stand in contracts of their own in any case.
+    """
 
     COMBINED = "combined"
     SEPARATE = "separate"
@@ -45,12 +48,25 @@ class Permission(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServiceFact:
-    """How one of the four services is called in plans, contracts and the registry."""
+    """How a service is called in plans, contracts and the registry."""
 
     plan_name: str
     contract: str
+    """The one that serves it alone."""
     entry: str
     fee_setter: str
+    in_combined: bool = True
+    """Whether the combined contract serves it, too."""
+
+    @property
+    def option(self) -> str:
+        """The key of a node's configuration that says where its own contract is."""
+        section = "secretstore" if self.in_combined else "keyserver"
+        return f"{section}.service_contract_{self.entry.removeprefix('secretstore_service_')}"
+
+    def stands_alone(self, layout: Layout) -> bool:
+        """Whether it has a contract and an entry of its own."""
+        return layout is Layout.SEPARATE or not self.in_combined
 
 
 SERVICES = (
@@ -77,6 +93,20 @@ SERVICES = (
         "SecretStoreDocumentKeyShadowRetrievalService",
         "secretstore_service_doc_sretr",
         "setDocumentKeyShadowRetrievalFee",
+    ),
+    ServiceFact(
+        "ecdsa_signing",
+        "SecretStoreEcdsaSigningService",
+        "secretstore_service_ecdsa_sign",
+        "setEcdsaSigningFee",
+        in_combined=False,
+    ),
+    ServiceFact(
+        "schnorr_signing",
+        "SecretStoreSchnorrSigningService",
+        "secretstore_service_schnorr_sign",
+        "setSchnorrSigningFee",
+        in_combined=False,
     ),
 )
 

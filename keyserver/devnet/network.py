@@ -347,17 +347,13 @@ def head_of(devnet: Devnet) -> int | None:
 
 
 def _node_chain(settings: Settings, access: ChainAccess, registry: str) -> NodeChain:
-    keys: tuple[str, ...] = ("service_contract",)
-    if settings.layout is Layout.SEPARATE:
-        keys = tuple(
-            "service_contract_" + service.entry.removeprefix("secretstore_service_")
-            for service in SERVICES
-        )
+    keys = ["secretstore.service_contract"] if settings.layout is Layout.COMBINED else []
+    keys += [service.option for service in SERVICES if service.stands_alone(settings.layout)]
     return NodeChain(
         endpoints=tuple(url for url in (access.ws_url, access.rpc_url) if url is not None),
         chain_id=access.chain_id,
         registry=Address(bytes.fromhex(registry[2:])),
-        service_keys=keys,
+        service_keys=tuple(keys),
         confirmations=settings.confirmations,
         poll_s=min(1.0, settings.block_time_s / 2),
         refresh_interval_days=settings.refresh_interval_days,

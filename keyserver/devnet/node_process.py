@@ -79,7 +79,7 @@ class NodeChain:
     chain_id: int
     registry: Address
     service_keys: tuple[str, ...]
-    """The keys of `[secretstore]` that name service contracts."""
+    """The keys that say where service contracts are."""
     confirmations: int
     poll_s: float
     refresh_interval_days: float
@@ -105,7 +105,7 @@ def write_directory(plan: NodePlan, chain: NodeChain) -> None:
         "secretstore.http_port": plan.http_port,
         "secretstore.server_set_contract": "registry",
         "secretstore.acl_contract": "registry",
-        **{f"secretstore.{key}": "registry" for key in chain.service_keys},
+        **dict.fromkeys(chain.service_keys, "registry"),
         "keyserver.rpc_endpoints": list(chain.endpoints),
         "keyserver.chain_id": chain.chain_id,
         "keyserver.registry_address": f"0x{chain.registry.hex()}",

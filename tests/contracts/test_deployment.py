@@ -59,6 +59,8 @@ async def test_combined_deployment_is_ready_for_use(
         "secretstore_server_set": contracts["OwnedKeyServerSetWithMigration"],
         "secretstore_acl_checker": contracts["OnceTransferablePermission"],
         "secretstore_service": contracts["SecretStoreService"],
+        "secretstore_service_ecdsa_sign": contracts["SecretStoreEcdsaSigningService"],
+        "secretstore_service_schnorr_sign": contracts["SecretStoreSchnorrSigningService"],
     }
     for entry, address in deployed.entries.items():
         assert registry.call("getAddress", entry_hash(entry), "A") == address
@@ -75,7 +77,7 @@ async def test_separate_services_with_fees_and_a_relay(
     plan = DeploymentPlan(
         NODES,
         Layout.SEPARATE,
-        fees={"document_key_store": 5, "server_key_generation": 0},
+        fees={"document_key_store": 5, "server_key_generation": 0, "schnorr_signing": 7},
         permission=Permission.RELAY,
     )
     deployed = await deploy_contracts(w3, deployer, plan)
@@ -92,6 +94,10 @@ async def test_separate_services_with_fees_and_a_relay(
     assert generation.call("serverKeyGenerationFee") == 0
     retrieval = at(chain, contracts, "SecretStoreServerKeyRetrievalService")
     assert retrieval.call("serverKeyRetrievalFee") == 10**17
+    ecdsa = at(chain, contracts, "SecretStoreEcdsaSigningService")
+    assert ecdsa.call("ecdsaSigningFee") == 2 * 10**17
+    schnorr = at(chain, contracts, "SecretStoreSchnorrSigningService")
+    assert schnorr.call("schnorrSigningFee") == 7
     relay = at(chain, contracts, "PermissioningRelay")
     assert relay.call("permissioningContract") == contracts["PermissioningRegistry"]
     assert deployed.entries["secretstore_acl_checker"] == relay.address
@@ -127,7 +133,7 @@ async def test_permission_contracts_and_an_existing_registry(
 
     acl = registry.call("getAddress", entry_hash("secretstore_acl_checker"), "A")
     assert acl == deployed.contracts[permission]
-    assert chain.balance(registry.address) == 3 * ETHER
+    assert chain.balance(registry.address) == 5 * ETHER
     if users:
         checker = at(chain, deployed.contracts, permission)
         assert checker.call("checkPermissions", users[0], b"\x01" * 32) is True

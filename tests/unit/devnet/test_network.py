@@ -31,7 +31,9 @@ STATE = State(
     confirmations=1,
     block_time_s=0.5,
 )
-CHAIN = NodeChain(("http://127.0.0.1:1",), 5, Address(bytes(20)), ("service_contract",), 2, 0.5, 0)
+CHAIN = NodeChain(
+    ("http://127.0.0.1:1",), 5, Address(bytes(20)), ("secretstore.service_contract",), 2, 0.5, 0
+)
 
 
 def plan(tmp_path: Path) -> NodePlan:
