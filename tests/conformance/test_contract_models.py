@@ -4,182 +4,97 @@ Random calls of key servers, customers and strangers go to both, one block each;
 getter is compared.
 """
 
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 import pytest
-from eth.vm.spoof import SpoofTransaction
-from eth_utils.address import to_canonical_address, to_checksum_address
 
-from keyserver.chain.client import ContractCall
-from keyserver.model.identifiers import ZERO_HASH, Address
-from keyserver.simulation.chain import Block, State
-from keyserver.simulation.contracts import node_set, permissions, queue
-from keyserver.simulation.contracts.contract import Contract, Message, RevertError, abi_of
+from keyserver.simulation.contracts import queue
+from keyserver.simulation.contracts.contract import abi_of
 from keyserver.simulation.contracts.node_set import NodeSetContract
-from keyserver.simulation.contracts.permissions import PermissionsContract
-from keyserver.simulation.contracts.service import new_service
-from tests.contracts.chain import GAS_LIMIT, Chain, public_of
+from tests.conformance.contract_pair import (
+    CUSTOMERS,
+    EVERYBODY,
+    FEES,
+    KEYS,
+    ODD_POINT,
+    OWNER,
+    POINTS,
+    SERVERS,
+    STRANGER,
+    Pair,
+)
+from tests.contracts.chain import Chain, public_of
 
-OWNER, SERVERS, CUSTOMERS, STRANGER = 1, (101, 102, 103, 104, 105), (2, 3), 4
-EVERYBODY = (OWNER, *SERVERS, *CUSTOMERS, STRANGER)
-KEYS = (b"\x11" * 32, b"\x22" * 32)
-POINTS = (bytes(range(64)), bytes(range(64, 128)))
-ODD_POINT = bytes(63)
-FEES = (2 * 10**17, 2 * 10**17, 2 * 10**17, 1)
+
+def step(pair: Pair) -> None:
+    draw = pair.random
+    sender = draw.choice(SERVERS) if draw.random() < 0.75 else draw.choice(EVERYBODY)
+    key, customer = draw.choice(KEYS), pair.account(draw.choice(CUSTOMERS))
+    point = draw.choice((*POINTS, POINTS[0], POINTS[0], ODD_POINT))
+    threshold = draw.choice((0, 1, 1, 1, 2, 255))
+    mask = draw.choice((0b11, 0b11, 0b110, 0b1, 0b111, 1 << 7))
+    asked = draw.choice(CUSTOMERS)
+    choices: list[tuple[int, int, str, tuple[Any, ...], int]] = [
+        (3, asked, "generateServerKey", (key, threshold), draw.choice(FEES)),
+        (6, sender, "serverKeyGenerated", (key, point), 0),
+        (1, sender, "serverKeyGenerationError", (key,), 0),
+        (3, asked, "retrieveServerKey", (key,), draw.choice(FEES)),
+        (6, sender, "serverKeyRetrieved", (key, point, threshold), 0),
+        (2, sender, "serverKeyRetrievalError", (key,), 0),
+        (3, asked, "storeDocumentKey", (key, point, POINTS[1]), draw.choice(FEES)),
+        (6, sender, "documentKeyStored", (key,), 0),
+        (1, sender, "documentKeyStoreError", (key,), 0),
+        (3, asked, "retrieveDocumentKeyShadow", (key, public_of(asked)), draw.choice(FEES)),
+        (1, asked, "retrieveDocumentKeyShadow", (key, POINTS[0]), FEES[0]),
+        (8, sender, "documentKeyCommonRetrieved", (key, customer, point, threshold), 0),
+        (
+            8,
+            sender,
+            "documentKeyPersonalRetrieved",
+            (key, customer, mask, point, draw.choice((b"", b"s", b"shadow", bytes(1025)))),
+            0,
+        ),
+        (2, sender, "documentKeyShadowRetrievalError", (key, customer), 0),
+        (1, sender, "expireServerKeyGenerationRequest", (key,), 0),
+        (1, sender, "expireServerKeyRetrievalRequest", (key,), 0),
+        (1, sender, "expireDocumentKeyStoreRequest", (key,), 0),
+        (1, sender, "expireDocumentKeyShadowRetrievalRequest", (key, customer), 0),
+    ]
+    _, who, method, arguments, value = draw.choices(choices, [each[0] for each in choices])[0]
+    pair.send(who, pair.service, method, *arguments, value=value)
 
 
-@dataclass
-class Pair:
-    """The compiled contracts, and their models at the same addresses."""
-
-    chain: Chain
-    random: Random
-    members: int
-    artifacts: dict[Address, str] = field(default_factory=dict)
-    models: dict[Address, Contract] = field(default_factory=dict)
-    succeeded: int = 0
-    reverted: int = 0
-
-    def __post_init__(self) -> None:
-        owner = self.account(OWNER)
-        self.set = self._deploy(node_set.ARTIFACT, NodeSetContract(owner))
-        self.service = self._deploy(queue.ARTIFACT, new_service(owner, self.set), self.set)
-        self.permissions = self._deploy(permissions.ARTIFACT, PermissionsContract(owner))
-        for number in SERVERS[: self.members]:
-            self.send(OWNER, self.set, "addKeyServer", public_of(number), f"10.0.0.1:{number}")
-
-    def _deploy(self, artifact: str, model: Contract, *arguments: bytes) -> Address:
-        where = [to_checksum_address(each) for each in arguments]
-        address = Address(to_canonical_address(self.chain.deploy(artifact, *where).address))
-        self.artifacts[address], self.models[address] = artifact, model
-        return address
-
-    def account(self, number: int) -> Address:
-        return Address(to_canonical_address(self.chain.address(number)))
-
-    def send(self, sender: int, to: Address, method: str, *arguments: Any, value: int = 0) -> None:
-        """One transaction to both."""
-        data = abi_of(self.artifacts[to]).function(method).encode(*arguments)
-        self.send_data(sender, to, data, value, method)
-
-    def send_data(self, sender: int, to: Address, data: bytes, value: int, what: str) -> None:
-        mined = self.chain.transact(sender, "0x" + to.hex(), data, value)
-        changed = self.models[to].clone()
-        message = Message(self.account(sender), data, value, mined.block, self.models)
-        try:
-            output, logs = changed.run(message)
-        except RevertError as refused:
-            told: tuple[bool, bytes, list[object]] = (False, refused.data, [])
-            self.reverted += 1
-        else:
-            told = True, output, [([*map(bytes, log.topics)], log.data) for log in logs]
-            self.models[to] = changed
-            self.succeeded += 1
-        logged = [([*map(bytes, log["topics"])], bytes(log["data"])) for log in mined.logs]
-        assert told == (mined.succeeded, mined.output, logged), what
-
-    def compare(self, to: Address, method: str, *arguments: Any) -> None:
-        """One call that changes nothing."""
-        data = abi_of(self.artifacts[to]).function(method).encode(*arguments)
-        state = State(self.models)
-        head = Block(self.chain.block, ZERO_HASH, ZERO_HASH, 0, 0, (), {}, (), state)
-        try:
-            told, data_told = True, head.call(ContractCall(to, data))
-        except RevertError as refused:
-            told, data_told = False, refused.data
-        assert (told, data_told) == self._read(to, data), (method, arguments)
-
-    def _read(self, to: Address, data: bytes) -> tuple[bool, bytes]:
-        """A call of the compiled contract that leaves nothing behind."""
-        chain = self.chain.tester.backend.chain
-        state = chain.get_vm().state
-        unsigned = chain.get_transaction_builder().new_unsigned_dynamic_fee_transaction(
-            chain_id=chain.chain_id,
-            nonce=state.get_nonce(self.account(STRANGER)),
-            max_priority_fee_per_gas=1,
-            max_fee_per_gas=10**10,
-            gas=GAS_LIMIT,
-            to=to,
-            value=0,
-            data=data,
-            access_list=(),
-        )
-        snapshot = state.snapshot()
-        done = state.apply_transaction(SpoofTransaction(unsigned, from_=self.account(STRANGER)))
-        state.revert(snapshot)
-        return done.is_success, done.output
-
-    # --- random calls ---------------------------------------------------------------------
-
-    def step(self) -> None:
-        draw = self.random
-        sender = draw.choice(SERVERS) if draw.random() < 0.75 else draw.choice(EVERYBODY)
-        key, customer = draw.choice(KEYS), self.account(draw.choice(CUSTOMERS))
-        point = draw.choice((*POINTS, POINTS[0], POINTS[0], ODD_POINT))
-        threshold = draw.choice((0, 1, 1, 1, 2, 255))
-        mask = draw.choice((0b11, 0b11, 0b110, 0b1, 0b111, 1 << 7))
-        asked = draw.choice(CUSTOMERS)
-        choices: list[tuple[int, int, str, tuple[Any, ...], int]] = [
-            (3, asked, "generateServerKey", (key, threshold), draw.choice(FEES)),
-            (6, sender, "serverKeyGenerated", (key, point), 0),
-            (1, sender, "serverKeyGenerationError", (key,), 0),
-            (3, asked, "retrieveServerKey", (key,), draw.choice(FEES)),
-            (6, sender, "serverKeyRetrieved", (key, point, threshold), 0),
-            (2, sender, "serverKeyRetrievalError", (key,), 0),
-            (3, asked, "storeDocumentKey", (key, point, POINTS[1]), draw.choice(FEES)),
-            (6, sender, "documentKeyStored", (key,), 0),
-            (1, sender, "documentKeyStoreError", (key,), 0),
-            (3, asked, "retrieveDocumentKeyShadow", (key, public_of(asked)), draw.choice(FEES)),
-            (1, asked, "retrieveDocumentKeyShadow", (key, POINTS[0]), FEES[0]),
-            (8, sender, "documentKeyCommonRetrieved", (key, customer, point, threshold), 0),
-            (
-                8,
-                sender,
-                "documentKeyPersonalRetrieved",
-                (key, customer, mask, point, draw.choice((b"", b"s", b"shadow", bytes(1025)))),
-                0,
-            ),
-            (2, sender, "documentKeyShadowRetrievalError", (key, customer), 0),
-            (1, sender, "expireServerKeyGenerationRequest", (key,), 0),
-            (1, sender, "expireServerKeyRetrievalRequest", (key,), 0),
-            (1, sender, "expireDocumentKeyStoreRequest", (key,), 0),
-            (1, sender, "expireDocumentKeyShadowRetrievalRequest", (key, customer), 0),
-        ]
-        _, who, method, arguments, value = draw.choices(choices, [each[0] for each in choices])[0]
-        self.send(who, self.service, method, *arguments, value=value)
-
-    def compare_service(self) -> None:
-        for key in KEYS:
-            for number in (*SERVERS, STRANGER):
-                server = self.account(number)
-                for name in ("ServerKeyGeneration", "ServerKeyRetrieval", "DocumentKeyStore"):
-                    self.compare(self.service, f"is{name}ResponseRequired", key, server)
-                for customer in CUSTOMERS:
-                    self.compare(
-                        self.service,
-                        "isDocumentKeyShadowRetrievalResponseRequired",
-                        key,
-                        self.account(customer),
-                        server,
-                    )
-        for name in (
-            "ServerKeyGeneration",
-            "ServerKeyRetrieval",
-            "DocumentKeyStore",
-            "DocumentKeyShadowRetrieval",
-        ):
-            lower = name[0].lower() + name[1:]
-            self.compare(self.service, f"{lower}RequestsCount")
-            self.compare(self.service, f"{lower}Fee")
-            for index in range(3):
-                self.compare(self.service, f"get{name}Request", index)
-        self.compare(self.service, "keyServersCount")
-        self.compare(self.service, "keyServerSetAddress")
-        self.compare(self.service, "requestLifetimeBlocks")
-        for number in EVERYBODY:
-            self.compare(self.service, "requireKeyServer", self.account(number))
+def compare_service(pair: Pair) -> None:
+    for key in KEYS:
+        for number in (*SERVERS, STRANGER):
+            server = pair.account(number)
+            for name in ("ServerKeyGeneration", "ServerKeyRetrieval", "DocumentKeyStore"):
+                pair.compare(pair.service, f"is{name}ResponseRequired", key, server)
+            for customer in CUSTOMERS:
+                pair.compare(
+                    pair.service,
+                    "isDocumentKeyShadowRetrievalResponseRequired",
+                    key,
+                    pair.account(customer),
+                    server,
+                )
+    for name in (
+        "ServerKeyGeneration",
+        "ServerKeyRetrieval",
+        "DocumentKeyStore",
+        "DocumentKeyShadowRetrieval",
+    ):
+        lower = name[0].lower() + name[1:]
+        pair.compare(pair.service, f"{lower}RequestsCount")
+        pair.compare(pair.service, f"{lower}Fee")
+        for index in range(3):
+            pair.compare(pair.service, f"get{name}Request", index)
+    pair.compare(pair.service, "keyServersCount")
+    pair.compare(pair.service, "keyServerSetAddress")
+    pair.compare(pair.service, "requestLifetimeBlocks")
+    for number in EVERYBODY:
+        pair.compare(pair.service, "requireKeyServer", pair.account(number))
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -187,10 +102,10 @@ def test_the_services_count_as_the_compiled_contract_does(number: int) -> None:
     chain, random = Chain(rich=SERVERS), Random(number)
     pair = Pair(chain, random, members=(3, 4, 5)[number])
     pair.send(OWNER, pair.set, "completeInitialization")
-    for step in range(160):
-        pair.step()
-        if step % 80 == 79:
-            pair.compare_service()
+    for count in range(160):
+        step(pair)
+        if count % 80 == 79:
+            compare_service(pair)
     assert pair.succeeded > 60, pair.succeeded
     assert pair.reverted > 10, pair.reverted
 
@@ -198,15 +113,15 @@ def test_the_services_count_as_the_compiled_contract_does(number: int) -> None:
 def test_answers_of_an_earlier_set_do_not_count() -> None:
     """Before the initialization is completed the owner may change the current set at once."""
     pair = Pair(Chain(rich=SERVERS), Random(5), members=3)
-    for step in range(120):
-        pair.step()
-        if step % 9 == 8:
+    for count in range(120):
+        step(pair)
+        if count % 9 == 8:
             server = pair.random.choice(SERVERS)
             if pair.random.random() < 0.5:
                 pair.send(OWNER, pair.set, "addKeyServer", public_of(server), "10.0.0.2:1")
             else:
                 pair.send(OWNER, pair.set, "removeKeyServer", pair.account(server))
-    pair.compare_service()
+    compare_service(pair)
 
 
 def test_fees_go_to_the_servers_and_can_be_drained_once() -> None:

@@ -7,4 +7,5 @@ compiled contracts give them, which a conformance test compares call by call.
 - `node_set`: the key server set and its migrations
 - `permissions`: who may use which key
 - `service`: all four services in one contract, each in a module of its own
+- `signing`: the services for signatures, a contract each
 """

@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from keyserver.simulation.contracts.contract import Message
 from keyserver.simulation.contracts.keys import ETHER, Voting
+from keyserver.simulation.contracts.majority import majority
 from keyserver.simulation.contracts.node_set import Seat
-from keyserver.simulation.contracts.queue import Queue, ServiceState, majority, require_point
+from keyserver.simulation.contracts.queue import Queue, ServiceState, require_point
 
 ERROR_THRESHOLD: Final = 255
 """An error is a vote for this threshold."""

@@ -4,7 +4,6 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
-from keyserver.evm.abi import Event
 from keyserver.model.identifiers import Address
 from keyserver.simulation.contracts.contract import (
     EmittedLog,
@@ -82,6 +81,8 @@ class ServiceState:
 
     owner: Address
     node_set: Address
+    artifact: str = ARTIFACT
+    """The compiled contract, whose events are emitted."""
     lifetime: int = 600
     """Blocks after which anybody may end an unanswered request."""
     owed: dict[Address, int] = field(default_factory=dict)
@@ -96,7 +97,7 @@ class ServiceState:
 
     def emit(self, event: str, *values: Any) -> None:
         """Log an event, named as in the contract."""
-        self.logs.append(emitted(event_of(event), *values))
+        self.logs.append(emitted(abi_of(self.artifact).event(event), *values))
 
     def set_at(self, message: Message) -> NodeSetContract:
         """The key server set."""
@@ -129,17 +130,7 @@ class ServiceState:
             raise RevertError("NotExpired")
 
 
-def event_of(name: str) -> Event:
-    """An event of the service contract."""
-    return abi_of(ARTIFACT).event(name)
-
-
 def require_point(point: bytes) -> None:
     """Reverts for another length; whether it is a point is nobody's business on chain."""
     if len(point) != POINT_BYTES:
         raise RevertError("InvalidPoint")
-
-
-def majority(count: int) -> int:
-    """More than half."""
-    return count // 2 + 1

@@ -1,15 +1,10 @@
 """All four services in one contract, with one balance per key server."""
 
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from keyserver.model.identifiers import Address
-from keyserver.simulation.contracts.contract import (
-    EmittedLog,
-    Message,
-    RevertError,
-    dispatch,
-    entry_points,
-)
+from keyserver.simulation.contracts.base import BASE_METHODS
+from keyserver.simulation.contracts.contract import EmittedLog, Message, dispatch, entry_points
 from keyserver.simulation.contracts.keys import Generation, Storing
 from keyserver.simulation.contracts.publics import PublicRetrieval
 from keyserver.simulation.contracts.queue import ARTIFACT, ServiceState
@@ -47,21 +42,6 @@ class ServiceContract:
     def run(self, message: Message) -> tuple[bytes, list[EmittedLog]]:
         """Carry out a call."""
         return dispatch(_ENTRIES, self, message), self.state.logs
-
-    def require_key_server(self, message: Message, arguments: Any) -> tuple[int]:
-        """`requireKeyServer`."""
-        return (self.state.seat_of(message, arguments[0]).index,)
-
-    def drain(self, message: Message, _: Any) -> None:
-        """`drain`."""
-        due = self.state.owed.pop(message.sender, 0)
-        if not due:
-            raise RevertError("NothingToDrain")
-        self.state.emit("Drained", message.sender, due)
-
-    def balance_of(self, _: Message, arguments: Any) -> tuple[int]:
-        """`keyServerBalance`."""
-        return (self.state.owed.get(arguments[0], 0),)
 
 
 def new_service(owner: Address, node_set: Address) -> ServiceContract:
@@ -105,12 +85,7 @@ _ENTRIES: Final = entry_points(
         "isDocumentKeyShadowRetrievalResponseRequired": lambda c, m, a: c.shadows.required(m, a),
         "expireDocumentKeyShadowRetrievalRequest": lambda c, m, a: c.shadows.expire(m, a),
         "documentKeyShadowRetrievalFee": lambda c, m, a: (c.shadows.queue.fee,),
-        "requireKeyServer": ServiceContract.require_key_server,
-        "keyServersCount": lambda c, m, a: (len(c.state.set_at(m).current),),
-        "keyServerSetAddress": lambda c, m, a: (c.state.node_set,),
-        "requestLifetimeBlocks": lambda c, m, a: (c.state.lifetime,),
-        "keyServerBalance": ServiceContract.balance_of,
-        "drain": ServiceContract.drain,
+        **BASE_METHODS,
     },
     payable=frozenset(
         {

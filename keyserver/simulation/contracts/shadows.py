@@ -6,9 +6,10 @@ from typing import Any, Final
 from keyserver.crypto.hashing import address_of
 from keyserver.model.identifiers import Address
 from keyserver.simulation.contracts.contract import Message, RevertError
-from keyserver.simulation.contracts.keys import ETHER, Voting
+from keyserver.simulation.contracts.keys import ETHER
+from keyserver.simulation.contracts.majority import ERROR, MajorityVotes, Verdict, majority
 from keyserver.simulation.contracts.node_set import Seat
-from keyserver.simulation.contracts.queue import Queue, ServiceState, majority, require_point
+from keyserver.simulation.contracts.queue import Queue, ServiceState, require_point
 
 MAX_SHADOW_BYTES: Final = 1024
 MAX_ANSWERS_OF_SERVER: Final = 32
@@ -27,8 +28,8 @@ class ShadowRequest:
     requester: Address
     public: bytes
     created: int
-    common_votes: Voting = field(default_factory=Voting)
-    commons: dict[Common, int] = field(default_factory=dict)
+    votes: MajorityVotes = field(default_factory=MajorityVotes)
+    """For what is common."""
     threshold: int | None = None
     """Agreed on; `None` in the common stage."""
     epoch: tuple[int, int] | None = None
@@ -70,7 +71,7 @@ class ShadowRetrieval:
         if request.threshold is not None:
             self.queue.requests[key] = self._of_epoch(key_id, request, seat)
         elif self._agrees(key, request, seat, (point, threshold)):
-            agreed = replace(request, threshold=threshold, epoch=seat.epoch, commons={})
+            agreed = replace(request, threshold=threshold, epoch=seat.epoch)
             self.queue.requests[key] = agreed
             self.state.emit("DocumentKeyCommonRetrieved", key_id, requester, point, threshold)
             self.state.emit("DocumentKeyPersonalRetrievalRequested", key_id, request.public)
@@ -79,20 +80,12 @@ class ShadowRetrieval:
         self, key: tuple[bytes, Address], request: ShadowRequest, seat: Seat, answer: Common
     ) -> bool:
         """Count a vote; whether a majority now has this answer. Else it is kept, or the end."""
-        if request.common_votes.has(seat):
-            return False
-        known = request.commons if request.common_votes.epoch == seat.epoch else {}
-        commons = {**known, answer: known.get(answer, 0) + 1}
-        votes = request.common_votes.of(seat).with_vote(seat)
-        left, need = seat.count - len(votes.voters), majority(seat.count)
-        if commons[answer] >= need and answer is not None:
-            return True
-        if commons[answer] >= need or max(commons.values()) + left < need:
+        votes, verdict = request.votes.cast(seat, answer)
+        if verdict is Verdict.FAILED:
             self._fail(key)
         else:
-            kept = replace(request, common_votes=votes, commons=commons)
-            self.queue.requests[key] = kept
-        return False
+            self.queue.requests[key] = replace(request, votes=votes)
+        return verdict is Verdict.AGREED
 
     # --- personal stage -------------------------------------------------------------------
 
@@ -146,7 +139,7 @@ class ShadowRetrieval:
             return
         seat = self.state.seat_of(message, message.sender)
         if request.threshold is None:
-            self._agrees(key, request, seat, None)
+            self._agrees(key, request, seat, ERROR)
             return
         request = self._of_epoch(key_id, request, seat)
         request = replace(request, errors=request.errors | {seat.index})
@@ -167,7 +160,7 @@ class ShadowRetrieval:
         request = self.queue.requests.get((key_id, requester))
         if request is None:
             return (False,)
-        return (request.threshold is not None or not request.common_votes.has(seat),)
+        return (request.threshold is not None or not request.votes.has(seat),)
 
     def expire(self, message: Message, arguments: Any) -> None:
         """`expireDocumentKeyShadowRetrievalRequest`."""
