@@ -1,6 +1,6 @@
 """Gas of a full request of each kind with all its answers, and of what operators do.
 
-    python benchmarks/gas.py            prints the tables of docs/contracts.md
+    python -m benchmarks.gas            prints the tables of docs/contracts.md
 
 "First" is the first request a service ever gets, "later" any one after it: it reuses storage.
 """
@@ -8,7 +8,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.contracts.chain import Chain, Contract, Receipt, public_of
+from tests.contracts import signatures
+from tests.contracts.chain import Chain, Contract, Receipt, key_of, public_of
 
 COUNTS = (3, 5, 10)
 THRESHOLD = 1
@@ -16,6 +17,9 @@ FIRST_SERVER = 101
 POINT = bytes(range(64))
 SHADOW = bytes(range(1, 146))
 FEE = 2 * 10**17
+SERVER_KEY = 99
+"""An account whose key stands for a server key."""
+COMBINED = "SecretStoreService"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,36 @@ def shadow(service: Contract, net: Network, key: bytes) -> Iterator[Receipt]:
         yield service.send("documentKeyPersonalRetrieved", *personal, sender=server)
 
 
+def ecdsa(service: Contract, net: Network, key: bytes) -> Iterator[Receipt]:
+    return signing("Ecdsa", service, net, key, (signatures.ecdsa(SERVER_KEY, key),))
+
+
+def schnorr(service: Contract, net: Network, key: bytes) -> Iterator[Receipt]:
+    return signing("Schnorr", service, net, key, signatures.schnorr(SERVER_KEY, key))
+
+
+def signing(
+    scheme: str, service: Contract, net: Network, key: bytes, answer: tuple[bytes, ...]
+) -> Iterator[Receipt]:
+    """The message is the id of the key once more."""
+    subject, lower = (key, net.chain.address(2), key), scheme.lower()
+    yield service.send(f"signMessage{scheme}", key, key, sender=2, value=FEE)
+    for server in list(net.servers)[: net.count // 2 + 1]:
+        common = *subject, public_of(SERVER_KEY), THRESHOLD
+        yield service.send(f"{lower}SigningCommonRetrieved", *common, sender=server)
+    yield service.send(f"{lower}MessageSigned", *subject, *answer, sender=net.servers[-1])
+
+
 KINDS = {
     "server key generation": (generation, "SecretStoreServerKeyGenerationService"),
     "server key retrieval": (retrieval, "SecretStoreServerKeyRetrievalService"),
     "document key store": (store, "SecretStoreDocumentKeyStoreService"),
     "document key shadow retrieval": (shadow, "SecretStoreDocumentKeyShadowRetrievalService"),
+    "ECDSA signature": (ecdsa, "SecretStoreEcdsaSigningService"),
+    "Schnorr signature": (schnorr, "SecretStoreSchnorrSigningService"),
 }
+ON_THEIR_OWN = ("ECDSA signature", "Schnorr signature")
+"""Not in the combined contract."""
 
 
 def measure(net: Network, kind: str, contract: str) -> tuple[list[int], list[int]]:
@@ -94,7 +122,10 @@ def requests_table(networks: dict[int, Network]) -> list[str]:
     print("| --- | --- " + "| ---: " * 2 * len(COUNTS) + "|")
     details = []
     for kind, (_, single) in KINDS.items():
-        for label, contract in (("own", single), ("combined", "SecretStoreService")):
+        contracts = {"own": single, "combined": COMBINED}
+        if kind in ON_THEIR_OWN:
+            del contracts["combined"]
+        for label, contract in contracts.items():
             cells = []
             for count, net in networks.items():
                 first, later = measure(net, kind, contract)
@@ -115,16 +146,32 @@ def operators_table() -> None:
     completed = key_servers.send("completeInitialization")
     rows.append(("`completeInitialization`, 5 servers", completed.gas))
     rows.append(("`addKeyServer` after initialization", add(key_servers, FIRST_SERVER + 5)))
-    for name in ("SecretStoreService", *(contract for _, contract in KINDS.values())):
+    for name in (COMBINED, *(contract for _, contract in KINDS.values())):
         service = chain.deploy(name, key_servers.address)
         rows.append((f"deploy `{name}`", service.deployment_gas))
-    service.send("retrieveDocumentKeyShadow", POINT[:32], public_of(2), sender=2, value=FEE)
+    service.send("signMessageSchnorr", POINT[:32], POINT[:32], sender=2, value=FEE)
     rows.append(("`drain`", service.send("drain", sender=FIRST_SERVER).gas))
+    rows += account(chain)
     for count in (5, 10, 50, 100, 255):
         rows += migration(count)
     print("| transaction | gas |\n| --- | ---: |")
     for label, gas in rows:
         print(f"| {label} | {gas:,} |")
+
+
+def account(chain: Chain) -> list[tuple[str, int]]:
+    """The example account pays somebody, twice."""
+    owned = chain.deploy("ServerKeyAccount", key_of(SERVER_KEY).address)
+    chain.transact(1, owned.address, value=2)
+    gas = []
+    for _ in range(2):
+        call = chain.address(2), 1, b""
+        signature = signatures.ecdsa(SERVER_KEY, owned.call("hashOfCall", *call))
+        gas.append(owned.send("execute", *call, signature).gas)
+    return [
+        ("deploy `ServerKeyAccount`", owned.deployment_gas),
+        (f"`ServerKeyAccount.execute`, a payment: first ({gas[0]:,}), later", gas[1]),
+    ]
 
 
 def add(key_servers: Contract, server: int) -> int:
