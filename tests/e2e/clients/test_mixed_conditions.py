@@ -1,7 +1,7 @@
 """M2 to M5 and M7: many at once, clients and nodes that go away, garbage.
 
 M1, steps at different nodes in turn, is in every test of this folder. M6 is in
-`test_not_available.py`.
+`test_set_change.py`.
 """
 
 import asyncio

@@ -273,8 +273,6 @@ async def test_exchanges_of_the_vectors(three: Servers) -> None:
     example: dict[str, Any] = VECTORS["worked_example"]
     for step, exchange in enumerate(example["exchanges"]):
         request, expected = exchange["request"], exchange["response"]
-        if request["path"].startswith(("/schnorr", "/ecdsa")):
-            continue  # see test_not_available.py
         node = three.addresses[step % 3]
         answer = await when_finished(partial(ask, node, request["method"], request["path"]))
         assert answer.status == expected["status"], exchange
