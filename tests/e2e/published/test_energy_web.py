@@ -16,6 +16,7 @@ from keyserver.crypto import ecies
 from tests.e2e.published.conftest import DevnetPlace, Place
 from tests.e2e.published.driver import ClientRaisedError, needs_package, needs_python
 from tests.e2e.published.person import Person, new_id
+from tests.e2e.published.signatures import check_signatures
 from tests.unit.app.samples import public, secret
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
@@ -101,15 +102,13 @@ def test_python_sees_the_exact_error(python: Open) -> None:
 
 
 @in_python
-def test_python_asks_for_what_is_not_there_yet(python: Open) -> None:
-    """Signatures and changes of the node set: what their own work will turn into results."""
-    alice, key_id = python("alice"), new_id()
-    alice.session("generateServerKey", key_id, 1)
-    for method in ("signSchnorr", "signEcdsa"):
-        with pytest.raises(ClientRaisedError) as caught:
-            alice.session(method, key_id, "22" * 32)
-        expected = (501, r'"\"Operation is not available\""')
-        assert (caught.value.status, caught.value.body) == expected
+def test_python_has_hashes_signed(python: Open) -> None:
+    check_signatures(python("alice"), python("bob"))
+
+
+@in_python
+def test_python_gives_no_orders_to_nodes_without_an_administrator(python: Open) -> None:
+    alice = python("alice")
     nodes = [f"0x{public(name)}" for name in "ab"]
     set_hash = alice.call("rpc.serversSetHash", nodes)
     signature = alice.rpc("signRawHash", set_hash)
@@ -169,9 +168,14 @@ def test_javascript_shows_errors_as_the_original_did(javascript: Open) -> None:
         alice.session("retrieveDocumentKey", key_id)
     with pytest.raises(ClientRaisedError, match=r"^Bad Request \(400\): $"):
         alice.session("signSchnorr", key_id, f"0x{'22' * 32}")
-    not_there = r"^Not Implemented \(501\): Operation is not available$"
-    with pytest.raises(ClientRaisedError, match=not_there):
-        alice.session("signSchnorr", key_id, "22" * 32)
+    for method in ("signSchnorr", "signEcdsa"):
+        with pytest.raises(ClientRaisedError, match=unknown):
+            alice.session(method, key_id, "22" * 32)
+
+
+@in_javascript
+def test_javascript_has_hashes_signed(javascript: Open) -> None:
+    check_signatures(javascript("alice"), javascript("bob"))
 
 
 @in_javascript

@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.published.conftest import DevnetPlace, Place
 from tests.e2e.published.driver import ClientRaisedError, needs_package
 from tests.e2e.published.person import Person, new_id
+from tests.e2e.published.signatures import check_signatures
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -77,6 +78,10 @@ def test_publishing_and_consuming(client: Open) -> None:
     assert consume(bob, key_id, document) == DOCUMENT
     sealed = bob.session("retrieveDocumentKey", key_id)
     assert bob.rpc("decrypt", sealed, document) == DOCUMENT
+
+
+def test_hashes_are_signed(client: Open) -> None:
+    check_signatures(client("alice"), client("bob"))
 
 
 @needs_package(PACKAGES[0])
