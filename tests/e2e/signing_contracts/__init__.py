@@ -1,0 +1,1 @@
+"""Signatures that contracts ask for, by networks of processes on both chains."""
