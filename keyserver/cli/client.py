@@ -1,4 +1,4 @@
-"""`keyserver client`: share documents through the key servers."""
+"""`keyserver client`: share documents and sign through the key servers."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +20,7 @@ from keyserver.cli.client_options import (
     read_key_id,
 )
 from keyserver.cli.client_running import run_on_contracts
+from keyserver.cli.client_signing import sign, verify
 from keyserver.cli.main import APP_SETTINGS
 from keyserver.cli.output import JsonOption
 
@@ -31,12 +32,12 @@ app = typer.Typer(**APP_SETTINGS)
 
 @app.callback()
 def _group() -> None:
-    """Share documents through the key servers.
+    """Share documents through the key servers, and sign with the keys they hold together.
 
     In order: reserve a key id, permit others to use it, generate its server key, encrypt a file.
-    Who is permitted decrypts it. Every command takes --devnet DIR with --account NAME, or --rpc
-    URL with --contracts FILE and --key-file FILE. With --node URL the key servers are asked over
-    HTTP, without contracts and fees.
+    Who is permitted decrypts it, and has messages signed. Every command takes --devnet DIR with
+    --account NAME, or --rpc URL with --contracts FILE and --key-file FILE. With --node URL the key
+    servers are asked over HTTP, without contracts and fees.
     """
 
 
@@ -108,5 +109,5 @@ def permit(
     run_on_contracts(place, work, as_json=as_json)
 
 
-for command in (generate, encrypt, decrypt, show, node, curl):
+for command in (generate, encrypt, decrypt, sign, verify, show, node, curl):
     app.command()(command)

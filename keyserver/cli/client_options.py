@@ -56,7 +56,9 @@ class Place:
 
         if text in self.names:
             return self.names[text]
-        return Address(_hex(text, 20, "an address" if not self.names else "a name or an address"))
+        return Address(
+            read_hex(text, 20, "an address" if not self.names else "a name or an address")
+        )
 
 
 def find_place(
@@ -202,10 +204,11 @@ def read_key_id(text: str) -> "KeyId":
     """A key id from the command line; raises `CommandError`."""
     from keyserver.model.identifiers import KeyId
 
-    return KeyId(_hex(text, 32, "a key id"))
+    return KeyId(read_hex(text, 32, "a key id"))
 
 
-def _hex(text: str, size: int, what: str) -> bytes:
+def read_hex(text: str, size: int, what: str) -> bytes:
+    """Bytes from the command line, with or without 0x; raises `CommandError`."""
     try:
         value = bytes.fromhex(text.removeprefix("0x"))
     except ValueError:

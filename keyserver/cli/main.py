@@ -52,7 +52,7 @@ COMMANDS: Mapping[str, Lazy] = {
     "account": Lazy("keyserver.cli.account:app", "Make accounts."),
     "admin": Lazy("keyserver.cli.admin:app", "Change the set of nodes."),
     "migration": Lazy("keyserver.cli.migration:app", "Show how far a change of the set is."),
-    "client": Lazy("keyserver.cli.client:app", "Share documents through the key servers."),
+    "client": Lazy("keyserver.cli.client:app", "Share documents and sign through the key servers."),
     "devnet": Lazy("keyserver.cli.devnet:app", "Run a whole network on this machine."),
     "demo": Lazy("keyserver.cli.devnet:demo", "Show the whole story on a network of its own."),
     "simulate": Lazy(

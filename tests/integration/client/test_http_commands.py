@@ -15,6 +15,7 @@ from eth_account import Account
 import keyserver.cli.client_curl
 import keyserver.client.http
 from keyserver.cli.main import main
+from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.hashing import keccak256
 from keyserver.simulation.clock import EPOCH
 from tests.integration.client.network import ALICE, BOB, fresh_id, urls
@@ -201,3 +202,33 @@ async def test_the_command_for_curl_is_whole(
     ):
         _, err = await shell.run("curl", *wrong, *options, code=2)
         assert "--threshold" in err
+
+
+@DOORS
+@pytest.mark.parametrize("scheme", ["ecdsa", "schnorr", "frost"])
+async def test_a_file_is_signed(
+    network: ClientNetwork, shell: Shell, tmp_path: Path, door: str, scheme: str
+) -> None:
+    nodes, file = urls(network), tmp_path / "agreement"
+    file.write_bytes(b"agreed")
+    alice, bob = (
+        [*who(tmp_path, name), *asking(nodes[place], door=door)]
+        for place, name in enumerate(("alice", "bob"))
+    )
+    made = await shell.facts("generate", "--threshold", "1", *alice)
+    words = [made["key_id"], "--file", file, "--scheme", scheme]
+    if (door, scheme) == ("original", "frost"):
+        _, said = await shell.run("sign", *words, *alice, code=1)
+        assert "no FROST" in said
+        return
+    signed = await shell.facts("sign", *words, *alice)
+    assert (signed["public"], signed["scheme"]) == (made["public"], scheme)
+    assert signed["node"] == nodes[0]
+    _, said = await shell.run("sign", *words, *bob, code=1)
+    assert "--public" in said, "only the author is told the key"
+    signed = await shell.facts("sign", *words, *bob, "--public", made["public"])
+    checks = ["--public", made["public"], "--file", file, "--scheme", scheme]
+    assert (await shell.facts("verify", signed["signature"], *checks))["holds"] is True
+    other = SecretScalar.from_int(1).public().raw64.hex()
+    _, said = await shell.run("sign", *words, *bob, "--public", other, code=1)
+    assert nodes[1] in said

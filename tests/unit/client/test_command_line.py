@@ -19,6 +19,8 @@ from keyserver.devnet.network_state import STATE_NAME, State
 from keyserver.errors import ConfigError
 from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.identifiers import Address
+from keyserver.model.requests import SigningScheme
+from tests.support.server_signatures import sign_with
 from tests.unit.devnet.test_devnet_file import DEVNET
 
 KEY_ID = "0x" + "11" * 32
@@ -150,3 +152,68 @@ def test_a_devnet_names_its_nodes_and_its_network(tmp_path: Path) -> None:
     assert place.domain == SigningDomain(5, Address(b"\x42" * 20))
     assert place.threshold == 2
     assert place.wallet.address == Wallet(SecretScalar(bytes.fromhex(key))).address
+
+
+# --- signatures ------------------------------------------------------------------------------
+
+SERVER_KEY = SecretScalar.from_int(4711)
+PUBLIC = "0x" + SERVER_KEY.public().raw64.hex()
+HASH = "0x" + "4d" * 32
+
+
+def verified(
+    capsys: pytest.CaptureFixture[str], *words: str | Path, code: int = 0
+) -> tuple[dict[str, object], str]:
+    status = main(["client", "verify", "--public", PUBLIC, "--json", *(str(w) for w in words)])
+    told = capsys.readouterr()
+    assert status == code, told.err
+    return (json.loads(told.out) if told.out else {}), told.err
+
+
+@pytest.mark.parametrize("scheme", list(SigningScheme))
+def test_a_signature_is_verified_without_asking_anybody(
+    capsys: pytest.CaptureFixture[str], scheme: SigningScheme
+) -> None:
+    name = scheme.name.lower()
+    signature = sign_with(scheme, SERVER_KEY, bytes.fromhex(HASH[2:])).hex()
+    facts, _ = verified(capsys, "--scheme", name, "--hash", HASH, f"0x{signature}")
+    assert (facts["holds"], facts["scheme"], facts["public"]) == (True, name, PUBLIC)
+    assert facts["signature"] == f"0x{signature}"
+    _, said = verified(capsys, "--scheme", name, "--hash", "4e" * 32, signature, code=1)
+    assert "does not hold" in said
+
+
+def test_an_ecdsa_signature_is_told_as_ethereum_takes_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "contract.pdf"
+    file.write_bytes(b"agreed")
+    signature = sign_with(SigningScheme.ECDSA, SERVER_KEY, keccak256(b"agreed"))
+    facts, _ = verified(capsys, "--file", file, signature.hex())
+    digest, on_chain = bytes.fromhex(str(facts["message_hash"])[2:]), str(facts["for_ethereum"])
+    assert digest == keccak256(b"agreed")
+    signer = Account._recover_hash(digest, signature=bytes.fromhex(on_chain[2:]))
+    assert facts["signer"] == signer.lower()
+    again, _ = verified(capsys, "--file", file, on_chain)
+    assert again == facts
+
+
+def test_what_is_signed_must_be_said_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for words in ([], ["--hash", HASH, "--file", str(file)]):
+        _, said = verified(capsys, *words, "00" * 65, code=2)
+        assert "--hash or --file" in said
+    _, said = verified(capsys, "--hash", "4d" * 31, "00" * 65, code=2)
+    assert "is not a message hash" in said
+    _, said = verified(capsys, "--hash", HASH, "nonsense", code=2)
+    assert "SIGNATURE" in said
+    _, said = verified(capsys, "--file", tmp_path / "missing", "00" * 65, code=1)
+    assert "missing: No such file" in said
+    said = refused(capsys, "client", "sign", KEY_ID)
+    assert "--hash or --file" in said
+    off_the_curve = ("--public", "55" * 64)
+    said = refused(capsys, "client", "sign", KEY_ID, "--hash", HASH, *off_the_curve)
+    assert "--public: " in said
