@@ -53,8 +53,11 @@ CREDENTIAL: Final = APIKeyHeader(
 )
 
 
-def _asked(request: Request, _: Annotated[str | None, Security(CREDENTIAL)]) -> ClientRequest:
-    """The request; its credential is read when its operation is known."""
+async def _asked(request: Request, _: Annotated[str | None, Security(CREDENTIAL)]) -> ClientRequest:
+    """The request; its credential is read when its operation is known.
+
+    A coroutine, although it waits for nothing: FastAPI would run a function in a thread.
+    """
     return ClientRequest(request.app.state.needs, request)
 
 

@@ -35,8 +35,11 @@ from keyserver.sessions.outcomes import EcdsaResult, SignatureResult
 REST_S: Final = 30.0
 """How long a key rests after a presignature could not be made in advance."""
 
+IDLE_S: Final = 0.05
+"""When nobody has asked for so long, presignatures are made: the answer leaves first."""
+
 QUIET_S: Final = 2.0
-"""How long presignatures made in advance make way for signatures that are under way."""
+"""How long they wait for such a moment."""
 
 DOUBT_S: Final = 300.0
 """How long a node that has failed in a signature is chosen last."""
@@ -71,8 +74,11 @@ class Signing:
         self._used: dict[KeyId, None] = {}
         self._wake = asyncio.Event()
         self._under_way = 0
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._idle = asyncio.Event()
+        """Set when the last signature under way has ended."""
+        self._idle.set()
+        self._ended = 0
+        """How many signatures have ended."""
         self._failed_at: dict[NodeId, float] = {}
 
     @property
@@ -235,7 +241,7 @@ class Signing:
         """Make up for what was used of a key; give it a rest where that fails."""
         try:
             while await self._is_wanting(key_id):
-                await self._wait_for_quiet()
+                await self._wait_until_idle()
                 self._stock.add(await self._presign(await self._known(key_id), frozenset()))
         except (UnavailableError, StorageError) as problem:
             log.info("presigning_failed", key_id=key_id, problem=str(problem))
@@ -254,18 +260,24 @@ class Signing:
     def _with_precedence(self) -> Iterator[None]:
         """A signature is under way: what is made in advance makes way."""
         self._under_way += 1
-        self._quiet.clear()
+        self._idle.clear()
         try:
             yield
         finally:
             self._under_way -= 1
+            self._ended += 1
             if not self._under_way:
-                self._quiet.set()
+                self._idle.set()
 
-    async def _wait_for_quiet(self) -> None:
+    async def _wait_until_idle(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(QUIET_S):
-                await self._quiet.wait()
+                while True:
+                    await self._idle.wait()
+                    ended = self._ended
+                    await asyncio.sleep(IDLE_S)
+                    if self._idle.is_set() and self._ended == ended:
+                        return
 
     async def _is_wanting(self, key_id: KeyId) -> bool:
         known = await self._known(key_id)

@@ -11,15 +11,16 @@ from coincurve import PublicKey
 from keyserver.crypto import ecies
 from keyserver.crypto.curve import Scalar, SecretScalar
 from keyserver.crypto.schnorr import Form, verify
-from keyserver.engine.key_server import KeyServer, time_of_loop
+from keyserver.engine.key_server import time_of_loop
+from keyserver.engine.knowledge import Known
 from keyserver.engine.presignature_stock import MOST, USABLE_S, PresignatureStock
-from keyserver.engine.signing import DOUBT_S, QUIET_S, REST_S, Signing
+from keyserver.engine.signing import DOUBT_S, IDLE_S, QUIET_S, REST_S, Signing
 from keyserver.engine.signing_counts import SigningCounts, SigningOutcome
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import Hash32, KeyId, Signature
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.requests import OnChainAddress, SigningScheme, SignMessage
-from keyserver.sessions.core import DeniedError, KeyState, SessionError, UnavailableError, Verdict
+from keyserver.sessions.core import DeniedError, SessionError, UnavailableError, Verdict
 from keyserver.sessions.ecdsa_presigning import OwnPresignature
 from keyserver.sessions.ecdsa_signing.messages import EcdsaPart
 from keyserver.sessions.frost_signing.messages import SignatureShare
@@ -89,10 +90,6 @@ def silencing(kind: type) -> Any:
 
 def unsigned(message: Any) -> Any:
     return replace(message, value=message.value + Scalar(1), signature=Signature(bytes(65)))
-
-
-def counts_of(api: KeyServer) -> SigningCounts:
-    return api.signing.counts
 
 
 async def refusal(call: Awaitable[object]) -> SessionError:
@@ -329,20 +326,37 @@ def test_a_presignature_in_stock_with_a_node_in_doubt_is_left_there() -> None:
 # --- in advance ------------------------------------------------------------------------------
 
 
+def stocking(cluster: Cluster, in_advance: int) -> Signing:
+    """Signatures of the first node with a stock of their own, which nobody keeps filled yet."""
+    node = cluster.nodes[0]
+    return Signing(
+        node.api._driver,
+        node.store,
+        node.api._knowledge,
+        holders=node.api._holders_of,
+        stock=PresignatureStock(time_of_loop),
+        in_advance=in_advance,
+    )
+
+
+async def signed(signing: Signing) -> EcdsaResult:
+    result = await signing.sign(ECDSA, lambda _: ON_CHAIN)
+    assert isinstance(result, EcdsaResult)
+    return result
+
+
 def test_presignatures_are_made_in_advance() -> None:
     async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
-        api = cluster.nodes[0].api
-        signing, stock = api.signing, api.signing._stock
-        signing._in_advance = 2
+        signing = stocking(cluster, 2)
         task = asyncio.create_task(signing.keep_stocked())
-        assert len(stock) == 0
-        check_ecdsa(await api.sign(ECDSA, ON_CHAIN), record)
+        assert signing.ready == 0
+        check_ecdsa(await signed(signing), record)
         await asyncio.sleep(5)
-        assert len(stock) == 2
-        check_ecdsa(await api.sign(ECDSA, ON_CHAIN), record)
-        assert len(stock) == 1
+        assert signing.ready == 2
+        check_ecdsa(await signed(signing), record)
+        assert signing.ready == 1
         await asyncio.sleep(5)
-        assert len(stock) == 2
+        assert signing.ready == 2
         await _ended(task)
 
     play(scenario)
@@ -350,12 +364,11 @@ def test_presignatures_are_made_in_advance() -> None:
 
 def test_nothing_is_made_in_advance_for_a_key_of_threshold_0() -> None:
     async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
-        api = cluster.nodes[0].api
-        api.signing._in_advance = 2
-        task = asyncio.create_task(api.signing.keep_stocked())
-        check_ecdsa(await api.sign(ECDSA, ON_CHAIN), record)
+        signing = stocking(cluster, 2)
+        task = asyncio.create_task(signing.keep_stocked())
+        check_ecdsa(await signed(signing), record)
         await asyncio.sleep(5)
-        assert len(api.signing._stock) == 0
+        assert signing.ready == 0
         await _ended(task)
 
     play(scenario, nodes=3, threshold=0)
@@ -363,36 +376,41 @@ def test_nothing_is_made_in_advance_for_a_key_of_threshold_0() -> None:
 
 def test_a_key_rests_when_none_can_be_made() -> None:
     async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
-        api = cluster.nodes[0].api
-        stock = api.signing._stock
-        api.signing._in_advance = 1
-        check_ecdsa(await api.sign(ECDSA, ON_CHAIN), record)
+        signing = stocking(cluster, 1)
+        check_ecdsa(await signed(signing), record)
         for node in cluster.nodes[1:3]:
             cluster.network.cut(cluster.nodes[0].id, node.id)
-        task = asyncio.create_task(api.signing.keep_stocked())
+        task = asyncio.create_task(signing.keep_stocked())
         await asyncio.sleep(5)
-        assert len(stock) == 0
-        assert api.signing.counts.presigning_failed == 1
-        assert api.signing.counts.last_failure == "too few holders are connected"
+        assert signing.ready == 0
+        assert signing.counts.presigning_failed == 1
+        assert signing.counts.last_failure == "too few holders are connected"
         for node in cluster.nodes[1:3]:
             cluster.network.mend(cluster.nodes[0].id, node.id)
         await asyncio.sleep(REST_S + 5)
-        assert len(stock) == 1
-        assert counts_of(api).last_failure is None
+        assert signing.ready == 1
+        assert last_failure_of(signing) is None
         await _ended(task)
 
     play(scenario)
 
 
+def last_failure_of(signing: Signing) -> str | None:
+    return signing.counts.last_failure
+
+
 def test_what_is_made_in_advance_makes_way_for_signatures() -> None:
     async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
-        signing = cluster.nodes[0].api.signing
-        signing._in_advance = 1
+        signing = stocking(cluster, 1)
         task = asyncio.create_task(signing.keep_stocked())
-        check_ecdsa(await cluster.nodes[0].api.sign(ECDSA, ON_CHAIN), record)
+        check_ecdsa(await signed(signing), record)
+        until = asyncio.get_running_loop().time() + QUIET_S / 2
+        while asyncio.get_running_loop().time() < until:  # one after the other
+            with signing._with_precedence():
+                await asyncio.sleep(IDLE_S / 2)
+            await asyncio.sleep(IDLE_S / 2)
+        assert signing.ready == 0
         with signing._with_precedence():
-            await asyncio.sleep(QUIET_S / 2)
-            assert signing.ready == 0
             await asyncio.sleep(QUIET_S)
             assert signing.ready == 1, "but not for ever"
         await _ended(task)
@@ -410,19 +428,18 @@ def test_what_is_made_in_advance_makes_way_for_signatures() -> None:
 )
 def test_trouble_with_a_key_stops_nothing(failure: Exception, is_tried_again: bool) -> None:
     async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
-        signing = cluster.nodes[0].api.signing
-        signing._in_advance = 1
-        check_ecdsa(await cluster.nodes[0].api.sign(ECDSA, ON_CHAIN), record)
-        load = signing._store.load
+        signing = stocking(cluster, 1)
+        check_ecdsa(await signed(signing), record)
+        known = signing._known
 
-        async def failing(key_id: KeyId) -> KeyState:
+        async def failing(key_id: KeyId) -> Known:
             raise failure
 
-        setattr(signing._store, "load", failing)  # noqa: B010  # to be put back below
+        signing._known = failing  # type: ignore[method-assign]  # put back below
         task = asyncio.create_task(signing.keep_stocked())
         await asyncio.sleep(1)
         assert (KEY_ID in signing._used) is is_tried_again
-        setattr(signing._store, "load", load)  # noqa: B010
+        signing._known = known  # type: ignore[method-assign]
         await asyncio.sleep(REST_S + 5)
         assert signing.ready == (1 if is_tried_again else 0)
         await _ended(task)
