@@ -32,7 +32,7 @@ def test_contracts_come_by_name_or_address_or_not_at_all(tmp_path: Path) -> None
         tmp_path,
         'acl_contract = "none"\n'
         f'service_contract_srv_gen = "{ADDRESS}"\nservice_contract_doc_store = "registry"',
-        f'service_contract_ecdsa_sign = "{ADDRESS}"',
+        f'service_contract_ecdsa_sign = "{ADDRESS}"\nservice_contract_schnorr_sign = "registry"',
     )
     assert directory_sources(config) == {
         "server_set_contract": RegisteredContract(
@@ -40,6 +40,8 @@ def test_contracts_come_by_name_or_address_or_not_at_all(tmp_path: Path) -> None
         ),
         "service_contract_srv_gen": FixedContract(Address(bytes.fromhex(ADDRESS))),
         "service_contract_doc_store": RegisteredContract(("secretstore_service_doc_store",)),
+        "service_contract_ecdsa_sign": FixedContract(Address(bytes.fromhex(ADDRESS))),
+        "service_contract_schnorr_sign": RegisteredContract(("secretstore_service_schnorr_sign",)),
     }
 
 
