@@ -24,8 +24,10 @@ from keyserver.cli.output import (
 if TYPE_CHECKING:
     from keyserver.devnet.demo import DemoResult
     from keyserver.devnet.devnet_file import Devnet
+    from keyserver.devnet.narrating import Narrator
     from keyserver.devnet.network import Network
     from keyserver.devnet.settings import Settings
+    from keyserver.devnet.signing_story import SigningResult
 
 KEY_VARIABLE = "KEYSERVER_DEPLOYER_KEY"
 """Holds the private key of the account that pays on a chain that runs already."""
@@ -214,43 +216,75 @@ def demo(
             "lost its disk.",
         ),
     ] = False,
+    sign: Annotated[
+        bool,
+        typer.Option(
+            "--sign",
+            help="Another story: the key servers sign, and a contract obeys their signatures.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show how Alice shares a file with Bob through a network of key servers.
 
-    A network of its own is started for it and stopped at the end, whatever happens. The exit code
-    is 0 only if every step held.
+    Or, with --sign, how they own and use an account together. A network of its own is started for
+    it and stopped at the end, whatever happens. The exit code is 0 only if every step held.
     """
+    if sign and (migration or file is not None):
+        raise CommandError("--sign: its story has no file and no --migration", exit_code=USAGE)
     from keyserver.cli.narrator import ScreenNarrator, SilentNarrator
-    from keyserver.devnet.demo import Demo
-    from keyserver.devnet.migration_story import REFRESH_DAYS, SPARE
+    from keyserver.devnet.signing_story import threshold_for
 
+    if sign and threshold is None:
+        threshold = threshold_for(nodes)
     _stop_at_sigterm()
     with tempfile.TemporaryDirectory(prefix="keyserver-demo-") as temporary:
+        options = {
+            "nodes": nodes,
+            "threshold": threshold,
+            "chain": chain,
+            "confirmations": confirmations,
+            "block_time_s": block_time,
+            "services": "combined",
+        }
         directory = Path(temporary)
-        told = file or _readme(directory)
-        settings = _settings(
-            directory=directory / "network",
-            nodes=nodes,
-            threshold=threshold,
-            chain=chain,
-            confirmations=confirmations,
-            block_time_s=block_time,
-            services="combined",
-            spare=SPARE if migration else 0,
-            refresh_interval_days=REFRESH_DAYS if migration else 0,
-        )
         if as_json:
-            result = asyncio.run(Demo(settings, told, SilentNarrator(), migration).run())
+            result = _told(SilentNarrator(), directory, options, file, migration, sign)
         else:
             from rich.console import Console
 
             narrator = ScreenNarrator(Console())
             try:
-                result = asyncio.run(Demo(settings, told, narrator, migration).run())
+                result = _told(narrator, directory, options, file, migration, sign)
             finally:
                 narrator.close()
     _report(result, as_json=as_json)
+
+
+def _told(
+    narrator: "Narrator",
+    directory: Path,
+    options: dict[str, Any],
+    file: Path | None,
+    migration: bool,
+    sign: bool,
+) -> "DemoResult | SigningResult":
+    """Tell one of the stories below a directory; raises `ConfigError` for bad options."""
+    from keyserver.devnet.demo import Demo
+    from keyserver.devnet.migration_story import REFRESH_DAYS, SPARE
+    from keyserver.devnet.signing_story import SigningDemo
+
+    network = directory / "network"
+    if sign:
+        return asyncio.run(SigningDemo(_settings(directory=network, **options), narrator).run())
+    settings = _settings(
+        directory=network,
+        spare=SPARE if migration else 0,
+        refresh_interval_days=REFRESH_DAYS if migration else 0,
+        **options,
+    )
+    told = file or _readme(directory)
+    return asyncio.run(Demo(settings, told, narrator, migration).run())
 
 
 def _settings(*, threshold: int | None, services: str, **values: Any) -> "Settings":
@@ -331,7 +365,7 @@ def _readme(directory: Path) -> Path:
     return copy
 
 
-def _report(result: "DemoResult", *, as_json: bool) -> None:
+def _report(result: "DemoResult | SigningResult", *, as_json: bool) -> None:
     """Print what came of it; raises `CommandError` if not every step held."""
     steps = [asdict(step) for step in result.steps]
     if as_json:

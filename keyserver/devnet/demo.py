@@ -7,32 +7,26 @@ included.
 """
 
 import hashlib
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keyserver.client.contracts import Contracts
 from keyserver.client.errors import RefusedByKeyServersError
-from keyserver.client.ethereum import Ethereum, connect
 from keyserver.client.node_set import NodeSetContract
 from keyserver.client.permissions import Permissions
-from keyserver.client.requests import KeyServers
 from keyserver.client.sharing import open_file, share_file
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import RandomSource, SystemRandom
-from keyserver.devnet.devnet_file import FILE_NAME, Devnet
-from keyserver.devnet.migration_story import MigrationStory, Step
-from keyserver.devnet.narrating import DemoError, Narrator, StepResult
-from keyserver.devnet.network import OWNER, Network
+from keyserver.devnet.migration_story import MigrationStory
+from keyserver.devnet.narrating import DemoError, Narrator, Step, StepResult
+from keyserver.devnet.network import OWNER
 from keyserver.devnet.settings import Settings
-from keyserver.errors import ConfigError, KeyServerError
+from keyserver.devnet.telling import Scene, Telling
+from keyserver.errors import ConfigError
 from keyserver.model.identifiers import Address
 
 MIN_NODES = 3
-PATIENCE_S = 90.0
-"""Seconds to wait for an answer: more than any takes, also after a node was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +57,6 @@ class Demo:
     migration: bool = False
     """Whether the story goes on with changes of the node set, a refresh and a repair."""
     rng: RandomSource = field(default_factory=SystemRandom)
-    steps: list[StepResult] = field(default_factory=list)
     decrypted_sha256: str | None = None
 
     def __post_init__(self) -> None:
@@ -83,62 +76,35 @@ class Demo:
 
     async def run(self) -> DemoResult:
         """Tell the story; a step that fails ends it. The network is stopped in any case."""
-        network = await self._start()
-        if network is not None:
-            try:
-                devnet = network.devnet
-                poll_s = min(0.25, self.settings.block_time_s / 5)
-                async with connect(devnet.rpc_url, poll_s=poll_s) as ethereum:
-                    await _Story(self, network, ethereum).tell()
-            finally:
-                network.stop()
+        telling = Telling(self.settings, self.narrator, self.rng)
+        await telling.tell(lambda scene: _Story(self, scene).steps())
         return DemoResult(
             chain=self.settings.chain,
             nodes=self.settings.nodes,
             threshold=self.settings.threshold,
             file_sha256=sha256_of(self.file),
             decrypted_sha256=self.decrypted_sha256,
-            steps=tuple(self.steps),
+            steps=tuple(telling.results),
         )
-
-    async def _start(self) -> Network | None:
-        name, text = "start", f"A network of {self.settings.nodes} key servers starts."
-        self.narrator.begin(name, text)
-        started, network, error = time.monotonic(), None, ""
-        try:
-            network = await Network.start(self.settings, tell=self.narrator.say, rng=self.rng)
-        except KeyServerError as failure:
-            error = str(failure)
-        self.finish(name, error, time.monotonic() - started, 0)
-        return network
-
-    def finish(self, name: str, error: str, seconds: float, gas: int) -> None:
-        """Keep and tell the result of a step."""
-        result = StepResult(name, not error, round(seconds, 2), gas)
-        self.steps.append(result)
-        self.narrator.end(result, error)
 
 
 class _Story:
     """The steps on a running network."""
 
-    def __init__(self, demo: Demo, network: Network, ethereum: Ethereum) -> None:
+    def __init__(self, demo: Demo, scene: Scene) -> None:
         self._demo = demo
-        self._network = network
-        self._ethereum = ethereum
-        devnet = network.devnet
-        self._contracts = Contracts.load(network.directory / FILE_NAME)
-        self._our_contracts = frozenset(self._contracts.address_by_name.values())
-        self._alice, self._bob, self._charlie = (
-            _wallet(devnet, name) for name in ("alice", "bob", "charlie")
-        )
+        self._scene = scene
+        self._network = scene.network
+        self._ethereum = scene.ethereum
+        self._contracts = scene.contracts
+        self._alice, self._bob, self._charlie = map(scene.wallet, ("alice", "bob", "charlie"))
         self._key_id = self._alice.new_key_id(demo.rng)
-        self._encrypted = network.directory / f"{demo.file.name}.encrypted"
+        self._encrypted = scene.network.directory / f"{demo.file.name}.encrypted"
         self._killed = demo.settings.nodes
         self._sent_before = 0
 
-    async def tell(self) -> None:
-        """All steps, until one fails."""
+    def steps(self) -> Sequence[Step]:
+        """All of them."""
         needed, nodes = self._demo.settings.threshold + 1, self._demo.settings.nodes
         killed = self._killed
         steps: list[Step] = [
@@ -168,31 +134,17 @@ class _Story:
         ]
         if self._demo.migration:
             steps += self._migration_steps()
-        for name, text, step in steps:
-            if not await self._step(name, text, step):
-                return
+        return steps
 
     def _migration_steps(self) -> list[Step]:
         demo = self._demo
         funder = demo.settings.funder
         contract = NodeSetContract(self._ethereum, self._contracts)
-        owner = Wallet(SecretScalar(funder)) if funder else _wallet(self._network.devnet, OWNER)
+        owner = Wallet(SecretScalar(funder)) if funder else self._scene.wallet(OWNER)
         story = MigrationStory(
             demo.settings, self._network, contract, owner, demo.narrator, self._key_id
         )
         return story.steps(self._decrypt_again)
-
-    async def _step(self, name: str, text: str, step: Callable[[], Awaitable[None]]) -> bool:
-        self._demo.narrator.begin(name, text)
-        started, first = time.monotonic(), await self._ethereum.head() + 1
-        error = ""
-        try:
-            await step()
-        except KeyServerError as failure:
-            error = f"{failure}\n{self._network.ends_of_logs()}"
-        seconds = time.monotonic() - started
-        self._demo.finish(name, error, seconds, await self._gas_since(first))
-        return not error
 
     async def _reserve(self) -> None:
         await Permissions(self._ethereum, self._contracts, self._alice).reserve(self._key_id)
@@ -206,12 +158,12 @@ class _Story:
 
     async def _generate(self) -> None:
         threshold = self._demo.settings.threshold
-        answer = await self._servers(self._alice).generate_server_key(self._key_id, threshold)
+        answer = await self._scene.servers(self._alice).generate_server_key(self._key_id, threshold)
         self._demo.narrator.say(f"public key 0x{answer.value.public.raw64.hex()[:32]}…")
 
     async def _encrypt(self) -> None:
         demo = self._demo
-        servers = self._servers(self._alice)
+        servers = self._scene.servers(self._alice)
         await share_file(servers, self._key_id, demo.file, self._encrypted, demo.rng)
         demo.narrator.say(f"{self._encrypted.name}: {self._encrypted.stat().st_size:,} bytes")
 
@@ -224,7 +176,7 @@ class _Story:
     async def _decrypted_by_bob(self, name: str) -> str:
         target = self._network.directory / f"bob.{name}"
         target.unlink(missing_ok=True)
-        await open_file(self._servers(self._bob), self._encrypted, target)
+        await open_file(self._scene.servers(self._bob), self._encrypted, target)
         if not _same(target, self._demo.file):
             raise DemoError(f"what Bob decrypted is not {self._demo.file.name}")
         digest = sha256_of(target)
@@ -237,7 +189,7 @@ class _Story:
             raise DemoError("the permission contract lets Charlie in")
         target = self._network.directory / "charlie"
         try:
-            await open_file(self._servers(self._charlie), self._encrypted, target)
+            await open_file(self._scene.servers(self._charlie), self._encrypted, target)
         except RefusedByKeyServersError:
             self._demo.narrator.say("the contract refuses: the key servers asked it about Charlie")
             return
@@ -256,7 +208,7 @@ class _Story:
     async def _generate_again(self) -> None:
         key_id = self._alice.new_key_id(self._demo.rng)
         threshold = self._demo.settings.threshold
-        await self._servers(self._alice).generate_server_key(key_id, threshold)
+        await self._scene.servers(self._alice).generate_server_key(key_id, threshold)
         if await self._sent_by(self._killed) == self._sent_before:
             raise DemoError(f"there is no answer from node {self._killed}")
         self._demo.narrator.say(f"all {self._demo.settings.nodes} answered")
@@ -265,24 +217,6 @@ class _Story:
         """How many transactions a node has sent."""
         address = self._network.devnet.nodes[number - 1].address
         return await self._ethereum.transaction_count(_address(address))
-
-    async def _gas_since(self, first: int) -> int:
-        last = await self._ethereum.head()
-        return sum(
-            [
-                await self._ethereum.gas_of_block(number, self._our_contracts)
-                for number in range(first, last + 1)
-            ]
-        )
-
-    def _servers(self, wallet: Wallet) -> KeyServers:
-        return KeyServers(
-            self._ethereum,
-            self._contracts,
-            wallet,
-            watch=self._demo.narrator.wait,
-            patience_s=PATIENCE_S,
-        )
 
 
 def sha256_of(path: Path) -> str:
@@ -293,10 +227,6 @@ def sha256_of(path: Path) -> str:
 
 def _same(first: Path, second: Path) -> bool:
     return first.stat().st_size == second.stat().st_size and sha256_of(first) == sha256_of(second)
-
-
-def _wallet(devnet: Devnet, name: str) -> Wallet:
-    return Wallet(SecretScalar(bytes.fromhex(devnet.accounts[name].private_key[2:])))
 
 
 def _address(text: str) -> Address:

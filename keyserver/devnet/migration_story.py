@@ -12,15 +12,12 @@ from typing import Any, Final
 from keyserver.client.node_set import NodeSetContract
 from keyserver.client.wallet import Wallet
 from keyserver.devnet.devnet_file import DevnetNode
-from keyserver.devnet.narrating import DemoError, Narrator
+from keyserver.devnet.narrating import DemoError, Narrator, Step
 from keyserver.devnet.network import Network
 from keyserver.devnet.node_process import facts
 from keyserver.devnet.settings import Settings
 from keyserver.model.identifiers import Address, KeyId, NodeId
 from keyserver.model.node_set import NodeAddress
-
-Step = tuple[str, str, Callable[[], Awaitable[None]]]
-"""A name, what the reader is told, and what is done."""
 
 SPARE: Final = 2
 """Nodes that join."""

@@ -1,10 +1,14 @@
 """What a story consists of, and who tells it to the reader."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from keyserver.client.requests import Progress
 from keyserver.errors import KeyServerError
+
+Step = tuple[str, str, Callable[[], Awaitable[None]]]
+"""A name, what the reader is told, and what is done."""
 
 
 @dataclass(frozen=True, slots=True)

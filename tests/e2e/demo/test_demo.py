@@ -38,7 +38,29 @@ MIGRATION_STEPS = [
     "repair",
     "decrypt_repaired",
 ]
+SIGNING_STEPS = [
+    "start",
+    "reserve",
+    "generate",
+    "deploy",
+    "sign",
+    "execute",
+    "replay",
+    "refuse",
+    "refuse_over_http",
+    "kill",
+    "sign_without",
+    "sign_over_http",
+]
 README = Path(__file__).parents[3] / "README.md"
+
+
+def skip_without(chain: str) -> None:
+    if chain == "anvil":
+        try:
+            find_anvil()
+        except ConfigError as error:
+            pytest.skip(str(error))
 
 
 @pytest.mark.parametrize(
@@ -51,11 +73,7 @@ README = Path(__file__).parents[3] / "README.md"
 def test_the_story_holds(
     chain: str, nodes: int, confirmations: int, migration: bool, tmp_path: Path
 ) -> None:
-    if chain == "anvil":
-        try:
-            find_anvil()
-        except ConfigError as error:
-            pytest.skip(str(error))
+    skip_without(chain)
     options = ["--chain", chain, "--nodes", str(nodes), "--confirmations", str(confirmations)]
     options += ["--migration"] * migration
     done = keyserver("demo", *options, "--json", env={"TMPDIR": str(tmp_path)})
@@ -82,6 +100,34 @@ def test_the_story_holds(
     # Nobody asks anything while a node ends or starts; a slow one's last answer may come then.
     assert max(gas["kill"], gas["restart"]) < gas["generate"]
     assert min(gas[name] for name in ("reserve", "permit", "generate", "encrypt")) > 21_000
+    assert processes_of(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("chain", "nodes", "confirmations"),
+    [("embedded", 4, 0), pytest.param("anvil", 3, 1, marks=pytest.mark.anvil)],
+)
+def test_the_key_servers_sign(
+    chain: str, nodes: int, confirmations: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if chain == "anvil" and not request.config.getoption("--full-matrix"):
+        pytest.skip("with --full-matrix only")
+    skip_without(chain)
+    options = ["--chain", chain, "--nodes", str(nodes), "--confirmations", str(confirmations)]
+    done = keyserver("demo", "--sign", *options, "--json", env={"TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    fields = ["ok", "chain", "nodes", "threshold", "server_key", "account", "steps"]
+    assert list(result) == fields
+    assert result["ok"] is True
+    assert result["threshold"] == (nodes - 2) // 2
+    assert len({len(result[name]) for name in ("server_key", "account")} | {42}) == 1
+    assert [step["name"] for step in result["steps"]] == SIGNING_STEPS
+    assert all(step["ok"] for step in result["steps"])
+    gas = {step["name"]: step["gas"] for step in result["steps"]}
+    assert min(gas[name] for name in ("sign", "execute", "sign_without")) > 21_000
+    assert gas["replay"] == 0
     assert processes_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
@@ -126,6 +172,10 @@ def test_an_interrupted_demo_leaves_nothing(number: signal.Signals, tmp_path: Pa
         (["--chain", "nowhere"], "chain"),
         (["--block-time", "0"], "block time"),
         (["/no/such/file"], "no such file"),
+        (["--sign", "--nodes", "4", "--threshold", "2"], "threshold"),
+        (["--sign", "--nodes", "2"], "nodes"),
+        (["--sign", "--migration"], "--migration"),
+        (["--sign", "/no/such/file"], "no file"),
     ],
 )
 def test_what_cannot_be_told_is_refused_at_once(options: list[str], said: str) -> None:
