@@ -14,7 +14,7 @@ from rich.console import Console
 from keyserver.cli.main import main
 from keyserver.cli.narrator import ScreenNarrator, SilentNarrator
 from keyserver.client.contracts import Contracts
-from keyserver.devnet import demo, json_rpc_process, network, node_process
+from keyserver.devnet import json_rpc_process, network, node_process, telling
 from keyserver.devnet.demo import Demo, DemoResult
 from keyserver.devnet.devnet_file import FILE_NAME
 from keyserver.devnet.local_chain import spawn
@@ -23,6 +23,7 @@ from keyserver.devnet.network import DevnetError, Network, head_of
 from keyserver.devnet.network_state import State
 from keyserver.devnet.processes import Process
 from keyserver.devnet.settings import Settings
+from keyserver.devnet.signing_story import SigningDemo
 from keyserver.errors import ConfigError
 
 FAKE_NODE = Path(__file__).with_name("fake_node.py")
@@ -189,7 +190,7 @@ async def told_without_answers(tmp_path: Path, narrator: Any) -> DemoResult:
 async def test_a_story_without_answers_does_not_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(telling, "PATIENCE_S", 1.0)
     narrator = Told()
     result = await told_without_answers(tmp_path, narrator)
     assert not result.ok
@@ -201,10 +202,25 @@ async def test_a_story_without_answers_does_not_hold(
     assert State.load(tmp_path / "net").running() == []
 
 
+async def test_a_story_of_signatures_without_answers_does_not_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "PATIENCE_S", 1.0)
+    narrator = Told()
+    told = Settings(tmp_path / "net", nodes=4, threshold=1, block_time_s=0.2)
+    result = await SigningDemo(told, narrator).run()
+    assert not result.ok
+    held = {"start": True, "reserve": True, "generate": False}
+    assert {step.name: step.ok for step in result.steps} == held
+    assert (result.server_key, result.account) == (None, None)
+    assert "no answer within 1 s" in narrator.errors[-1]
+    assert State.load(tmp_path / "net").running() == []
+
+
 async def test_what_a_failing_story_looks_like(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(telling, "PATIENCE_S", 1.0)
     screen = StringIO()
     terminal = Console(file=screen, force_terminal=True, width=100)
     await told_without_answers(tmp_path, ScreenNarrator(terminal))
