@@ -39,7 +39,8 @@ class Contexts:
         self._avoided = avoided
         self._generated = GeneratedBoth()
         self._bound_uses = BoundUses()
-        self._presignatures = PresignaturePool()
+        self.presignatures = PresignaturePool()
+        """Shares of presignatures that this process holds."""
 
     def make(self, name: SessionName, request: Request, state: KeyState) -> Context:
         """The context of a session that begins now."""
@@ -60,7 +61,7 @@ class Contexts:
             policy=identity.policy(),
             now=ports.clock.unix(),
             bound_uses=self._bound_uses,
-            presignatures=self._presignatures,
+            presignatures=self.presignatures,
             permission_block=ports.access.permission_block,
             generated_by=self._generated.by(request.key_id),
             target=self._target(request, state, name.coordinator),
@@ -85,28 +86,28 @@ class Contexts:
     def note_state(self, key_id: KeyId, state: KeyState) -> None:
         """Take note of what is stored: shares are erased with the set that this node was in."""
         if state.share is None:
-            self._presignatures.drop(key_id)
+            self.presignatures.drop(key_id)
 
     def note_writes(self, writes: Iterable[Write]) -> None:
         """Take note of what is on disk now: presignatures of other versions are of no use."""
         for write in writes:
             match write:
                 case PutActive(certified):
-                    self._presignatures.drop(certified.record.key_id, certified.record.hash)
+                    self.presignatures.drop(certified.record.key_id, certified.record.hash)
                 case DropShares(key_id):
-                    self._presignatures.drop(key_id)
+                    self.presignatures.drop(key_id)
                 case _:
                     pass
 
     def note_process(self, peer: NodeId, boot_nonce: Nonce32 | None) -> None:
         """Take note of which process of a peer is connected; `None`: it is gone already."""
         if boot_nonce is not None:
-            self._presignatures.drop_owner(peer, boot_nonce)
+            self.presignatures.drop_owner(peer, boot_nonce)
 
     def note_gone(self, peer: NodeId) -> None:
         """Take note of the end of a connection: who has left the set does not come back."""
         if peer not in self._ports.node_sets.snapshot.all_nodes():
-            self._presignatures.drop_owner(peer)
+            self.presignatures.drop_owner(peer)
 
     def note(self, completed: Runner) -> None:
         """Take note of a session that brought its result."""

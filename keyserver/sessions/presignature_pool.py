@@ -52,6 +52,11 @@ class PresignaturePool:
     def __len__(self) -> int:
         return len(self._kept)
 
+    @property
+    def names(self) -> frozenset[Hash32]:
+        """Of all that are kept."""
+        return frozenset(self._kept)
+
     def has_room(self, node: NodeId, now: int) -> bool:
         """Whether one more of this node's would be kept."""
         self._forget_old(now)

@@ -249,7 +249,7 @@ class SimulatedNode:
         catalogue = Catalogue(identity, ports)
         driver.serve_links(catalogue)
         self._driver = driver
-        self.key_server = KeyServer(driver, store, catalogue, random)
+        self.key_server = KeyServer(driver, store, catalogue, random, world.presignatures)
         self.redistributions = Redistributions(
             self.id, driver, store, ports.transport, catalogue, random
         )
@@ -264,6 +264,7 @@ class SimulatedNode:
             asyncio.ensure_future(catalogue.run()),
             asyncio.ensure_future(additions.run()),
             asyncio.ensure_future(self.refreshes.run()),
+            asyncio.ensure_future(self.key_server.signing.keep_stocked()),
         ]
         world.network.attach(self.id, nonce, driver)
 
@@ -294,6 +295,13 @@ class SimulatedNode:
     def open_sessions(self) -> int:
         """How many roles of sessions are live."""
         return 0 if self._driver is None else self._driver.open_sessions
+
+    @property
+    def presignatures(self) -> frozenset[Hash32]:
+        """The names of those that the process holds a share of."""
+        if self._driver is None:
+            return frozenset()
+        return self._driver._contexts.presignatures.names
 
     def session_of(self, sid: SessionId, role: Role) -> Runner | None:
         """What lives of a session in the process that runs."""
@@ -332,6 +340,8 @@ class Cluster:
         """What changes of the node set need; to be set before the nodes start."""
         self.refresh_interval_s = 0
         """How often shares are renewed, 0 for never; to be set before the nodes start."""
+        self.presignatures = 0
+        """How many nodes have ready for each key; to be set before the nodes start."""
         self.network = Network(self.random, faults or Faults())
         source = SeededRandom(b"keys" + self.seed)
         made = [SimulatedNode(self, SecretScalar.random(source)) for _ in range(nodes)]

@@ -3,19 +3,46 @@
 from itertools import combinations, islice
 
 from keyserver.crypto import ecies
-from keyserver.crypto.curve import Point, add, mul_secret, negate
+from keyserver.crypto.curve import Point, add, mul_secret, negate, verify_digest
 from keyserver.crypto.polynomial import interpolate_secret
+from keyserver.crypto.schnorr import Form, verify
 from keyserver.model.identifiers import NodeId
 from keyserver.model.keys import CertifiedDocumentKey, CertifiedRecord
 from keyserver.sessions.core import DeniedError, KeyState, SessionError
+from keyserver.sessions.ecdsa_signing.messages import EcdsaPart
 from keyserver.sessions.evidence import decode_evidence, judge
-from keyserver.sessions.outcomes import ShadowReady, ShadowResult
+from keyserver.sessions.frost_signing.messages import NonceCommitments
+from keyserver.sessions.outcomes import (
+    EcdsaReady,
+    EcdsaResult,
+    ShadowReady,
+    ShadowResult,
+    SignatureReady,
+    SignatureResult,
+)
 from keyserver.sessions.retrieval.messages import Partial
 from keyserver.sessions.sharing.messages import Accept
 from keyserver.sessions.storing.messages import StoreAck
 from keyserver.simulation.adversary.rows import Crashes, Must, Protocol, Replays
-from tests.adversary.expectations import Played, completes, fails, failure, must_name, stores
-from tests.adversary.play import DOCUMENT_KEY, RETRIEVALS, STORINGS, Brought, Game
+from tests.adversary.expectations import (
+    Played,
+    completes,
+    fails,
+    failure,
+    must_name,
+    signers,
+    stores,
+)
+from tests.adversary.play import (
+    DOCUMENT_KEY,
+    FORMS,
+    MESSAGE,
+    RETRIEVALS,
+    SIGNATURES,
+    STORINGS,
+    Brought,
+    Game,
+)
 from tests.adversary.sizes import SEVEN, SMALL
 from tests.adversary.view import Drawn, interpolated
 
@@ -26,6 +53,8 @@ async def check(game: Game) -> None:
     if not isinstance(game.row.deed, Crashes):
         assert all(node.is_sound for node in game.liars), "a lie has ended its teller"
     await check_names(game)
+    if game.watch is not None and game.watch.violation is not None:
+        raise game.watch.violation
     if game.size.is_safe and completes(game.row, game.size):
         check_agreement(game)
     if game.size.is_secret:
@@ -114,6 +143,8 @@ def check_member(game: Game) -> None:
         return  # with the liars' help or without
     assert isinstance(brought.error, SessionError), "it completed with too few honest nodes"
     final, codes = failure(game.row, game.size)
+    if final is None:
+        final = not brought.error.retriable and game.size.liars > game.size.quorums.faulty
     assert brought.error.retriable is not final, f"{brought.error!r}"
     assert brought.error.code in codes, f"{brought.error!r}"
 
@@ -135,8 +166,33 @@ def check_result(game: Game, brought: Brought) -> None:
             liars = game.cheating.tellers if isinstance(game.row.deed, Replays) else game.view.liars
             assert not left_out or not set(shadows.nodes) & liars, "a liar's part was used"
             check_shadows(game, shadows)
+        case SignatureResult() | EcdsaResult() as signed:
+            check_signature(game, signed)
         case bytes() as sealed:
             check_sealed(game, sealed)
+
+
+def check_signature(game: Game, result: SignatureResult | EcdsaResult) -> None:
+    """It is one of the key, for who asked; on a contract its honest signers publish it."""
+    public = next(s.active.record.public for s in game.states.values() if s.active)
+    if isinstance(result, EcdsaResult):
+        verify_digest(MESSAGE, result.signature, public)
+        assert result.signature[64] <= 1
+    else:
+        form = Form.RFC9591 if game.row.protocol is Protocol.FROST else Form.ORIGINAL
+        verify(form, public, MESSAGE, result.signature.encode())
+    if FORMS[game.row.protocol] == "path":
+        assert result.recipient == game.people.reader.public()
+        return
+    assert result.recipient is None
+    ready = [
+        out
+        for node in game.honest
+        for out in node.recorder.outcomes
+        if isinstance(out, SignatureReady | EcdsaReady) and out.signature == result.signature
+    ]
+    assert len(ready) >= signers(game.row, game.size) - game.size.liars
+    assert all(out.message == MESSAGE for out in ready)
 
 
 def check_stored(game: Game) -> None:
@@ -202,6 +258,8 @@ def can_by_themselves(game: Game) -> bool:
     size = game.size
     if game.row.protocol in RETRIEVALS:
         return not size.is_secret
+    if game.row.protocol in SIGNATURES:
+        return size.liars >= signers(game.row, size)
     if stores(game.row):
         return size.liars >= size.quorums.agreement
     return size.liars >= size.quorums.holders(size.threshold)
@@ -237,7 +295,7 @@ def check_denied(game: Game) -> None:
     if not can_by_themselves(game):
         assert brought.error is not None, "the liars have got what nobody permits"
         check_nothing_done(game, game.states)
-    answers = list(game.view.messages(Accept, StoreAck, Partial))
+    answers = list(game.view.messages(Accept, StoreAck, Partial, NonceCommitments, EcdsaPart))
     assert answers == [], "an honest node took part"
 
 

@@ -24,7 +24,8 @@ protocols or happens in a change of the set only once of its kind; `--full-matri
 In a redistribution one node of the set is replaced; in one to other nodes all are, and there are so
 many liars among the old and as many among the new ones, which know each other's shares; a refresh
 keeps the set. Members cheat in a set change that a contract orders and an honest node carries out;
-coordinators in one that an administrator orders. Signatures are not part of this version.
+coordinators in one that an administrator orders. Presignatures are made where an ECDSA signature is
+asked for and none is there; a key that has too few nodes for that makes none.
 
 ## What is checked in every cell
 
@@ -38,6 +39,8 @@ coordinators in one that an administrator orders. Signatures are not part of thi
   the liars received; of an honest dealer's polynomial they can open their own places only; their
   shares do not interpolate to the key, nor do old and new ones together; what they were given does
   not decrypt the document key; no shadow is sealed to them.
+* **Signatures** (however many liars): of every honest node each nonce and each presignature has
+  answered once, in one session, for what was asked there.
 * **The outcome**, as the last column says:
 {outcomes}
   Where too few honest nodes are left (more than f liars, or a threshold above n - f - 1), a session

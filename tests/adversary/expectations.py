@@ -6,10 +6,10 @@ from keyserver.model.identifiers import NodeId
 from keyserver.sessions.core import Refusal
 from keyserver.sessions.refusals import FOR_GOOD, FOR_NOW
 from keyserver.simulation.adversary import floods, rows
-from keyserver.simulation.adversary.rows import Acts, Behaviour, Crashes, Must, Row
+from keyserver.simulation.adversary.rows import Acts, Behaviour, Crashes, Must, Replays, Row
 from tests.adversary.cheating import AGREEMENTS, LATE, Cheating
 from tests.adversary.handing_over import CHANGES
-from tests.adversary.play import RETRIEVALS, STORINGS
+from tests.adversary.play import RETRIEVALS, SIGNATURES, STORINGS
 from tests.adversary.sizes import CHANGING, EVERYWHERE, Size
 
 
@@ -38,6 +38,14 @@ def sizes_of(row: Row) -> list[Size]:
     return [size for size in sizes if is_possible(row, size)]
 
 
+PRESIGNED = frozenset({rows.Protocol.PRESIGNING, rows.Protocol.ECDSA})
+
+
+def signers(row: Row, size: Size) -> int:
+    """How many have to sign."""
+    return 2 * size.threshold + 1 if row.protocol in PRESIGNED else size.threshold + 1
+
+
 def is_possible(row: Row, size: Size) -> bool:
     """Whether the cell can be played: who is late must not be needed for the making of the key."""
     if row.protocol in LATE and size.quorums.holders(size.threshold) >= size.nodes:
@@ -46,6 +54,10 @@ def is_possible(row: Row, size: Size) -> bool:
         return False  # more than f take the rest along, and each other, without end
     if row.name == "tells each donor another set" and size.threshold + 2 >= size.nodes:
         return False  # there is no other set of donors
+    if row.protocol in PRESIGNED and 2 * size.threshold + 1 > size.nodes:
+        return False  # such keys make no ECDSA signatures
+    if row.name == "a larger group" and 2 * size.threshold + 1 == size.nodes:
+        return False  # there is nobody else
     return size.threshold >= row.least_threshold
 
 
@@ -62,11 +74,16 @@ def completes(row: Row, size: Size) -> bool:
         return size.agrees and size.generates
     if row.protocol in RETRIEVALS:
         return size.decrypts
+    if row.protocol in SIGNATURES:  # every attempt goes without one liar more
+        return size.is_safe and size.honest >= signers(row, size)
     return size.agrees if stores(row) or row.message == "Commit" else size.generates
 
 
 def fails(row: Row, size: Size) -> bool:
     """Whether it must fail: too few are left, and the liars do not help."""
+    if row.protocol in SIGNATURES:
+        helps = takes_part(row) or isinstance(row.deed, Replays)
+        return size.honest < signers(row, size) and not helps
     return not completes(row, size) and not takes_part(row)
 
 
@@ -75,8 +92,10 @@ def stores(row: Row) -> bool:
     return row.protocol in STORINGS or row.message.startswith("Store")
 
 
-def failure(row: Row, size: Size) -> tuple[bool, set[str]]:
+def failure(row: Row, size: Size) -> tuple[bool | None, set[str]]:
     """How it must fail if too few honest nodes are left: whether for good, and with which code.
+
+    `None`: that depends on who was chosen; it is not for good unless more refuse than may lie.
 
     Nothing is final on the word of so many as may lie.
     """
@@ -85,6 +104,8 @@ def failure(row: Row, size: Size) -> tuple[bool, set[str]]:
         refusal = Refusal.DENIED
     if refusal in FOR_GOOD:
         return size.liars > size.quorums.faulty, {"ConsensusUnreachable"}
+    if row.protocol in SIGNATURES:
+        return None, {"ConsensusTemporaryUnreachable", "ConsensusUnreachable"}
     if row.protocol in RETRIEVALS and row.deed == Crashes("Shadow"):
         # Those who are left are too few, unless enough have ended before that is seen.
         return False, {"ConsensusTemporaryUnreachable", "ConsensusUnreachable"}
@@ -120,7 +141,7 @@ def must_name(game: Played) -> set[NodeId] | None:
     if not game.row.provable and not game.row.two_faced:
         return set()
     told = set().union(*game.cheating.told.values())
-    needs_all = game.row.protocol in {rows.Protocol.ADDITION, *CHANGES}
+    needs_all = game.row.protocol in {rows.Protocol.ADDITION, *CHANGES, *SIGNATURES}
     ends_early = needs_all or not completes(game.row, game.size)
     if game.row.two_faced or (len(told) > 1 and ends_early):
         return None

@@ -10,13 +10,15 @@ from keyserver.crypto.curve import Point, SecretScalar, mul_base
 from keyserver.crypto.errors import CryptoError
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.key_server import KeyServer
-from keyserver.model.identifiers import KeyId, NodeId
+from keyserver.model.identifiers import Hash32, KeyId, NodeId
 from keyserver.model.keys import DocumentKey
 from keyserver.model.requests import (
     AnyOperation,
     GenerateServerKey,
     Operation,
     RetrieveDocumentKey,
+    SigningScheme,
+    SignMessage,
     StoreDocumentKey,
 )
 from keyserver.sessions.core import KeyState, Policy, SessionError
@@ -36,6 +38,7 @@ from keyserver.simulation.scenarios.people import People, account
 from tests.adversary.cheating import AGREEMENTS, LATE, Cheating
 from tests.adversary.sizes import Size
 from tests.adversary.view import View
+from tests.adversary.watching import Watch
 
 KEY, EARLIER_KEY = KeyId(b"\x01" * 32), KeyId(b"\x02" * 32)
 """Of both the first node in canonical order is responsible; the second, a liar, proposes first."""
@@ -59,6 +62,10 @@ FORMS = {
     Protocol.SHADOW_CONTRACT: "chain",
     Protocol.AGREEMENT: "chain",
     Protocol.DOCUMENT_AGREEMENT: "chain",
+    Protocol.SCHNORR: "chain",
+    Protocol.FROST: "path",
+    Protocol.PRESIGNING: "path",
+    Protocol.ECDSA: "chain",
 }
 RETRIEVALS = frozenset(
     {
@@ -69,6 +76,16 @@ RETRIEVALS = frozenset(
     }
 )
 
+
+SCHEMES = {
+    Protocol.SCHNORR: SigningScheme.SCHNORR,
+    Protocol.FROST: SigningScheme.FROST,
+    Protocol.PRESIGNING: SigningScheme.ECDSA,
+    Protocol.ECDSA: SigningScheme.ECDSA,
+}
+"""What is asked for where something is signed: an ECDSA signature needs a presignature first."""
+SIGNATURES = frozenset(SCHEMES)
+MESSAGE = Hash32(b"\x4d" * 32)
 
 GENERATIONS = frozenset({Protocol.GENERATION, Protocol.AGREEMENT})
 STORINGS = frozenset({Protocol.STORING, Protocol.DOCUMENT_AGREEMENT})
@@ -92,6 +109,8 @@ class Game:
     cluster: Cluster
     people: People
     cheating: Cheating
+    watch: Watch | None = None
+    """What was signed, in protocols in which something is."""
     brought: list[Brought] = field(default_factory=list)
     states: dict[NodeId, KeyState] = field(default_factory=dict)
     after_liar: dict[NodeId, KeyState] = field(default_factory=dict)
@@ -160,6 +179,9 @@ class Game:
             credential = people.ask(people.author, both, form, node.id)
             recipient = people.author.public()
             return await api.generate_both(key_id, self.size.threshold, credential, recipient)
+        if protocol in SIGNATURES:
+            message = SignMessage(key_id, MESSAGE, SCHEMES[protocol])
+            return await api.sign(message, people.ask(people.reader, message, form, node.id))
         operation = RetrieveDocumentKey(self.key, shadow=protocol is not Protocol.PLAIN)
         credential = people.ask(people.reader, operation, form, node.id)
         if protocol is Protocol.PLAIN:
@@ -233,7 +255,8 @@ class Game:
 
     def _slow_down(self) -> None:
         """Honest holders take their time, so that liars have their say first, and all of them."""
-        if self.row.protocol in RETRIEVALS and self.row.part is Part.MEMBER:
+        hurried = RETRIEVALS | {Protocol.SCHNORR, Protocol.FROST}
+        if self.row.protocol in hurried and self.row.part is Part.MEMBER:
             for node in self.honest:
                 node.access.delay_s = ASK_MORE_S + 1
 
@@ -251,7 +274,7 @@ class Game:
             await self.late.crash()
         if isinstance(self.row.deed, Replays) and self.late is not None:
             await first.call(lambda api: self.generate(api, first, EARLIER_KEY))
-        if self.row.protocol in STORINGS | RETRIEVALS | LATE:
+        if self.row.protocol in STORINGS | RETRIEVALS | LATE | SIGNATURES:
             await first.call(lambda api: self.generate(api, first, self.key))
             await asyncio.sleep(1)
         if self.row.protocol in RETRIEVALS | LATE:
@@ -260,7 +283,7 @@ class Game:
 
     async def _rehearse(self) -> None:
         leader = self.liars[0] if self.liar_leads else self.honest[0]
-        if self.row.protocol in STORINGS:
+        if self.row.protocol in STORINGS | SIGNATURES:
             await leader.call(lambda api: self.generate(api, leader, EARLIER_KEY))
             await asyncio.sleep(1)
         brought = await self.ask(leader, EARLIER_KEY)
@@ -336,7 +359,8 @@ async def game_of(
         for node in cluster.nodes:
             node.access.verdict = people.verdict
         cheating = Cheating(row, cluster, View(liars))
-        game = Game(row, size, cluster, people, cheating)
+        watch = Watch(cluster, liars) if row.protocol in SIGNATURES else None
+        game = Game(row, size, cluster, people, cheating, watch)
         cluster.network.overhear(cheating.hear)
         await game.play()
         if check is not None:

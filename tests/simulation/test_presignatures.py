@@ -23,7 +23,7 @@ ON_CHAIN = OnChainAddress(CONTRACT, AUTHOR)
 
 def pool_of(node: SimulatedNode) -> PresignaturePool:
     assert node._driver is not None
-    return node._driver._contexts._presignatures
+    return node._driver._contexts.presignatures
 
 
 def kept(*nodes: SimulatedNode) -> list[int]:

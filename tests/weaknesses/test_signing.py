@@ -35,9 +35,9 @@ from keyserver.sessions.frost_signing.terms import Signing
 from keyserver.sessions.messages import Refuse
 from keyserver.sessions.retrieval.messages import Mode, Partial, Shadow
 from keyserver.sessions.runner import Role
+from keyserver.simulation.adversary.presigning_deals import wrong_numbers
 from keyserver.simulation.cluster import SimulatedNode
 from keyserver.simulation.liars import Place
-from tests.support.presigning_lies import wrong_numbers
 from tests.weaknesses.asking import SHADOW, Asker, path_credential, request_of
 from tests.weaknesses.by_hand import point
 from tests.weaknesses.intruder import rewriting
@@ -247,7 +247,7 @@ def test_w04_two_ecdsa_digests_under_one_presignature() -> None:
         assert await ask(two, FIRST, user=user) == 0, "it is lost with the request"
         theirs = await presigned(scene, signers[0])
         assert await ask(theirs, FIRST, user=user) == 0, "it is another node's"
-        pools = [node.api._driver._contexts._presignatures for node in signers]
+        pools = [node.api._driver._contexts.presignatures for node in signers]
         assert [len(pool) for pool in pools] == [1, 1], "and stays with those who keep it"
         await scene.all_is_well()
 

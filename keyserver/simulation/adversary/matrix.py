@@ -9,11 +9,15 @@ from keyserver.simulation.adversary import (
     agreement,
     both,
     catalogue,
+    ecdsa,
     generation_coordinators,
     generation_members,
+    presigning,
     redistribution,
     retrieval_coordinators,
     retrieval_holders,
+    schnorr_coordinators,
+    schnorr_signers,
     set_changing,
     storing,
 )
@@ -32,6 +36,10 @@ ROWS: tuple[Row, ...] = (
     *addition.ROWS,
     *redistribution.ROWS,
     *set_changing.ROWS,
+    *schnorr_signers.ROWS,
+    *schnorr_coordinators.ROWS,
+    *presigning.ROWS,
+    *ecdsa.ROWS,
 )
 
 Combination = tuple[Behaviour, Protocol, Part]
@@ -42,6 +50,7 @@ _RETRIEVALS = (P.PLAIN, P.SHADOW_LEGACY, P.SHADOW_BOUND, P.SHADOW_CONTRACT)
 _AGREEMENTS = (P.AGREEMENT, P.DOCUMENT_AGREEMENT)
 _WITHOUT_SHARES = (P.STORING, *_RETRIEVALS, *_AGREEMENTS, P.CATALOGUE, P.SET_CHANGE)
 _FORMS = redistribution.FORMS
+_SCHNORR = (P.SCHNORR, P.FROST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,17 @@ OMISSIONS: tuple[Omission, ...] = (
         (P.CATALOGUE,),
         (Part.COORDINATOR,),
         "whoever asks has nothing to lie about; asking too much: the floods of members",
+    ),
+    Omission((B.WRONG_SHARE,), (*_SCHNORR, P.ECDSA), _BOTH_PARTS, "nothing is dealt"),
+    Omission((B.DEGREE,), _SCHNORR, (Part.MEMBER,), "the coordinator says how many sign"),
+    Omission((B.DEGREE,), (P.ECDSA,), _BOTH_PARTS, "the presignature says how many sign"),
+    Omission((B.LIED_SET,), (P.ECDSA,), (Part.COORDINATOR,), "the presignature says who signs"),
+    Omission((B.BAD_POINT,), (P.ECDSA,), _BOTH_PARTS, "the messages hold no points"),
+    Omission(
+        (B.STALE_ACL,),
+        (P.PRESIGNING,),
+        _BOTH_PARTS,
+        "nobody asks for a presignature, and no permission is needed to have one made",
     ),
     Omission(
         tuple(B),

@@ -53,6 +53,10 @@ class Protocol(Enum):
     HANDOVER = "redistribution to other nodes"
     REFRESH = "refresh"
     SET_CHANGE = "set change"
+    SCHNORR = "Schnorr signature, contract"
+    FROST = "FROST signature, legacy credential"
+    PRESIGNING = "presigning"
+    ECDSA = "ECDSA signature, contract"
 
 
 class Part(Enum):

@@ -16,7 +16,10 @@ from keyserver.model.identifiers import Hash32, NodeId, Nonce32, SessionId
 from keyserver.model.keys import KeyRecord, PreparedCertificate
 from keyserver.model.requests import BoundCredential, Operation, Request
 from keyserver.sessions.certificates import document_subject, record_subject
-from keyserver.sessions.registry import MESSAGE_TABLE
+from keyserver.sessions.core import SessionKind
+from keyserver.sessions.ecdsa_signing.messages import EcdsaPart, EcdsaRequest, EcdsaWhole
+from keyserver.sessions.frost_signing.messages import NonceCommitments, SignRequest
+from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS
 from keyserver.sessions.retrieval.messages import (
     NO_MASK,
     DecRequest,
@@ -48,6 +51,7 @@ from keyserver.simulation.scenarios.invariants import (
     check_shares_of,
 )
 from keyserver.simulation.scenarios.people import People, requester
+from keyserver.simulation.scenarios.signing_audit import SigningAudit
 from keyserver.simulation.scenarios.violation import Violation, require
 
 T = TypeVar("T")
@@ -55,7 +59,7 @@ T = TypeVar("T")
 _SAID_ONCE = (Accept, Deal, StoreAck, Partial, Ready, Commit, StoreCommit)
 """What an honest node says at most once in a session."""
 
-_Openings = Propose | StorePropose | DecRequest
+_Openings = Propose | StorePropose | DecRequest | SignRequest | EcdsaRequest
 
 
 class Auditor:
@@ -75,7 +79,11 @@ class Auditor:
         self._uses: dict[tuple[NodeId, int, Nonce32], NodeId] = {}
         self._masks: dict[tuple[NodeId, MaskPoint], SessionId] = {}
         self._partials: dict[tuple[SessionId, NodeId], Partial] = {}
+        self._moving: set[SessionId] = set()
+        """Sessions that move or renew shares, which are checked by what comes of them."""
         self._dealing = DealingAudit(liars)
+        self.signing = SigningAudit(cluster, liars)
+        """What it has seen of signatures."""
         self._found = asyncio.Event()
         self.violation: Violation | None = None
         cluster.network.watch(self._on_send)
@@ -100,7 +108,11 @@ class Auditor:
         parsed = self._parse(data)
         if parsed is not None:
             sid, message = parsed
-            if isinstance(message, Propose | StorePropose | DecRequest):
+            self.signing.on_arrive(to, sid, message)
+            opened = OPENINGS.get(type(message))
+            if opened is not None and opened.kind is SessionKind.REDISTRIBUTION:
+                self._moving.add(sid)
+            if isinstance(message, _Openings):
                 self._openers.setdefault(sid, sender)
             if isinstance(message, Select):
                 named = select_hash(sid, message.partials)
@@ -135,7 +147,10 @@ class Auditor:
         return self._parsed[data]
 
     def _on_message(self, sender: NodeId, sid: SessionId, message: Any) -> None:
+        if sid in self._moving:
+            return
         self._dealing.on_send(sender, sid, message)
+        self.signing.on_send(sender, sid, message)
         if sender in self._liars:
             return
         if isinstance(message, _SAID_ONCE):
@@ -169,6 +184,10 @@ class Auditor:
                 self._check_partial(sender, sid, message)
             case Shadow():
                 self._check_shadow(sender, sid, message)
+            case NonceCommitments():
+                self._check_permitted(sender, self._check_asked(sender, sid, SignRequest))
+            case EcdsaPart() | EcdsaWhole():
+                self._check_permitted(sender, self._check_asked(sender, sid, EcdsaRequest))
 
     def _of(self, sid: SessionId, node: NodeId, kind: type[T]) -> T:
         heard = self._heard.get((sid, node, kind))
@@ -267,9 +286,7 @@ class Auditor:
         credential = opening.request.credential()
         if isinstance(credential, BoundCredential):
             self._check_use(node, credential, self._openers[sid])
-        who = requester(credential)
-        allowed = who in self._people.readers
-        require(allowed, "a key is opened to somebody without permission", node.short)
+        self._check_permitted(node, opening)
         plain = opening.request.operation_number == Operation.RETRIEVE_PLAIN
         fits = plain == (partial.mask == NO_MASK)
         require(fits, "a key is opened in another way than asked for", node.short)
@@ -277,6 +294,10 @@ class Auditor:
             first = self._masks.setdefault((node, partial.mask), sid)
             require(first == sid, "a mask was used for two sessions", node.short)
         self._partials[sid, node] = partial
+
+    def _check_permitted(self, node: NodeId, opening: _Openings) -> None:
+        allowed = requester(opening.request.credential()) in self._people.readers
+        require(allowed, "a key is used for somebody without permission", node.short)
 
     def _check_use(self, node: NodeId, used: BoundCredential, coordinator: NodeId) -> None:
         process = node, self._cluster.node(node).boots, used.nonce

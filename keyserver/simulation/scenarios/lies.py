@@ -11,16 +11,25 @@ from keyserver.engine.links import Keys
 from keyserver.model.codec import CodecError
 from keyserver.model.identifiers import Address
 from keyserver.model.keys import DocumentKey
-from keyserver.model.requests import BoundCredential, LegacyCredential, OnChainPublic
+from keyserver.model.requests import (
+    BoundCredential,
+    LegacyCredential,
+    OnChainAddress,
+    OnChainPublic,
+)
 from keyserver.sessions.core import SessionKind
 from keyserver.sessions.sharing.messages import Deal
 from keyserver.simulation.adversary import (
     dealing,
+    ecdsa,
     generation_coordinators,
     generation_members,
+    presigning,
     redistribution,
     retrieval_coordinators,
     retrieval_holders,
+    schnorr_coordinators,
+    schnorr_signers,
     set_changing,
     storing,
 )
@@ -77,6 +86,13 @@ _ROWS: tuple[Row, ...] = (
     _UNPROVEN,
 )
 
+_OF_SIGNATURES: tuple[Row, ...] = (
+    *schnorr_signers.ROWS,
+    *schnorr_coordinators.ROWS,
+    *presigning.ROWS,
+    *ecdsa.ROWS,
+)
+
 _OF_CHANGES: tuple[Row, ...] = (*redistribution.ROWS, *set_changing.ROWS)
 
 _FORGED = b"\xfa" * 20
@@ -114,7 +130,7 @@ FORGERIES: dict[str, LinkLie] = {
 
 LIES: dict[str, Row] = {
     f"{row.protocol.value}, {row.part.value}: {row.name}": row
-    for row in (*_ROWS, *_OF_CHANGES)
+    for row in (*_ROWS, *_OF_CHANGES, *_OF_SIGNATURES)
     if isinstance(row.deed, Tells | TellsOnLinks)
 }
 """Lies by the name they have in plans."""
@@ -125,6 +141,9 @@ _DULL = (Behaviour.OVERSIZED, Behaviour.SILENT)
 
 OF_A_LIFE = frozenset(row.protocol for row in _ROWS)
 """The protocols in which a key is made and used."""
+
+OF_SIGNATURES = frozenset(row.protocol for row in _OF_SIGNATURES)
+"""Those in which it signs."""
 
 OF_CHANGES = frozenset({Protocol.REDISTRIBUTION, Protocol.SET_CHANGE})
 """Those in which it goes to another set."""
@@ -160,6 +179,9 @@ _FORM_OF: dict[Protocol, type] = {
     Protocol.SHADOW_LEGACY: LegacyCredential,
     Protocol.SHADOW_BOUND: BoundCredential,
     Protocol.SHADOW_CONTRACT: OnChainPublic,
+    Protocol.FROST: LegacyCredential,
+    Protocol.SCHNORR: OnChainAddress,
+    Protocol.ECDSA: OnChainAddress,
 }
 """Which credential requests of a protocol have."""
 

@@ -34,6 +34,18 @@ from keyserver.simulation.cluster import CONTRACT
 FORMS = ("chain", "path", "bound")
 """How a request arrives: through a contract, with a signed key id, with a signed request."""
 
+_NOT_ON_CHAIN = (Operation.GENERATE_BOTH, Operation.RETRIEVE_PLAIN, Operation.SIGN_FROST)
+"""What no contract carries."""
+
+_WITH_PERMISSION = (
+    Operation.RETRIEVE_PLAIN,
+    Operation.RETRIEVE_SHADOW,
+    Operation.SIGN_SCHNORR,
+    Operation.SIGN_FROST,
+    Operation.SIGN_ECDSA,
+)
+"""What only readers may ask for."""
+
 _Asked = tuple[int, KeyId, bytes, Address]
 """Operation, key, payload, requester."""
 
@@ -69,10 +81,7 @@ class People:
     ) -> CredentialSource:
         """Make a request at a node; returns what the node shows to the others."""
         asked = (operation.number, operation.key_id, operation.payload(), account(who))
-        if form == "chain" and operation.number not in (
-            Operation.GENERATE_BOTH,
-            Operation.RETRIEVE_PLAIN,
-        ):
+        if form == "chain" and operation.number not in _NOT_ON_CHAIN:
             self.on_chain.add(asked)
             return source_of(on_chain(who, operation))
         self.over_http.add((asked, node))
@@ -108,7 +117,7 @@ class People:
             asked = (request.operation_number, request.key_id, request.payload, who)
             if asked not in self.on_chain:
                 return Verdict.UNAVAILABLE
-        if request.operation_number in (Operation.RETRIEVE_PLAIN, Operation.RETRIEVE_SHADOW):
+        if request.operation_number in _WITH_PERMISSION:
             return Verdict.ALLOWED if who in self.readers else Verdict.DENIED
         return Verdict.ALLOWED
 

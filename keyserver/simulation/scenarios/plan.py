@@ -82,6 +82,15 @@ class CrashAtMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """The process of a node ends, and starts `down_s` later with the disk of an older backup."""
+
+    at: float
+    node: int
+    down_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClockSkew:
     """The node's idea of the date is wrong by so much; its timers are right."""
 
@@ -204,6 +213,7 @@ EVENTS: dict[str, type[Any]] = {
         CrashAtEffect,
         CrashAtCommit,
         CrashAtMessage,
+        Restored,
         ClockSkew,
         Partition,
         Quality,

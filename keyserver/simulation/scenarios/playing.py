@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+from keyserver.model.identifiers import NodeId
 from keyserver.sessions.core import Verdict
 from keyserver.sessions.registry import MESSAGE_TABLE
 from keyserver.sessions.wire import message_type
@@ -21,8 +22,10 @@ from keyserver.simulation.scenarios.plan import (
     Partition,
     Plan,
     Quality,
+    Restored,
     SlowDisk,
 )
+from keyserver.storage.memory import DiskState
 
 PATIENCE_S = 120.0
 """How long a trap for the nth commit, effect or message stays set."""
@@ -39,11 +42,22 @@ class Player:
         self._plan = plan
         self._make_liar = make_liar
         self._quality = cluster.network.faults
+        self._began = 0.0
+        self._backups: dict[NodeId, DiskState] = {}
         self._silenced: list[SimulatedNode] = []
         """Nodes that cannot ask the chain."""
 
-    async def play(self) -> None:
-        """Play all events, each at its time; returns when the last one is over."""
+    def keep_backups(self) -> None:
+        """Copy the disks as they are now: what `Restored` brings back."""
+        for node in self._cluster.nodes:
+            self._backups[node.id] = node.disk.platter.state
+
+    async def play(self, began: float = 0.0) -> None:
+        """Play all events, each at its time; returns when the last one is over.
+
+        `began`: when the time of the plan begins.
+        """
+        self._began = began
         async with asyncio.TaskGroup() as group:
             for event in self._plan.events:
                 if self._concerns_us(event):
@@ -54,10 +68,12 @@ class Player:
         return bool(node < len(self._cluster.nodes))
 
     async def _one(self, event: object) -> None:
-        await asyncio.sleep(max(0.0, event.at - _now()))  # type: ignore[attr-defined]
+        await asyncio.sleep(max(0.0, self._began + event.at - _now()))  # type: ignore[attr-defined]
         match event:
             case Crash(_, node, down_s):
                 await self._crash(self._node(node), down_s)
+            case Restored(_, node, down_s):
+                await self._restore(self._node(node), down_s)
             case CrashAtEffect():
                 await self._crash_at_effect(self._node(event.node), event)
             case CrashAtCommit():
@@ -93,6 +109,13 @@ class Player:
     async def _crash(self, node: SimulatedNode, down_s: float) -> None:
         if node.is_up:
             await node.crash()
+            await asyncio.sleep(down_s)
+            node.boot()
+
+    async def _restore(self, node: SimulatedNode, down_s: float) -> None:
+        if node.is_up and node.id in self._backups:
+            await node.crash()
+            node.disk.state = self._backups[node.id]
             await asyncio.sleep(down_s)
             node.boot()
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from keyserver.errors import KeyServerError
-from keyserver.simulation.scenarios import planning, set_changes, worlds
+from keyserver.simulation.scenarios import planning, set_changes, signing, worlds
 from keyserver.simulation.scenarios.absent import play_absent
 from keyserver.simulation.scenarios.at_once import play_abandoned, play_at_once
 from keyserver.simulation.scenarios.moving import play_moving
@@ -153,6 +153,27 @@ _ALL = (
         play_life,
         planning.with_liars(planning.ANYTHING, 4),
         weight=10,
+    ),
+    Scenario(
+        "signatures",
+        "nodes sign while anything goes wrong and shares are renewed",
+        signing.play_signing,
+        signing.faulty,
+        weight=8,
+    ),
+    Scenario(
+        "signatures and backups",
+        "nodes that sign come back with older copies of their disks",
+        signing.play_signing,
+        signing.restored,
+        weight=6,
+    ),
+    Scenario(
+        "signatures and liars",
+        "a third of the nodes, rounded down, lies while something is signed",
+        signing.play_signing,
+        signing.lying,
+        weight=8,
     ),
     Scenario(
         "change",

@@ -105,13 +105,17 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(seed: int, plan: Plan, faults: Faults | None = None) -> AsyncIterator[Stage]:
+async def staged(
+    seed: int, plan: Plan, faults: Faults | None = None, presignatures: int = 0
+) -> AsyncIterator[Stage]:
     """A cluster that is up, watched by an auditor, on which nothing happens yet."""
     policy = Policy(
         generation_quorum=plan.quorum,
         service_contracts=frozenset((CONTRACT, operation) for operation in Operation),
     )
-    async with Cluster(plan.nodes, seed=seed, faults=faults, policy=policy) as cluster:
+    made = Cluster(plan.nodes, seed=seed, faults=faults, policy=policy)
+    made.presignatures = presignatures
+    async with made as cluster:
         liars = frozenset(cluster.nodes[place].id for place in plan.liars)
         people = People(cluster.seed, liars)
         for node in cluster.nodes:

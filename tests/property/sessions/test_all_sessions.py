@@ -38,9 +38,9 @@ from keyserver.sessions.runner import Role, Runner
 from keyserver.sessions.set_change.works import MoveKeys
 from keyserver.sessions.wire import pack
 from keyserver.simulation import liars
-from keyserver.simulation.adversary import dealing, share_additions
+from keyserver.simulation.adversary import dealing, presigning_deals, share_additions
 from keyserver.simulation.liars import at, honest
-from tests.support import late_nodes, presigning_lies, set_change_sessions, successions
+from tests.support import late_nodes, set_change_sessions, successions
 from tests.support.credentials import legacy
 from tests.support.delivery import Delivery, Moment
 from tests.support.key_life import (
@@ -87,7 +87,7 @@ def _signatures() -> tuple[Delivery, ...]:
     net = Delivery(4)
     record = generate(net, 1)
     try_ecdsa(net, record, presign(net, record))
-    lie = at("PresignDeal", presigning_lies.junk(1))
+    lie = at("PresignDeal", presigning_deals.junk(1))
     net.tamper = over_delivery(net, {net.members[1].id: lie})
     try_presign(net, record)
     alone = Delivery(4)

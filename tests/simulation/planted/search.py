@@ -6,12 +6,24 @@ from dataclasses import dataclass
 
 from keyserver.simulation.runner import be_quiet, run_one
 from keyserver.simulation.scenarios.registry import SCENARIOS, Scenario
-from tests.simulation.planted import chain_bugs, change_bugs, engine_bugs, session_bugs
+from tests.simulation.planted import (
+    chain_bugs,
+    change_bugs,
+    engine_bugs,
+    session_bugs,
+    signing_bugs,
+)
 from tests.simulation.planted.bug import Bug
 
 BUGS: dict[str, Bug] = {
     bug.name: bug
-    for bug in (*session_bugs.BUGS, *engine_bugs.BUGS, *chain_bugs.BUGS, *change_bugs.BUGS)
+    for bug in (
+        *session_bugs.BUGS,
+        *engine_bugs.BUGS,
+        *chain_bugs.BUGS,
+        *change_bugs.BUGS,
+        *signing_bugs.BUGS,
+    )
 }
 
 

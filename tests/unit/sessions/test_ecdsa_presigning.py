@@ -56,7 +56,7 @@ from keyserver.simulation.liars import Lie, Place, at, silent, to_some, unsigned
 from tests.support.delivery import Delivery, Moment, received
 from tests.support.key_life import KEY_ID, ON_CHAIN, generate, lose_share, presign, try_presign
 from tests.support.lying_delivery import over_delivery
-from tests.support.presigning_lies import junk, wrong_numbers
+from keyserver.simulation.adversary.presigning_deals import junk, wrong_numbers
 
 Keyed = tuple[Delivery, CertifiedRecord]
 
