@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_account import Account
 
 import keyserver.client.http
 from keyserver.client import errors
 from keyserver.client.contracts import GENERATION, STORE
 from keyserver.client.requests import KeyServers
 from keyserver.crypto.elgamal import EncryptedDocumentKey
+from keyserver.crypto.hashing import keccak256
+from keyserver.model.identifiers import NodeId
 from keyserver.simulation.clock import VirtualClock
 from tests.integration.client import scripted
 from tests.integration.client.conftest import SERVERS, World
@@ -54,6 +57,19 @@ async def test_over_http(
         await page["read_from_old_nodes"](urls(network), BOB, encrypted, copy)
     assert copy.read_bytes() == TEXT
     assert capsys.readouterr().out == "checked\n"
+
+
+async def test_a_signature(page: dict[str, Any]) -> None:
+    alice, key_id = page["account"](bytes([7] * 32))
+    async with (
+        client_network(3, seed=82) as network,
+        keyserver.client.http.connect_nodes(urls(network), alice) as servers,
+    ):
+        key = (await servers.generate_server_key(key_id, 1)).value.public
+        signature = await page["sign_agreement"](servers, key_id, b"agreed", key)
+    digest = keccak256(b"agreed")
+    signer = Account._recover_hash(digest, signature=signature)
+    assert bytes.fromhex(signer[2:]) == NodeId.of(key).address
 
 
 async def test_through_contracts(world: World, page: dict[str, Any], file: Path) -> None:
