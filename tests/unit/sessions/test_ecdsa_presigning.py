@@ -52,11 +52,11 @@ from keyserver.sessions.ecdsa_presigning.terms import commitments_of, product_di
 from keyserver.sessions.evidence import decode_evidence, encode_evidence
 from keyserver.sessions.messages import Refuse
 from keyserver.sessions.presignature_pool import Owner, PresignaturePool
+from keyserver.simulation.adversary.presigning_deals import junk, wrong_numbers
 from keyserver.simulation.liars import Lie, Place, at, silent, to_some, unsigned
 from tests.support.delivery import Delivery, Moment, received
 from tests.support.key_life import KEY_ID, ON_CHAIN, generate, lose_share, presign, try_presign
 from tests.support.lying_delivery import over_delivery
-from keyserver.simulation.adversary.presigning_deals import junk, wrong_numbers
 
 Keyed = tuple[Delivery, CertifiedRecord]
 
