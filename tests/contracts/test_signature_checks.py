@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from keyserver.crypto.curve import ORDER, Point, Scalar, SecretScalar, mul_base
+from keyserver.crypto.curve import ORDER, Point, Scalar, SecretScalar, mul_base, recover
 from keyserver.crypto.hashing import keccak256
 from keyserver.crypto.polynomial import SecretPolynomial
 from keyserver.crypto.randomness import SeededRandom
@@ -123,18 +123,21 @@ def test_what_is_no_ecdsa_signature_is_refused(world: World) -> None:
     assert asked.accepts(good)
 
 
-def test_the_highest_low_s_is_taken(world: World) -> None:
+@pytest.mark.parametrize("s", [ORDER // 2, ORDER // 2 + 1])
+def test_s_is_at_most_half_the_order(world: World, s: int) -> None:
     """The key that fits is computed from the signature: x = (s*k - m) / r."""
-    s, nonce = ORDER // 2, Scalar(12345)
-    point = mul_base(nonce)
-    r = int.from_bytes(point.raw64[:32], "big")
-    message = int.from_bytes(MESSAGE, "big")
-    key = Scalar((s * int(nonce) - message) * pow(r, -1, ORDER) % ORDER)
-    recovery = bytes([27 + (point.raw64[63] & 1)])
+    nonce = Scalar(12345)
+    point = mul_base(nonce).raw64
+    r, message = int.from_bytes(point[:32], "big"), int.from_bytes(MESSAGE, "big")
+    public = mul_base(Scalar((s * int(nonce) - message) * pow(r, -1, ORDER) % ORDER))
+    signature = word(r) + word(s) + bytes([point[63] & 1])
+    assert recover(MESSAGE, signature) == public
 
-    asked = ecdsa(world, mul_base(key).raw64)
-    assert asked.refuses(word(r) + word(s + 1) + recovery)
-    assert asked.accepts(word(r) + word(s) + recovery)
+    asked = ecdsa(world, public.raw64)
+    if s == ORDER // 2:
+        assert asked.accepts(signatures.on_chain(signature))
+    else:
+        assert asked.refuses(signatures.on_chain(signature))
 
 
 def test_no_bit_of_an_ecdsa_signature_may_change(world: World) -> None:
