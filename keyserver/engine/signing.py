@@ -23,7 +23,7 @@ from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.keys import KeyRecord
 from keyserver.model.quorums import Quorums
 from keyserver.model.requests import NodeCredential, Presign, SigningScheme, SignMessage
-from keyserver.sessions.core import DeniedError, UnavailableError, Verdict
+from keyserver.sessions.core import DeniedError, Refusal, UnavailableError, Verdict
 from keyserver.sessions.ecdsa_presigning import ECDSA_PRESIGNING, OwnPresignature
 from keyserver.sessions.ecdsa_presigning import Target as PresigningTarget
 from keyserver.sessions.ecdsa_signing import ECDSA_SIGNING, AloneTarget
@@ -31,6 +31,7 @@ from keyserver.sessions.ecdsa_signing import Target as EcdsaTarget
 from keyserver.sessions.frost_signing import FROST_SIGNING
 from keyserver.sessions.frost_signing import Target as FrostTarget
 from keyserver.sessions.outcomes import EcdsaResult, SignatureResult
+from keyserver.sessions.refusals import consensus_refused
 
 REST_S: Final = 30.0
 """How long a key rests after a presignature could not be made in advance."""
@@ -157,22 +158,40 @@ class Signing:
         """At most f + 1 attempts, with those who failed before only where others are too few.
 
         Who failed may have been started anew, and then lacks the presignature and nothing else.
+        Each attempt asks some of the holders only: what they refuse for good is added up, and an
+        attempt that has brought a new refusal does not count.
         """
-        record, failed = known.record.record, frozenset[NodeId]()
-        attempts = self._attempts(record)
+        failed, refusing = frozenset[NodeId](), frozenset[NodeId]()
+        attempts = self._attempts(known.record.record)
         while True:
-            attempts -= 1
             try:
                 target = await self._target(known, failed)
                 result = await self._driver.execute(ECDSA_SIGNING, operation, credential, target)
             except UnavailableError as error:
                 failed |= error.failed
-                self._doubt(error.failed)
+                self._doubt(error.failed - error.refusing)
+                if error.refusing <= refusing:
+                    attempts -= 1
+                refusing |= error.refusing
+                self._check_not_refused(known, refusing)
                 if not attempts or not error.failed:
                     raise
             else:
                 assert isinstance(result, EcdsaResult)
                 return result
+
+    def _check_not_refused(self, known: Known, refusing: frozenset[NodeId]) -> None:
+        """Raise if so many refuse for good that too few are left (engine design, section 17)."""
+        record = known.record.record
+        needed = 2 * record.threshold + 1
+        refused = consensus_refused(
+            dict.fromkeys(refusing, Refusal.DENIED),
+            nodes=len(self._holders(known, needed)),
+            needed=needed,
+            faulty=self._attempts(record) - 1,
+        )
+        if refused is not None:
+            raise refused
 
     async def _target(self, known: Known, failed: frozenset[NodeId]) -> EcdsaTarget | AloneTarget:
         record = known.record.record

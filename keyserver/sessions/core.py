@@ -137,11 +137,14 @@ class UnavailableError(SessionError):
         message: str,
         code: str = "ConsensusTemporaryUnreachable",
         failed: frozenset[NodeId] = frozenset(),
+        refusing: frozenset[NodeId] = frozenset(),
     ) -> None:
         super().__init__(message)
         self.code = code
         self.failed = failed
         """Nodes without which another attempt may succeed at once."""
+        self.refusing = refusing
+        """Those of them that will say no whenever they are asked."""
 
 
 class GivenUpError(UnavailableError):

@@ -57,7 +57,7 @@ from keyserver.sessions.gathering import CHAIN_WAIT_S, ROUND_S
 from keyserver.sessions.identity import check_signature
 from keyserver.sessions.messages import Refuse
 from keyserver.sessions.outcomes import EcdsaResult
-from keyserver.sessions.refusals import consensus_refused
+from keyserver.sessions.refusals import consensus_refused, refusing_for_good
 from keyserver.sessions.rounds import Round
 
 
@@ -205,7 +205,8 @@ def _unavailable(ctx: Context, phase: CoordinatorPhase) -> DeniedError | Unavail
     if Refusal.STALE in phase.refusals.values():
         return StaleError("signers have another version", "ConsensusTemporaryUnreachable")
     failed = phase.round.gone | phase.round.waiting
-    return UnavailableError("signers have not signed", failed=failed)
+    refusing = frozenset(refusing_for_good(phase.refusals))
+    return UnavailableError("signers have not signed", failed=failed, refusing=refusing)
 
 
 # --- the signature ---------------------------------------------------------------------------

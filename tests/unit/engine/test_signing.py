@@ -253,6 +253,23 @@ def test_strangers_cost_no_presignature() -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize("refusing", [1, 2, 3])
+def test_refusals_for_good_are_added_up_over_attempts(refusing: int) -> None:
+    """Every attempt asks three of five; the request is denied when no three are left."""
+
+    async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
+        for node in cluster.nodes[5 - refusing :]:
+            node.access.verdict = lambda *_: Verdict.DENIED
+        for _ in range(4):
+            if refusing < 3:
+                check_ecdsa(await cluster.nodes[0].api.sign(ECDSA, ON_CHAIN), record)
+            else:
+                error = await refusal(cluster.nodes[0].api.sign(ECDSA, ON_CHAIN))
+                assert (type(error), error.code) == (DeniedError, "ConsensusUnreachable")
+
+    play(scenario, nodes=5)
+
+
 def test_what_came_of_requests_is_counted() -> None:
     async def scenario(cluster: Cluster, record: CertifiedRecord) -> None:
         api = cluster.nodes[0].api
