@@ -5,6 +5,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from keyserver.api.v1_page import SNIPPET
 from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.ecies import decrypt
 from keyserver.crypto.elgamal import encrypt_document_key, recover_document_key
+from keyserver.crypto.errors import DecryptionError
 from keyserver.crypto.hashing import address_of
 from keyserver.crypto.randomness import SystemRandom
+from keyserver.crypto.schnorr import Form, verify
 from keyserver.model.bound_requests import SigningDomain
 from keyserver.model.identifiers import Address, KeyId, Nonce32
 from keyserver.sessions.core import Policy, Verdict
@@ -23,6 +26,7 @@ from keyserver.simulation.clock import VirtualClock
 from tests.support.bound_requests import Signed
 from tests.support.client_node import ClientNetwork, client_network, sign_id
 from tests.support.raw_http import Answer, Connection, ask
+from tests.support.signature_checks import is_ecdsa, is_schnorr
 
 RANDOM = SystemRandom()
 ALICE, BOB = SecretScalar.from_int(11), SecretScalar.from_int(12)
@@ -223,6 +227,106 @@ async def test_who_has_no_permission_is_refused(four: ClientNetwork) -> None:
     finally:
         for each, verdict in zip(four.nodes, verdicts, strict=True):
             each.node.access.verdict = verdict
+
+
+SCHEMES = {"schnorr": 7, "frost": 8, "ecdsa": 9}
+MESSAGE = b"\x4d" * 32
+schemes = pytest.mark.parametrize("scheme", SCHEMES)
+
+
+def sign(
+    key_id: KeyId, scheme: str, *, by: SecretScalar = ALICE, message: bytes = MESSAGE
+) -> Signed:
+    body = {"scheme": scheme, "message_hash": hexed(message)}
+    return request("POST", key_id, SCHEMES[scheme], "/signature", message, body, by=by)
+
+
+def check_signature(told: dict[str, Any], scheme: str, public: str, by: SecretScalar) -> None:
+    """The signature, which only this account can read, is the key's."""
+    assert list(told) == ["encrypted_signature"]
+    signature, key = decrypt(by, bytes.fromhex(told["encrypted_signature"][2:])), public[2:]
+    match scheme:
+        case "schnorr":
+            assert is_schnorr(bytes.fromhex(key), MESSAGE, signature)
+        case "ecdsa":
+            assert is_ecdsa(bytes.fromhex(key), MESSAGE, signature)
+        case "frost":
+            verify(Form.RFC9591, point(public), MESSAGE, signature)
+
+
+@schemes
+@pytest.mark.parametrize("threshold", [0, 1])
+async def test_signatures(four: ClientNetwork, scheme: str, threshold: int) -> None:
+    key_id = fresh()
+    public = (await result(four, 0, generate(key_id, threshold)))["public"]
+    for number in range(4):
+        told = await result(four, number, sign(key_id, scheme, by=BOB))
+        check_signature(told, scheme, public, BOB)
+    answers = await asyncio.gather(*(result(four, n, sign(key_id, scheme)) for n in range(8)))
+    for told in answers:
+        check_signature(told, scheme, public, ALICE)
+
+
+@schemes
+async def test_who_has_no_permission_gets_no_signature(four: ClientNetwork, scheme: str) -> None:
+    key_id, bob = fresh(), address_of(BOB.public().raw64)
+    public = (await result(four, 0, generate(key_id, 1)))["public"]
+    verdicts = [each.node.access.verdict for each in four.nodes]
+    for each in four.nodes:
+        each.node.access.verdict = lambda _, who: Verdict.DENIED if who == bob else Verdict.ALLOWED
+    try:
+        answer = await send(four, 0, sign(key_id, scheme, by=BOB))
+        assert error(answer) == (403, "CONSENSUS_UNREACHABLE")
+        check_signature(await result(four, 0, sign(key_id, scheme)), scheme, public, ALICE)
+    finally:
+        for each, verdict in zip(four.nodes, verdicts, strict=True):
+            each.node.access.verdict = verdict
+
+
+@schemes
+async def test_a_captured_credential_signs_nothing(four: ClientNetwork, scheme: str) -> None:
+    key_id = fresh()
+    await result(four, 0, generate(key_id, 1))
+    signed = sign(key_id, scheme)
+    await result(four, 0, signed)
+    assert error(await send(four, 0, signed)) == (401, "NONCE_USED")
+    other = {"scheme": scheme, "message_hash": hexed(b"\x4e" * 32)}
+    stolen = replace(signed, body=json.dumps(other).encode())
+    headers = [(name, value) for name, value in signed.headers if name != "Content-Length"]
+    headers.append(("Content-Length", str(len(stolen.body))))
+    answer = await ask(four[1].address, "POST", signed.path, headers, stolen.body)
+    told = json.loads(answer.text)["encrypted_signature"]
+    with pytest.raises(DecryptionError):  # it names an account that nobody has
+        decrypt(ALICE, bytes.fromhex(told[2:]))
+
+
+async def test_signatures_that_are_not_to_be_had(four: ClientNetwork) -> None:
+    key_id = fresh()
+    await result(four, 0, generate(key_id, 2))
+    for scheme in SCHEMES:
+        answer = await send(four, 1, sign(fresh(), scheme))
+        assert error(answer) == (404, "SERVER_KEY_IS_NOT_FOUND")
+    answer = await send(four, 1, sign(key_id, "ecdsa"))
+    assert error(answer) == (403, "CONSENSUS_UNREACHABLE"), "five would be needed"
+
+
+async def test_signatures_while_nodes_are_away() -> None:
+    async with client_network(3, seed=34, policy=policy()) as network:
+        key_id = fresh()
+        public = (await result(network, 0, generate(key_id, 1)))["public"]
+        await network.stop(2)
+        for scheme in ("schnorr", "frost"):
+            told = await result(network, 0, sign(key_id, scheme))
+            check_signature(told, scheme, public, ALICE)
+        answer = await send(network, 0, sign(key_id, "ecdsa"))
+        assert error(answer) == (503, "CONSENSUS_TEMPORARY_UNREACHABLE")
+        assert answer.header("retry-after") is not None
+        await network.stop(1)
+        answer = await send(network, 0, sign(key_id, "frost"))
+        assert error(answer) == (503, "CONSENSUS_UNREACHABLE")
+        await network.start(1, 2)
+        told = await result(network, 2, sign(key_id, "ecdsa"))
+        check_signature(told, "ecdsa", public, ALICE)
 
 
 async def test_a_captured_credential(four: ClientNetwork) -> None:
