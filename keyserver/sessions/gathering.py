@@ -17,7 +17,7 @@ from keyserver.sessions.core import (
     StaleError,
     UnavailableError,
 )
-from keyserver.sessions.refusals import FOR_NOW, consensus_refused, refusing_for_good
+from keyserver.sessions.refusals import FOR_NOW, consensus_refused, may_become_final
 from keyserver.sessions.rounds import Round
 
 M = TypeVar("M")
@@ -106,13 +106,18 @@ class Gathering(Generic[M]):
     def is_hopeless(self) -> bool:
         """Whether it will never be, and waiting would not make the reason clearer.
 
-        Some refuse for good, but not yet so many that one of them must be honest: then those who
-        have not answered may still show that it is final.
+        Some refuse for good, but not yet so many that no t + 1 are left, an honest one among those
+        who refuse: then those who have not answered may still show that it is final.
         """
         if self.round.possible >= self.required or self.more:
             return False
-        undecided = 0 < len(refusing_for_good(self.refusals)) <= self.faulty
-        return self.round.is_complete or not undecided
+        return not may_become_final(
+            self.refusals,
+            self.round.waiting,
+            nodes=self.holders,
+            needed=self.required,
+            faulty=self.faulty,
+        )
 
     def failure(self) -> DeniedError | UnavailableError:
         """Why it did not come to enough (engine design, section 17).

@@ -1,6 +1,6 @@
 """What the refusals of participants come to (engine design, section 17)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from keyserver.model.identifiers import NodeId
 from keyserver.sessions.core import DeniedError, Refusal, UnavailableError
@@ -24,6 +24,25 @@ def consensus_refused(
         return None
     kind = DeniedError if refusing > faulty else UnavailableError
     return kind(f"{refusing} of {nodes} nodes refuse for good", "ConsensusUnreachable")
+
+
+def may_become_final(
+    refusals: Mapping[NodeId, Refusal],
+    waiting: Collection[NodeId],
+    *,
+    nodes: int,
+    needed: int,
+    faulty: int,
+) -> bool:
+    """Whether some refuse for good, and those who have not answered may still make it final."""
+
+    def is_final(said: Mapping[NodeId, Refusal]) -> bool:
+        refused = consensus_refused(said, nodes=nodes, needed=needed, faulty=faulty)
+        return isinstance(refused, DeniedError)
+
+    if not refusing_for_good(refusals) or is_final(refusals):
+        return False
+    return is_final({**refusals, **dict.fromkeys(waiting, Refusal.DENIED)})
 
 
 def refusing_for_good(refusals: Mapping[NodeId, Refusal]) -> list[NodeId]:

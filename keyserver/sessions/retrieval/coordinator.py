@@ -30,7 +30,7 @@ from keyserver.sessions.core import (
 from keyserver.sessions.identity import check_signature
 from keyserver.sessions.messages import Refuse
 from keyserver.sessions.outcomes import PlainResult, ShadowResult
-from keyserver.sessions.refusals import FOR_NOW, consensus_refused, refusing_for_good
+from keyserver.sessions.refusals import FOR_NOW, consensus_refused, may_become_final
 from keyserver.sessions.retrieval.messages import (
     DecRequest,
     Done,
@@ -217,9 +217,15 @@ def _ask_more(ctx: Context, phase: AwaitingPartials, count: int) -> Step[Phase]:
 
 
 def _may_become_final(ctx: Context, phase: AwaitingPartials) -> bool:
-    """Whether some refuse for good, but not yet so many that one of them must be honest."""
-    faulty = ctx.quorums(len(phase.subject.record.committee)).faulty
-    return 0 < len(refusing_for_good(phase.refusals)) <= faulty
+    """Whether those who have not answered may still show that it is refused for good."""
+    record = phase.subject.record
+    return may_become_final(
+        phase.refusals,
+        phase.round.waiting,
+        nodes=phase.holders,
+        needed=record.required_nodes,
+        faulty=ctx.quorums(len(record.committee)).faulty,
+    )
 
 
 def _unreachable(ctx: Context, phase: AwaitingPartials) -> DeniedError | UnavailableError:

@@ -459,6 +459,17 @@ def test_too_many_denials_are_final(seven: Keyed) -> None:
     assert error.code == "ConsensusUnreachable"
 
 
+def test_denials_by_all_who_are_there_are_final(four: Keyed) -> None:
+    """The one who is away alone could not sign: the third denial is waited for, to know that."""
+    net, record = four
+    for member in net.members:
+        member.verdict = Verdict.DENIED
+    net.connected = frozenset(member.id for member in net.members[:3])
+    error = error_of(net, record)
+    assert isinstance(error, DeniedError)
+    assert error.code == "ConsensusUnreachable"
+
+
 def test_denials_of_few_are_not_final(seven: Keyed) -> None:
     net, record = seven
     for member in net.members[:4]:
@@ -502,22 +513,42 @@ def test_holders_of_another_version_are_said_to_be_so(four: Keyed) -> None:
     assert isinstance(error_of(net, stale), StaleError)
 
 
-def test_silence_and_denials_may_become_final(seven: Keyed) -> None:
-    """Two refuse for good, one of them may lie; the rest is waited for, to know."""
-    net, record = seven
+def refused_by(net: Delivery, record: CertifiedRecord, denying: int, lost: int) -> tuple[Any, Any]:
+    """All seven are asked; so many deny it, so many are lost, nobody else has answered."""
     sign(net, record)
     moment = moment_in(net, AwaitingNonces)
     assert isinstance(moment.before, AwaitingNonces)
     gathering, _ = moment.before.gathering.widened(7)
     phase: Any = replace(moment.before, gathering=gathering)
-    for node in record.record.nodes[:2]:
+    nodes = record.record.nodes
+    for node in nodes[:denying]:
         refused = Received(node, Refuse(Refusal.DENIED))
         phase = FROST_SIGNING.step(moment.ctx, phase, refused).phase
-    for node in record.record.nodes[2:5]:
+    for node in nodes[denying : denying + lost]:
         phase = FROST_SIGNING.step(moment.ctx, phase, PeerLost(node)).phase
+    return moment.ctx, phase
+
+
+def test_silence_and_denials_may_become_final(seven: Keyed) -> None:
+    """Three refuse for good and two are lost: it is final if the last two refuse as well."""
+    net, record = seven
+    ctx, phase = refused_by(net, record, 3, 2)
     assert isinstance(phase, AwaitingNonces)
-    over = FROST_SIGNING.step(moment.ctx, phase, TimerFired("round")).phase
+    over = FROST_SIGNING.step(ctx, phase, TimerFired("round")).phase
     assert isinstance(over, Failed)
+    assert isinstance(over.error, UnavailableError)
+    for node in record.record.nodes[5:]:
+        phase = FROST_SIGNING.step(ctx, phase, Received(node, Refuse(Refusal.DENIED))).phase
+    assert isinstance(phase, Failed)
+    assert isinstance(phase.error, DeniedError)
+
+
+def test_what_cannot_become_final_is_not_waited_for(seven: Keyed) -> None:
+    """Two refuse for good and three are lost: those could sign, whatever the last two say."""
+    net, record = seven
+    _, phase = refused_by(net, record, 2, 3)
+    assert isinstance(phase, Failed)
+    assert isinstance(phase.error, UnavailableError)
 
 
 # --- the opening -----------------------------------------------------------------------------
