@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select, text, update
 from sqlalchemy.util import await_only
 
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.errors import StorageError
+from keyserver.model.identifiers import ZERO_HASH
 from keyserver.sealing.key_sources import KeyText
 from keyserver.sealing.keyring import Keyring
 from keyserver.sealing.opening import open_or_create
@@ -22,10 +23,19 @@ from keyserver.sessions.writes import PutActive, PutPrepared
 from keyserver.storage.database import Database, opened
 from keyserver.storage.inspection import catalogue, public_state
 from keyserver.storage.records import SqlRecordStore
-from keyserver.storage.schema import METADATA, OPEN_RECORDS
+from keyserver.storage.schema import METADATA, OPEN_RECORDS, TASKS
 from keyserver.storage.sealing import SqlSealStore
 from tests.support.postgres import PostgresServer
-from tests.support.stored_values import NODES, boxes, certified, digest, key_id, record, share
+from tests.support.stored_values import (
+    NODES,
+    boxes,
+    certified,
+    digest,
+    key_id,
+    record,
+    request,
+    share,
+)
 from tests.support.stores import SqlSite
 
 SEAL = StoredSeal("{}", 1, 1, 1, b"box")
@@ -121,6 +131,23 @@ async def test_the_steps_lead_to_the_schema(sql_site: SqlSite) -> None:
         return compare_metadata(migrated, METADATA)
 
     assert await sql_site.database.read(differences) == []
+
+
+async def test_a_row_that_tells_no_message_is_about_none(sql_site: SqlSite) -> None:
+    """As those have become that were there before messages were told apart."""
+    await sql_site.work.admit([request()])
+    others = [column.name for column in TASKS.columns if column.name not in ("id", "message")]
+    copied = select(*(TASKS.c[name] for name in others)).where(TASKS.c.id == 1)
+    await sql_site.database.write(
+        lambda connection: (
+            connection.execute(update(TASKS).values(state="rejected")),
+            connection.execute(TASKS.insert().from_select(others, copied)),
+        )
+    )
+    for number in (1, 2):
+        task = await sql_site.work.task(number)
+        assert task is not None
+        assert task.key.message == ZERO_HASH
 
 
 # --- the seal --------------------------------------------------------------------------------
