@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from keyserver.crypto.curve import ORDER, Point, Scalar, SecretScalar, mul_base, recover
+from keyserver.crypto.curve import ORDER, Point, Scalar, SecretScalar, lincomb, mul_base, recover
 from keyserver.crypto.hashing import keccak256
 from keyserver.crypto.polynomial import SecretPolynomial
 from keyserver.crypto.randomness import SeededRandom
@@ -220,6 +220,15 @@ def test_what_is_no_schnorr_signature_is_refused(world: World) -> None:
     ]
     assert all(asked.refuses(*answer) for answer in wrong)
     assert asked.accepts(good, nonce)
+
+
+def test_the_challenge_binds_the_message_to_the_nonce(world: World) -> None:
+    """Without knowing the key anybody finds R = s*G + c*P for c and s of their choice."""
+    asked, public = schnorr(world), signatures.secret_of(SIGNER).public()
+    for c, s in ((1, 1), (7, ORDER - 1), (ORDER - 1, 5)):
+        nonce = lincomb(Scalar(s), Scalar(c), public)
+        assert nonce is not None
+        assert asked.refuses(word(c) + word(s), nonce.raw64)
 
 
 @pytest.mark.parametrize("length", [0, 63, 65])
