@@ -1,17 +1,18 @@
 """What joint signatures cost clients: over HTTP, from nodes as processes on this machine.
 
-    python -m benchmarks.signing [--nodes 3 5] [--signatures 100] [--clients 1 16] [--pause 0.3]
+    python -m benchmarks.signing [--nodes 3 5] [--signatures 100] [--clients 1 16]
                                  [--json] [--profile]
 
 A static set of n nodes, threshold (n - 1) / 2, no chain, SQLite; everything on loopback and in a
 temporary directory. Requests go to `/v1` at all nodes in turn, over connections that stay open, and
 are signed beforehand; every answer is decrypted and its signature checked, afterwards.
 
-FROST and ECDSA with nothing in stock ("cold": a presignature is made first): each client asks again
-as soon as it has its answer. ECDSA with a stock ("warm"): one client that pauses after each answer,
-so that the stock is full again, as it is when a key is not used all the time; the CPU time of a
-signature contains the presignature made for the next one. `--profile` runs the nodes under a
-sampling profiler, which costs some per cent, and says what they did.
+FROST, and ECDSA with nothing in stock ("cold": a presignature is made first): each client asks
+again as soon as it has its answer. ECDSA with presignatures in stock ("warm"): whenever all nodes
+have as many as they keep, one client asks until they are used up, one signature after the other;
+what the nodes do to have more in stock again is not counted. "Alone": the client asks for one
+signature, and waits until the nodes have done nothing for a while. `--profile` runs the nodes under
+a sampling profiler, which costs some per cent, and says what they did.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from pathlib import Path
 
 from benchmarks.http import PLAIN, SAMPLED, Client, Profile, Round, Row, Tables, row_of
 from benchmarks.seeded_keys import SeededKey, make_key, write_keys
-from benchmarks.static_network import NodeFiles, RunningNode, configured, running
+from benchmarks.static_network import NodeFiles, RunningNode, configured, running, wait_until
 from keyserver.client.v1_door import CREDENTIAL, credential
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import verify_digest
@@ -40,6 +41,8 @@ from keyserver.model.requests import SigningScheme, SignMessage
 DOMAIN = SigningDomain(0, static_set_contract(""))
 LIFETIME_S = 600
 WARM_UP = 10
+CALM_S = 0.2
+"""After which nodes with a full stock have nothing to do."""
 STOCK = 4
 """Presignatures that a node has ready for a key, as configured where nothing is said."""
 
@@ -93,25 +96,47 @@ class Bench:
         self._nodes = nodes
         self._key = key
         self._profile = profile
+        self._first = 0
+        """The node to be asked next."""
 
-    async def run(
-        self, name: str, scheme: SigningScheme, count: int, *, clients: int, pause_s: float = 0.0
-    ) -> Row:
-        """So many signatures; each client pauses after each answer."""
-        await self._measure(scheme, WARM_UP, 1, pause_s)
+    async def run(self, name: str, scheme: SigningScheme, count: int, clients: int) -> Row:
+        """So many signatures; each client asks again as soon as it has an answer."""
+        await self._ask(scheme, WARM_UP, 1)
+        self._begin()
+        return self._row(name, clients, [await self._ask(scheme, count, clients)])
+
+    async def run_stocked(self, name: str, count: int, each: int | None = None) -> Row:
+        """So many ECDSA signatures, `each` in a row, by default all that the nodes have in stock.
+
+        The next row begins when all nodes have a full stock again.
+        """
+        await self._ask(SigningScheme.ECDSA, WARM_UP, 1)
+        self._begin()
+        in_a_row, rounds = each or STOCK * len(self._nodes), []
+        for _ in range(0, count, in_a_row):
+            wait_until(self._is_stocked, "all nodes have a full stock")
+            await asyncio.sleep(CALM_S)
+            rounds.append(await self._ask(SigningScheme.ECDSA, in_a_row, 1))
+        return self._row(name, 1, rounds)
+
+    def _is_stocked(self) -> bool:
+        return all(node.presignatures() == STOCK for node in self._nodes)
+
+    def _begin(self) -> None:
         if self._profile is not None:
             self._profile.begin()
-        measured = await self._measure(scheme, count, clients, pause_s)
-        if self._profile is not None:
-            self._profile.end(f"{name}, clients: {clients}", count)
-        print(f"{len(self._nodes)} nodes, {name}, clients: {clients}: done", file=sys.stderr)
-        return row_of(name, clients, [measured])
 
-    async def _measure(
-        self, scheme: SigningScheme, count: int, clients: int, pause_s: float
-    ) -> Round:
+    def _row(self, name: str, clients: int, rounds: Sequence[Round]) -> Row:
+        row = row_of(name, clients, rounds)
+        if self._profile is not None:
+            self._profile.end(f"{name}, clients: {clients}", row.sessions)
+        print(f"{len(self._nodes)} nodes, {name}, clients: {clients}: done", file=sys.stderr)
+        return row
+
+    async def _ask(self, scheme: SigningScheme, count: int, clients: int) -> Round:
         jobs = [Job.of(self._key, scheme) for _ in range(count)]
-        opened = [Client(self._nodes, first) for first in range(clients)]
+        opened = [Client(self._nodes, self._first + number) for number in range(clients)]
+        self._first += count
         for client in opened:
             await client.connect()
         seconds: list[float] = []
@@ -123,7 +148,6 @@ class Bench:
                 took, answer = await client.ask(job.request)
                 seconds.append(took)
                 answers.append((job, answer))
-                await asyncio.sleep(pause_s)
 
         cpu, started = self._cpu_s(), time.perf_counter()
         try:
@@ -147,15 +171,16 @@ async def measure_cold(bench: Bench, options: argparse.Namespace) -> list[Row]:
     rows = []
     for clients in options.clients:
         for name, scheme in (("FROST", SigningScheme.FROST), ("ECDSA, cold", SigningScheme.ECDSA)):
-            rows.append(await bench.run(name, scheme, options.signatures, clients=clients))
+            rows.append(await bench.run(name, scheme, options.signatures, clients))
     return rows
 
 
 async def measure_warm(bench: Bench, options: argparse.Namespace) -> list[Row]:
-    """ECDSA as it is for a key that is not used all the time."""
-    count, pause_s = options.signatures, options.pause
-    name = "ECDSA, warm"
-    return [await bench.run(name, SigningScheme.ECDSA, count, clients=1, pause_s=pause_s)]
+    """ECDSA with presignatures in stock."""
+    return [
+        await bench.run_stocked("ECDSA, warm", options.signatures),
+        await bench.run_stocked("ECDSA, alone", options.signatures // 2, 1),
+    ]
 
 
 def measure(options: argparse.Namespace, nodes: int, directory: Path) -> tuple[list[Row], Tables]:
@@ -201,7 +226,6 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[3, 5])
     parser.add_argument("--signatures", type=int, default=100)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--pause", type=float, default=0.3, help="seconds after a warm signature")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()

@@ -89,11 +89,16 @@ class RunningNode:
 
     def known_keys(self) -> int:
         """How many keys it has a record of."""
+        return self._metric("keyserver_keys")
+
+    def presignatures(self) -> int:
+        """How many it has in stock."""
+        return self._metric("keyserver_presignatures")
+
+    def _metric(self, name: str) -> int:
         with urlopen(f"http://{LOOPBACK}:{self.operator_port}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
-        return int(
-            float(next(line for line in lines if line.startswith("keyserver_keys ")).split()[1])
-        )
+        return int(float(next(line for line in lines if line.startswith(f"{name} ")).split()[1]))
 
     def is_connected(self, peers: int) -> bool:
         """Whether it has a connection to that many others."""
