@@ -23,15 +23,17 @@ from keyserver.cli.client_options import (
     KeyFileOption,
     KeyIdArgument,
     PasswordFileOption,
+    read_hex,
     read_key_id,
 )
 from keyserver.cli.client_running import run_http
+from keyserver.cli.client_signing import SchemeName, SchemeOption
 from keyserver.cli.output import USAGE, CommandError, JsonOption, print_json
 
 if TYPE_CHECKING:
     from keyserver.client.node_http import HttpRequest
     from keyserver.model.identifiers import KeyId
-    from keyserver.model.requests import ClientOperation
+    from keyserver.model.requests import ClientOperation, SignMessage
 
 
 class Asked(StrEnum):
@@ -42,12 +44,17 @@ class Asked(StrEnum):
     RETRIEVE = "retrieve-server-key"
     RETRIEVE_SHADOW = "retrieve-shadow"
     RETRIEVE_PLAIN = "retrieve-plain"
+    SIGN = "sign"
 
 
 def curl(
     operation: Annotated[Asked, typer.Argument(help="What to ask for.")],
     key_id: KeyIdArgument,
     threshold: Annotated[int | None, typer.Option(help="For the two that generate.")] = None,
+    message_hash: Annotated[
+        str | None, typer.Option("--hash", metavar="HEX", help="For sign: 32 bytes.")
+    ] = None,
+    scheme: SchemeOption = SchemeName.ECDSA,
     node: NodeOption = None,
     door: DoorOption = None,
     ca_file: CaFileOption = None,
@@ -66,7 +73,12 @@ def curl(
     place = find_door(devnet, None, contracts, account, key_file, password_file, choice)
     if not isinstance(place, NodesPlace):
         raise CommandError("--door: contracts are not asked with curl", exit_code=USAGE)
-    url, request = _signed(place, _operation(operation, read_key_id(key_id), threshold))
+    wanted = read_key_id(key_id)
+    if operation is Asked.SIGN:
+        asked: ClientOperation = _signing(wanted, message_hash, scheme)
+    else:
+        asked = _operation(operation, wanted, threshold)
+    url, request = _signed(place, asked)
     if as_json:
         body = request.body.decode() or None
         told = {"headers": dict(request.headers), "body": body}
@@ -78,6 +90,16 @@ def curl(
     ]
     data = ["--data", request.body.decode()] if request.body else []
     print(shlex.join(["curl", "-X", request.method, *trusted, *headed, *data, url]))
+
+
+def _signing(key_id: "KeyId", message_hash: str | None, scheme: SchemeName) -> "SignMessage":
+    from keyserver.model.identifiers import Hash32
+    from keyserver.model.requests import SigningScheme, SignMessage
+
+    if message_hash is None:
+        raise CommandError("--hash is needed: what is to be signed?", exit_code=USAGE)
+    message = Hash32(read_hex(message_hash, 32, "a message hash"))
+    return SignMessage(key_id, message, SigningScheme[scheme.name])
 
 
 def _operation(asked: Asked, key_id: "KeyId", threshold: int | None) -> "ClientOperation":

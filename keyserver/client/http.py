@@ -29,7 +29,6 @@ from keyserver.client.errors import (
     RefusedByKeyServersError,
     RefusedOverHttpError,
 )
-from keyserver.client.node_answers import ASK_ANOTHER
 from keyserver.client.node_http import http_transport, node_url
 from keyserver.client.node_refusals import (
     ACCESS_DENIED,
@@ -60,6 +59,7 @@ from keyserver.model.requests import (
 PATIENCE_S: Final = 120.0
 """Seconds after which a request raises `NoAnswerError`."""
 MAX_THRESHOLD: Final = 254
+WRONG_SIGNATURE: Final = "Is the server key the right one? If so, this node is faulty."
 MOST_EXCLUSIONS: Final = 3
 """How often one node is asked again without those whose shadows were wrong."""
 
@@ -217,7 +217,7 @@ class HttpKeyServers:
             if refusal.error_code != ACCESS_DENIED:
                 raise
             raise NotAuthorError(
-                f"the signature could not be checked: server key 0x{key_id.hex()} is another"
+                f"the signature cannot be checked: server key 0x{key_id.hex()} is another"
                 " account's, and only its author is told it",
                 advice="Get the public server key from its author, and give it (--public).",
             ) from refusal
@@ -320,7 +320,7 @@ class HttpKeyServers:
             encoded = self.wallet.decrypt(sealed)
             return check_signature(operation.scheme, key, operation.message, encoded)
         except CryptoError as error:
-            raise BadAnswerError(f"{node}: {error}", advice=ASK_ANOTHER) from error
+            raise BadAnswerError(f"{node}: {error}", advice=WRONG_SIGNATURE) from error
 
     async def _both_made_at(self, node: str, key_id: KeyId) -> Point:
         try:

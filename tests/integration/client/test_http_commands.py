@@ -204,6 +204,24 @@ async def test_the_command_for_curl_is_whole(
         assert "--threshold" in err
 
 
+async def test_a_request_for_a_signature_is_printed(
+    network: ClientNetwork, shell: Shell, tmp_path: Path
+) -> None:
+    node, key_id = urls(network)[0], f"0x{fresh_id().hex()}"
+    options = [*who(tmp_path, "alice"), "--node", node]
+    words = ["curl", "sign", key_id, "--hash", "4d" * 32, "--scheme", "frost"]
+    made = await shell.facts(*words, *options)
+    assert (made["method"], made["url"]) == (
+        "POST",
+        f"{node}/v1/server-keys/{key_id[2:]}/signature",
+    )
+    assert json.loads(made["body"]) == {"scheme": "frost", "message_hash": f"0x{'4d' * 32}"}
+    _, err = await shell.run("curl", "sign", key_id, *options, code=2)
+    assert "--hash" in err
+    _, err = await shell.run(*words, *options, "--door", "original", code=1)
+    assert "no FROST" in err
+
+
 @DOORS
 @pytest.mark.parametrize("scheme", ["ecdsa", "schnorr", "frost"])
 async def test_a_file_is_signed(
