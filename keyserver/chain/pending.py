@@ -74,7 +74,15 @@ class PendingEnumerator:
         self._last = None
         await self.enumerate(evaluation.confirmed)
         self._last = now
-        self._next_block = evaluation.confirmed.number + self._interval
+        self._next_block = self._next_reading(evaluation.confirmed.number, now.epoch.last_change)
+
+    def _next_reading(self, confirmed: int, change: int) -> int:
+        """After the interval; earlier if the change of the set is not confirmed yet.
+
+        In the block that was read now, votes that the change made the contract forget still count.
+        """
+        regular = confirmed + self._interval
+        return change if confirmed < change < regular else regular
 
     def on_unavailable(self) -> None:
         """Nothing to do: the next evaluation has `reread` set."""

@@ -9,19 +9,29 @@ from eth_account import Account
 
 from keyserver.crypto.hashing import keccak256
 from keyserver.crypto.schnorr import Form, verify
+from keyserver.evm.transaction import DynamicFee, TransactionSigner, UnsignedTransaction
 from keyserver.model.identifiers import Address, Hash32, KeyId
 from keyserver.services.message_signing.bindings import ECDSA, SCHNORR, MessageSigning
 from keyserver.sessions.core import DeniedError, UnavailableError, Verdict
 from keyserver.tasks.model import TaskState
 from keyserver.tasks.outbox import OutboxState
-from tests.support.chain_stack import SCHEMES, SIGNING, Deployment, Network, Stack
+from tests.support.chain_stack import (
+    CHAIN_ID,
+    KEY_SERVER_SET,
+    SCHEMES,
+    SIGNING,
+    Deployment,
+    Network,
+    Stack,
+)
 from tests.support.fake_cluster import (
     FakeCluster,
     certified_record,
     key_secret,
     node_of,
+    secret_of,
 )
-from tests.support.work_store import ProcessKilled
+from tests.support.work_store import FakeWorkStore, ProcessKilled
 
 KEY_ID = KeyId(keccak256(b"document-2"))
 """Of three nodes the first one starts its sessions."""
@@ -252,6 +262,62 @@ async def test_a_request_that_a_reorganisation_moves_is_signed_once(bench: Bench
     await bench.network.mine(6)
     assert len(bench.events("MessageSigned")) == 1
     assert bench.sent("ecdsaMessageSigned") == 1
+
+
+@each_bench
+async def test_what_was_asked_before_the_start_is_found_in_the_lists(bench: Bench) -> None:
+    """By nodes that know nothing: one request in its first stage, one in its second."""
+    bench.network.cluster.failures["sign"] = [UnavailableError("too few holders")] * 2
+    bench.ask()
+    await bench.mine_until("SigningCommonRetrieved")
+    for stack in bench.network.stacks:
+        await stack.kill()
+    bench.network.cluster.failures.clear()
+    bench.ask(OTHER_MESSAGE)
+    bench.deployment.client.mine(4)
+    for stack in bench.network.stacks:
+        stack.store = FakeWorkStore()
+        stack.start()
+    await bench.network.mine(4)
+    assert {event[2] for event in bench.events("MessageSigned")} == {MESSAGE, OTHER_MESSAGE}
+    assert len(bench.events("MessageSigned")) == 2
+
+
+async def test_another_set_of_servers_is_asked_again(bench: Bench) -> None:
+    """The contract forgets the votes of the common stage, and who has voted votes again."""
+    bench.ask()
+    first, second, third = bench.network.stacks
+    for stack in (second, third):
+        stack.permissions.verdict = Verdict.UNAVAILABLE
+    await bench.network.mine(9)
+    assert bench.sent("ecdsaSigningCommonRetrieved") == 1
+    assert not [task for task in first.store.tasks.values() if task.state is TaskState.ANSWERED]
+    change = remove_server(bench.deployment, third, (first, second))
+    bench.network.stacks = [first, second]
+    for stack in bench.network.stacks:
+        stack.change_set(change, first.me, second.me)
+        stack.permissions.verdict = Verdict.ALLOWED
+    await bench.mine_until("MessageSigned", most=10)
+    assert bench.sent("ecdsaSigningCommonRetrieved") == 1 + 2
+
+
+def remove_server(deployment: Deployment, gone: Stack, left: tuple[Stack, ...]) -> int:
+    """Complete a migration to the set that is left; returns the block of the change."""
+    client, name = deployment.client, Hash32(b"\x07" * 32)
+    remove = KEY_SERVER_SET.function("removeKeyServer").encode(gone.me.address)
+    client.transact(deployment.key_server_set, remove)
+    client.mine()
+    steps = [("startMigration", left[0]), *(("confirmMigration", stack) for stack in left)]
+    for method, stack in steps:
+        signer = TransactionSigner(secret_of(stack.number))
+        call = KEY_SERVER_SET.function(method).encode(name)
+        nonce = client.node.account_nonce(signer.address)
+        fee = DynamicFee(10**11, 10**9)
+        to = deployment.key_server_set
+        transaction = UnsignedTransaction(CHAIN_ID, nonce, to, call, 1_000_000, fee)
+        client.node.submit(signer.sign(transaction).raw)
+        client.mine()
+    return client.node.head.number
 
 
 # --- a process that ends at any write --------------------------------------------------------
