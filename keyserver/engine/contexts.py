@@ -11,7 +11,7 @@ from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import Operation, Request, Reshare
 from keyserver.sessions.bound_uses import BoundUses
 from keyserver.sessions.core import Context, KeyState, SessionKind
-from keyserver.sessions.presignature_pool import PresignaturePool
+from keyserver.sessions.presignature_pool import LIFETIME_S, PresignaturePool
 from keyserver.sessions.runner import Runner
 from keyserver.sessions.writes import DropShares, PutActive, Write
 
@@ -112,3 +112,9 @@ class Contexts:
     def note(self, completed: Runner) -> None:
         """Take note of a session that brought its result."""
         self._generated.note(completed)
+        if completed.session_type.kind is SessionKind.PRESIGNING:
+            self._ports.clock.call_later(LIFETIME_S + 1, self._forget_old)
+
+    def _forget_old(self) -> None:
+        """Nobody may look at the pool for long, and what is in it is secret."""
+        self.presignatures.forget_old(self._ports.clock.unix())

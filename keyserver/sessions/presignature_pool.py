@@ -59,7 +59,7 @@ class PresignaturePool:
 
     def has_room(self, node: NodeId, now: int) -> bool:
         """Whether one more of this node's would be kept."""
-        self._forget_old(now)
+        self.forget_old(now)
         return self._count[node] < self._limit
 
     def keep(self, presignature: Presignature, owner: Owner, key_id: KeyId, now: int) -> bool:
@@ -76,7 +76,7 @@ class PresignaturePool:
 
         All signers know the names; those of others a node can neither use nor use up.
         """
-        self._forget_old(now)
+        self.forget_old(now)
         kept = self._kept.get(presig_id)
         if kept is None or kept.owner != owner:
             return None
@@ -105,8 +105,8 @@ class PresignaturePool:
             ]
         )
 
-    def _forget_old(self, now: int) -> None:
-        # in the order in which they were made
+    def forget_old(self, now: int) -> None:
+        """Forget what is older than `LIFETIME_S`; they are in the order in which they were made."""
         old = []
         for name, kept in self._kept.items():
             if kept.made_at + LIFETIME_S > now:

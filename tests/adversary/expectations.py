@@ -58,6 +58,8 @@ def is_possible(row: Row, size: Size) -> bool:
         return False  # such keys make no ECDSA signatures
     if row.name == "a larger group" and 2 * size.threshold + 1 == size.nodes:
         return False  # there is nobody else
+    if row.message == "Unneeded" and not 0 < size.quorums.faulty < size.nodes - size.threshold:
+        return False  # nobody is asked but those who sign
     return size.threshold >= row.least_threshold
 
 

@@ -11,7 +11,7 @@ from keyserver.model.node_set import NodeSet, NodeSetSnapshot
 from keyserver.model.requests import NodeCredential, OnChainAddress, Presign
 from keyserver.sessions.core import UnavailableError
 from keyserver.sessions.ecdsa_presigning import ECDSA_PRESIGNING, OwnPresignature, Target
-from keyserver.sessions.presignature_pool import PresignaturePool
+from keyserver.sessions.presignature_pool import LIFETIME_S, PresignaturePool
 from keyserver.sessions.writes import DropShares
 from keyserver.simulation.cluster import CONTRACT, Cluster, FixedSets, SimulatedNode
 from keyserver.simulation.loop import run_virtual
@@ -135,6 +135,18 @@ def test_a_node_without_its_share_has_none() -> None:
         with pytest.raises(UnavailableError):
             await presign(a, [b, c, d])
         assert kept(b, c, d) == [1, 1, 0]
+
+    play(scenario)
+
+
+def test_they_are_forgotten_after_an_hour_whatever_happens() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        a, b, c, d = cluster.nodes
+        await presign(a, [b, c, d])
+        await asyncio.sleep(LIFETIME_S - 60)
+        assert kept(b, c, d) == [1, 1, 1]
+        await asyncio.sleep(120)
+        assert kept(b, c, d) == [0, 0, 0], "nobody has looked at them meanwhile"
 
     play(scenario)
 

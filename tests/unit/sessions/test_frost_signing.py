@@ -13,6 +13,7 @@ from keyserver.model.identifiers import Hash32, NodeId, Signature
 from keyserver.model.keys import CertifiedRecord
 from keyserver.model.requests import (
     GenerateServerKey,
+    OnChainPublic,
     Request,
     SigningScheme,
     SignMessage,
@@ -152,6 +153,14 @@ def test_on_chain_every_signer_publishes(four: Keyed) -> None:
 
 def test_rfc_signatures_cannot_be_asked_for_on_chain(four: Keyed) -> None:
     assert error_of(*four, scheme=SigningScheme.FROST).code == "InvalidMessage"
+
+
+def test_contracts_ask_in_the_name_of_an_account(four: Keyed) -> None:
+    """With the other form of their requests signers would not publish what they have signed."""
+    net, record = four
+    with_a_key = OnChainPublic(CONTRACT, REQUESTER.public())
+    error = error_of(net, record, credential=with_a_key)
+    assert error.code == "InvalidMessage"
 
 
 def test_a_coordinator_without_a_share_serves_as_well(four: Keyed) -> None:
