@@ -397,6 +397,7 @@ def test_a_shrunken_set_decides_alone(personal: Signing) -> None:
     assert personal.error(A) == [*personal.asked_for_signature, *personal.failed]
 
 
+@pytest.mark.parametrize("empty", [ECDSA], indirect=True)
 def test_the_votes_of_many_servers_are_counted(empty: Signing) -> None:
     """More than the box of a request has bits for."""
     servers = range(301, 328)
