@@ -202,6 +202,8 @@ class TaskFacts:
     contract: Address
     key_id: KeyId
     requester: Address | None
+    message: Hash32 | None
+    """What is to be signed; `None` for other requests."""
     state: str
     reason: str
     attempts: int

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from keyserver.api.facts import AnswerFacts, TaskFacts, TransactionFacts
+from keyserver.model.identifiers import ZERO_HASH
 from keyserver.tasks.model import NO_REQUESTER, Task
 from keyserver.tasks.outbox import OutboxEntry
 from keyserver.tasks.ports import WorkStore
@@ -22,6 +23,7 @@ def _task(task: Task, entries: Sequence[OutboxEntry]) -> TaskFacts:
         contract=key.contract,
         key_id=key.key_id,
         requester=None if key.requester == NO_REQUESTER else key.requester,
+        message=None if key.message == ZERO_HASH else key.message,
         state=task.state.value,
         reason=task.reason,
         attempts=task.attempts,

@@ -188,6 +188,7 @@ def _task_row(task: Facts) -> dict[str, object]:
         "kind": task["kind"],
         "key": _short(task["key_id"]),
         "requester": _short(task["requester"]),
+        "message": _short(task["message"]),
         "state": task["state"],
         "seen": task["first_seen_block"],
         "attempts": task["attempts"],

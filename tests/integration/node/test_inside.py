@@ -81,7 +81,7 @@ async def test_a_key_its_fees_and_what_is_seen_of_them(network: Network, tmp_pat
         assert task["kind"] == "generate_server_key"
         assert task["contract"] == f"0x{network.service.hex()}"
         assert task["key_id"] == f"0x{KEY.hex()}"
-        assert task["requester"] is None
+        assert (task["requester"], task["message"]) == (None, None)
         sent = await operator.until(
             "/v1/requests",
             lambda body: body["requests"] and body["requests"][0]["answers"][0:1],

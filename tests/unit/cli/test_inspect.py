@@ -75,6 +75,7 @@ TASK = {
     "contract": CONTRACT,
     "key_id": f"0x{KEY}",
     "requester": None,
+    "message": "0x4d4d4d4d4d4d4d",
     "state": "answered",
     "reason": "serverKeyGenerated",
     "attempts": 0,
@@ -211,6 +212,7 @@ def test_requests(capsys: Output) -> None:
     assert main(["requests"]) == 0
     out = capsys.readouterr().out
     assert "generate_server_key" in out
+    assert "0x4d4d4d4d…" in out
     assert "0x" + "ee" * 32 in out
     assert main(["requests", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [TASK]
