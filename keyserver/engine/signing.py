@@ -23,7 +23,7 @@ from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.keys import KeyRecord
 from keyserver.model.quorums import Quorums
 from keyserver.model.requests import NodeCredential, Presign, SigningScheme, SignMessage
-from keyserver.sessions.core import DeniedError, Refusal, UnavailableError, Verdict
+from keyserver.sessions.core import DeniedError, Refusal, StaleError, UnavailableError, Verdict
 from keyserver.sessions.ecdsa_presigning import ECDSA_PRESIGNING, OwnPresignature
 from keyserver.sessions.ecdsa_presigning import Target as PresigningTarget
 from keyserver.sessions.ecdsa_signing import ECDSA_SIGNING, AloneTarget
@@ -159,9 +159,10 @@ class Signing:
 
         Who failed may have been started anew, and then lacks the presignature and nothing else.
         Each attempt asks some of the holders only: what they refuse for good is added up, and an
-        attempt that has brought a new refusal does not count.
+        attempt that has brought a new refusal does not count. That another version is in force is
+        believed if more say so than may lie.
         """
-        failed, refusing = frozenset[NodeId](), frozenset[NodeId]()
+        failed, refusing, stale = frozenset[NodeId](), frozenset[NodeId](), frozenset[NodeId]()
         attempts = self._attempts(known.record.record)
         while True:
             try:
@@ -174,7 +175,9 @@ class Signing:
                     attempts -= 1
                 refusing |= error.refusing
                 self._check_not_refused(known, refusing)
-                if not attempts or not error.failed:
+                stale |= error.failed if isinstance(error, StaleError) else frozenset()
+                is_behind = len(stale) >= self._attempts(known.record.record)
+                if is_behind or not attempts or not error.failed:
                     raise
             else:
                 assert isinstance(result, EcdsaResult)

@@ -152,7 +152,10 @@ class GivenUpError(UnavailableError):
 
 
 class StaleError(UnavailableError):
-    """Nodes have another version of the key in force: this node is behind, or they are."""
+    """Nodes have another version of the key in force: this node is behind, or they are.
+
+    `failed` says which, where all of those that were asked are needed.
+    """
 
 
 class DeniedError(SessionError):

@@ -4,15 +4,26 @@ Plans made from seeds are played in `test_scenarios.py`; more of them:
 `keyserver simulate --scenario "signatures and backups" --seeds 1000`.
 """
 
+import asyncio
 from contextlib import ExitStack
 
 import pytest
 
+from keyserver.model.identifiers import ZERO_HASH, Hash32
+from keyserver.model.requests import OnChainAddress, SigningScheme, SignMessage
+from keyserver.sessions.core import Refusal
+from keyserver.sessions.messages import Refuse
+from keyserver.simulation.cluster import CONTRACT, Cluster
+from keyserver.simulation.liars import at, in_cluster
+from keyserver.simulation.loop import run_virtual
 from keyserver.simulation.runner import run_one
 from keyserver.simulation.scenarios.plan import Ask, Crash, Partition, Plan, Restored
 from keyserver.simulation.scenarios.registry import SCENARIOS
 from tests.simulation.planted.search import BUGS
+from tests.support.key_life import AUTHOR, KEY_ID
 
+ON_CHAIN = OnChainAddress(CONTRACT, AUTHOR)
+SIGN = SignMessage(KEY_ID, Hash32(b"\x4d" * 32), SigningScheme.ECDSA)
 SCENARIO = SCENARIOS["signatures"]
 
 ASKED = ((0, "ecdsa"), (1, "frost"), (0, "ecdsa"), (2, "schnorr"), (3, "ecdsa"), (0, "ecdsa"))
@@ -50,3 +61,41 @@ def test_a_planted_bug_is_found(name: str) -> None:
         finding = run_one(SCENARIO, 1, Plan(4, 1, None, (*ASKS, *DAYS[day])))
     assert finding is not None
     assert finding.invariant == invariant
+
+
+@pytest.mark.parametrize("message", ["EcdsaPart", "PresignAccept"])
+def test_one_node_that_speaks_of_a_later_version_stops_nobody(message: str) -> None:
+    """What it says is no reason to look for that version unless more say so than may lie."""
+
+    async def scenario() -> None:
+        async with Cluster(5, seed=3) as cluster:
+            first, liar, *others = cluster.nodes
+            await first.api.generate_server_key(KEY_ID, 1, ON_CHAIN)
+            await asyncio.sleep(1)
+            in_cluster(cluster, liar, at(message, lambda *_: Refuse(Refusal.STALE)))
+            for node in (first, *others) * 3:
+                async with asyncio.timeout(1.0):  # messages take up to 20 ms
+                    await node.api.sign(SIGN, ON_CHAIN)
+
+    run_virtual(scenario())
+
+
+def test_a_node_that_is_behind_looks_for_the_version_in_force() -> None:
+    async def scenario() -> None:
+        async with Cluster(4, seed=3) as cluster:
+            behind, other, *_ = cluster.nodes
+            current = cluster.sets.snapshot.current
+            cluster.successions.targets[ZERO_HASH] = current
+            await other.api.generate_server_key(KEY_ID, 1, ON_CHAIN)
+            await asyncio.sleep(1)
+            backup = behind.disk.platter.state
+            assert other.redistributions is not None
+            await other.redistributions.redistribute(KEY_ID, ZERO_HASH, current)
+            await asyncio.sleep(1)
+            behind.disk.state = backup  # while it runs: it does not know that it is behind
+            await behind.api.sign(SIGN, ON_CHAIN)
+            state = await behind.store.load(KEY_ID)
+            assert state.active is not None
+            assert state.active.record.version == 2
+
+    run_virtual(scenario())

@@ -38,6 +38,7 @@ from keyserver.sessions.core import (
     Refused,
     Send,
     SetTimer,
+    StaleError,
     Step,
     TimerFired,
     UnavailableError,
@@ -141,7 +142,9 @@ def start(ctx: Context, target: Target) -> Step[Phase]:
 def step(ctx: Context, phase: CoordinatorPhase, event: Event) -> Step[Phase]:
     """What follows from an event; an answer that is late or not asked for changes nothing."""
     match phase, event:
-        case _, Received(sender, Refuse()) | PeerLost(sender):
+        case _, Received(sender, Refuse() as refuse):
+            return _on_lost(phase, sender, refuse.refusal)
+        case _, PeerLost(sender):
             return _on_lost(phase, sender)
         case _, TimerFired("round"):
             return Step(_failed("signers have not answered", phase.round.waiting))
@@ -170,11 +173,14 @@ def _failed(why: str, signers: frozenset[NodeId]) -> Failed:
     return Failed(UnavailableError(why, failed=signers))
 
 
-def _on_lost(phase: CoordinatorPhase, node: NodeId) -> Step[Phase]:
+def _on_lost(phase: CoordinatorPhase, node: NodeId, refusal: Refusal | None = None) -> Step[Phase]:
     """A signer is needed until it has its share."""
     needed = phase.round.waiting if isinstance(phase, AwaitingKept) else phase.round.expected
     if node not in needed:
         return Step(phase)
+    if refusal is Refusal.STALE:
+        stale = StaleError("a signer has another version", failed=frozenset({node}))
+        return Step(Failed(stale))
     return Step(_failed("a signer takes no part", frozenset({node})))
 
 

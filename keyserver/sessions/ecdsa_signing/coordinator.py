@@ -202,8 +202,9 @@ def _unavailable(ctx: Context, phase: CoordinatorPhase) -> DeniedError | Unavail
     )
     if refused is not None:
         return refused
-    if Refusal.STALE in phase.refusals.values():
-        return StaleError("signers have another version", "ConsensusTemporaryUnreachable")
+    stale = {node for node, refusal in phase.refusals.items() if refusal is Refusal.STALE}
+    if stale:
+        return StaleError("signers have another version", failed=frozenset(stale))
     failed = phase.round.gone | phase.round.waiting
     refusing = frozenset(refusing_for_good(phase.refusals))
     return UnavailableError("signers have not signed", failed=failed, refusing=refusing)
