@@ -48,6 +48,7 @@ def test_nothing_is_used_twice(day: str) -> None:
 FOUND = {
     "nonces": ("a nonce is used in two sessions", "a part is cut off"),
     "stock": ("a presignature is asked for twice", "nothing goes wrong"),
+    "permission to sign": ("a key is used for somebody without permission", "nothing goes wrong"),
     "pool in memory": ("a presignature outlives its process", "a signer starts anew"),
 }
 """Planted bugs, as what they show, and where."""

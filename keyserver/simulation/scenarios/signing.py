@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from keyserver.crypto import ecies
-from keyserver.crypto.curve import verify_digest
+from keyserver.crypto.curve import SecretScalar, verify_digest
 from keyserver.crypto.errors import CryptoError
 from keyserver.crypto.schnorr import Form, verify
 from keyserver.model.identifiers import ZERO_HASH, Hash32, Signature
@@ -106,14 +106,20 @@ class _Signing:
             lambda _: redistributions.redistribute(self.story.key_id, ZERO_HASH, current)
         )
 
-    async def _sign(self, node: SimulatedNode, scheme: SigningScheme) -> None:
-        """One request; raises `NOT_NOW`, or `Violation` if what comes out is wrong."""
+    async def _sign(
+        self, node: SimulatedNode, scheme: SigningScheme, who: SecretScalar | None = None
+    ) -> None:
+        """One request; raises `NOT_NOW`, or `Violation` if what comes out is wrong.
+
+        `who`: of whom, the reader unless told otherwise.
+        """
         self.wanted += 1
         operation = SignMessage(self.story.key_id, Hash32(self.random.randbytes(32)), scheme)
         form = self.random.choice(FORMS)
         form = "path" if (form, scheme) == ("chain", SigningScheme.FROST) else form
         people = self.stage.people
-        credential = people.ask(people.reader, operation, form, node.id)
+        who = who or people.reader
+        credential = people.ask(who, operation, form, node.id)
         lies = node.id in self.stage.liars
         try:
             async with asyncio.timeout(REQUEST_S):
@@ -126,7 +132,7 @@ class _Signing:
                     )
                 else:
                     sealed = await node.call(lambda api: api.sign_sealed(operation, credential))
-                    made = ecies.decrypt(people.reader, sealed)
+                    made = ecies.decrypt(who, sealed)
         except TimeoutError:
             raise Violation("a request never ends", f"{scheme.name} at {node.id.short}") from None
         if not lies:
@@ -154,11 +160,20 @@ class _Signing:
         for node in self.honest:
             for scheme in SigningScheme:
                 await self._sign_at_last(node, scheme)
+        for scheme in SigningScheme:
+            await self._refuse_stranger(self.random.choice(self.honest), scheme)
         check_blame(self.story)
         await until_idle(self.honest)
         seen = self.stage.auditor.signing.answers
         alone = self.stage.plan.threshold == 0  # nobody asks another then
         require(seen > 0 or alone, "nothing was watched", f"{self.made} signatures")
+
+    async def _refuse_stranger(self, node: SimulatedNode, scheme: SigningScheme) -> None:
+        try:
+            await self._sign(node, scheme, self.stage.people.stranger)
+        except NOT_NOW:
+            return
+        raise Violation("a stranger was given a signature", scheme.name)
 
     async def _sign_at_last(self, node: SimulatedNode, scheme: SigningScheme) -> None:
         problem: Exception | None = None
