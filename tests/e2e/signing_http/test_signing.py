@@ -1,14 +1,17 @@
 """Signatures over HTTP in a network of five, with nodes that are away, new, strict or restarted."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 
+from keyserver.client.conversation import Conversation
 from keyserver.client.doors import DoorKind
-from keyserver.client.errors import NoAnswerError, RefusedOverHttpError
+from keyserver.client.errors import NodeNotReadyError, RefusedOverHttpError
 from keyserver.client.http import HttpKeyServers, connect_nodes
+from keyserver.client.node_http import http_transport
 from keyserver.client.signatures import ServerSignature
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import Point
@@ -16,7 +19,7 @@ from keyserver.crypto.hashing import keccak256
 from keyserver.crypto.randomness import SystemRandom
 from keyserver.crypto.schnorr import Form, verify
 from keyserver.model.identifiers import Hash32, KeyId
-from keyserver.model.requests import SigningScheme
+from keyserver.model.requests import SigningScheme, SignMessage
 from tests.e2e.operator.static_network import StaticNetwork
 from tests.e2e.signing_http.conftest import EVERYBODY, LENIENT, STRICT
 from tests.support.node_processes import wait_connected
@@ -29,7 +32,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 ALICE, BOB = Wallet(secret("alice")), Wallet(secret("bob"))
 MESSAGE = Hash32(keccak256(b"a message"))
 SCHNORR, FROST, ECDSA = SigningScheme
-IMPATIENT_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,9 @@ async def asking(
     names: Sequence[str],
     who: Wallet = BOB,
     door: DoorKind = DoorKind.V1,
-    patience_s: float = 60.0,
 ) -> AsyncIterator[HttpKeyServers]:
     urls = [five.url(name) for name in names]
-    async with connect_nodes(urls, who, door=door, patience_s=patience_s) as servers:
+    async with connect_nodes(urls, who, door=door) as servers:
         yield servers
 
 
@@ -76,10 +77,14 @@ async def signed(
 
 async def unavailable(five: StaticNetwork, at: str, key: Key, scheme: SigningScheme) -> str:
     """What a node says that cannot have it signed now, but could later."""
-    async with asking(five, [at], patience_s=IMPATIENT_S) as servers:
-        with pytest.raises(NoAnswerError) as caught:
-            await servers.sign(key.id, MESSAGE, scheme, public=key.public)
-    return str(caught.value)
+    async with http_transport() as transport:
+        talk = Conversation(
+            transport, BOB, DoorKind.V1, domain=None, rng=SystemRandom(), unix_time=time.time
+        )
+        with pytest.raises(NodeNotReadyError) as caught:
+            await talk.ask(five.url(at), SignMessage(key.id, MESSAGE, scheme))
+    assert caught.value.status == 503
+    return caught.value.error_code
 
 
 async def test_every_node_signs_in_every_scheme(five: StaticNetwork) -> None:
@@ -144,11 +149,11 @@ async def test_nodes_that_are_away(five: StaticNetwork) -> None:
     for scheme in SigningScheme:
         await signed(five, "a", low, scheme)
     await signed(five, "b", high, FROST)
-    assert "CONSENSUS_TEMPORARY_UNREACHABLE" in await unavailable(five, "b", high, ECDSA)
+    assert await unavailable(five, "b", high, ECDSA) == "CONSENSUS_TEMPORARY_UNREACHABLE"
     five.nodes["c"].kill()
-    assert "CONSENSUS_UNREACHABLE" in await unavailable(five, "a", high, FROST)
+    assert await unavailable(five, "a", high, FROST) == "CONSENSUS_UNREACHABLE"
     await signed(five, "a", low, SCHNORR)
-    assert "CONSENSUS_TEMPORARY_UNREACHABLE" in await unavailable(five, "a", low, ECDSA)
+    assert await unavailable(five, "a", low, ECDSA) == "CONSENSUS_TEMPORARY_UNREACHABLE"
     _start(five, "c", "d", "poa1")
     for key in (low, high):
         for scheme in SigningScheme:
