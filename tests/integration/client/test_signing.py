@@ -1,13 +1,16 @@
 """Signatures through the real contracts, answered by scripted key servers."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from eth_account import Account
 from web3 import AsyncWeb3
 
+from keyserver.cli.main import main
 from keyserver.client.contracts import KEY_SERVER_SET, SIGNING, Contracts
 from keyserver.client.errors import (
     BadAnswerError,
@@ -26,8 +29,9 @@ from keyserver.evm.abi import Function
 from keyserver.evm.artifacts import load_artifact
 from keyserver.model.identifiers import Address, Hash32, KeyId
 from keyserver.model.requests import SigningScheme
-from tests.integration.client.conftest import RNG, SERVERS, World
+from tests.integration.client.conftest import CHAIN_ID, RNG, SERVERS, World
 from tests.support.server_signatures import schnorr_with, sign_with
+from tests.support.signature_checks import is_ecdsa, is_schnorr
 
 SCHEMES = [SigningScheme.SCHNORR, SigningScheme.ECDSA]
 SUBJECT = "bytes32,address,bytes32"
@@ -233,3 +237,62 @@ async def test_what_no_contract_does(world: World, signing: World) -> None:
             .client(world.bob)
             .sign(key_id, MESSAGE, SigningScheme.ECDSA)
         )
+
+
+# --- on the command line ---------------------------------------------------------------------
+
+
+def who_and_where(world: World, directory: Path) -> list[str]:
+    """The options of bob's command."""
+    contracts, key = directory / "contracts.json", directory / "bob.json"
+    addresses = {name: f"0x{at.hex()}" for name, at in world.contracts.address_by_name.items()}
+    contracts.write_text(json.dumps({"contracts": addresses, "chain_id": CHAIN_ID}))
+    key.write_text(json.dumps(Account.encrypt(keccak256(b"bob"), "pass", iterations=1)))
+    (directory / "password").write_text("pass\n")
+    account = ["--key-file", str(key), "--password-file", str(directory / "password")]
+    return ["--rpc", world.url, "--contracts", str(contracts), *account]
+
+
+async def run(*words: str) -> int:
+    """A command beside the chain, whose loop goes on."""
+    return await asyncio.to_thread(main, ["client", "sign", *words])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_a_command_has_a_hash_signed(
+    signing: World, scheme: SigningScheme, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key_id, name = signing.new_key_id(), scheme.name.lower()
+    signers = Signers(signing, scheme, key_id)
+    words = [key_id.hex(), "--hash", MESSAGE.hex(), "--scheme", name, "--json"]
+    status, _ = await asyncio.gather(run(*words, *who_and_where(signing, tmp_path)), signers.all())
+    told = capsys.readouterr()
+    assert status == 0, told.err
+    facts = json.loads(told.out)
+    public = signers.key.public().raw64
+    assert facts["public"] == f"0x{public.hex()}"
+    signature = bytes.fromhex(facts["signature"][2:])
+    assert (is_ecdsa if "signer" in facts else is_schnorr)(public, MESSAGE, signature)
+    assert facts["gas"] > 0
+    assert "block" in told.err, "progress"
+
+
+async def test_a_command_says_that_it_is_refused(
+    signing: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key_id = signing.new_key_id()
+    signers = Signers(signing, SigningScheme.ECDSA, key_id)
+
+    async def answer() -> None:
+        await signers.requested()
+        await signers.refuse()
+
+    words = [key_id.hex(), "--hash", MESSAGE.hex(), *who_and_where(signing, tmp_path)]
+    status, _ = await asyncio.gather(run(*words), answer())
+    told = capsys.readouterr()
+    assert (status, told.out) == (1, "")
+    assert "ECDSA signing: the key servers answered with an error" in told.err
+    assert "permission" in told.err
+    frost = [key_id.hex(), "--hash", MESSAGE.hex(), "--scheme", "frost"]
+    assert await run(*frost, *who_and_where(signing, tmp_path)) == 1
+    assert "no contract for FROST" in capsys.readouterr().err
