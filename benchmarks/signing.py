@@ -9,7 +9,7 @@ are signed beforehand; every answer is decrypted and its signature checked, afte
 
 FROST, and ECDSA with nothing in stock ("cold": a presignature is made first): each client asks
 again as soon as it has its answer. ECDSA with presignatures in stock ("warm"): whenever all nodes
-have as many as they keep, one client asks until they are used up, one signature after the other;
+have as many as they keep, one client has one of them use them up, one signature after the other;
 what the nodes do to have more in stock again is not counted. "Alone": the client asks for one
 signature, and waits until the nodes have done nothing for a while. `--profile` runs the nodes under
 a sampling profiler, which costs some per cent, and says what they did.
@@ -43,8 +43,8 @@ LIFETIME_S = 600
 WARM_UP = 10
 CALM_S = 0.2
 """After which nodes with a full stock have nothing to do."""
-STOCK = 4
-"""Presignatures that a node has ready for a key, as configured where nothing is said."""
+STOCK = 20
+"""Presignatures that a node has ready for a key; where nothing is configured, it is four."""
 
 _RNG = SystemRandom()
 
@@ -96,27 +96,26 @@ class Bench:
         self._nodes = nodes
         self._key = key
         self._profile = profile
-        self._first = 0
-        """The node to be asked next."""
 
     async def run(self, name: str, scheme: SigningScheme, count: int, clients: int) -> Row:
         """So many signatures; each client asks again as soon as it has an answer."""
-        await self._ask(scheme, WARM_UP, 1)
+        await self._ask(self._nodes, scheme, WARM_UP, 1)
         self._begin()
-        return self._row(name, clients, [await self._ask(scheme, count, clients)])
+        return self._row(name, clients, [await self._ask(self._nodes, scheme, count, clients)])
 
-    async def run_stocked(self, name: str, count: int, each: int | None = None) -> Row:
-        """So many ECDSA signatures, `each` in a row, by default all that the nodes have in stock.
+    async def run_stocked(self, name: str, count: int, in_a_row: int) -> Row:
+        """So many ECDSA signatures, some in a row of one node, then of the next.
 
-        The next row begins when all nodes have a full stock again.
+        Each row begins when all nodes have a full stock again.
         """
-        await self._ask(SigningScheme.ECDSA, WARM_UP, 1)
+        await self._ask(self._nodes, SigningScheme.ECDSA, WARM_UP, 1)
         self._begin()
-        in_a_row, rounds = each or STOCK * len(self._nodes), []
-        for _ in range(0, count, in_a_row):
+        rounds = []
+        for number in range(count // in_a_row):
             wait_until(self._is_stocked, "all nodes have a full stock")
             await asyncio.sleep(CALM_S)
-            rounds.append(await self._ask(SigningScheme.ECDSA, in_a_row, 1))
+            node = self._nodes[number % len(self._nodes)]
+            rounds.append(await self._ask([node], SigningScheme.ECDSA, in_a_row, 1))
         return self._row(name, 1, rounds)
 
     def _is_stocked(self) -> bool:
@@ -133,10 +132,11 @@ class Bench:
         print(f"{len(self._nodes)} nodes, {name}, clients: {clients}: done", file=sys.stderr)
         return row
 
-    async def _ask(self, scheme: SigningScheme, count: int, clients: int) -> Round:
+    async def _ask(
+        self, nodes: Sequence[RunningNode], scheme: SigningScheme, count: int, clients: int
+    ) -> Round:
         jobs = [Job.of(self._key, scheme) for _ in range(count)]
-        opened = [Client(self._nodes, self._first + number) for number in range(clients)]
-        self._first += count
+        opened = [Client(nodes, first) for first in range(clients)]
         for client in opened:
             await client.connect()
         seconds: list[float] = []
@@ -178,7 +178,7 @@ async def measure_cold(bench: Bench, options: argparse.Namespace) -> list[Row]:
 async def measure_warm(bench: Bench, options: argparse.Namespace) -> list[Row]:
     """ECDSA with presignatures in stock."""
     return [
-        await bench.run_stocked("ECDSA, warm", options.signatures),
+        await bench.run_stocked("ECDSA, warm", options.signatures, STOCK),
         await bench.run_stocked("ECDSA, alone", options.signatures // 2, 1),
     ]
 
