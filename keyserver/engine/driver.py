@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from keyserver.engine.admission import Admission
 from keyserver.engine.change_gate import ChangeGate
 from keyserver.engine.contexts import Contexts, SessionName
 from keyserver.engine.credentials import CredentialSource, Opening
@@ -74,7 +75,6 @@ from keyserver.sessions.identity import session_id
 from keyserver.sessions.messages import Cancel, Refuse
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS
 from keyserver.sessions.runner import Role, Runner
-from keyserver.sessions.waiting import verdict_refusal
 from keyserver.sessions.wire import LINK_TYPES, message_type, pack
 
 _SETTLED = frozenset({SessionKind.GENERATION, SessionKind.REDISTRIBUTION, SessionKind.STORING})
@@ -108,6 +108,9 @@ class Driver:
         self._contexts = Contexts(identity, ports, lambda: self.avoided)
         self.changes = ChangeGate()
         """What changes of the node set let begin."""
+        self._admission = Admission(
+            ports, self._turns, self._presigning, self.changes, self._contexts, self.settle
+        )
 
     def serve_links(self, links: LinkService) -> None:
         """Say who answers link messages; once, before `run`."""
@@ -253,9 +256,8 @@ class Driver:
 
     def on_connected(self, peer: NodeId) -> None:
         """A peer is there."""
-        self._inbox.put_last(
-            peer, lambda: self._contexts.note_process(peer, self._boot_nonce(peer))
-        )
+        note = self._contexts.note_process
+        self._inbox.put_last(peer, lambda: note(peer, self._boot_nonce(peer)))
         if self._links is not None:
             self._links.on_connected(peer)
 
@@ -309,13 +311,10 @@ class Driver:
         kind, request = session_type.kind, message.request
         now, subject = self._ports.clock.monotonic(), (kind, request.key_id)
         session = LiveSession((sid, Role.PARTICIPANT), sender, now, subject)
-        if (
-            sender not in self._ports.node_sets.snapshot.all_nodes()
-        ):  # it may only ask what there is
-            self._send(session, Send(sender, Refuse(Refusal.TEMPORARY)))
-            return
-        if self._table.is_full_for(sender, kind):
-            self._send(session, Send(sender, Refuse(Refusal.BUSY)))
+        is_known = sender in self._ports.node_sets.snapshot.all_nodes()  # else it may only ask
+        if not is_known or self._table.is_full_for(sender, kind):
+            refusal = Refusal.BUSY if is_known else Refusal.TEMPORARY
+            self._send(session, Send(sender, Refuse(refusal)))
             return
         self._table.add(session)
 
@@ -358,40 +357,13 @@ class Driver:
         begin: Callable[[KeyState, Authentic | None], None],
     ) -> None:
         """Wait for what has to come before a session, then let it begin."""
-        kind, key_id = session.subject
-        if kind in EXCLUSIVE and authentic is not None:
-            refusal = await self._wait_in_line(session, authentic.chain_check)
-            if refusal is not None:
-                self._turn_away(session, refusal)
-                return
-            authentic = replace(authentic, chain_check=None)
-        elif not await self._presigning.wait(session):
-            self._turn_away(session, Refusal.BUSY)
-            return
-        else:
-            await self.settle(SessionKind.GENERATION, key_id)  # its end may be on the way
-        try:
-            state = await self._ports.store.load(key_id)
-        except StorageError as problem:
-            log.error("record_unreadable", key_id=key_id, problem=str(problem))
-            self._turn_away(session, Refusal.TEMPORARY)
-            return
-        self._contexts.note_state(key_id, state)
-        refusal = self.changes.forbids(kind, state)
-        if refusal is not None:
-            self._turn_away(session, refusal)
+        found = await self._admission.admit(session, authentic)
+        if isinstance(found, Refusal):
+            self._turn_away(session, found)
         elif self._table.get(session.key) is session:
-            begin(state, authentic)
-
-    async def _wait_in_line(self, session: LiveSession, check: Authorise | None) -> Refusal | None:
-        """Only a request that is allowed keeps others waiting; why it may not go on, if so."""
-        if check is not None:
-            refused = verdict_refusal(await self._ports.access.authorise(check))
-            if refused is not None:
-                return refused.code
-        now = self._ports.clock.monotonic()
-        in_time = await self._turns.wait(session, self.node_set.nodes, now)
-        return None if in_time else Refusal.EXCLUSIVE
+            if session.subject[0] in EXCLUSIVE and authentic is not None:
+                authentic = replace(authentic, chain_check=None)  # it was asked already
+            begin(found, authentic)
 
     def _turn_away(self, session: LiveSession, refusal: Refusal) -> None:
         """End a participant's part that has not begun, unless it has ended meanwhile."""
