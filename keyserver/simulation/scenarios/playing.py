@@ -109,15 +109,13 @@ class Player:
     async def _crash(self, node: SimulatedNode, down_s: float) -> None:
         if node.is_up:
             await node.crash()
-            await asyncio.sleep(down_s)
-            node.boot()
+            await self._boot_again(node, down_s)
 
     async def _restore(self, node: SimulatedNode, down_s: float) -> None:
         if node.is_up and node.id in self._backups:
             await node.crash()
             node.disk.state = self._backups[node.id]
-            await asyncio.sleep(down_s)
-            node.boot()
+            await self._boot_again(node, down_s)
 
     async def _crash_at_effect(self, node: SimulatedNode, event: CrashAtEffect) -> None:
         if not node.is_up:
