@@ -13,6 +13,7 @@ from keyserver.evm.abi import AbiError, ContractAbi
 from keyserver.evm.artifacts import load_artifact
 from keyserver.model.identifiers import Address, NodeId
 from keyserver.services.base import decode_count, requests_in_log
+from keyserver.services.message_signing.bindings import ECDSA, SCHNORR
 from keyserver.services.registry import CONTRACTS
 from tests.fuzz.mutation import altered, altered_json
 from tests.support.fake_cluster import node_of
@@ -176,4 +177,6 @@ def _items() -> list[tuple[Any, bytes]]:
             if function.selector == selector:
                 items.append((service, function.encode_result(*value)))
     assert len(items) == len(values)
-    return items
+    signed = (key, author, b"\x0c" * 32, False)
+    signing = ((each, each.calls.item.encode_result(*signed)) for each in (ECDSA, SCHNORR))
+    return [*items, *signing]

@@ -10,8 +10,13 @@ from typing import Any
 from keyserver.engine.links import pack_link, unpack_link
 from keyserver.engine.session_table import MAX_SESSIONS_PER_PEER
 from keyserver.model.codec import CodecError, encode
-from keyserver.model.identifiers import KeyId, SessionId
-from keyserver.model.requests import OnChainAddress, OnChainPublic
+from keyserver.model.identifiers import Hash32, KeyId, SessionId
+from keyserver.model.requests import (
+    OnChainAddress,
+    OnChainPublic,
+    SigningScheme,
+    SignMessage,
+)
 from keyserver.sessions.core import SessionError
 from keyserver.sessions.identity import session_id
 from keyserver.sessions.registry import MESSAGE_TABLE, OPENINGS
@@ -23,6 +28,7 @@ from tests.fuzz.values import Values
 from tests.simulation.story import Story
 
 _NODES, _BATCH = 4, 200
+_ON_CHAIN = (SigningScheme.SCHNORR, SigningScheme.ECDSA)
 _FRESH = 50_000
 """After so many inputs another cluster: what it keeps for good grows with the keys it makes."""
 
@@ -58,11 +64,21 @@ class Messages:
         await asyncio.sleep(1)
         self._story = Story(self._cluster, 1)
         await self._story.run()
+        for node in self._cluster.nodes[:2]:
+            for scheme in _ON_CHAIN:
+                await node.api.sign(self._message(b"\x4d" * 32, scheme), self._credential)
         self._cluster.network.send = send  # type: ignore[method-assign]
         self._valid = list(dict.fromkeys(self._valid))
         self._parsed = {message: _parsed(message) for message in self._valid}
         self._values = Values(self._parsed.values())
         self._victim, self._liar = self._cluster.nodes[:2]
+
+    @property
+    def _credential(self) -> OnChainAddress:
+        return OnChainAddress(CONTRACT, self._story.author)
+
+    def _message(self, message: bytes, scheme: SigningScheme) -> SignMessage:
+        return SignMessage(self._story.key_id, Hash32(message), scheme)
 
     def feed(self, random: Random) -> str:
         message = random.choice(self._valid)
@@ -131,7 +147,8 @@ class Messages:
     async def _pass(self, random: Random) -> None:
         """Let the node work; it must be sound, and hold no more than a peer may make it hold.
 
-        Meanwhile a new key is made, by the liar or with it: it alters one in four of its messages.
+        Meanwhile a new key is made and an old one used, by the liar or with it: it alters one in
+        four of its messages.
         """
 
         def alter(_: object, to: object, message: bytes) -> bytes:
@@ -140,12 +157,14 @@ class Messages:
 
         self._cluster.network.corrupt(self._liar.id, alter)
         leads = random.choice((self._liar, self._victim))
-        credential = OnChainAddress(CONTRACT, self._story.author)
         with contextlib.suppress(SessionError):
-            await leads.api.generate_server_key(KeyId(random.randbytes(32)), 1, credential)
+            await leads.api.generate_server_key(KeyId(random.randbytes(32)), 1, self._credential)
         with contextlib.suppress(SessionError):
             requester = OnChainPublic(CONTRACT, self._story.requester.public())
             await leads.api.retrieve_shadow(self._story.key_id, requester)
+        with contextlib.suppress(SessionError):
+            wanted = self._message(random.randbytes(32), random.choice(_ON_CHAIN))
+            await leads.api.sign(wanted, self._credential)
         self._cluster.network.corrupt(self._liar.id, lambda _, to, message: message)
         await asyncio.sleep(1)
         assert self._victim.is_sound, "a part of the node has died"
