@@ -19,7 +19,8 @@ Each line is a cheat that malicious nodes carry out in a simulated network of wh
 follow the protocol in everything else, know each other's secrets and all that any of them receives.
 Played are {cells} cells: {rows} cheats, each in the networks in which there is something to cheat
 about. `pytest tests/adversary` plays them among four nodes, but what takes long, is the same in two
-protocols or happens in a change of the set only once of its kind; `--full-matrix` plays all cells.
+protocols, belongs to a presigning or happens in a change of the set only once of its kind;
+`--full-matrix` plays all cells.
 
 In a redistribution one node of the set is replaced; in one to other nodes all are, and there are so
 many liars among the old and as many among the new ones, which know each other's shares; a refresh

@@ -46,14 +46,15 @@ _FOR_PROOFS = (Protocol.HANDOVER, Protocol.REFRESH)
 """The same messages as in another protocol: what is proven is played here, too."""
 
 
-_SAME_AS_ANOTHER = (Protocol.BOTH, Protocol.FROST)
+_ONCE_OF_A_KIND = (Protocol.BOTH, Protocol.FROST, Protocol.PRESIGNING)
+"""The same messages as in another protocol, or very many of them."""
 
 
 def _representative(row: Row, *, first: bool) -> Sequence[Size]:
     if row.protocol in CHANGES:
         told = row.provable if row.protocol in _FOR_PROOFS else row.behaviour not in _LONG
         return (SMALL,) if told and first else ()
-    if row.protocol in _SAME_AS_ANOTHER or row.behaviour in _LONG:
+    if row.protocol in _ONCE_OF_A_KIND or row.behaviour in _LONG:
         return (SMALL,) if first or row.provable else ()
     return (SMALL,)
 
