@@ -102,8 +102,9 @@ class TaskQueue:
         """Keep what a session has brought for a task, durably, and have it answered.
 
         The task may not exist yet, when this node reads the chain later than its peers. `wait`:
-        how many blocks another node is given to answer first; a task that this node has answered
-        by then stays as it is.
+        how many blocks another node is given to answer first. Any result will do then, so a task
+        with one, or that this node has answered, stays as it is: who repeats the session could
+        put the answer off for ever.
         """
         task = await self._store.latest(key)
         if task is None or not task.state.is_open:
@@ -112,8 +113,6 @@ class TaskQueue:
             task = await self._store.latest(key)
         if task is None or not task.state.is_open:
             log.warning("result_without_task", key_id=key.key_id.hex())
-            return
-        if wait and task.state is TaskState.ANSWERED:
             return
         due = self._last_head + wait if wait else 0
         await self._change(task.id, lambda row: _with_result(row, result, due))
@@ -303,6 +302,8 @@ def _released(task: Task) -> Task:
 
 def _with_result(task: Task, result: bytes, due: int) -> Task:
     if not task.state.is_open or task.result == result:
+        return task
+    if due and (task.state is TaskState.ANSWERED or task.result):
         return task
     if task.state is TaskState.ANSWERED:
         task = task.moved_to(TaskState.PENDING, "another session has ended")

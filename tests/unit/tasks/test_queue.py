@@ -477,6 +477,22 @@ async def test_a_result_that_another_node_may_publish_waits(bench: Bench) -> Non
     assert bench.handled == [1, 1]
 
 
+async def test_who_repeats_a_session_does_not_put_its_answer_off(bench: Bench) -> None:
+    """Every session brings another signature, and any of them will do."""
+    bench.say = WaitUntil(HEAD + 9, "another node does it")
+    await bench.put()
+    bench.say = Answered(answer())
+    await bench.queue.record_result(task_key(), b"signature", wait=3)
+    for block in range(HEAD, HEAD + 3):
+        bench.queue.on_block(block)
+        await bench.queue.record_result(task_key(), b"another %d" % block, wait=3)
+        await bench.settle()
+    assert (bench.row.next_attempt_block, bench.row.result) == (HEAD + 3, b"signature")
+    bench.queue.on_block(HEAD + 3)
+    await bench.settle()
+    assert (bench.row.state, bench.row.result) == (TaskState.ANSWERED, b"signature")
+
+
 async def test_a_result_for_a_held_task_is_kept(bench: Bench) -> None:
     bench.put_row(task(state=TaskState.HELD))
     await bench.queue.record_result(task_key(), b"shadow")
