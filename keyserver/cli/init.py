@@ -44,6 +44,12 @@ def init(
     service_contract: Annotated[
         str, typer.Option(help='"none", "registry" or an address.')
     ] = "none",
+    service_contract_ecdsa_sign: Annotated[
+        str, typer.Option(help='For ECDSA signatures: "none", "registry" or an address.')
+    ] = "none",
+    service_contract_schnorr_sign: Annotated[
+        str, typer.Option(help='For Schnorr signatures: "none", "registry" or an address.')
+    ] = "none",
     node: Annotated[
         list[str] | None,
         typer.Option("--node", metavar="PUBLIC@HOST:PORT", help="Another node; may be repeated."),
@@ -70,6 +76,8 @@ def init(
         "secretstore.service_contract": service_contract,
         "secretstore.nodes": node or [],
         "keyserver.rpc_endpoints": rpc or [],
+        "keyserver.service_contract_ecdsa_sign": service_contract_ecdsa_sign,
+        "keyserver.service_contract_schnorr_sign": service_contract_schnorr_sign,
         **STRICT_VALUES,
     }
     if chain_id is not None:

@@ -10,9 +10,10 @@ import typer
 from keyserver.app.accounts import load_node_key
 from keyserver.app.config import load
 from keyserver.app.config.reference import reference_page
+from keyserver.app.config.values import AtAddress, FromRegistry, NoContract
 from keyserver.cli.main import main
 from keyserver.crypto.curve import SecretScalar
-from keyserver.model.identifiers import NodeId
+from keyserver.model.identifiers import Address, NodeId
 from tests.unit.app.samples import SECRETS, address, events, node_text, public, write_account
 
 
@@ -218,6 +219,8 @@ def test_init_makes_a_node_that_loads(tmp_path: Path, capsys: pytest.CaptureFixt
         "--chain-id=5",
         f"--registry={address('a')}",
         f"--service-contract={address('b')}",
+        f"--service-contract-ecdsa-sign={address('c')}",
+        "--service-contract-schnorr-sign=registry",
         f"--node={public('b')}@h:1",
         "--set=keyserver.confirmations=0",
         "--json",
@@ -231,6 +234,9 @@ def test_init_makes_a_node_that_loads(tmp_path: Path, capsys: pytest.CaptureFixt
     config = loaded.config
     assert config.keyserver.confirmations == 0
     assert config.keyserver.chain_id == 5
+    ecdsa = config.keyserver.service_contract_ecdsa_sign
+    assert ecdsa == AtAddress(Address(bytes.fromhex(address("c"))))
+    assert config.keyserver.service_contract_schnorr_sign == FromRegistry()
     assert config.keyserver.acl_depth == "both"
     assert config.keyserver.forbid_plain_modes is True
     assert config.keyserver.strict_admin is True
@@ -249,6 +255,8 @@ def test_init_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
     directory = tmp_path / "node"
     assert init(directory) == 0
     assert "Next: keyserver run --config" in capsys.readouterr().out
+    own = load(directory / "config.toml").config.keyserver
+    assert own.service_contract_ecdsa_sign == own.service_contract_schnorr_sign == NoContract()
     before = (directory / "config.toml").read_bytes()
     assert init(directory) == 2
     assert "nothing is overwritten" in capsys.readouterr().err
@@ -263,6 +271,8 @@ def test_init_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ("--rpc=http://x", "chain_id: is required with rpc_endpoints"),
         ("--registry=0x12", "registry_address: must be 40 hexadecimal digits"),
         ("--acl-contract=nobody", '"nobody" is no contract'),
+        ("--service-contract-ecdsa-sign=nobody", '"nobody" is no contract'),
+        ("--service-contract-schnorr-sign=nobody", '"nobody" is no contract'),
         ("--node=x", "Invalid secret store node: x"),
         ("--set=keyserver.confirmatons=1", 'did you mean "keyserver.confirmations"?'),
         ("--set=keyserver.confirmations=many", "keyserver.confirmations: must be a whole number"),
