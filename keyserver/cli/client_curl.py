@@ -27,7 +27,7 @@ from keyserver.cli.client_options import (
     read_key_id,
 )
 from keyserver.cli.client_running import run_http
-from keyserver.cli.client_signing import SchemeName, SchemeOption
+from keyserver.cli.client_signing import SchemeName, check_scheme
 from keyserver.cli.output import USAGE, CommandError, JsonOption, print_json
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ def curl(
     message_hash: Annotated[
         str | None, typer.Option("--hash", metavar="HEX", help="For sign: 32 bytes.")
     ] = None,
-    scheme: SchemeOption = SchemeName.ECDSA,
+    scheme: Annotated[
+        SchemeName | None,
+        typer.Option(help="For sign: as of `keyserver client sign`.", show_default="ecdsa"),
+    ] = None,
     node: NodeOption = None,
     door: DoorOption = None,
     ca_file: CaFileOption = None,
@@ -70,14 +73,19 @@ def curl(
     It can be sent once, within five minutes (with --door original: by anybody, for ever).
     """
     choice = NodeChoice(node, door or DoorName.V1, None, ca_file)
-    place = find_door(devnet, None, contracts, account, key_file, password_file, choice)
-    if not isinstance(place, NodesPlace):
+    if choice.way is DoorName.CONTRACTS:
         raise CommandError("--door: contracts are not asked with curl", exit_code=USAGE)
     wanted = read_key_id(key_id)
+    _check_threshold(operation, threshold)
     if operation is Asked.SIGN:
-        asked: ClientOperation = _signing(wanted, message_hash, scheme)
+        chosen = scheme or SchemeName.ECDSA
+        check_scheme(chosen, choice.way)
+        asked: ClientOperation = _signing(wanted, message_hash, chosen)
     else:
+        _refuse_signing_options(message_hash, scheme)
         asked = _operation(operation, wanted, threshold)
+    place = find_door(devnet, None, contracts, account, key_file, password_file, choice)
+    assert isinstance(place, NodesPlace)
     url, request = _signed(place, asked)
     if as_json:
         body = request.body.decode() or None
@@ -90,6 +98,21 @@ def curl(
     ]
     data = ["--data", request.body.decode()] if request.body else []
     print(shlex.join(["curl", "-X", request.method, *trusted, *headed, *data, url]))
+
+
+def _check_threshold(asked: Asked, threshold: int | None) -> None:
+    generates = asked in (Asked.GENERATE, Asked.GENERATE_BOTH)
+    if generates != (threshold is not None):
+        rule = "is needed" if generates else "is for the operations that generate"
+        raise CommandError(f"--threshold {rule}", exit_code=USAGE)
+    if threshold is not None and not 0 <= threshold < 2**16:
+        raise CommandError("--threshold: must fit 2 bytes", exit_code=USAGE)
+
+
+def _refuse_signing_options(message_hash: str | None, scheme: SchemeName | None) -> None:
+    for name, value in {"--hash": message_hash, "--scheme": scheme}.items():
+        if value is not None:
+            raise CommandError(f"{name}: is for sign", exit_code=USAGE)
 
 
 def _signing(key_id: "KeyId", message_hash: str | None, scheme: SchemeName) -> "SignMessage":
@@ -105,13 +128,7 @@ def _signing(key_id: "KeyId", message_hash: str | None, scheme: SchemeName) -> "
 def _operation(asked: Asked, key_id: "KeyId", threshold: int | None) -> "ClientOperation":
     from keyserver.model.requests import GenerateServerKey, RetrieveDocumentKey, RetrieveServerKey
 
-    generates = asked in (Asked.GENERATE, Asked.GENERATE_BOTH)
-    if generates != (threshold is not None):
-        rule = "is needed" if generates else "is for the operations that generate"
-        raise CommandError(f"--threshold {rule}", exit_code=USAGE)
     if threshold is not None:
-        if not 0 <= threshold < 2**16:
-            raise CommandError("--threshold: must fit 2 bytes", exit_code=USAGE)
         return GenerateServerKey(key_id, threshold, with_document_key=asked is Asked.GENERATE_BOTH)
     if asked is Asked.RETRIEVE:
         return RetrieveServerKey(key_id)

@@ -54,6 +54,11 @@ class NodeChoice:
     confirm_with: list[str] | None
     ca_file: Path | None
 
+    @property
+    def way(self) -> DoorName:
+        """The door that was chosen: contracts, if neither it nor a node was named."""
+        return self.door or (DoorName.V1 if self.node else DoorName.CONTRACTS)
+
 
 @dataclass(frozen=True, slots=True)
 class NodesPlace:
@@ -80,8 +85,7 @@ def find_door(
     choice: NodeChoice,
 ) -> Place | NodesPlace:
     """Put the options together; raises `CommandError` and `ConfigError`."""
-    door = choice.door or (DoorName.V1 if choice.node else DoorName.CONTRACTS)
-    if door is DoorName.CONTRACTS:
+    if choice.way is DoorName.CONTRACTS:
         _refuse_node_options(choice)
         return find_place(devnet, rpc, contracts, account, key_file, password_file)
     if rpc is not None:
@@ -90,7 +94,7 @@ def find_door(
     found = find_account(devnet, contracts, account, key_file, password_file)
     return NodesPlace(
         nodes,
-        door,
+        choice.way,
         tuple(choice.confirm_with or ()),
         choice.ca_file,
         found.wallet,

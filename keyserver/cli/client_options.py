@@ -1,9 +1,10 @@
 """Who asks and where: the options all commands of `keyserver client` share."""
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -36,6 +37,8 @@ PasswordFileOption = Annotated[
     typer.Option(metavar="FILE", help="Its first line is the key file's password; else asked."),
 ]
 KeyIdArgument = Annotated[str, typer.Argument(metavar="KEY_ID", help="32 bytes in hexadecimal.")]
+
+_HEX: Final = re.compile(r"(?:0x)?((?:[0-9a-fA-F]{2})*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,17 +212,20 @@ def read_key_id(text: str) -> "KeyId":
 
 def read_hex(text: str, size: int, what: str) -> bytes:
     """Bytes from the command line, with or without 0x; raises `CommandError`."""
-    try:
-        value = bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        value = b""
-    if len(value) != size:
+    value = hex_bytes(text)
+    if value is None or len(value) != size:
         raise CommandError(
             f"{text!r} is not {what}",
             hint=f"{size} bytes are {2 * size} hexadecimal digits.",
             exit_code=USAGE,
         )
     return value
+
+
+def hex_bytes(text: str) -> bytes | None:
+    """What hexadecimal digits, with or without 0x and with no blanks, say; None if they do not."""
+    match = _HEX.fullmatch(text)
+    return None if match is None else bytes.fromhex(match[1])
 
 
 def hex_text(value: bytes) -> str:

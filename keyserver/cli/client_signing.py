@@ -9,6 +9,7 @@ import typer
 from keyserver.cli.client_nodes import (
     CaFileOption,
     ConfirmOption,
+    DoorName,
     DoorOption,
     NodeChoice,
     NodeOption,
@@ -22,6 +23,7 @@ from keyserver.cli.client_options import (
     KeyIdArgument,
     PasswordFileOption,
     RpcOption,
+    hex_bytes,
     hex_text,
     read_hex,
     read_key_id,
@@ -89,7 +91,14 @@ def sign(
     What comes back is checked under the server key. Through the contracts (ecdsa and schnorr) the
     signature is public; with --node only this account gets it.
     """
+    if public is not None and confirm_with:
+        raise CommandError(
+            "--confirm-with: with --public nobody is asked for the server key",
+            hint="Give one of them: nodes confirm what other nodes tell.",
+            exit_code=USAGE,
+        )
     choice = NodeChoice(node, door, confirm_with, ca_file)
+    check_scheme(scheme, choice.way)
     wanted, message = read_key_id(key_id), _message(message_hash, file)
     expected = None if public is None else read_public(public)
     place = find_door(devnet, rpc, contracts, account, key_file, password_file, choice)
@@ -118,15 +127,30 @@ def verify(
     from keyserver.crypto.errors import InvalidSignatureError
 
     key, message = read_public(public), _message(message_hash, file)
-    try:
-        encoded = bytes.fromhex(signature.removeprefix("0x"))
-    except ValueError:
-        raise CommandError("SIGNATURE: is not hexadecimal", exit_code=USAGE) from None
+    encoded = hex_bytes(signature)
+    if encoded is None:
+        raise CommandError(
+            "SIGNATURE: is not hexadecimal",
+            hint="Digits in pairs, with or without 0x, and no blanks.",
+            exit_code=USAGE,
+        )
     try:
         checked = check_signature(_scheme(scheme), key, message, encoded)
     except InvalidSignatureError as error:
         raise CommandError(f"the signature does not hold: {error}", exit_code=FAILED) from error
     print_facts({"holds": True, **signature_facts(checked)}, as_json=as_json)
+
+
+def check_scheme(scheme: SchemeName, door: DoorName) -> None:
+    """Raise `CommandError` for a kind of signature that cannot be had this way."""
+    if scheme is not SchemeName.FROST or door is DoorName.V1:
+        return
+    if door is DoorName.CONTRACTS:
+        rule = "there is no contract for FROST signatures"
+        hint = "Ask the nodes: --node URL, or --door v1 with --devnet DIR."
+    else:
+        rule, hint = "the original's interface has no FROST signatures", "Use --door v1."
+    raise CommandError(f"--scheme frost: {rule}", hint=hint, exit_code=USAGE)
 
 
 def signature_facts(signed: "ServerSignature") -> Facts:

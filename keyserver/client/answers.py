@@ -8,13 +8,21 @@ published contracts a single dishonest server can emit such.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from keyserver.client.contracts import GENERATION, RETRIEVAL, SHADOW_RETRIEVAL, STORE, Service
+from keyserver.client.contracts import (
+    GENERATION,
+    RETRIEVAL,
+    SHADOW_RETRIEVAL,
+    SIGNING,
+    STORE,
+    Service,
+)
 from keyserver.client.errors import BadAnswerError, RefusedByKeyServersError
 from keyserver.client.ethereum import EventLog
 from keyserver.client.results import ASK_AGAIN, ServerKey, ShadowAnswer
 from keyserver.crypto.curve import Point
 from keyserver.crypto.errors import CryptoError
 from keyserver.evm.abi import AbiError, Event
+from keyserver.model.requests import SigningScheme
 
 
 def generated(logs: Sequence[EventLog]) -> Point | None:
@@ -83,10 +91,8 @@ def signed(service: Service, logs: Sequence[EventLog]) -> tuple[Point, bytes] | 
     public: Point | None = None
     for event, values in _decoded(service, logs):
         if event is service.error:
-            raise _refusal(
-                service,
-                "You may have no permission for this key; ECDSA needs a key that 2t + 1 hold.",
-            )
+            needs_more = service is SIGNING[SigningScheme.ECDSA]
+            raise _refusal(service, _NOT_SIGNED + (_ECDSA_NEEDS if needs_more else ""))
         if event is common:
             public = _point("server key", values[3])
         elif event is made and public is not None:
@@ -109,6 +115,11 @@ def personal_answers(logs: Sequence[EventLog]) -> tuple[int, int] | None:
 
 
 _COMMON, _PERSONAL = SHADOW_RETRIEVAL.results
+_NOT_SIGNED = (
+    "There may be no such key, or you may have no permission for it: `keyserver client show KEY_ID`"
+    " tells what the contracts know, for nothing."
+)
+_ECDSA_NEEDS = " ECDSA needs a key that 2t + 1 key servers hold."
 
 
 def _decoded(service: Service, logs: Sequence[EventLog]) -> Iterator[tuple[Event, tuple[Any, ...]]]:

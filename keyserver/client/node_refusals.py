@@ -149,8 +149,7 @@ _KNOWN: Final = (
     _Known(
         "OPERATION_DISABLED",
         "Operation is disabled: ",
-        advice="The operator has switched this off; retrieve_document_key needs no node that sees"
-        " the key, and --door v1 sends credentials that cannot be used again.",
+        advice="The operator takes no credentials that can be used again: --door v1 sends others.",
         is_start=True,
     ),
     _Known(
@@ -171,6 +170,12 @@ _KNOWN: Final = (
     _Known("SIGNATURE_EXPIRED", "Signature expired", advice="Is the clock of this machine right?"),
     _Known("NONCE_USED", "Nonce used", Kind.LATER, "The next attempt has another nonce."),
 )
+_PLAIN_MODES: Final = "forbid_plain_modes"
+_PLAIN_ADVICE: Final = (
+    "The operator wants no node to see document keys: retrieve_document_key needs none that does."
+)
+"""Of the options by which operations are switched off, the one that `/v1` does not help against."""
+
 _BY_CODE: Final = {known.code: known for known in _KNOWN}
 
 Advice = Mapping[str, str]
@@ -222,6 +227,8 @@ def make_error(
     """The exception for an error of this kind."""
     known = _BY_CODE.get(code)
     usual, said = known.advice if known is not None else "", printable(text)
+    if code == "OPERATION_DISABLED" and _PLAIN_MODES in text:
+        usual = _PLAIN_ADVICE
     what_to_do = advice.get(code, usual)
     if kind is Kind.LATER:
         return NodeNotReadyError(

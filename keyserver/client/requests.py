@@ -160,7 +160,8 @@ class KeyServers:
         service = SIGNING.get(scheme)
         if service is None:
             raise ClientError(
-                "there is no contract for FROST signatures", advice="Ask the nodes over HTTP."
+                "there is no contract for FROST signatures",
+                advice="Ask the nodes over HTTP: --node URL.",
             )
         receipt = await self._request(service, key_id, message)
         subject = Subject(key_id, self.wallet.address, message)

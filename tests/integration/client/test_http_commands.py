@@ -4,7 +4,7 @@ import asyncio
 import json
 import shlex
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import keyserver.client.http
 from keyserver.cli.main import main
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.hashing import keccak256
+from keyserver.model.requests import Operation
 from keyserver.simulation.clock import EPOCH
 from tests.integration.client.network import ALICE, BOB, fresh_id, urls
 from tests.support.client_node import ClientNetwork, client_network
@@ -218,8 +219,28 @@ async def test_a_request_for_a_signature_is_printed(
     assert json.loads(made["body"]) == {"scheme": "frost", "message_hash": f"0x{'4d' * 32}"}
     _, err = await shell.run("curl", "sign", key_id, *options, code=2)
     assert "--hash" in err
-    _, err = await shell.run(*words, *options, "--door", "original", code=1)
+    _, err = await shell.run(*words, *options, "--door", "original", code=2)
     assert "no FROST" in err
+    ecdsa = await shell.facts("curl", "sign", key_id, "--hash", "4d" * 32, *options)
+    assert json.loads(ecdsa["body"])["scheme"] == "ecdsa"
+
+
+async def test_a_signature_that_is_switched_off_is_had_through_v1(
+    network: ClientNetwork, shell: Shell, tmp_path: Path
+) -> None:
+    node, url = network[0].node, urls(network)[0]
+    public = SecretScalar.from_int(1).public().raw64.hex()
+    words = [fresh_id().hex(), "--hash", "4d" * 32, "--public", public, "--node", url]
+    asked = ["sign", *words, *who(tmp_path, "alice"), "--door", "original"]
+    before = node.policy
+    node.policy = replace(before, strict_credentials=frozenset({Operation.SIGN_ECDSA}))
+    try:
+        _, err = await shell.run(*asked, code=1)
+    finally:
+        node.policy = before
+    assert "strict_credentials" in err
+    assert "--door v1" in err
+    assert "retrieve_document_key" not in err
 
 
 @DOORS
@@ -236,8 +257,9 @@ async def test_a_file_is_signed(
     made = await shell.facts("generate", "--threshold", "1", *alice)
     words = [made["key_id"], "--file", file, "--scheme", scheme]
     if (door, scheme) == ("original", "frost"):
-        _, said = await shell.run("sign", *words, *alice, code=1)
+        _, said = await shell.run("sign", *words, *alice, code=2)
         assert "no FROST" in said
+        assert "--door v1" in said
         return
     signed = await shell.facts("sign", *words, *alice)
     assert (signed["public"], signed["scheme"]) == (made["public"], scheme)

@@ -230,6 +230,7 @@ async def test_what_no_contract_does(world: World, signing: World) -> None:
     with pytest.raises(ClientError, match="no contract for FROST") as raised:
         await signing.client(world.bob).sign(key_id, MESSAGE, SigningScheme.FROST)
     assert "HTTP" in raised.value.advice
+    assert "--node URL" in raised.value.advice
     contracts = Contracts({}, world.contracts.chain_id)
     with pytest.raises(ConfigError, match="SecretStoreEcdsaSigningService is not given"):
         await (
@@ -293,6 +294,9 @@ async def test_a_command_says_that_it_is_refused(
     assert (status, told.out) == (1, "")
     assert "ECDSA signing: the key servers answered with an error" in told.err
     assert "permission" in told.err
+    assert "no such key" in told.err
     frost = [key_id.hex(), "--hash", MESSAGE.hex(), "--scheme", "frost"]
-    assert await run(*frost, *who_and_where(signing, tmp_path)) == 1
-    assert "no contract for FROST" in capsys.readouterr().err
+    assert await run(*frost, *who_and_where(signing, tmp_path)) == 2
+    said = capsys.readouterr().err
+    assert "no contract for FROST" in said
+    assert "--node URL" in said

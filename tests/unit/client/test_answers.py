@@ -20,6 +20,7 @@ from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.evm.abi import Event
 from keyserver.model.identifiers import Address, Hash32
+from keyserver.model.requests import SigningScheme
 
 RNG = SeededRandom("answers")
 KEY_ID = bytes(range(32))
@@ -147,4 +148,6 @@ def test_signatures(service: Service) -> None:
     for logs in ([], [agreed]):
         with pytest.raises(RefusedByKeyServersError) as raised:
             answers.signed(service, [*logs, log(service.error, *subject)])
-        assert "permission" in raised.value.advice
+        for reason in ("no such key", "permission", "keyserver client show"):
+            assert reason in raised.value.advice
+        assert ("2t + 1" in raised.value.advice) == (service is SIGNING[SigningScheme.ECDSA])

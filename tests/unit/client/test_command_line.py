@@ -210,6 +210,11 @@ def test_what_is_signed_must_be_said_once(
     assert "is not a message hash" in said
     _, said = verified(capsys, "--hash", HASH, "nonsense", code=2)
     assert "SIGNATURE" in said
+    for blanks in ("00 " * 65, "00" * 65 + "\n", " " + "00" * 65):
+        _, said = verified(capsys, "--hash", HASH, blanks, code=2)
+        assert "SIGNATURE: is not hexadecimal" in said
+    _, said = verified(capsys, "--hash", "4d " * 32, "00" * 65, code=2)
+    assert "is not a message hash" in said
     _, said = verified(capsys, "--file", tmp_path / "missing", "00" * 65, code=1)
     assert "missing: No such file" in said
     said = refused(capsys, "client", "sign", KEY_ID)
@@ -217,3 +222,50 @@ def test_what_is_signed_must_be_said_once(
     off_the_curve = ("--public", "55" * 64)
     said = refused(capsys, "client", "sign", KEY_ID, "--hash", HASH, *off_the_curve)
     assert "--public: " in said
+
+
+def test_options_of_signing_that_would_be_of_no_effect_are_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    node = ("--node", "http://127.0.0.1:1")
+    given = ("--hash", HASH, "--public", PUBLIC)
+    sign = ("client", "sign", KEY_ID, *given, *node)
+    said = refused(capsys, *sign, "--confirm-with", "http://127.0.0.1:2")
+    assert "--confirm-with: " in said
+    assert "--public" in said
+    curl = ("client", "curl")
+    for words in (
+        ("retrieve-server-key", KEY_ID),
+        ("retrieve-plain", KEY_ID),
+        ("generate-both", KEY_ID, "--threshold", "1"),
+    ):
+        for option, value in (("--hash", HASH), ("--scheme", "ecdsa"), ("--scheme", "frost")):
+            said = refused(capsys, *curl, *words, *node, option, value)
+            assert f"{option}: is for sign" in said
+    said = refused(capsys, *curl, "sign", KEY_ID, *node, "--hash", HASH, "--threshold", "1")
+    assert "--threshold is for the operations that generate" in said
+    said = refused(capsys, *curl, "retrieve-plain", KEY_ID, "--door", "contracts")
+    assert "contracts are not asked with curl" in said
+
+
+def test_frost_is_refused_where_there_is_none_before_anybody_is_asked(
+    capsys: pytest.CaptureFixture[str], contracts: Path
+) -> None:
+    """Also before a key file, or its password, is asked for."""
+    frost = ("client", "sign", KEY_ID, "--hash", HASH, "--scheme", "frost")
+    for place in (
+        (),
+        ("--rpc", "http://127.0.0.1:1", "--contracts", contracts),
+        ("--devnet", "nowhere"),
+    ):
+        said = refused(capsys, *frost, *place)
+        assert "no contract for FROST" in said
+        assert "--node URL" in said
+    node = ("--node", "http://127.0.0.1:1")
+    for said in (
+        refused(capsys, *frost, *node, "--door", "original"),
+        refused(capsys, "client", "curl", *frost[1:], *node, "--door", "original"),
+    ):
+        assert "no FROST" in said
+        assert "--door v1" in said
+    assert "Who are you?" in refused(capsys, *frost, *node)

@@ -148,6 +148,26 @@ def test_errors_are_told_apart(status: int, text: str, error: type[Exception], c
     assert text in str(found)
 
 
+@pytest.mark.parametrize(
+    ("operation", "option", "way", "other_way"),
+    [
+        ("sign_ecdsa", "strict_credentials", "--door v1", "retrieve_document_key"),
+        ("retrieve_shadow", "strict_credentials", "--door v1", "retrieve_document_key"),
+        ("retrieve_plain", "strict_credentials", "--door v1", "retrieve_document_key"),
+        ("generate_server_key", "generators", "--door v1", "retrieve_document_key"),
+        ("retrieve_plain", "forbid_plain_modes", "retrieve_document_key", "--door"),
+    ],
+)
+def test_what_is_switched_off_has_another_way(
+    operation: str, option: str, way: str, other_way: str
+) -> None:
+    text = f"Operation is disabled: {operation} ([keyserver] {option}); use POST /somewhere"
+    found = refusal(OriginalDoor(wallet("alice")), 403, text)
+    assert isinstance(found, RefusedOverHttpError)
+    assert way in found.advice
+    assert other_way not in found.advice
+
+
 def test_what_is_no_error_of_a_key_server_is_a_bad_answer() -> None:
     door = OriginalDoor(wallet("alice"))
     for status, body in (
