@@ -293,6 +293,7 @@ async def test_another_set_of_servers_is_asked_again(bench: Bench) -> None:
     assert bench.sent("ecdsaSigningCommonRetrieved") == 1
     assert not [task for task in first.store.tasks.values() if task.state is TaskState.ANSWERED]
     change = remove_server(bench.deployment, third, (first, second))
+    await third.kill()
     bench.network.stacks = [first, second]
     for stack in bench.network.stacks:
         stack.change_set(change, first.me, second.me)
