@@ -165,7 +165,7 @@ def account(chain: Chain) -> list[tuple[str, int]]:
     chain.transact(1, owned.address, value=2)
     gas = []
     for _ in range(2):
-        call = chain.address(2), 1, b""
+        call = chain.address(2), 1, b"", 50_000
         signature = signatures.ecdsa(SERVER_KEY, owned.call("hashOfCall", *call))
         gas.append(owned.send("execute", *call, signature).gas)
     return [

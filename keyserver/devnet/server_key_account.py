@@ -17,8 +17,8 @@ from keyserver.evm.artifacts import load_artifact
 from keyserver.model.identifiers import Address, Hash32
 
 CONTRACT: Final = "ServerKeyAccount"
-_HASH_OF_CALL: Final = Function.parse("hashOfCall(address,uint256,bytes)", "bytes32")
-_EXECUTE: Final = Function.parse("execute(address,uint256,bytes,bytes)")
+_HASH_OF_CALL: Final = Function.parse("hashOfCall(address,uint256,bytes,uint256)", "bytes32")
+_EXECUTE: Final = Function.parse("execute(address,uint256,bytes,uint256,bytes)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,14 @@ class Call:
     target: Address
     value: int
     """Wei."""
+    gas_limit: int
+    """What the target gets, whoever hands the call in; 2,300 more if ether comes along."""
     data: bytes = b""
+
+    @property
+    def arguments(self) -> tuple[str, int, bytes, int]:
+        """As the contract's functions take them."""
+        return _hex(self.target), self.value, self.data, self.gas_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +47,15 @@ class ServerKeyAccount:
 
     async def hash_of(self, call: Call) -> Hash32:
         """What the server key has to sign to let this be the account's next call."""
-        arguments = (_hex(call.target), call.value, call.data)
-        return Hash32(await self.ethereum.call(self.address, _HASH_OF_CALL, *arguments))
+        return Hash32(await self.ethereum.call(self.address, _HASH_OF_CALL, *call.arguments))
 
     async def execute(self, wallet: Wallet, call: Call, signature: bytes) -> Receipt:
         """Hand a call in with its signature (65 bytes, v 27 or 28), from any account.
 
-        Raises `RefusedByContractError` if the server key has not signed it as the next call.
+        Raises `RefusedByContractError` if the server key has not signed it as the next call, or if
+        no transaction can bring the target its gas.
         """
-        data = _EXECUTE.encode(_hex(call.target), call.value, call.data, signature)
+        data = _EXECUTE.encode(*call.arguments, signature)
         return await self.ethereum.send(wallet, self.address, data)
 
 

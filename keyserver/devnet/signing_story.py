@@ -24,10 +24,12 @@ from keyserver.errors import ConfigError
 from keyserver.model.identifiers import Address, Hash32, NodeId
 from keyserver.model.requests import SigningScheme
 
-MIN_NODES = 3
+MIN_NODES = 4
 ETHER = 10**18
 DEPOSIT_WEI = ETHER
 PAYMENT_WEI = ETHER // 4
+PAYMENT_GAS = 50_000
+"""For the one who is paid: enough for a wallet that is a contract."""
 TEXT = b"Signed by nobody in particular."
 
 
@@ -68,7 +70,14 @@ class SigningDemo:
     def __post_init__(self) -> None:
         """Raise `ConfigError` if the story cannot be told with these settings."""
         if self.settings.nodes < MIN_NODES:
-            raise ConfigError(f"nodes: at least {MIN_NODES} are needed, as one will be away")
+            raise ConfigError(
+                f"--sign: at least --nodes {MIN_NODES} are needed: a key is shared only with a"
+                " threshold of 1 or more, an ECDSA signature then takes 3, and one will be away"
+            )
+        if self.settings.threshold < 1:
+            raise ConfigError(
+                "--sign: at least --threshold 1 is needed: with 0 every node has the whole key"
+            )
         if 2 * self.settings.threshold + 1 > self.settings.nodes - 1:
             raise ConfigError(
                 f"threshold: with {self.settings.threshold} of {self.settings.nodes} nodes an ECDSA"
@@ -186,7 +195,7 @@ class _Story:
         raise DemoError("the account has paid twice for one signature")
 
     async def _refuse(self) -> None:
-        call = Call(self._charlie.address, PAYMENT_WEI)
+        call = Call(self._charlie.address, PAYMENT_WEI, PAYMENT_GAS)
         message = await self._account.hash_of(call)
         try:
             await self._scene.servers(self._charlie).sign(
@@ -227,7 +236,7 @@ class _Story:
     async def _signed_payment(self) -> tuple[Call, ServerSignature]:
         """A payment to an account that nothing was ever paid to, signed by the server key."""
         payee = NodeId.of(SecretScalar.random(self._demo.rng).public()).address
-        call = Call(payee, PAYMENT_WEI)
+        call = Call(payee, PAYMENT_WEI, PAYMENT_GAS)
         message = await self._account.hash_of(call)
         servers = self._scene.servers(self._bob)
         answer = await servers.sign(self._key_id, message, SigningScheme.ECDSA, public=self._public)

@@ -85,3 +85,14 @@ def wallet(chain: Chain, service: str) -> str:
     paid = f"{len(code) // 2:02x}"
     code += f"{JUMPDEST}{ONE}{ZERO}{SSTORE}{drain}{ONE}{SSTORE}{STOP}"
     return deploy(chain, code.replace("60FF", "60" + paid).replace("60EE", "60" + good))
+
+
+def that_goes_on(chain: Chain, words: int) -> tuple[str, str]:
+    """Two contracts: the first keeps the gas it got and calls the second, come of it what may.
+
+    The second fills that many words of its storage, from word 0 on.
+    """
+    stores = "".join(f"{ONE}{push(bytes([word]))}{SSTORE}" for word in range(words))
+    called = deploy(chain, stores + STOP)
+    call = f"{ZERO * 5}{push(bytes.fromhex(called[2:]))}{GAS}{CALL}"
+    return deploy(chain, f"{GAS}{ZERO}{SSTORE}{call}{STOP}"), called

@@ -121,7 +121,14 @@ class Chain:
     def mine(self, blocks: int) -> None:
         self.tester.mine_blocks(blocks)
 
-    def transact(self, sender: int, to: str | None, data: bytes = b"", value: int = 0) -> Mined:
+    def transact(
+        self,
+        sender: int,
+        to: str | None,
+        data: bytes = b"",
+        value: int = 0,
+        gas_limit: int = GAS_LIMIT,
+    ) -> Mined:
         """Mine one transaction, handed to the EVM itself: JSON forms would double the time."""
         self.address(sender)
         chain = self.tester.backend.chain
@@ -130,7 +137,7 @@ class Chain:
             nonce=chain.get_vm().state.get_nonce(to_canonical_address(key_of(sender).address)),
             max_priority_fee_per_gas=1,
             max_fee_per_gas=10**10,
-            gas=GAS_LIMIT,
+            gas=gas_limit,
             to=b"" if to is None else to_canonical_address(to),
             value=value,
             data=data,

@@ -1,17 +1,32 @@
 """The example account: a call is executed once, and only if the server key has signed it."""
 
+from bisect import bisect_left
+
 import pytest
 from eth_account.messages import encode_typed_data
+from eth_utils.abi import function_signature_to_4byte_selector as selector
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from keyserver.evm.abi import ContractAbi
 from tests.contracts import signatures
-from tests.contracts.chain import ETHER, Chain, Contract, RevertError, key_of, public_of
+from tests.contracts.bytecode import that_goes_on
+from tests.contracts.chain import (
+    ETHER,
+    GAS_LIMIT,
+    Chain,
+    Contract,
+    Mined,
+    RevertError,
+    key_of,
+    public_of,
+)
 from tests.contracts.world import STRANGER, deploy_set
 
 SERVER_KEY, OTHER_KEY = 201, 202
 RECIPIENT = to_checksum_address("0x" + "ab" * 20)
+CALL_GAS = 300_000
+"""More than any call here takes, where not said otherwise."""
 
 
 @pytest.fixture
@@ -23,11 +38,16 @@ def account(chain: Chain) -> Contract:
 
 
 def signed(
-    account: Contract, target: str, value: int, data: bytes = b"", key: int = SERVER_KEY
-) -> tuple[str, int, bytes, bytes]:
+    account: Contract,
+    target: str,
+    value: int,
+    data: bytes = b"",
+    gas_limit: int = CALL_GAS,
+    key: int = SERVER_KEY,
+) -> tuple[str, int, bytes, int, bytes]:
     """What `execute` takes for the next call."""
-    digest = account.call("hashOfCall", target, value, data)
-    return target, value, data, signatures.ecdsa(key, digest)
+    digest = account.call("hashOfCall", target, value, data, gas_limit)
+    return target, value, data, gas_limit, signatures.ecdsa(key, digest)
 
 
 def test_the_owner_is_the_address_of_the_server_key(account: Contract) -> None:
@@ -86,21 +106,23 @@ def test_a_call_is_for_one_account_only(account: Contract) -> None:
 
 
 def test_nothing_of_a_signed_call_may_change(account: Contract) -> None:
-    target, value, data, signature = signed(account, RECIPIENT, 1, b"data")
+    target, value, data, gas_limit, signature = signed(account, RECIPIENT, 1, b"data")
     for changed in (
-        (key_of(STRANGER).address, value, data, signature),
-        (target, value + 1, data, signature),
-        (target, value, b"", signature),
-        (target, value, data, signatures.high_s(signature)),
-        (target, value, data, signature[:64] + bytes([55 - signature[64]])),
-        (target, value, data, signature[:64]),
-        (target, value, data, bytes(65)),
-        (target, value, data, b""),
-        signed(account, target, value, data, OTHER_KEY),
+        (key_of(STRANGER).address, value, data, gas_limit, signature),
+        (target, value + 1, data, gas_limit, signature),
+        (target, value, b"", gas_limit, signature),
+        (target, value, data, gas_limit - 1, signature),
+        (target, value, data, 0, signature),
+        (target, value, data, gas_limit, signatures.high_s(signature)),
+        (target, value, data, gas_limit, signature[:64] + bytes([55 - signature[64]])),
+        (target, value, data, gas_limit, signature[:64]),
+        (target, value, data, gas_limit, bytes(65)),
+        (target, value, data, gas_limit, b""),
+        signed(account, target, value, data, gas_limit, OTHER_KEY),
     ):
         assert account.revert_reason("execute", *changed) == "NotSignedByServerKey"
     assert account.call("nonce") == 0
-    account.send("execute", target, value, data, signature)
+    account.send("execute", target, value, data, gas_limit, signature)
 
 
 def test_a_call_that_fails_changes_nothing(account: Contract) -> None:
@@ -113,6 +135,65 @@ def test_a_call_that_fails_changes_nothing(account: Contract) -> None:
     account.chain.transact(1, account.address, value=ETHER)
     account.send("execute", *too_much)
     assert account.chain.balance(RECIPIENT) == 4 * ETHER
+
+
+def handed_in(account: Contract, call: tuple[str, int, bytes, int, bytes], gas: int) -> Mined:
+    """By a stranger, with that much gas for the whole transaction."""
+    data = ContractAbi.of(tuple(account.abi)).function("execute").encode(*call)
+    return account.chain.transact(STRANGER, account.address, data, gas_limit=gas)
+
+
+def word(chain: Chain, address: str) -> int:
+    """The first word of a contract's storage."""
+    return int.from_bytes(chain.w3.eth.get_storage_at(to_checksum_address(address), 0), "big")
+
+
+def test_nobody_spends_a_call_by_bringing_little_gas(account: Contract) -> None:
+    """The target does not mind that what it calls runs out of gas; the call is void then."""
+    chain = account.chain
+    target, called = that_goes_on(chain, words=20)
+    call = signed(account, target, 0, gas_limit=600_000)
+
+    outcomes = {}
+    for gas in range(100_000, 1_000_000, 50_000):
+        with chain.undone():
+            succeeded = handed_in(account, call, gas).succeeded
+            outcomes[gas] = succeeded, account.call("nonce"), word(chain, called)
+
+    assert set(outcomes.values()) == {(False, 0, 0), (True, 1, 1)}
+
+
+@pytest.mark.parametrize("size", [0, 60_000])
+@pytest.mark.parametrize("value", [0, 1])
+def test_the_target_gets_the_signed_gas(account: Contract, value: int, size: int) -> None:
+    """Whatever the transaction brings, however much data goes along; ether brings 2,300 more.
+
+    A 64th of what is asked for is more than the account reckons a call to cost.
+    """
+    chain, gas_limit = account.chain, 10_000_000
+    target, _ = that_goes_on(chain, words=1)
+    call = signed(account, target, value, bytes(size), gas_limit)
+
+    def succeeds(gas: int) -> bool:
+        with chain.undone():
+            return handed_in(account, call, gas).succeeded
+
+    limits = range(gas_limit, GAS_LIMIT)
+    least = limits[bisect_left(limits, True, key=succeeds)]
+    assert handed_in(account, call, least - 1).output == selector("TooLittleGas()")
+    assert account.call("nonce") == 0
+    before_it_looks = 2
+    for gas in (least, GAS_LIMIT):
+        with chain.undone():
+            assert handed_in(account, call, gas).succeeded
+            assert word(chain, target) == gas_limit + 2_300 * value - before_it_looks
+
+
+def test_no_transaction_brings_more_gas_than_there_is(account: Contract) -> None:
+    for gas_limit in (GAS_LIMIT, 2**256 - 1):
+        call = signed(account, RECIPIENT, 0, b"", gas_limit)
+        assert account.revert_reason("execute", *call) == "TooLittleGas"
+    assert account.call("nonce") == 0
 
 
 def test_the_hash_is_that_of_typed_data(account: Contract) -> None:
@@ -130,6 +211,7 @@ def test_the_hash_is_that_of_typed_data(account: Contract) -> None:
                 {"name": "target", "type": "address"},
                 {"name": "value", "type": "uint256"},
                 {"name": "data", "type": "bytes"},
+                {"name": "gasLimit", "type": "uint256"},
                 {"name": "nonce", "type": "uint256"},
             ],
         },
@@ -140,8 +222,14 @@ def test_the_hash_is_that_of_typed_data(account: Contract) -> None:
             "chainId": account.chain.w3.eth.chain_id,
             "verifyingContract": account.address,
         },
-        "message": {"target": RECIPIENT, "value": 7, "data": b"data", "nonce": 1},
+        "message": {
+            "target": RECIPIENT,
+            "value": 7,
+            "data": b"data",
+            "gasLimit": 50_000,
+            "nonce": 1,
+        },
     }
     signable = encode_typed_data(full_message=typed)
     expected = keccak(b"\x19" + signable.version + signable.header + signable.body)
-    assert account.call("hashOfCall", RECIPIENT, 7, b"data") == expected
+    assert account.call("hashOfCall", RECIPIENT, 7, b"data", 50_000) == expected

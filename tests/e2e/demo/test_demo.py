@@ -106,7 +106,7 @@ def test_the_story_holds(
 
 @pytest.mark.parametrize(
     ("chain", "nodes", "confirmations"),
-    [("embedded", 4, 0), pytest.param("anvil", 3, 1, marks=pytest.mark.anvil)],
+    [("embedded", 4, 0), pytest.param("anvil", 5, 1, marks=pytest.mark.anvil)],
 )
 def test_the_key_servers_sign(
     chain: str, nodes: int, confirmations: int, tmp_path: Path, request: pytest.FixtureRequest
@@ -173,7 +173,8 @@ def test_an_interrupted_demo_leaves_nothing(number: signal.Signals, tmp_path: Pa
         (["--block-time", "0"], "block time"),
         (["/no/such/file"], "no such file"),
         (["--sign", "--nodes", "4", "--threshold", "2"], "threshold"),
-        (["--sign", "--nodes", "2"], "nodes"),
+        (["--sign", "--nodes", "3"], "--sign: at least --nodes 4"),
+        (["--sign", "--threshold", "0"], "--sign: at least --threshold 1"),
         (["--sign", "--migration"], "--migration"),
         (["--sign", "/no/such/file"], "no file"),
     ],

@@ -16,7 +16,7 @@ from tests.interop.made import Committee
 DEPLOYER = SecretScalar(DEVELOPMENT_PRIVATE_KEYS[0])
 STRANGER = SecretScalar.from_int(0x57A6)
 PAYEE = Address(b"\x9a" * 20)
-PAYMENT = Call(PAYEE, 10**17)
+PAYMENT = Call(PAYEE, 10**17, gas_limit=50_000)
 
 
 async def test_it_does_what_the_committee_signs_once(chain: Chain) -> None:
