@@ -29,15 +29,15 @@ from keyserver.model.requests import (
 from keyserver.sessions.bound_uses import Claim
 from keyserver.sessions.core import Authorise, Context, Policy, Refusal, Refused
 
-_ON_CHAIN_FORMS: dict[int, type[OnChainAddress | OnChainPublic]] = {
-    Operation.GENERATE_SERVER_KEY: OnChainAddress,
-    Operation.STORE_DOCUMENT_KEY: OnChainAddress,
-    Operation.RETRIEVE_SHADOW: OnChainPublic,
-    Operation.SIGN_SCHNORR: OnChainAddress,
-    Operation.SIGN_ECDSA: OnChainAddress,
-}
-"""What can be asked for on a contract, and whether its requests name an account or a key."""
-
+_ON_CHAIN_OPERATIONS = frozenset(
+    {
+        Operation.GENERATE_SERVER_KEY,
+        Operation.STORE_DOCUMENT_KEY,
+        Operation.RETRIEVE_SHADOW,
+        Operation.SIGN_SCHNORR,
+        Operation.SIGN_ECDSA,
+    }
+)
 _NEEDS_PERMISSION = frozenset(
     {
         Operation.RETRIEVE_PLAIN,
@@ -97,11 +97,8 @@ def check_policy(operation: int, credential: Credential, policy: Policy) -> None
         case LegacyCredential() if operation in policy.strict_credentials:
             raise Refused(Refusal.POLICY, "strict_credentials")
         case OnChainAddress() | OnChainPublic():
-            form = _ON_CHAIN_FORMS.get(operation)
-            if form is None:
+            if operation not in _ON_CHAIN_OPERATIONS:
                 raise Refused(Refusal.BAD, "the operation cannot be asked for on chain")
-            if not isinstance(credential, form):
-                raise Refused(Refusal.BAD, "contracts ask for the operation in another form")
             if (credential.contract, operation) not in policy.service_contracts:
                 # The registry may name it without this node having seen that yet.
                 raise Refused(Refusal.TEMPORARY, "the contract is none that this node knows")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from keyserver.model.identifiers import Address, NodeId
+from keyserver.model.identifiers import Address, Hash32, NodeId
 from keyserver.model.requests import (
     AddShare,
     Credential,
@@ -15,6 +15,8 @@ from keyserver.model.requests import (
     Request,
     RetrieveDocumentKey,
     RetrieveServerKey,
+    SigningScheme,
+    SignMessage,
 )
 from keyserver.sessions.authentication import authenticate
 from keyserver.sessions.bound_uses import BoundUses
@@ -56,6 +58,13 @@ def test_only_the_contracts_that_this_node_serves(ctx: Context) -> None:
     assert _refusal(served, operation, ON_CHAIN) is Refusal.TEMPORARY
     unread = replace(ctx, policy=Policy())
     assert _refusal(unread, operation, ON_CHAIN) is Refusal.TEMPORARY
+
+
+def test_a_contract_asks_for_signatures_by_account_only(ctx: Context) -> None:
+    """A public key in its place would be another request than the one that is pending."""
+    operation = SignMessage(KEY_ID, Hash32(b"\x07" * 32), SigningScheme.ECDSA)
+    by_public = OnChainPublic(CONTRACT, REQUESTER.public())
+    assert _refusal(ctx, operation, by_public) is Refusal.BAD
 
 
 def test_a_nonce_belongs_to_one_coordinator() -> None:

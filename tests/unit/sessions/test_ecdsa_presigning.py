@@ -21,6 +21,7 @@ from keyserver.sessions.core import (
     Refusal,
     Refused,
     SessionError,
+    StaleError,
     Step,
     TimerFired,
     UnavailableError,
@@ -215,6 +216,18 @@ def test_a_deal_of_another_form_is_gone_without(four: Keyed, lie: Lie) -> None:
     net.tamper = over_delivery(net, {cheat: at("PresignDeal", lie)})
     assert failed_with(error_of(net, record)) == {cheat}
     assert net.reports == []
+
+
+def test_who_says_that_the_record_is_old_is_named(four: Keyed) -> None:
+    """It may be right, or lie: the next attempt looks for a newer record, and goes without it."""
+    net, record = four
+    cheat = net.members[2].id
+    net.tamper = over_delivery(
+        net, {cheat: at("PresignDeal", lambda place, m: Refuse(Refusal.STALE))}
+    )
+    error = error_of(net, record)
+    assert isinstance(error, StaleError)
+    assert failed_with(error) == {cheat}
 
 
 def test_a_deal_that_is_not_signed_names_nobody_but_is_gone_without(four: Keyed) -> None:
