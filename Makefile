@@ -38,8 +38,8 @@ PURE := keyserver/crypto/*,keyserver/model/*,keyserver/evm/*,keyserver/sessions/
 
 # Coverage is measured here only: it makes whole networks, and the EVM in Python, several times as slow.
 MEASURED := $(addprefix tests/,unit vectors property conformance) \
-	$(addprefix tests/integration/,api chain client devnet net) \
-	$(addprefix tests/simulation/,test_scenarios.py test_worlds.py)
+	$(addprefix tests/integration/,api client devnet net) \
+	$(addprefix tests/simulation/,test_scenarios.py test_signing.py test_worlds.py)
 
 unit: $(STAMP)
 	$(BIN)/pytest -n 2 -m "not e2e" $(MEASURED) --cov --cov-report=
