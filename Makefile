@@ -52,7 +52,7 @@ LONGEST := tests/chaos/ tests/e2e/set_change/
 OTHERS := $(filter-out $(LONGEST) %/__pycache__/,$(wildcard tests/e2e/*/)) tests/interop/
 
 e2e: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile -m e2e $(LONGEST) $(OTHERS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m e2e $(LONGEST) $(OTHERS)
 
 CHAOS := --requests 1000 --calm 100 --seed 1 --minutes 30 --gap 5 --parallel 20
 
