@@ -9,6 +9,8 @@ goes to standard error. A command returns normally (exit code 0) or raises:
 | 1 | failed: what was asked for did not happen |
 | 2 | wrong use: an option, an argument or the configuration must be changed |
 | 3 | unreachable: no answer from the node or the Ethereum node |
+| 4 | wrong share: malformed, of another set, or unknown |
+| 5 | sealed: the node has to be unsealed first |
 | 70 | a mistake in this program |
 | 130 | interrupted |
 """
@@ -28,6 +30,8 @@ OK = 0
 FAILED = 1
 USAGE = 2
 UNREACHABLE = 3
+WRONG_SHARE = 4
+SEALED = 5
 INTERNAL = 70
 INTERRUPTED = 130
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION: Final = "0007"
+SCHEMA_VERSION: Final = "0008"
 """The newest migration: four digits, counting up."""
 
 METADATA: Final = MetaData()
@@ -50,6 +50,126 @@ SEAL_KEYRING: Final = Table(
     Column("box", LargeBinary, nullable=False),
     CheckConstraint("id = 1", name="seal_keyring_is_one_row"),
 )
+
+NODE_IDENTITY: Final = Table(
+    "node_identity",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("node_id", LargeBinary, nullable=False),
+    Column("secret_box", LargeBinary, nullable=False),
+    Column("secret_term", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="node_identity_is_one_row"),
+)
+"""The node's key, where it is kept in the store: its public half, and its private half sealed."""
+
+REPLICAS: Final = Table(
+    "replicas",
+    METADATA,
+    Column("replica_id", Text, primary_key=True),
+    Column("operator_url", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("progress", Integer, nullable=False),
+    Column("required", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("term", BigInteger, nullable=False),
+    Column("software", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+)
+"""The processes of this node; both times in milliseconds by the database's clock."""
+
+ACTIVE_REPLICA: Final = Table(
+    "active_replica",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("replica_id", Text),
+    Column("unsealed", Boolean, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="active_replica_is_one_row"),
+)
+"""Which process acts for the node, until when (milliseconds by the database's clock), and how often
+that has changed hands; no `replica_id` while it is up to anybody."""
+
+REQUEST_NONCES: Final = Table(
+    "request_nonces",
+    METADATA,
+    Column("address", LargeBinary, primary_key=True),
+    Column("nonce", LargeBinary, primary_key=True),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("request_nonces_by_age", "expires_at"),
+)
+"""Nonces of signed requests that were seen lately; `expires_at` in Unix seconds."""
+
+
+# --- service keys (sealing, C15 to C17); times in milliseconds since 1970 ---------------------
+
+SERVICE_KEYS: Final = Table(
+    "service_keys",
+    METADATA,
+    Column("owner", Text, primary_key=True),
+    Column("service", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("key_box", LargeBinary, nullable=False),
+    Column("key_term", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("origin", Text, nullable=False),
+    UniqueConstraint("owner", "service", "seq", name="one_version_of_a_number"),
+    Index("service_keys_by_term", "key_term"),
+)
+"""All versions of all service keys; never changed, and deleted with their owner only."""
+
+OWNER_EXPORTS: Final = Table(
+    "owner_exports",
+    METADATA,
+    Column("export_id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("versions", LargeBinary, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+)
+"""Exports that allow a deletion for a day; `versions`: hash of what was exported."""
+
+OWNER_TOMBSTONES: Final = Table(
+    "owner_tombstones",
+    METADATA,
+    Column("owner", Text, primary_key=True),
+    Column("deleted_at", BigInteger, nullable=False),
+    Column("deleted_by", Text, nullable=False),
+    Column("keys", BigInteger, nullable=False),
+    Column("export_sha256", LargeBinary, nullable=False),
+)
+"""Owners whose keys were deleted."""
+
+API_TOKENS: Final = Table(
+    "api_tokens",
+    METADATA,
+    Column("token_id", Text, primary_key=True),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("services", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("last_used_at", BigInteger),
+)
+"""Tokens of callers; `scopes` and `services` are JSON lists."""
+
+GRANTS: Final = Table(
+    "grants",
+    METADATA,
+    Column("grant_id", Text, primary_key=True),
+    Column("principal", Text, nullable=False),
+    Column("owner_pattern", Text, nullable=False),
+    Column("service_pattern", Text, nullable=False),
+    Column("granted_by", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("grants_of_principal", "principal"),
+)
+"""Who may act for which owners."""
 
 
 # --- keys (engine design, sections 4 and 15) --------------------------------------------------
@@ -87,6 +207,7 @@ KEY_SHARES: Final = Table(
     Column("record_hash", LargeBinary, nullable=False),
     Column("share_box", LargeBinary, nullable=False),
     Column("share_term", BigInteger, nullable=False),
+    Index("key_shares_by_term", "share_term"),
 )
 """This node's shares, of active and of undecided records."""
 
@@ -306,5 +427,8 @@ class SealedColumn:
 
 SHARE_BOX: Final = SealedColumn("key_shares", "share_box", ("key_id", "version"))
 
-SEALED_COLUMNS: Final = (SHARE_BOX,)
+SECRET_BOX: Final = SealedColumn("node_identity", "secret_box", ("id",))
+KEY_BOX: Final = SealedColumn("service_keys", "key_box", ("owner", "service", "key_id"))
+
+SEALED_COLUMNS: Final = (SHARE_BOX, SECRET_BOX, KEY_BOX)
 """Every column that holds boxes; a test compares it with the tables."""

@@ -232,7 +232,7 @@ async def test_a_reader_makes_no_file(url: str, path: Path) -> None:
 async def test_a_reader_does_not_migrate(url: str, path: Path) -> None:
     sqlite3.connect(path).close()
     path.touch()
-    with pytest.raises(StorageError, match="schema none, not 0007; start the node once"):
+    with pytest.raises(StorageError, match="schema none, not 0008; start the node once"):
         await Database.open(url, read_only=True)
 
 
