@@ -46,6 +46,12 @@ class ShareMalformedError(OperatorError):
 
     code = "SHARE_MALFORMED"
 
+    def __init__(self, message: str, *, word: int | None = None, words: int | None = None) -> None:
+        """`word`: place of the first unknown word, from 1; `words`: how many there are."""
+        super().__init__(message)
+        self.word = word
+        self.words = words
+
 
 class ShareWrongSetError(OperatorError):
     """A share of another store, or of shares that were replaced."""

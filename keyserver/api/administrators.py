@@ -1,0 +1,112 @@
+"""Who may order something on the operator listener (sealing, C16 and C18).
+
+Where accounts are configured as administrators, each order carries a signature or a token. Before
+that, who can reach a listener of this machine alone may order everything, but for web pages: a
+browser on this machine sends what any page tells it to.
+"""
+
+import ipaddress
+from typing import Final
+
+from starlette.requests import Request
+
+from keyserver.api.refusals import Refusals
+from keyserver.api.serving import client_address
+from keyserver.sealing.errors import CallerError, ForbiddenError
+from keyserver.sealing.ports import (
+    Actor,
+    ActorKind,
+    Caller,
+    Callers,
+    Scope,
+    SignedRequest,
+)
+
+HEADER: Final = "Authorization"
+
+LOCAL: Final = Caller(Actor(ActorKind.LOCAL), "local", frozenset(Scope))
+"""Who reaches this machine's own listener while there are no administrators."""
+
+UNKNOWN: Final = Actor(ActorKind.SYSTEM)
+"""Stands in the audit log for a caller that could not prove who it is."""
+
+
+class Administrators:
+    """Admits requests of administrators, and writes down whom it turned away."""
+
+    def __init__(self, callers: Callers, is_local: bool, denied: Refusals) -> None:
+        """`is_local`: whether the listener is a loopback address or a Unix socket."""
+        self._callers = callers
+        self._is_local = is_local
+        self._denied = denied
+
+    async def admit(self, request: Request, body: bytes, scope: Scope) -> Caller:
+        """Who sent the request, if it has the scope; `body` exactly as it came.
+
+        Raises `CallerError` (unauthenticated, expired, nonce used, forbidden) and `StorageError`;
+        `AuditUnavailableError` where a refusal cannot be written down.
+        """
+        actor = UNKNOWN
+        try:
+            caller = await self._identify(request, body)
+            actor = caller.actor
+            if scope not in caller.scopes:
+                raise ForbiddenError(f"{caller.principal} has not the scope {scope.value}")
+        except CallerError as error:
+            await self._denied.note(client_address(request.scope), error.code, actor)
+            raise
+        return caller
+
+    async def knows(self, request: Request) -> bool:
+        """Whether an open question comes from an administrator, who is told more.
+
+        Raises as `admit` if there is a credential that proves nothing.
+        """
+        if self._callers.has_administrators and HEADER not in request.headers:
+            return False
+        if not self._callers.has_administrators and not self._is_local:
+            return False
+        await self.admit(request, b"", Scope.SEAL_ADMIN)
+        return True
+
+    async def _identify(self, request: Request, body: bytes) -> Caller:
+        if not self._callers.has_administrators:
+            if not self._is_local:
+                raise ForbiddenError(
+                    "this node has no administrators: name their addresses in [keyserver.seal] "
+                    "admins, or use its loopback address or Unix socket"
+                )
+            _refuse_web_pages(request)
+            return LOCAL
+        return await self._callers.authenticate(_signed(request, body))
+
+
+def _signed(request: Request, body: bytes) -> SignedRequest:
+    query: bytes = request.scope["query_string"]
+    target: bytes = request.scope["raw_path"] + (b"?" + query if query else b"")
+    return SignedRequest(
+        request.method, target.decode("latin-1"), body, request.headers.get(HEADER)
+    )
+
+
+def _refuse_web_pages(request: Request) -> None:
+    """Raise `ForbiddenError` for what a browser sends for a page.
+
+    Browsers name the page's origin in every request that changes something; a page that is read
+    under a name of its own, which resolves to this machine, shows in `Host`.
+    """
+    if "origin" in request.headers or not _is_own_name(request.headers.get("host")):
+        raise ForbiddenError("web pages may not order anything here")
+
+
+def _is_own_name(host: str | None) -> bool:
+    """Whether a `Host` header names this machine by address, or not at all."""
+    if not host:
+        return True
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
