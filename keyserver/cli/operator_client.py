@@ -1,19 +1,26 @@
 """Asks a running node, over its operator listener, with the standard library: it starts quickly."""
 
 import http.client
+import ipaddress
 import json
 import socket
 import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from keyserver.cli.output import FAILED, UNREACHABLE, USAGE, CommandError
+from keyserver.cli.output import FAILED, SEALED, UNREACHABLE, USAGE, WRONG_SHARE, CommandError
 
 TIMEOUT_S = 15.0
+MAX_ANSWER: Final = 64 << 20
+"""Bytes of an answer."""
 FILE_NAME = "operator.json"
 """What the node writes into its data directory."""
+
+Authorize = Callable[[str, str, bytes], str]
+"""The header `Authorization` for a method, a path with query, and a body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +29,54 @@ class Answer:
 
     status: int
     body: Any
-    """Whatever JSON it sent."""
+    """Whatever JSON it sent; `None` for an error that is not JSON."""
+    retry_after_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Which certificate a node must show; without any, one that this machine trusts."""
+
+    ca_file: Path | None = None
+    """It must be issued by one of these, for the name or address that is asked."""
+    certificate: Path | None = None
+    """It must be the very one in this file; names do not matter."""
+
+
+class RefusedError(CommandError):
+    """The node answered, and refused."""
+
+    def __init__(self, message: str, *, code: str, hint: str, exit_code: int) -> None:
+        """`code`: as the node named it, such as `SHARE_UNKNOWN`; empty if it named none."""
+        super().__init__(message, hint=hint, exit_code=exit_code)
+        self.code = code
+
+
+_EXIT_CODES: Final = {
+    "SHARE_MALFORMED": WRONG_SHARE,
+    "SHARE_WRONG_SET": WRONG_SHARE,
+    "SHARE_UNKNOWN": WRONG_SHARE,
+    "SEALED": SEALED,
+}
+_EXIT_STATUSES: Final = {400: USAGE, 503: UNREACHABLE}
+
+_HINTS: Final = {
+    "SEALED": "Unseal it first: `keyserver seal unseal`.",
+    "STANDBY": "Another replica acts for the node: `keyserver seal replicas` shows which.",
+    "NOT_INITIALISED": "Stop the node and make its shares: `keyserver seal init`.",
+    "UNAUTHENTICATED": "Sign as an administrator: --admin-key FILE.",
+    "SIGNATURE_EXPIRED": "The clocks of the two machines differ by more than a minute: set them.",
+    "FORBIDDEN": "Only accounts in [keyserver.seal] admins of the node's configuration may.",
+    "SHARE_MALFORMED": "Nothing has changed: compare with the paper, word by word, and try again.",
+    "SHARE_WRONG_SET": "Nothing has changed: look for the share that was made for this node last.",
+    "SHARE_UNKNOWN": "Nothing has changed: this share was never made for this node.",
+    "REKEY_IN_PROGRESS": "End it first: `keyserver seal rekey cancel`.",
+    "TERM_IN_USE": "Move what is sealed under it first: `keyserver seal rewrap`.",
+    "AUDIT_UNAVAILABLE": "Nothing was done: the audit log must be writable; look at its disk.",
+    "STORAGE_UNAVAILABLE": "Look at the database, then try again.",
+    "SEAL_RECORD_DAMAGED": "The shares are good, the database is not: restore it from a backup.",
+}
+"""What to do about it."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -38,18 +92,43 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-class OperatorClient:
-    """One node's operator listener."""
+class _PinnedConnection(http.client.HTTPSConnection):
+    """HTTPS to whoever shows one of certain certificates."""
 
-    def __init__(self, url: str, *, certificate: Path | None = None) -> None:
+    def __init__(self, address: str, context: ssl.SSLContext, accepted: frozenset[bytes]) -> None:
+        super().__init__(address, timeout=TIMEOUT_S, context=context)
+        self._accepted = accepted
+
+    def connect(self) -> None:
+        super().connect()
+        shown = self.sock.getpeercert(binary_form=True)
+        if shown not in self._accepted:
+            self.close()
+            raise ssl.SSLError("it shows another certificate than the one expected")
+
+
+class OperatorClient:
+    """One node's operator listener. Redirects are not followed."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        trust: Trust | None = None,
+        authorize: Authorize | None = None,
+        node_id: str | None = None,
+    ) -> None:
         """`url`: `http(s)://HOST:PORT` or `unix:PATH`; raises `CommandError` for another.
 
-        `certificate`: the one that the node shows; without it, one that this machine trusts.
+        `authorize` makes the credential of each request; `node_id`: 128 hexadecimal digits, where
+        they are known from elsewhere than the node.
         """
         self.url = url
-        self._certificate = certificate
+        self.node_id = node_id
+        self._trust = trust or Trust()
+        self._authorize = authorize
+        self._address = self._path = ""
         if url.startswith("unix:"):
-            self._address = ""
             self._path = url.removeprefix("unix:")
             return
         parts = urlsplit(url)
@@ -58,24 +137,63 @@ class OperatorClient:
                 f"--url: {url} is neither http(s)://HOST:PORT nor unix:PATH", exit_code=USAGE
             )
         self._address = parts.netloc
-        self._path = ""
         self._is_encrypted = parts.scheme == "https"
+
+    def authorized(self, authorize: Authorize) -> "OperatorClient":
+        """The same listener, with a credential on every request."""
+        return OperatorClient(
+            self.url, trust=self._trust, authorize=authorize, node_id=self.node_id
+        )
+
+    @property
+    def is_private(self) -> bool:
+        """Whether nobody on a network can read along."""
+        if self._path or self._is_encrypted:
+            return True
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
     def get(self, path: str) -> Any:
         """The body of a successful answer; raises `CommandError`."""
-        return self._successful(self.ask("GET", path))
+        return successful(self.ask("GET", path))
 
-    def post(self, path: str) -> Any:
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
         """The body of a successful answer; raises `CommandError`."""
-        return self._successful(self.ask("POST", path))
+        return successful(self.ask("POST", path, body))
 
-    def ask(self, method: str, path: str) -> Answer:
-        """Any answer; raises `CommandError` (unreachable) without one."""
+    def delete(self, path: str) -> Any:
+        """The body of a successful answer; raises `CommandError`."""
+        return successful(self.ask("DELETE", path))
+
+    def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Answer:
+        """Any answer; raises `CommandError` (unreachable) without one.
+
+        What has a body or a credential is not sent where others can read along.
+        """
+        data = b"" if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} if data else {}
+        if self._authorize is not None:
+            headers["Authorization"] = self._authorize(method, path, data)
+        if headers and not self.is_private:
+            raise CommandError(
+                f"{self.url}: secrets are not sent over a network without encryption",
+                hint="Use https://, or a tunnel to an address of this machine.",
+                exit_code=USAGE,
+            )
         connection = self._connection()
         try:
-            connection.request(method, path)
-            response = connection.getresponse()
-            return Answer(response.status, json.loads(response.read()))
+            connection.request(method, path, body=data or None, headers=headers)
+            return _read(self.url, connection.getresponse())
+        except ssl.SSLError as error:
+            reason = getattr(error, "verify_message", None) or error.reason or str(error)
+            raise CommandError(
+                f"the server at {self.url} could not be trusted: {reason}",
+                hint="Name its certificate with --certificate, or its issuer with --ca-file.",
+                exit_code=UNREACHABLE,
+            ) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise CommandError(
@@ -91,36 +209,88 @@ class OperatorClient:
             return _UnixConnection(self._path)
         if not self._is_encrypted:
             return http.client.HTTPConnection(self._address, timeout=TIMEOUT_S)
-        context = ssl.create_default_context(cafile=self._certificate)
-        # A certificate from the node's own file is the name; listeners have addresses only.
-        context.check_hostname = self._certificate is None
-        return http.client.HTTPSConnection(self._address, timeout=TIMEOUT_S, context=context)
+        file = self._trust.certificate or self._trust.ca_file
+        try:
+            context = ssl.create_default_context(cafile=file)
+            accepted = _certificates(file) if file is not None else frozenset()
+        except (OSError, ValueError) as error:
+            text = f"{file}: is no file of certificates: {error}"
+            raise CommandError(text, exit_code=USAGE) from None
+        if self._trust.certificate is None:
+            return http.client.HTTPSConnection(self._address, timeout=TIMEOUT_S, context=context)
+        # The certificate itself is the name; and who issued it does not matter.
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return _PinnedConnection(self._address, context, accepted)
 
-    def _successful(self, answer: Answer) -> Any:
-        if answer.status < 400:
-            return answer.body
-        error = answer.body.get("error", {}) if isinstance(answer.body, dict) else {}
-        text = error.get("message") or f"the node answered with status {answer.status}"
-        codes = {400: USAGE, 503: UNREACHABLE}
-        raise CommandError(text, exit_code=codes.get(answer.status, FAILED))
+
+def _certificates(file: Path) -> frozenset[bytes]:
+    """The certificates of a file in PEM, as DER."""
+    head, tail = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    parts = file.read_text(encoding="ascii", errors="replace").split(head)[1:]
+    blocks = (part.partition(tail)[0] for part in parts)
+    return frozenset(ssl.PEM_cert_to_DER_cert(f"{head}{block}{tail}\n") for block in blocks)
 
 
-def find_operator(url: str | None, path: Path | None, config: Path | None) -> OperatorClient:
+def _read(url: str, response: http.client.HTTPResponse) -> Answer:
+    """The answer; raises `CommandError` for a redirect, `ValueError` for what is no answer."""
+    if 300 <= response.status < 400:
+        raise CommandError(
+            f"{url} answered with a redirect, which is not followed",
+            hint="Name the node's own listener.",
+            exit_code=UNREACHABLE,
+        )
+    text = response.read(MAX_ANSWER + 1)
+    if len(text) > MAX_ANSWER:
+        raise ValueError("the answer is too large")
+    wait = response.headers.get("Retry-After", "")
+    retry_after_s = int(wait) if wait.isascii() and wait.isdigit() else None
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        if response.status < 400:
+            raise ValueError("what it sent is not JSON: is this an operator listener?") from None
+        body = None
+    return Answer(response.status, body, retry_after_s)
+
+
+def successful(answer: Answer) -> Any:
+    """The body of an answer that is none of an error; raises `RefusedError` for others."""
+    if answer.status < 400:
+        return answer.body
+    error = answer.body.get("error") if isinstance(answer.body, dict) else None
+    if not isinstance(error, dict):
+        error = {}
+    code = str(error.get("code", ""))
+    text = str(error.get("message") or f"the node answered with status {answer.status}")
+    hint = _HINTS.get(code, "")
+    if answer.retry_after_s is not None and code not in ("SEALED", "STANDBY"):
+        hint = f"{hint} Try again in {answer.retry_after_s} s.".strip()
+    exit_code = _EXIT_CODES.get(code, _EXIT_STATUSES.get(answer.status, FAILED))
+    raise RefusedError(text, code=code, hint=hint, exit_code=exit_code)
+
+
+def find_operator(
+    url: str | None, path: Path | None, config: Path | None, trust: Trust | None = None
+) -> OperatorClient:
     """The listener that the options name; raises `CommandError` if they name none."""
     if url is not None:
-        return OperatorClient(url)
+        return OperatorClient(url, trust=trust)
     file = (path if path is not None else _data_directory(config)) / FILE_NAME
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        certificate = Path(found["tls_cert"]) if "tls_cert" in found else None
-        return OperatorClient(found["url"], certificate=certificate)
+        shown = Path(found["tls_cert"]) if "tls_cert" in found else None
+        node_id = str(found.get("node_id", "")).removeprefix("0x") or None
+        return OperatorClient(
+            found["url"], trust=trust or Trust(certificate=shown), node_id=node_id
+        )
     except FileNotFoundError:
         raise CommandError(
             f"{file} is not there: no node runs with this data directory",
             hint="Name the node with --config FILE, --path DIR or --url URL.",
             exit_code=UNREACHABLE,
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CommandError(f"{file} cannot be used: {error}", exit_code=USAGE) from None
 
 

@@ -1,4 +1,4 @@
-"""Asking for the password of a new key file."""
+"""Asking for passwords: of a new key file, and of one that is there."""
 
 import sys
 from pathlib import Path
@@ -33,3 +33,24 @@ def choose_password(file: Path | None) -> str:
     if not password.strip():
         raise CommandError("The password must not be empty.", exit_code=USAGE)
     return password.strip()
+
+
+def ask_password(prompt: str, file: Path | None) -> str:
+    """Return the first line of `file`, or what is typed at the terminal.
+
+    Raises `ConfigError` when the file cannot be read and `CommandError` when it is empty, or when
+    there is neither a file nor a terminal.
+    """
+    if file is not None:
+        passwords = read_passwords([file])
+        if not passwords:
+            raise CommandError(f"{file}: the first line must be the password", exit_code=USAGE)
+        return passwords[0]
+    if not sys.stdin.isatty():
+        raise CommandError(
+            "A password is needed and there is no terminal to ask at.",
+            hint="Write it to a file that only you can read and give --password-file FILE.",
+            exit_code=USAGE,
+        )
+    answer: str = typer.prompt(prompt, hide_input=True, err=True)
+    return answer.strip()
