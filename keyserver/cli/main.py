@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, Lazy] = {
     "evidence": Lazy("keyserver.cli.evidence:app", "Show and check evidence of cheating."),
     "account": Lazy("keyserver.cli.account:app", "Make accounts."),
     "admin": Lazy("keyserver.cli.admin:app", "Change the set of nodes."),
+    "audit": Lazy("keyserver.cli.audit:app", "Check audit logs."),
     "migration": Lazy("keyserver.cli.migration:app", "Show how far a change of the set is."),
     "client": Lazy("keyserver.cli.client:app", "Share documents and sign through the key servers."),
     "devnet": Lazy("keyserver.cli.devnet:app", "Run a whole network on this machine."),
