@@ -1,0 +1,71 @@
+"""Seals and opens service keys with the keys of the vault, wherever those are by now."""
+
+from typing import Final, Protocol
+
+from keyserver.crypto.errors import BoxError, UnknownTermError
+from keyserver.errors import StorageError
+from keyserver.sealing.secret_boxes import SecretBoxes
+from keyserver.sealing.secret_key import SIZE, SecretKey
+from keyserver.sealing.service_keys.model import StoredVersion, Version
+
+TABLE: Final = "service_keys"
+COLUMN: Final = "key_box"
+
+
+class KeyVault(Protocol):
+    """The seal of this process (`keyserver.sealing.vault.Vault`)."""
+
+    @property
+    def boxes(self) -> SecretBoxes:
+        """What seals and opens now; raises `SealedError`."""
+        ...
+
+    async def refresh(self) -> None:
+        """Read the keyring anew: another replica may have made a term."""
+        ...
+
+
+class CorruptKeyError(StorageError):
+    """A stored key that does not open: altered, moved, or sealed under a lost term."""
+
+    code = "STORAGE_CORRUPT"
+    retriable = False
+
+
+class KeyBoxes:
+    """The boxes of the table of service keys."""
+
+    def __init__(self, vault: KeyVault) -> None:
+        self._vault = vault
+
+    def check_open(self) -> None:
+        """Raise `SealedError` while the node is sealed."""
+        _ = self._vault.boxes
+
+    def seal(self, version: Version, key: SecretKey) -> StoredVersion:
+        """A version ready to be stored; raises `SealedError`."""
+        sealed = self._vault.boxes.seal(TABLE, COLUMN, version.row_key, key.expose())
+        return StoredVersion(version, sealed.box, sealed.term)
+
+    async def open(self, stored: StoredVersion) -> SecretKey:
+        """The key of a stored version; raises `SealedError` and `CorruptKeyError`."""
+        try:
+            return self._opened(stored)
+        except UnknownTermError:
+            await self._vault.refresh()
+        except BoxError as problem:
+            raise _corrupt(stored, problem) from problem
+        try:
+            return self._opened(stored)
+        except BoxError as problem:
+            raise _corrupt(stored, problem) from problem
+
+    def _opened(self, stored: StoredVersion) -> SecretKey:
+        key = self._vault.boxes.open(TABLE, COLUMN, stored.version.row_key, stored.key_box)
+        if len(key) != SIZE:
+            raise CorruptKeyError(f"service key {stored.version.key_id}: has not {SIZE} bytes")
+        return SecretKey(key)
+
+
+def _corrupt(stored: StoredVersion, problem: BoxError) -> CorruptKeyError:
+    return CorruptKeyError(f"service key {stored.version.key_id}: {problem}")

@@ -1,0 +1,148 @@
+"""What administrators do with the keys of an owner: list, export, delete, restore (C15.4)."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from keyserver.crypto.randomness import RandomSource
+from keyserver.engine.ports import Clock
+from keyserver.sealing.errors import KeyNotFoundError, RestoreConflictError
+from keyserver.sealing.ports import AuditLog, AuditOutcome, Caller
+from keyserver.sealing.service_keys.boxes import KeyBoxes
+from keyserver.sealing.service_keys.exports import (
+    document_of,
+    encrypt_to,
+    read_document,
+    versions_hash,
+)
+from keyserver.sealing.service_keys.model import (
+    Deletion,
+    Export,
+    OwnerLine,
+    ServiceKey,
+    ServiceKeyStore,
+    StoredVersion,
+)
+from keyserver.sealing.service_keys.names import check_name, new_key_id
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """All keys of an owner, encrypted."""
+
+    export: Export
+    keys: int
+    document: bytes = field(repr=False)
+    """An age file."""
+
+
+class Owners:
+    """Owners of service keys; who may ask is checked before.
+
+    Every method raises `StorageError`, and those that change or show something
+    `AuditUnavailableError`.
+    """
+
+    def __init__(
+        self,
+        store: ServiceKeyStore,
+        boxes: KeyBoxes,
+        audit: AuditLog,
+        *,
+        random: RandomSource,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._boxes = boxes
+        self._audit = audit
+        self._random = random
+        self._clock = clock
+
+    async def page(self, after: str, limit: int) -> Sequence[OwnerLine]:
+        """Owners in the order of their bytes, those after `after`."""
+        return await self._store.owners(after, limit)
+
+    async def export(self, caller: Caller, owner: str, recipients: Sequence[str]) -> Exported:
+        """All keys of an owner, encrypted to age recipients.
+
+        Raises `SealedError`, `BadNameError`, `KeyNotFoundError` for an owner without keys.
+        """
+        self._boxes.check_open()
+        check_name("owner", owner)
+        stored = await self._store.all_of(owner)
+        if not stored:
+            raise KeyNotFoundError("owner: has no keys here")
+        now = self._clock.unix() * 1000
+        keys = [await self._opened(version) for version in stored]
+        document = encrypt_to(recipients, document_of(owner, keys, now))
+        export = Export(
+            export_id=new_key_id(self._random),
+            owner=owner,
+            sha256=hashlib.sha256(document).digest(),
+            versions=versions_hash(version.version for version in stored),
+            made_at=now,
+        )
+        await self._store.keep_export(export)
+        details = {"export": export.export_id, "export_sha256": export.sha256.hex()}
+        await self._note("keys.owner.export", caller, owner, len(keys), details)
+        return Exported(export, len(keys), document)
+
+    async def delete(self, caller: Caller, owner: str, export_id: str, sha256: bytes) -> int:
+        """Delete all keys of an owner; how many there were.
+
+        Raises `ExportStaleError` unless this export of the last day holds them all.
+        """
+        check_name("owner", owner)
+        now = self._clock.unix() * 1000
+        deletion = Deletion(owner, export_id, sha256, caller.principal, now)
+        count = await self._store.delete(deletion)
+        details = {"export": export_id, "export_sha256": sha256.hex()}
+        await self._note("keys.owner.delete", caller, owner, count, details)
+        return count
+
+    # Any: what a client sent as JSON.
+    async def restore(self, caller: Caller, owner: str, document: Mapping[str, Any]) -> int:
+        """Keep the keys of a decrypted export again; how many were not there.
+
+        Raises `SealedError`, `BadNameError`, `RestoreConflictError` if a key is there with other
+        content, or its number is taken.
+        """
+        self._boxes.check_open()
+        keys = read_document(check_name("owner", owner), document)
+        known = {stored.version.row_key: stored for stored in await self._store.all_of(owner)}
+        missing = []
+        for key in keys:
+            there = known.get(key.version.row_key)
+            if there is None:
+                missing.append(self._boxes.seal(key.version, key.key))
+            elif not _is_same(await self._opened(there), key):
+                raise RestoreConflictError(
+                    f"key {key.version.key_id} of this owner is there with other content"
+                )
+        await self._store.restore(owner, missing)
+        await self._note("keys.owner.restore", caller, owner, len(missing))
+        return len(missing)
+
+    async def _opened(self, stored: StoredVersion) -> ServiceKey:
+        return ServiceKey(stored.version, await self._boxes.open(stored), is_current=False)
+
+    async def _note(
+        self,
+        action: str,
+        caller: Caller,
+        owner: str,
+        keys: int,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        details: dict[str, str | int | bool | None] = {
+            "owner": owner,
+            "principal": caller.principal,
+            "keys": keys,
+            **(more or {}),
+        }
+        await self._audit.record(action, AuditOutcome.OK, caller.actor, details)
+
+
+def _is_same(there: ServiceKey, restored: ServiceKey) -> bool:
+    return there.version == restored.version and there.key == restored.key
