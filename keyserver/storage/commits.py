@@ -84,10 +84,10 @@ class CommitQueue:
             keys = {key_id for each in commits for key_id in each.writes_by_key}
             # Looked up here, as the cache belongs to the event loop; nobody else writes meanwhile.
             found = {key_id: self._cache.get(key_id) for key_id in keys}
-            batch = _Batch({key_id: key for key_id, key in found.items() if key is not None})
+            known = {key_id: key for key_id, key in found.items() if key is not None}
             try:
-                await self._database.write(
-                    lambda connection: self._write(connection, commits, batch)
+                batch = await self._database.write(
+                    lambda connection: self._write(connection, commits, known)
                 )
             except BaseException:
                 self._cache.drop(keys)  # with a lost connection nobody knows what was written
@@ -97,8 +97,11 @@ class CommitQueue:
                 await self._database.forget_erased_soon()
         return batch
 
-    def _write(self, connection: Connection, commits: Sequence[_Commit], batch: _Batch) -> None:
+    def _write(
+        self, connection: Connection, commits: Sequence[_Commit], known: Mapping[KeyId, StoredKey]
+    ) -> _Batch:
         """One commit after the other; one that is refused leaves nothing, and the others alone."""
+        batch = _Batch(dict(known))
         for commit in commits:
             try:
                 votes = new_votes(connection, commit.votes)
@@ -112,6 +115,7 @@ class CommitQueue:
                 erased = save_key(connection, self._boxes, key_id, before, after)
                 batch.erased = batch.erased or erased
                 batch.keys[key_id] = after
+        return batch
 
     def _changes(
         self, connection: Connection, commit: _Commit, batch: _Batch

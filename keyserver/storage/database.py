@@ -1,8 +1,9 @@
 """Opens the node's database; every access is one short transaction.
 
-SQLite in a file or PostgreSQL on a server, both through SQLAlchemy. One process at a time uses a
-database (engine design, section 15): a lock says so, and what is read from it may therefore be
-cached. Inside the process one writer follows another.
+SQLite in a file or PostgreSQL on a server, both through SQLAlchemy. A SQLite file has one process:
+a lock says so. A PostgreSQL database may have several, the replicas of one node (sealing, C9), of
+which one at a time acts for the node: a fence says so in each of its transactions, and what it
+reads of keys and work may therefore be cached. One writer of the acting node follows another.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from keyserver.errors import StorageError
-from keyserver.storage.access import Access, Transaction
+from keyserver.storage.access import Access, Fence, Transaction
 from keyserver.storage.postgres import PostgresAccess
 from keyserver.storage.process_lock import ProcessLock
 from keyserver.storage.schema import SCHEMA_VERSION
@@ -41,6 +42,8 @@ class Database:
         self.name = name
         """The URL without its password, for messages."""
         self.read_only = read_only
+        self.fence: Fence | None = None
+        """What `write` asks first; `None` where only one process can be."""
         self._access = access
         self._process_lock: ProcessLock | None = None
         self._forgets_from = 0.0
@@ -77,11 +80,44 @@ class Database:
             return await self._access.read(work)
 
     async def write(self, work: Transaction[T]) -> T:
-        """Run `work` in a transaction, durable on return; an exception undoes it."""
+        """Run `work` in a transaction of the acting node, durable on return.
+
+        An exception undoes it. Raises `FenceLostError` if this process does not act for the node.
+        """
+        fence = self.fence
+        if fence is None:
+            return await self.write_in_turn(work)
+
+        def fenced(connection: Connection) -> T:
+            fence.check(connection)
+            return work(connection)
+
+        return await self.write_in_turn(fenced)
+
+    async def write_in_turn(self, work: Transaction[T]) -> T:
+        """The same without asking the fence: for what changes the fence."""
+        with self._writing():
+            return await self._access.write(work)
+
+    async def write_shared(self, work: Transaction[T]) -> T:
+        """Run `work` in a transaction that any process of the node may make, durable on return.
+
+        For everything that is not the acting node's alone: seals, service keys, tokens, replicas.
+        """
+        with self._writing():
+            return await self._access.write_shared(work)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         if self.read_only:
             raise StorageError(f"database {self.name}: opened read-only")
         with _database_errors(self.name):
-            return await self._access.write(work)
+            yield
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may write to it: on a server, not in a file."""
+        return self._access.is_shared
 
     async def forget_erased(self) -> None:
         """After secrets were erased: let nothing of them stay in the write-ahead log.
@@ -130,7 +166,6 @@ class Database:
 
     async def _start(self) -> None:
         if not self.read_only:
-            await self._access.start()
             await self._access.forget_erased()  # what a process that died had not forgotten yet
         found = await self._access.read(_schema_version)
         if found == SCHEMA_VERSION:
@@ -148,7 +183,7 @@ class Database:
         # Only here: importing Alembic takes a quarter of a second, and most starts need none.
         from keyserver.storage.migrations import upgrade
 
-        await self._access.write(upgrade)
+        await self._access.migrate(upgrade)
 
 
 @asynccontextmanager

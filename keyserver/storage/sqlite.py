@@ -35,7 +35,12 @@ _PRAGMAS: Final = (
 
 
 class SqliteAccess:
-    """A file and the threads that use it: one for all writers, some for readers."""
+    """A file and the threads that use it: one for all writers, some for readers.
+
+    A lock beside the file keeps other processes away (`process_lock`).
+    """
+
+    is_shared = False
 
     def __init__(self, url: URL, *, read_only: bool) -> None:
         """Nothing is opened before the first transaction."""
@@ -44,8 +49,9 @@ class SqliteAccess:
         self._writer = ThreadPoolExecutor(1, "database-writer")
         self._readers = ThreadPoolExecutor(POOL_SIZE - 1, "database-reader")
 
-    async def start(self) -> None:
-        """Nothing to do: a lock beside the file keeps other processes away."""
+    async def migrate(self, work: Transaction[None]) -> None:
+        """Run `work`."""
+        await self.write(work)
 
     async def read(self, work: Transaction[T]) -> T:
         """Run `work` in a reader's thread."""
@@ -64,6 +70,10 @@ class SqliteAccess:
                 return work(connection)
 
         return await _in_thread(self._writer, transaction)
+
+    async def write_shared(self, work: Transaction[T]) -> T:
+        """The same: a file has one writer at a time."""
+        return await self.write(work)
 
     async def forget_erased(self) -> None:
         """Empty the write-ahead log; when a reader is in the way, the next call makes up for it."""
