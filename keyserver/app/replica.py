@@ -6,13 +6,12 @@ lease acts. In a file there is one process, which acts always.
 
 import asyncio
 import math
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
 
-from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.ports import Clock, TimerHandle
 from keyserver.errors import StorageError
 from keyserver.sealing.ports import ReplicaFacts, SealStatus
@@ -39,18 +38,18 @@ class Replica:
         self,
         database: Database,
         *,
+        replica_id: str,
         clock: Clock,
-        random: RandomSource,
         operator_url: str,
         software: str,
         seal: Callable[[], SealStatus],
     ) -> None:
         """From now on `database` lets this process write as the node only while it acts.
 
-        `operator_url`: where operators reach this process; `seal`: the state of its seal.
+        `replica_id`: a UUID, another one after every start; `operator_url`: where operators reach
+        this process; `seal`: the state of its seal.
         """
-        self.replica_id = str(uuid.UUID(bytes=random.bytes(16), version=4))
-        """A UUID; another one after every start."""
+        self.replica_id = replica_id
         self._clock = clock
         self._operator_url = operator_url
         self._software = software
@@ -70,6 +69,7 @@ class Replica:
         self._timer: TimerHandle | None = None
         self._changed = asyncio.Event()
         """Set and replaced whenever `is_active` changes."""
+        self._has_looked = asyncio.Event()
         self._waiting = 0
         """How many wait to act."""
         self._stopping = False
@@ -95,10 +95,15 @@ class Replica:
             while hold is not None and self._held() is hold:
                 await self._changed.wait()
             return
-        self._waiting += 1
-        try:
+        with self._willing():
             while not self.is_active:
                 await self._changed.wait()
+
+    @contextmanager
+    def _willing(self) -> Iterator[None]:
+        self._waiting += 1
+        try:
+            yield
         finally:
             self._waiting -= 1
 
@@ -106,12 +111,19 @@ class Replica:
         """What is known of every process of the node; raises `StorageError`."""
         return await self._table.all()
 
+    async def looked(self) -> None:
+        """Wait until it was once tried to take the lease, however that went."""
+        with self._willing():
+            await self._has_looked.wait()
+
     async def run(self) -> None:
         """Report, and take the lease or keep it, until cancelled."""
         while True:
             async with self._turn:
                 if not self._stopping:
                     await self._look()
+            if self._waiting:
+                self._has_looked.set()
             await self._pause()
 
     async def release(self) -> None:

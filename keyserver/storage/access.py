@@ -64,7 +64,7 @@ class Access(Protocol):
         ...
 
     async def write_shared(self, work: Transaction[T]) -> T:
-        """The same, whatever others write at the same time."""
+        """The same for what any process may write, after such writers of other processes."""
         ...
 
     async def forget_erased(self) -> None:

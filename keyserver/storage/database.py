@@ -95,14 +95,15 @@ class Database:
         return await self.write_in_turn(fenced)
 
     async def write_in_turn(self, work: Transaction[T]) -> T:
-        """The same without asking the fence: for what changes the fence."""
+        """The same without asking the fence: for what a process says of itself, and the fence."""
         with self._writing():
             return await self._access.write(work)
 
     async def write_shared(self, work: Transaction[T]) -> T:
         """Run `work` in a transaction that any process of the node may make, durable on return.
 
-        For everything that is not the acting node's alone: seals, service keys, tokens, replicas.
+        One after the other, also of several processes. For everything that is not the acting
+        node's alone: seals, service keys, tokens.
         """
         with self._writing():
             return await self._access.write_shared(work)

@@ -34,13 +34,18 @@ _LOCK_TIMEOUT: Final = "55P03"
 _SCHEMA_LOCK: Final = 0x6B657973657276
 """The name of the lock for changing tables. Programs that knew no replicas held it all the time."""
 
+_ONE_AFTER_THE_OTHER: Final = text("LOCK TABLE seal IN SHARE ROW EXCLUSIVE MODE")
+"""Readers do not wait for it, and it comes before the state that the transaction sees. The acting
+node writes no row of this table."""
+
 
 class PostgresAccess:
-    """A server's database: writes of the acting node follow one another, others do not wait.
+    """A server's database.
 
-    A transaction sees one state of the database from its first statement on (REPEATABLE READ). One
-    that would change what another has changed since then is undone by the server; it is run again,
-    some times.
+    Writes of the acting node follow one another, as do those that any process may make; a lock on
+    a table says so across processes. Each sees one state of the database from its first statement
+    on (REPEATABLE READ). One that would change what another has changed since then is undone by
+    the server; it is run again, some times.
     """
 
     is_shared = True
@@ -52,6 +57,8 @@ class PostgresAccess:
         self._name = url.render_as_string(hide_password=True)
         self._writing = asyncio.Lock()
         self._writer: AsyncConnection | None = None
+        self._sharing = asyncio.Lock()
+        """So that one connection waits for other processes, not all of the pool."""
 
     @property
     def engine(self) -> Engine:
@@ -90,20 +97,22 @@ class PostgresAccess:
             return await _tried(transaction)
 
     async def write_shared(self, work: Transaction[T]) -> T:
-        """Run `work` on a connection of the pool."""
+        """Run `work` on a connection of the pool, after all such writes of any process."""
 
         async def transaction() -> T:
             async with self._engine.begin() as connection:
+                await connection.execute(_ONE_AFTER_THE_OTHER)
                 return await connection.run_sync(work)
 
-        return await _tried(transaction)
+        async with self._sharing:
+            return await _tried(transaction)
 
     async def forget_erased(self) -> None:
         """Nothing can be done: boxes of erased rows stay until vacuum and log rotation."""
 
     async def close(self) -> None:
         """Wait for the writer, then end all connections."""
-        async with self._writing:
+        async with self._writing, self._sharing:
             if self._writer is not None:
                 await self._writer.close()
             await self._engine.dispose()

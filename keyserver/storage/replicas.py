@@ -87,7 +87,7 @@ class SqlReplicas:
         processes that have not been seen for a day.
         """
         alone = not self._database.is_shared
-        await self._database.write_shared(
+        await self._database.write_in_turn(  # another process that hangs must not be in its way
             lambda connection: _report(connection, report, alone=alone)
         )
 
@@ -99,7 +99,7 @@ class SqlReplicas:
     async def forget(self, replica_id: str) -> None:
         """Delete the row of a process that stops."""
         gone = delete(REPLICAS).where(REPLICAS.c.replica_id == replica_id)
-        await self._database.write_shared(lambda connection: connection.execute(gone))
+        await self._database.write_in_turn(lambda connection: connection.execute(gone))
 
     async def take(self, replica_id: str, *, unsealed: bool) -> Hold | None:
         """Take the lease, if it is free: run out, cleared or one's own; `None` if it is not.

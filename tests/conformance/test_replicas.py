@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only
 
 from keyserver.app.replica import ACT_FOR_S, LOOK_EVERY_S, RENEW_EVERY_S, Replica
-from keyserver.crypto.randomness import SeededRandom
 from keyserver.engine.ports import TimerCallback
 from keyserver.errors import StorageError
 from keyserver.sealing.ports import SealState, SealStatus
@@ -312,6 +312,25 @@ async def test_writers_that_meet_on_a_row_all_get_through(url: str) -> None:
 
 
 @pytest.mark.postgres
+async def test_what_any_process_may_write_is_written_one_after_the_other(url: str) -> None:
+    """So that what one has found missing is missing still when it writes."""
+
+    def add_unless_there_is_one(connection: Connection, number: int) -> None:
+        if count(connection) == 0:
+            row = {"chain_id": 1, "number": number, "hash": bytes(32)}
+            connection.execute(insert(READ_BLOCKS).values(**row))
+
+    async with opened(url) as first, opened(url) as second:
+        await asyncio.gather(
+            *(
+                database.write_shared(partial(add_unless_there_is_one, number=number))
+                for number, database in enumerate((first, second) * 10)
+            )
+        )
+        assert await first.read(count) == 1
+
+
+@pytest.mark.postgres
 async def test_a_conflict_that_does_not_end_is_told(url: str) -> None:
     async with opened(url) as database:
         await add(database, 0)
@@ -387,8 +406,8 @@ class Process:
         self.ended.set()
         self.replica = Replica(
             database,
+            replica_id=f"replica-{seed}",
             clock=self.clock,
-            random=SeededRandom(seed),
             operator_url=f"http://127.0.0.1:{seed}",
             software="0.1.0",
             seal=self.status,
@@ -466,9 +485,10 @@ async def facts(process: Process) -> dict[str, tuple[bool, str, int]]:
 
 async def test_the_only_process_acts_at_once_and_always(sql_site: SqlSite) -> None:
     process = Process(sql_site.database, 0, SEALED)
-    taking = asyncio.ensure_future(process.replica.until(True))
+    taking = asyncio.ensure_future(process.replica.looked())
     assert await process.look()
     await asyncio.wait_for(taking, 10)
+    await process.replica.until(True)
     assert await facts(process) == {"0": (True, "sealed", 2)}
     await add(sql_site.database, 1)
     await process.stop()
