@@ -88,3 +88,35 @@ class UnknownTermError(BoxError):
 
 class BoxTagError(BoxError):
     """A box that was altered, moved to another place, or sealed under another key."""
+
+
+class MnemonicError(CryptoError):
+    """Words that are no share, or shares that do not fit together."""
+
+    code = "SHARE_MALFORMED"
+
+
+class InvalidMnemonicError(MnemonicError):
+    """A list of words whose checksum, padding or thresholds are wrong."""
+
+
+class UnknownWordError(MnemonicError):
+    """A word that is not in the list of words."""
+
+    def __init__(self, message: str, place: int) -> None:
+        super().__init__(message)
+        self.place = place
+        """Which word, counted from 1."""
+
+
+class WordCountError(MnemonicError):
+    """A number of words that no share has."""
+
+    def __init__(self, message: str, count: int) -> None:
+        super().__init__(message)
+        self.count = count
+        """How many there are."""
+
+
+class InvalidShareSetError(MnemonicError):
+    """Shares that do not give a secret: of several sets, too few or too many, or wrong."""

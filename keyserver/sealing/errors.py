@@ -70,6 +70,12 @@ class ShareUnknownError(OperatorError):
     code = "SHARE_UNKNOWN"
 
 
+class BadSharingError(OperatorError):
+    """A threshold, a number of shares or a recipient that cannot be; the message names it."""
+
+    code = "BAD_REQUEST"
+
+
 class NotInitialisedError(OperatorError):
     """The store has no seal yet."""
 
@@ -112,6 +118,12 @@ class TermInUseError(OperatorError):
     """Boxes of the term are there, or it is the active one."""
 
     code = "TERM_IN_USE"
+
+
+class NoSuchTermError(OperatorError):
+    """The keyring has no term of this number."""
+
+    code = "BAD_REQUEST"
 
 
 class SlotUnavailableError(OperatorError):

@@ -51,6 +51,18 @@ class Keyring:
             raise UnknownTermError(f"box: term {term} is not in the keyring")
         return table_key(self.seal_id, known.key.expose(), table)
 
+    def rotated(self, key: SecretKey, created_at: int) -> "Keyring":
+        """With one more term, which is the active one."""
+        number = max(self.terms) + 1
+        return Keyring(self.seal_id, {**self.terms, number: Term(number, created_at, key)}, number)
+
+    def without(self, term: int) -> "Keyring":
+        """Without a term that is not the active one."""
+        if term == self.active_term:
+            raise ValueError("keyring: the active term stays")
+        terms = {number: one for number, one in self.terms.items() if number != term}
+        return Keyring(self.seal_id, terms, self.active_term)
+
     def wrap(self, root: SecretKey, epoch: int, version: int, rng: RandomSource) -> bytes:
         """The keyring in its box."""
         context = keyring_context(self.seal_id, epoch, version)

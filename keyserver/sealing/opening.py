@@ -29,7 +29,7 @@ from keyserver.sealing.key_sources import (
     static_key,
 )
 from keyserver.sealing.keyring import Keyring
-from keyserver.sealing.ports import SealStore, StoredSeal
+from keyserver.sealing.ports import SealStore, SealVersion, StoredSeal
 from keyserver.sealing.record import SEAL_ID_SIZE, SealRecord, Slot
 from keyserver.sealing.secret_key import SIZE, SecretKey
 
@@ -43,6 +43,34 @@ class OpenedSeal:
     """Whether the store was sealed just now."""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenSeal:
+    """All there is of an open seal."""
+
+    record: SealRecord
+    root: SecretKey
+    keyring: Keyring
+    keyring_version: int
+
+    @property
+    def version(self) -> SealVersion:
+        """What grows with every change."""
+        return SealVersion(self.record.epoch, self.keyring_version)
+
+    def stored(self, rng: RandomSource) -> StoredSeal:
+        """What the store keeps of it."""
+        epoch, version = self.version.epoch, self.version.keyring_version
+        box = self.keyring.wrap(self.root, epoch, version, rng)
+        return StoredSeal(self.record.to_json(), epoch, version, epoch, box)
+
+
+def open_keyring(stored: StoredSeal, record: SealRecord, root: SecretKey) -> OpenSeal:
+    """Open the rest of a seal with its root key; raises `SealRecordDamagedError`."""
+    version = stored.keyring_version
+    keyring = Keyring.unwrap(record.seal_id, root, record.epoch, version, stored.keyring_box)
+    return OpenSeal(record, root, keyring, version)
+
+
 async def open_or_create(
     store: SealStore, *, node_id: NodeId, source: KeySource, random: RandomSource, now_ms: int
 ) -> OpenedSeal:
@@ -54,15 +82,20 @@ async def open_or_create(
     """
     stored = await store.load()
     if stored is None:
-        keyring = await _create(store, node_id, source, random, now_ms)
-    else:
-        keyring = await _open(stored, node_id, source)
-    return OpenedSeal(keyring, stored is None)
+        keyring = await create(store, node_id=node_id, source=source, random=random, now_ms=now_ms)
+        return OpenedSeal(keyring, created=True)
+    record = read_record(stored, node_id)
+    root = await open_root(record, source)
+    return OpenedSeal(open_keyring(stored, record, root).keyring, created=False)
 
 
-async def _create(
-    store: SealStore, node_id: NodeId, source: KeySource, random: RandomSource, now_ms: int
+async def create(
+    store: SealStore, *, node_id: NodeId, source: KeySource, random: RandomSource, now_ms: int
 ) -> Keyring:
+    """Seal a new store with one slot, which this source opens.
+
+    Raises `KeySourceError`, `AlreadyInitialisedError` and `StorageError`.
+    """
     params: dict[str, Any]
     if isinstance(source, Passphrase):
         if not source.text:
@@ -75,19 +108,20 @@ async def _create(
     slot = Slot(slot_id=1, kind=kind, created_at=now_ms, params=params)
     record = SealRecord(random.bytes(SEAL_ID_SIZE), node_id, epoch=1, slots=(slot,))
     root = SecretKey(random.bytes(SIZE))
-    wrapped = record.wrap_root(slot, await _slot_key(source, slot), root, random)
+    wrapped = record.wrap_root(slot, await slot_key(source, slot), root, random)
     record = replace(record, slots=(replace(slot, wrapped_root=wrapped),))
     keyring = Keyring.first(record.seal_id, SecretKey(random.bytes(SIZE)), now_ms)
-    box = keyring.wrap(root, epoch=1, version=1, rng=random)
-    await store.create(
-        StoredSeal(record.to_json(), epoch=1, keyring_version=1, keyring_epoch=1, keyring_box=box)
-    )
+    await store.create(OpenSeal(record, root, keyring, 1).stored(random))
     return keyring
 
 
-async def _open(stored: StoredSeal, node_id: NodeId, source: KeySource) -> Keyring:
+def read_record(stored: StoredSeal, node_id: NodeId | None) -> SealRecord:
+    """The record of a stored seal; raises `SealRecordDamagedError` and `ForeignSealError`.
+
+    `node_id`: whose it must be, where the configuration has the node's key.
+    """
     record = SealRecord.from_json(stored.record)
-    if record.node_id != node_id:
+    if node_id is not None and record.node_id != node_id:
         raise ForeignSealError(
             f"seal: this store belongs to node {record.node_id.short}…, but the configured key is "
             f"that of node {node_id.short}…; check `path`, `database_url` and `self_secret`"
@@ -97,18 +131,24 @@ async def _open(stored: StoredSeal, node_id: NodeId, source: KeySource) -> Keyri
             f"seal: the record is of epoch {record.epoch}, its row of {stored.epoch}, the keyring "
             f"of {stored.keyring_epoch}"
         )
-    slot = _matching_slot(record, source)
-    own_key = await _slot_key(source, slot)
+    return record
+
+
+async def open_root(record: SealRecord, source: KeySource) -> SecretKey:
+    """The root key, by a slot that opens without operators.
+
+    Raises `KeySourceError`, `NoMatchingSlotError`, `WrongKeyError` and `SealRecordDamagedError`.
+    """
+    slot = matching_slot(record, source)
+    own_key = await slot_key(source, slot)
     try:
-        root = record.unwrap_root(slot, own_key)
+        return record.unwrap_root(slot, own_key)
     except WrongKeyError as problem:
         raise WrongKeyError(f"{_described(source)}: {problem}") from problem
-    return Keyring.unwrap(
-        record.seal_id, root, record.epoch, stored.keyring_version, stored.keyring_box
-    )
 
 
-def _matching_slot(record: SealRecord, source: KeySource) -> Slot:
+def matching_slot(record: SealRecord, source: KeySource) -> Slot:
+    """The slot that a source is for; raises `NoMatchingSlotError`."""
     for slot in record.slots:
         if isinstance(source, Passphrase):
             if slot.kind == PASSPHRASE:
@@ -124,7 +164,8 @@ def _matching_slot(record: SealRecord, source: KeySource) -> Slot:
     )
 
 
-async def _slot_key(source: KeySource, slot: Slot) -> SecretKey:
+async def slot_key(source: KeySource, slot: Slot) -> SecretKey:
+    """A slot's own key, from its source; raises `KeySourceError`."""
     if isinstance(source, Passphrase):
         return await asyncio.to_thread(passphrase_key, source, slot.params)
     return static_key(source)

@@ -80,11 +80,12 @@ class SealStore(Protocol):
         *,
         expected: SealVersion,
         identity: StoredIdentity | None = None,
+        without_term: int | None = None,
     ) -> None:
         """Put a seal in place of the one of version `expected`, in one transaction.
 
         `identity` is stored with it where given. Raises `SealConflictError` if the stored seal is
-        of another version by now.
+        of another version by now, `TermInUseError` if there is a box of the term `without_term`.
         """
         ...
 
@@ -96,8 +97,13 @@ class SealStore(Protocol):
         """How many boxes of each term there are, in all sealed columns together."""
         ...
 
-    async def boxes_not_of(self, term: int, limit: int) -> Sequence[StoredBox]:
-        """Some boxes of other terms than this one, at most `limit`; empty when none is left."""
+    async def boxes_not_of(
+        self, term: int, limit: int, after: StoredBox | None = None
+    ) -> Sequence[StoredBox]:
+        """The next boxes of other terms than this one, at most `limit`, in an order of their own.
+
+        `after`: the last one of those before; empty when none follows.
+        """
         ...
 
     async def replace_boxes(self, boxes: Sequence[tuple[StoredBox, bytes]]) -> int:
@@ -145,6 +151,9 @@ class AuditOutcome(Enum):
     ERROR = "error"
 
 
+AuditDetails = Mapping[str, str | int | bool | None]
+
+
 class AuditLog(Protocol):
     """Where everything is written down that is done with seals and service keys."""
 
@@ -153,7 +162,7 @@ class AuditLog(Protocol):
         action: str,
         outcome: AuditOutcome,
         actor: Actor,
-        details: Mapping[str, str | int | bool | None] | None = None,
+        details: AuditDetails | None = None,
     ) -> None:
         """Write an entry, durable on return.
 

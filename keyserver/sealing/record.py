@@ -87,6 +87,22 @@ class SealRecord:
             history=tuple(_list(data, "history")) if "history" in data else (),
         )
 
+    def public(self) -> dict[str, Json]:
+        """The record without the wrapped keys: for everybody to see."""
+        shown: dict[str, Json] = json.loads(self.to_json())
+        for slot in shown["slots"]:
+            del slot["wrapped_root"]
+        return shown
+
+    @classmethod
+    def from_public(cls, shown: Mapping[str, Json]) -> "SealRecord":
+        """Read what `public` gives, to check shares against; raises `SealRecordDamagedError`."""
+        slots = shown.get("slots")
+        if not isinstance(slots, list) or not all(isinstance(slot, dict) for slot in slots):
+            raise SealRecordDamagedError("seal record: slots must be a list of objects")
+        unopenable = [{**slot, "wrapped_root": ""} for slot in slots]
+        return cls.from_json(json.dumps({**shown, "slots": unopenable}))
+
     def wrap_root(
         self, slot: Slot, own_key: SecretKey, root: SecretKey, rng: RandomSource
     ) -> bytes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from keyserver.crypto.boxes import box_term, open_box, record_context, seal_box
 from keyserver.crypto.randomness import RandomSource
+from keyserver.sealing.errors import SealedError
 from keyserver.sealing.keyring import Keyring
 
 
@@ -20,27 +21,45 @@ class SecretBoxes:
     """The boxes of all tables of a store.
 
     A box is bound to its table, its column and the values of the row's key, written as texts: it
-    does not open anywhere else (sealing, C4.3).
+    does not open anywhere else (sealing, C4.3). Whoever holds the boxes follows the keyring with
+    them: it may be replaced by one of more terms, or taken away, at any time, from any thread.
     """
 
     def __init__(self, keyring: Keyring, random: RandomSource) -> None:
-        self._keyring = keyring
+        self._keyring: Keyring | None = keyring
         self._random = random
+
+    def use(self, keyring: Keyring) -> None:
+        """From now on use this keyring of the same store."""
+        self._keyring = keyring
+
+    def shut(self) -> None:
+        """Forget the keys; those in use are forgotten with the calls that use them."""
+        self._keyring = None
 
     def seal(
         self, table: str, column: str, primary_key: Sequence[str], plaintext: bytes
     ) -> SealedValue:
-        """Seal a value of one row with the active term."""
-        term = self._keyring.active_term
-        key = self._keyring.table_key(term, table)
+        """Seal a value of one row with the active term; raises `SealedError` once shut."""
+        keyring = self._open_keyring()
+        term = keyring.active_term
+        key = keyring.table_key(term, table)
         context = record_context(table, column, primary_key)
         return SealedValue(seal_box(key, plaintext, context, self._random, term), term)
 
     def open(self, table: str, column: str, primary_key: Sequence[str], box: bytes) -> bytes:
         """Open the value of one row.
 
-        Raises `TruncatedBoxError`, `UnknownBoxFormatError`, `UnknownTermError` or `BoxTagError`.
+        Raises `TruncatedBoxError`, `UnknownBoxFormatError`, `UnknownTermError` or `BoxTagError`,
+        and `SealedError` once shut.
         """
+        keyring = self._open_keyring()
         term = box_term(box)
-        key = self._keyring.table_key(term, table)
+        key = keyring.table_key(term, table)
         return open_box({term: key}, box, record_context(table, column, primary_key))
+
+    def _open_keyring(self) -> Keyring:
+        keyring = self._keyring
+        if keyring is None:
+            raise SealedError("the node is sealed")
+        return keyring

@@ -1,5 +1,6 @@
 """32 secret bytes, kept with the care that Python allows (sealing, C13)."""
 
+import ctypes
 import hmac
 from typing import NoReturn
 
@@ -23,6 +24,14 @@ class SecretKey:
     def expose(self) -> bytes:
         """Return the 32 secret bytes: the one way to them."""
         return bytes(self._key)
+
+    def lock(self) -> bool:
+        """Keep the page with these bytes out of swap; false where the platform does not do it."""
+        mlock = getattr(ctypes.CDLL(None), "mlock", None)
+        if mlock is None:
+            return False
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._key))
+        return bool(mlock(ctypes.c_void_p(address), ctypes.c_size_t(SIZE)) == 0)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SecretKey):

@@ -15,6 +15,7 @@ from sqlalchemy.util import await_only
 from keyserver.crypto.randomness import SeededRandom
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import ZERO_HASH
+from keyserver.sealing.errors import AlreadyInitialisedError
 from keyserver.sealing.key_sources import KeyText
 from keyserver.sealing.keyring import Keyring
 from keyserver.sealing.opening import open_or_create
@@ -161,7 +162,7 @@ async def test_a_seal_is_stored_once(sql_site: SqlSite) -> None:
     await sql_site.reopen()
     store = SqlSealStore(sql_site.database)
     assert await store.load() == SEAL
-    with pytest.raises(StorageError, match="sealed already"):
+    with pytest.raises(AlreadyInitialisedError, match="sealed already"):
         await store.create(SEAL)
 
 

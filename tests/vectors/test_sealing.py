@@ -16,6 +16,7 @@ from keyserver.sealing.ports import StoredSeal
 from keyserver.sealing.record import SealRecord
 from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sealing.secret_key import SecretKey
+from tests.support.sealing import MemorySealStore
 from tests.vectors.files import load
 
 SEAL = load("sealing")["seal_v1"]
@@ -101,16 +102,10 @@ def test_a_term_that_the_keyring_lacks_is_named() -> None:
 
 
 async def test_the_static_slot_opens_the_store() -> None:
-    class Store:
-        async def load(self) -> StoredSeal:
-            box = bytes.fromhex(SEAL["keyrings"][1]["box"])
-            return StoredSeal(json.dumps(SEAL["seal_record"]), 1, 2, 1, box)
-
-        async def create(self, seal: StoredSeal) -> None:
-            raise AssertionError("there is a seal already")
-
+    box = bytes.fromhex(SEAL["keyrings"][1]["box"])
+    store = MemorySealStore(StoredSeal(json.dumps(SEAL["seal_record"]), 1, 2, 1, box))
     opened = await open_or_create(
-        Store(),
+        store,
         node_id=NodeId(bytes.fromhex(SEAL["seal_record"]["node_id"])),
         source=KeyText("KEY", SEAL["static"]["key"], key_id="2023-11-a"),
         random=SeededRandom(0),

@@ -18,7 +18,7 @@ from keyserver.sealing.errors import (
 )
 from keyserver.sealing.key_sources import KeyFile, KeySource, KeyText, Passphrase
 from keyserver.sealing.opening import OpenedSeal, open_or_create
-from keyserver.sealing.ports import StoredSeal
+from tests.support.sealing import MemorySealStore
 from tests.support.stored_values import NODES
 
 ME, OTHER, _ = NODES
@@ -27,16 +27,7 @@ KEY = KeyText("KEYSERVER_SEAL_KEY", "ab" * 32)
 
 
 @dataclass
-class Store:
-    stored: StoredSeal | None = None
-
-    async def load(self) -> StoredSeal | None:
-        return self.stored
-
-    async def create(self, seal: StoredSeal) -> None:
-        assert self.stored is None
-        self.stored = seal
-
+class Store(MemorySealStore):
     def change_record(self, **changes: Any) -> None:
         assert self.stored is not None
         record = {**json.loads(self.stored.record), **changes}

@@ -1,0 +1,478 @@
+"""The seal of one process: shut at first, opened by operators' shares or by a key source.
+
+It ties the pure machine of `unsealing` to the store, the audit log and the clock, one step at a
+time. An entry of the audit log is written before what it tells of takes effect (sealing, C6 to
+C10).
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from keyserver.crypto import slip39
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.errors import CryptoError, InvalidShareSetError
+from keyserver.crypto.randomness import RandomSource
+from keyserver.engine.ports import Clock
+from keyserver.errors import StorageError
+from keyserver.model.identifiers import NodeId
+from keyserver.sealing.errors import (
+    NotInitialisedError,
+    SealConflictError,
+    SealedError,
+    SealRecordDamagedError,
+    ShareWrongSetError,
+    WrongKeyError,
+)
+from keyserver.sealing.key_sources import KeySource
+from keyserver.sealing.opening import OpenSeal, matching_slot, open_keyring, open_root, read_record
+from keyserver.sealing.ports import (
+    SYSTEM,
+    Actor,
+    ActorKind,
+    AuditDetails,
+    AuditLog,
+    AuditOutcome,
+    SealStatus,
+    SealStore,
+    ShareAnswer,
+    StoredIdentity,
+    StoredSeal,
+)
+from keyserver.sealing.record import SealRecord
+from keyserver.sealing.secret_boxes import SecretBoxes
+from keyserver.sealing.secret_key import SecretKey
+from keyserver.sealing.shares import SHAMIR, ShareSlot, find_share
+from keyserver.sealing.unsealing import Unsealing
+
+ALREADY_UNSEALED: Final = "already_unsealed"
+REQUESTED: Final = "requested"
+ROLLBACK_DETECTED: Final = "rollback_detected"
+EPOCH_CHANGED: Final = "epoch_changed"
+
+IDENTITY_PLACE: Final = ("node_identity", "secret_box", ("1",))
+"""Table, column and row of the node's key (sealing, C17)."""
+
+HOLDER: Final = Actor(ActorKind.SHARE)
+"""Whoever has a good share."""
+
+
+class Vault:
+    """The seal of this process, and its secrets while it is open."""
+
+    def __init__(
+        self,
+        store: SealStore,
+        audit: AuditLog,
+        *,
+        random: RandomSource,
+        clock: Clock,
+        share_minutes: int = 15,
+        node_id: NodeId | None = None,
+    ) -> None:
+        """`node_id`: whose the store must be, where the configuration has the node's key."""
+        self._store = store
+        self._audit = audit
+        self._random = random
+        self._clock = clock
+        self._node_id = node_id
+        self._machine = Unsealing(keep_s=60.0 * share_minutes)
+        self._lock = asyncio.Lock()
+        self._stored: StoredSeal | None = None
+        self._record: SealRecord | None = None
+        self._seal: OpenSeal | None = None
+        self._boxes: SecretBoxes | None = None
+        self._node_secret: SecretScalar | None = None
+        self._reason: str | None = None
+        self._opened = asyncio.Event()
+        self._due: str | None = None
+        self._due_set = asyncio.Event()
+        self._memory_locked = False
+
+    async def load(self) -> None:
+        """Read what is stored: afterwards the state is `SEALED` or `UNINITIALISED`.
+
+        Raises `StorageError`, `SealRecordDamagedError`, and `ForeignSealError` for the store of
+        another node.
+        """
+        async with self._lock:
+            stored = await self._store.load()
+            if stored is not None and not self.is_open:
+                self._take(stored)
+
+    # --- what is known without a key ----------------------------------------------------------
+
+    def status(self) -> SealStatus:
+        """What anybody may know."""
+        machine, _ = self._machine.passed(self._clock.monotonic())
+        record, slot = self._record, self._slot
+        return SealStatus(
+            state=machine.state,
+            seal_id=record.seal_id if record else None,
+            node_id=record.node_id if record else self._node_id,
+            epoch=record.epoch if record else 0,
+            identifier=slot.identifier if slot else None,
+            progress=machine.progress,
+            required=slot.threshold if slot else 0,
+            shares=slot.count if slot else 0,
+            reason=self._reason,
+            opens_itself=bool(record and any(one.kind != SHAMIR for one in record.slots)),
+            term=self._seal.keyring.active_term if self._seal else 0,
+        )
+
+    def record(self) -> Mapping[str, Any]:
+        """The seal record without the wrapped keys; raises `NotInitialisedError`."""
+        return self._known_record().public()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the secrets are at hand."""
+        return self._seal is not None
+
+    @property
+    def memory_locked(self) -> bool:
+        """Whether the platform keeps the keys of the open seal out of swap."""
+        return self._memory_locked
+
+    # --- opening ------------------------------------------------------------------------------
+
+    async def open_with(self, source: KeySource) -> None:
+        """Open by a slot that needs no operators; does nothing where it is open.
+
+        Raises `NotInitialisedError`, `KeySourceError`, `SealError` (foreign, no slot, wrong key,
+        damaged), `StorageError`, `SealedError` after a rollback, and `AuditUnavailableError`.
+        """
+        async with self._lock:
+            if self.is_open:
+                return
+            stored, record = await self._load()
+            root = await open_root(record, source)
+            seal = open_keyring(stored, record, root)
+            await self._use(seal, matching_slot(record, source).kind)
+
+    async def submit(self, text: str) -> ShareAnswer:
+        """Take a share, words or a share document; the one that is enough opens (sealing, C6.2).
+
+        Raises `ShareMalformedError`, `ShareWrongSetError` and `ShareUnknownError`, after which
+        nothing has changed; `NotInitialisedError`; `SealedError` after a rollback;
+        `AuditUnavailableError`; `StorageError` for trouble while opening: then the shares stay,
+        and any of them tries again.
+        """
+        async with self._lock:
+            if self.is_open:
+                return self._answer(self._machine, ALREADY_UNSEALED)
+            share = self._find(text)
+            await self._drop_expired()
+            machine, reason = self._machine.submitted(share, self._clock.monotonic())
+            await self._audit_share(
+                "seal.unseal.share", HOLDER, share.member_index, machine, reason
+            )
+            self._machine = machine
+            if machine.enough:
+                await self._open_with_shares()
+            return self._answer(machine, reason)
+
+    async def withdraw(self, text: str) -> ShareAnswer:
+        """Take one's own share back; raises as `submit` does, but for opening."""
+        async with self._lock:
+            if self.is_open:
+                return self._answer(self._machine, ALREADY_UNSEALED)
+            share = self._find(text)
+            await self._drop_expired()
+            machine, reason = self._machine.withdrawn(share)
+            await self._audit_share(
+                "seal.share.withdrawn", HOLDER, share.member_index, machine, reason
+            )
+            self._machine = machine
+            return self._answer(machine, reason)
+
+    async def clear(self, actor: Actor) -> int:
+        """Drop all shares collected; returns how many. Raises `AuditUnavailableError`."""
+        async with self._lock:
+            await self._drop_expired()
+            count = self._machine.progress
+            details = {"count": count}
+            await self._audit.record("seal.shares.cleared", AuditOutcome.OK, actor, details)
+            self._machine = self._machine.cleared()
+            return count
+
+    async def drop_expired(self) -> None:
+        """Drop the shares whose time has run out; raises `AuditUnavailableError`."""
+        async with self._lock:
+            await self._drop_expired()
+
+    async def opened(self) -> None:
+        """Return once the seal is open."""
+        await self._opened.wait()
+
+    # --- while it is open ---------------------------------------------------------------------
+
+    @property
+    def boxes(self) -> SecretBoxes:
+        """What seals and opens rows; it follows the keyring. Raises `SealedError`."""
+        if self._boxes is None:
+            raise SealedError("the node is sealed")
+        return self._boxes
+
+    @property
+    def node_secret(self) -> SecretScalar | None:
+        """The node's key; `None` where the configuration has it. Raises `SealedError`."""
+        self.open_seal  # noqa: B018 - raises while sealed
+        return self._node_secret
+
+    @property
+    def open_seal(self) -> OpenSeal:
+        """All there is of the open seal, for those who change it; raises `SealedError`."""
+        if self._seal is None:
+            raise SealedError("the node is sealed")
+        return self._seal
+
+    async def change(
+        self, change: Callable[[OpenSeal], OpenSeal], *, without_term: int | None = None
+    ) -> OpenSeal:
+        """Store another record, root key or keyring, and use it from then on.
+
+        `change` gets the present seal; the version that it returns is not looked at: it is the
+        next one. With `without_term` no box of this term may be there. Raises `SealedError`;
+        `SealConflictError` if another process was faster, whose change is then in use here;
+        `TermInUseError`; `StorageError`.
+        """
+        async with self._lock:
+            before = self.open_seal
+            after = replace(change(before), keyring_version=before.keyring_version + 1)
+            stored = after.stored(self._random)
+            await self._replace(stored, before, without_term)
+            self._stored, self._record = stored, after.record
+            self._machine = self._machine.initialised(ShareSlot.of(after.record))
+            self._adopt(after)
+            return after
+
+    async def refresh(self) -> None:
+        """Look whether another process has changed the seal, and follow it (sealing, C9).
+
+        A newer keyring is opened with the root key at hand. A new set of shares, and anything
+        older than what was seen, make sealing due: then raises `SealedError`. Raises
+        `StorageError`.
+        """
+        async with self._lock:
+            await self._follow()
+        if self._due is not None:
+            raise SealedError(f"the node is being sealed: {self._due}")
+
+    # --- shutting -----------------------------------------------------------------------------
+
+    async def request_seal(self, actor: Actor) -> None:
+        """Make sealing due; does nothing where it is sealed already."""
+        async with self._lock:
+            if self.is_open and self._due is None:
+                await self._ask_to_shut(REQUESTED, actor)
+
+    async def must_shut(self) -> str:
+        """Return, once anything asks for sealing, what: it is the reason for `shut`."""
+        await self._due_set.wait()
+        assert self._due is not None
+        return self._due
+
+    def shut(self, reason: str) -> None:
+        """Forget all keys. Those that a running call still has are wiped when it ends."""
+        if self._boxes is not None:
+            self._boxes.shut()
+        self._seal = self._boxes = self._node_secret = None
+        self._memory_locked = False
+        self._machine = self._machine.shut()
+        self._reason = reason
+        self._opened.clear()
+        self._due = None
+        self._due_set.clear()
+
+    # --- inside; the lock is held -------------------------------------------------------------
+
+    @property
+    def _slot(self) -> ShareSlot | None:
+        return self._machine.collected.slot if self._machine.collected else None
+
+    def _known_record(self) -> SealRecord:
+        if self._record is None:
+            raise NotInitialisedError("the store has no seal yet; run: keyserver seal init")
+        return self._record
+
+    def _find(self, text: str) -> slip39.Share:
+        record = self._known_record()
+        if self._reason == ROLLBACK_DETECTED:
+            raise SealedError("the store went back to an earlier state; look why, then restart")
+        if self._slot is None:
+            raise ShareWrongSetError("share: this store does not open with shares")
+        return find_share(text, record, self._slot)
+
+    def _take(self, stored: StoredSeal) -> SealRecord:
+        """Know this seal, while sealed; shares of another slot are dropped."""
+        record = read_record(stored, self._node_id)
+        slot = ShareSlot.of(record)
+        self._stored, self._record = stored, record
+        self._machine = self._machine.initialised(slot)
+        return record
+
+    async def _load(self) -> tuple[StoredSeal, SealRecord]:
+        """The seal as it is stored now; raises for none, and for one older than was seen."""
+        stored = await self._store.load()
+        if _is_older(stored, self._stored):
+            self._reason = ROLLBACK_DETECTED
+        if self._reason == ROLLBACK_DETECTED:
+            raise SealedError("the store went back to an earlier state; look why, then restart")
+        if stored is None:
+            raise NotInitialisedError("the store has no seal yet; run: keyserver seal init")
+        return stored, self._take(stored)
+
+    async def _open_with_shares(self) -> None:
+        collected = self._machine.collected
+        assert collected is not None
+        self._machine = self._machine.opening()
+        try:
+            stored, record = await self._load()
+            if self._slot != collected.slot:
+                raise ShareWrongSetError(
+                    "share: of a set that has just been replaced", collected.slot.epoch
+                )
+            root = root_by_shares(record, collected.secret)
+            await self._use(open_keyring(stored, record, root), SHAMIR)
+        finally:
+            if not self.is_open:
+                self._machine = self._machine.failed()
+
+    async def _use(self, seal: OpenSeal, kind: str) -> None:
+        """Make an opened seal the one in use."""
+        secret = await self._load_node_secret(seal)
+        details: AuditDetails = {
+            "kind": kind,
+            "epoch": seal.record.epoch,
+            "version": seal.keyring_version,
+            "term": seal.keyring.active_term,
+        }
+        await self._audit.record("seal.unsealed", AuditOutcome.OK, SYSTEM, details)
+        self._boxes = SecretBoxes(seal.keyring, self._random)
+        self._node_secret = secret
+        self._adopt(seal)
+        self._machine = self._machine.opened()
+        self._reason = None
+        self._opened.set()
+
+    def _adopt(self, seal: OpenSeal) -> None:
+        assert self._boxes is not None
+        self._seal = seal
+        self._boxes.use(seal.keyring)
+        keys = [seal.root, *(term.key for term in seal.keyring.terms.values())]
+        locked = [key.lock() for key in keys]
+        self._memory_locked = all(locked)
+
+    async def _load_node_secret(self, seal: OpenSeal) -> SecretScalar | None:
+        identity = await self._store.identity()
+        if identity is None:
+            return None
+        return open_identity(identity, seal, SecretBoxes(seal.keyring, self._random))
+
+    async def _replace(
+        self, stored: StoredSeal, before: OpenSeal, without_term: int | None
+    ) -> None:
+        try:
+            await self._store.replace(stored, expected=before.version, without_term=without_term)
+        except SealConflictError:
+            await self._follow()
+            raise
+        except StorageError:
+            # The answer may be lost of something that was done.
+            if await self._store.load() != stored:
+                raise
+
+    async def _follow(self) -> None:
+        stored = await self._store.load()
+        if _is_older(stored, self._stored):
+            await self._went_back()
+        elif stored is None or self._due is not None:
+            return
+        elif self._seal is None:
+            if stored != self._stored and self._reason != ROLLBACK_DETECTED:
+                self._take(stored)
+        elif stored.epoch > self._seal.record.epoch:
+            await self._ask_to_shut(EPOCH_CHANGED, SYSTEM)
+        elif stored.keyring_version > self._seal.keyring_version:
+            seal = open_keyring(stored, self._seal.record, self._seal.root)
+            self._stored = stored
+            self._adopt(seal)
+
+    async def _went_back(self) -> None:
+        if self.is_open and self._due is None:
+            await self._ask_to_shut(ROLLBACK_DETECTED, SYSTEM)
+        elif not self.is_open:
+            self._reason = ROLLBACK_DETECTED
+            self._machine = self._machine.cleared()
+
+    async def _ask_to_shut(self, reason: str, actor: Actor) -> None:
+        details = {"reason": reason}
+        await self._audit.record("seal.sealed", AuditOutcome.OK, actor, details)
+        self._due = reason
+        self._due_set.set()
+
+    async def _drop_expired(self) -> None:
+        machine, members = self._machine.passed(self._clock.monotonic())
+        for member in members:
+            await self._audit_share("seal.share.expired", SYSTEM, member, machine, None)
+        self._machine = machine
+
+    async def _audit_share(
+        self, action: str, actor: Actor, member: int, machine: Unsealing, reason: str | None
+    ) -> None:
+        details: AuditDetails = {
+            "member": member,
+            "epoch": self._known_record().epoch,
+            "progress": machine.progress,
+            "reason": reason,
+        }
+        await self._audit.record(action, AuditOutcome.OK, actor, details)
+
+    def _answer(self, machine: Unsealing, reason: str | None) -> ShareAnswer:
+        return ShareAnswer(
+            sealed=not self.is_open,
+            accepted=reason is None,
+            reason=reason,
+            progress=machine.progress,
+            required=self._slot.threshold if self._slot else 0,
+            members=machine.members,
+        )
+
+
+def open_identity(identity: StoredIdentity, seal: OpenSeal, boxes: SecretBoxes) -> SecretScalar:
+    """The node's key out of its box; raises `SealRecordDamagedError` if it is not this node's."""
+    table, column, row = IDENTITY_PLACE
+    try:
+        secret = SecretScalar(boxes.open(table, column, row, identity.secret_box))
+    except CryptoError as problem:
+        raise SealRecordDamagedError(f"node_identity: the node's key: {problem}") from problem
+    if not NodeId.of(secret.public()) == identity.node_id == seal.record.node_id:
+        raise SealRecordDamagedError(
+            f"node_identity: the key is not that of node {seal.record.node_id.short}…, whose the "
+            "seal is"
+        )
+    return secret
+
+
+def root_by_shares(record: SealRecord, secret: Callable[[], SecretKey]) -> SecretKey:
+    """The root key by the secret of shares that are good by their commitments.
+
+    Raises `SealRecordDamagedError`: if it does not open, it is not the shares.
+    """
+    slot = next(slot for slot in record.slots if slot.kind == SHAMIR)
+    try:
+        return record.unwrap_root(slot, secret())
+    except (WrongKeyError, InvalidShareSetError) as problem:
+        raise SealRecordDamagedError(
+            "seal record: the shares are good, but do not open it; it was changed: restore a backup"
+        ) from problem
+
+
+def _is_older(stored: StoredSeal | None, seen: StoredSeal | None) -> bool:
+    if seen is None:
+        return False
+    return (
+        stored is None or stored.epoch < seen.epoch or stored.keyring_version < seen.keyring_version
+    )
