@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from keyserver.api.bodies import BodyError, read_body
 from keyserver.api.json_text import JsonError, read_json
 from keyserver.errors import KeyServerError, StorageError
+from keyserver.sealing.callers import CHALLENGE
 from keyserver.sealing.errors import SealRecordDamagedError, ShareMalformedError, ShareWrongSetError
 
 MAX_BODY: Final = 4 * 1024
@@ -113,7 +114,9 @@ def error_response(error: KeyServerError) -> Response:
         **_details_of(error),
     }
     headers: dict[str, str] = {}
-    if isinstance(error, RateLimitedError):
+    if status == 401:
+        headers["WWW-Authenticate"] = CHALLENGE
+    elif isinstance(error, RateLimitedError):
         headers["Retry-After"] = str(error.retry_after_s)
     elif status == 503:
         headers["Retry-After"] = str(RETRY_S)

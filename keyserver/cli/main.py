@@ -49,6 +49,10 @@ COMMANDS: Mapping[str, Lazy] = {
     "requests": Lazy("keyserver.cli.inspect:requests", "Show pending tasks and sent answers."),
     "drain": Lazy("keyserver.cli.inspect:drain", "Collect the fees a service contract holds."),
     "evidence": Lazy("keyserver.cli.evidence:app", "Show and check evidence of cheating."),
+    "seal": Lazy("keyserver.cli.seal:app", "Open and close a node; make what opens it."),
+    "unseal-daemon": Lazy(
+        "keyserver.cli.unseal_daemon:unseal_daemon", "Give one share to nodes whenever they start."
+    ),
     "account": Lazy("keyserver.cli.account:app", "Make accounts."),
     "admin": Lazy("keyserver.cli.admin:app", "Change the set of nodes."),
     "audit": Lazy("keyserver.cli.audit:app", "Check audit logs."),

@@ -71,6 +71,7 @@ _HINTS: Final = {
     "SHARE_WRONG_SET": "Nothing has changed: look for the share that was made for this node last.",
     "SHARE_UNKNOWN": "Nothing has changed: this share was never made for this node.",
     "REKEY_IN_PROGRESS": "End it first: `keyserver seal rekey cancel`.",
+    "SLOT_UNAVAILABLE": "Let the node read that key, or give it up with --drop-slots.",
     "TERM_IN_USE": "Move what is sealed under it first: `keyserver seal rewrap`.",
     "AUDIT_UNAVAILABLE": "Nothing was done: the audit log must be writable; look at its disk.",
     "STORAGE_UNAVAILABLE": "Look at the database, then try again.",
@@ -128,6 +129,7 @@ class OperatorClient:
         self._trust = trust or Trust()
         self._authorize = authorize
         self._address = self._path = ""
+        self._is_encrypted = False
         if url.startswith("unix:"):
             self._path = url.removeprefix("unix:")
             return
@@ -144,6 +146,21 @@ class OperatorClient:
         return OperatorClient(
             self.url, trust=self._trust, authorize=authorize, node_id=self.node_id
         )
+
+    def at(self, url: str) -> "OperatorClient":
+        """Another listener, asked under the same rules."""
+        return OperatorClient(
+            url, trust=self._trust, authorize=self._authorize, node_id=self.node_id
+        )
+
+    def vouched_for(self, by: "OperatorClient") -> bool:
+        """Whether an address that `by` has told is trusted: by a certificate or this machine.
+
+        A certificate that this machine trusts anyway proves a name, not that it is a node's.
+        """
+        if self._path or not self._is_encrypted:
+            return self.is_private and bool(by._path or not by._is_encrypted)
+        return self._trust != Trust()
 
     @property
     def is_private(self) -> bool:

@@ -1,0 +1,156 @@
+"""Giving new shares to those who keep them: encrypted files, or one at a time on the screen."""
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from keyserver.cli.output import FAILED, USAGE, CommandError
+
+SharesOption = Annotated[int, typer.Option(min=1, max=16, help="How many shares are handed out.")]
+ThresholdOption = Annotated[int, typer.Option(min=1, max=16, help="How many of them open.")]
+RecipientOption = Annotated[
+    list[str] | None,
+    typer.Option("--recipient", metavar="age1…", help="Who gets a share; once for each share."),
+]
+OutDirOption = Annotated[
+    Path | None,
+    typer.Option("--out-dir", metavar="DIR", help="Where the encrypted shares are written."),
+]
+PlainOption = Annotated[
+    bool, typer.Option("--plain-shares", help="Show the shares themselves, one at a time.")
+]
+
+_CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
+"""Empties a terminal, and what can be scrolled back to (ECMA-48, and the usual addition)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandingOut:
+    """The way the shares take; the options are checked before any share is made."""
+
+    recipients: Sequence[str]
+    out_dir: Path | None
+    as_json: bool
+
+    def give(self, shares: Sequence[Mapping[str, Any]], epoch: int) -> list[str]:
+        """Hand the shares out; the files that were written.
+
+        `shares`: as the node tells them, with `member` and either `document` or `age`. With
+        `as_json` and no directory nothing is done: they are in what is printed.
+        """
+        if self.out_dir is not None:
+            return [str(self._write(share, epoch)) for share in shares]
+        if not self.as_json:
+            _show(shares)
+        return []
+
+    def _write(self, share: Mapping[str, Any], epoch: int) -> Path:
+        """One encrypted share in a new file, durably."""
+        assert self.out_dir is not None
+        path = self.out_dir / file_name(share["member"], epoch)
+        content = base64.b64decode(share["age"])
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            folder = os.open(self.out_dir, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise CommandError(
+                f"{path}: cannot be written: {error.strerror}; nothing has changed",
+                exit_code=FAILED,
+            ) from None
+        return path
+
+
+def file_name(member: int, epoch: int) -> str:
+    """The name of the file with an encrypted share; people count members from 1."""
+    return f"share-{member + 1}-of-set-{epoch}.age"
+
+
+def handing_out(
+    recipients: Sequence[str] | None,
+    out_dir: Path | None,
+    *,
+    plain: bool,
+    shares: int,
+    threshold: int,
+    as_json: bool,
+) -> HandingOut:
+    """Put the options together; raises `CommandError`."""
+    recipients = tuple(recipients or ())
+    if threshold > shares:
+        raise CommandError(
+            f"--threshold: {threshold} of {shares} shares can never be", exit_code=USAGE
+        )
+    if bool(recipients) == plain:
+        raise CommandError(
+            "Who gets the shares?",
+            hint="Give --recipient age1… for each share, or --plain-shares to see them here.",
+            exit_code=USAGE,
+        )
+    if recipients and len(recipients) != shares:
+        raise CommandError(
+            f"--recipient: {len(recipients)} for {shares} shares; one for each is needed",
+            exit_code=USAGE,
+        )
+    if recipients and out_dir is None and not as_json:
+        raise CommandError("--out-dir: where shall the encrypted shares go?", exit_code=USAGE)
+    if plain and out_dir is not None:
+        raise CommandError(
+            "--out-dir: plain shares are not written to files; name recipients", exit_code=USAGE
+        )
+    if plain and not as_json and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise CommandError(
+            "--plain-shares: there is no terminal to show them at",
+            hint="Use a terminal, --recipient, or --json (which prints all of them at once).",
+            exit_code=USAGE,
+        )
+    if out_dir is not None:
+        _prepare(out_dir)
+    return HandingOut(recipients, out_dir, as_json)
+
+
+def _prepare(directory: Path) -> None:
+    """Make the directory and see that it can be written."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"{directory}: {error.strerror}", exit_code=USAGE) from None
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise CommandError(f"{directory}: cannot be written", exit_code=USAGE)
+
+
+def _show(shares: Sequence[Mapping[str, Any]]) -> None:
+    """Each share alone on the screen, for the one who keeps it."""
+    for number, share in enumerate(shares, start=1):
+        print(_CLEAR, end="", flush=True)
+        print(f"Share {number} of {len(shares)}. Its keeper writes it down; nobody else looks.\n")
+        print(_columns(json.loads(share["document"])["mnemonic"].split()))
+        typer.prompt(
+            "\nPress Enter when it is written down; the screen is cleared then",
+            default="",
+            show_default=False,
+            prompt_suffix=". ",
+            err=True,
+        )
+        print(_CLEAR, end="", flush=True)
+
+
+def _columns(words: Sequence[str]) -> str:
+    """The words with their numbers, four in a row."""
+    cells = [f"{place:>2} {word:<10}" for place, word in enumerate(words, start=1)]
+    rows = [cells[start : start + 4] for start in range(0, len(cells), 4)]
+    return "\n".join("  ".join(row).rstrip() for row in rows)

@@ -1,0 +1,236 @@
+"""`keyserver seal rekey`: exchange all shares, with the present ones (sealing, C8).
+
+Nothing changes before the last step. Until then a rekey that is broken off leaves the present
+shares in force, and the new ones open nothing.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from keyserver.cli.inspect import ConfigOption, PathOption, UrlOption
+from keyserver.cli.main import APP_SETTINGS
+from keyserver.cli.operator_admin import (
+    AdminKeyOption,
+    AdminPasswordOption,
+    CaFileOption,
+    CertificateOption,
+    NodeIdOption,
+    Place,
+    Signing,
+    find_admin_operator,
+)
+from keyserver.cli.operator_client import OperatorClient, RefusedError
+from keyserver.cli.output import (
+    USAGE,
+    WRONG_SHARE,
+    CommandError,
+    JsonOption,
+    print_facts,
+    report_error,
+)
+from keyserver.cli.seal_handing_out import (
+    HandingOut,
+    OutDirOption,
+    PlainOption,
+    RecipientOption,
+    SharesOption,
+    ThresholdOption,
+    handing_out,
+)
+from keyserver.cli.seal_shares import read_share
+
+Facts = Mapping[str, Any]  # Any: JSON, as the node sends it
+
+PROVING: Final = "proving"
+VERIFYING: Final = "verifying"
+
+RekeyArgument = Annotated[str, typer.Argument(metavar="REKEY", help="As `rekey` has told it.")]
+OldFilesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--file", metavar="FILE", help="A present share; once for each. Else asked."),
+]
+NewFilesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--new-file", metavar="FILE", help="A new share, to verify it; once for each. Else asked."
+    ),
+]
+IdentitiesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--age-identity", metavar="FILE", help="Opens shares; may be repeated."),
+]
+VerifyOption = Annotated[
+    bool,
+    typer.Option("--verify/--no-verify", help="Whether enough new shares must be read back first."),
+]
+DropOption = Annotated[
+    bool, typer.Option("--drop-slots", help="Let shares alone open the node from now on.")
+]
+
+app = typer.Typer(**{**APP_SETTINGS, "no_args_is_help": False})
+
+
+@app.callback(invoke_without_command=True)
+def rekey(
+    context: typer.Context,
+    shares: SharesOption = 5,
+    threshold: ThresholdOption = 3,
+    recipients: RecipientOption = None,
+    out_dir: OutDirOption = None,
+    plain: PlainOption = False,
+    verify: VerifyOption = True,
+    drop_slots: DropOption = False,
+    files: OldFilesOption = None,
+    new_files: NewFilesOption = None,
+    identities: IdentitiesOption = None,
+    config: ConfigOption = None,
+    path: PathOption = None,
+    url: UrlOption = None,
+    ca_file: CaFileOption = None,
+    certificate: CertificateOption = None,
+    admin_key: AdminKeyOption = None,
+    password_file: AdminPasswordOption = None,
+    node_id: NodeIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Exchange all shares: enough present ones are read, new ones handed out and read back.
+
+    With that the new ones are in force, and nothing that is stored is encrypted anew. Keep the old
+    shares until the backups are gone that only they open, then destroy them.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    way = handing_out(
+        recipients, out_dir, plain=plain, shares=shares, threshold=threshold, as_json=as_json
+    )
+    if as_json and verify and not new_files and out_dir is None:
+        raise CommandError(
+            "--json: the new shares would be asked for before they are printed",
+            hint="Give --recipient and --out-dir with --new-file for each share, or --no-verify.",
+            exit_code=USAGE,
+        )
+    place = Place(url, path, config, ca_file, certificate)
+    operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
+    body = {"shares": shares, "threshold": threshold, "recipients": list(way.recipients)}
+    started = operator.post("/v1/seal/rekey", {**body, "verify": verify, "drop_slots": drop_slots})
+    ceremony = _Ceremony(operator, started["rekey"], way, tuple(identities or ()))
+    done = ceremony.run(started, tuple(files or ()), tuple(new_files or ()))
+    print_facts(done, as_json=as_json)
+    if not as_json:
+        print("\nThe new shares are in force. Other replicas seal themselves: unseal them anew.")
+        print("Keep the old shares until the backups are gone that only they open.")
+
+
+@app.command()
+def status(
+    rekey_id: RekeyArgument,
+    config: ConfigOption = None,
+    path: PathOption = None,
+    url: UrlOption = None,
+    ca_file: CaFileOption = None,
+    certificate: CertificateOption = None,
+    admin_key: AdminKeyOption = None,
+    password_file: AdminPasswordOption = None,
+    node_id: NodeIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far a rekey is."""
+    place = Place(url, path, config, ca_file, certificate)
+    operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
+    print_facts(operator.get(f"/v1/seal/rekey/{_plain(rekey_id)}"), as_json=as_json)
+
+
+@app.command()
+def cancel(
+    rekey_id: RekeyArgument,
+    config: ConfigOption = None,
+    path: PathOption = None,
+    url: UrlOption = None,
+    ca_file: CaFileOption = None,
+    certificate: CertificateOption = None,
+    admin_key: AdminKeyOption = None,
+    password_file: AdminPasswordOption = None,
+    node_id: NodeIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Break a rekey off; nothing has changed."""
+    place = Place(url, path, config, ca_file, certificate)
+    operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
+    print_facts(operator.delete(f"/v1/seal/rekey/{_plain(rekey_id)}"), as_json=as_json)
+
+
+def _plain(rekey_id: str) -> str:
+    if not rekey_id.isascii() or not rekey_id.replace("-", "").isalnum():
+        raise CommandError("REKEY: must be the id that `rekey` has told", exit_code=USAGE)
+    return rekey_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Ceremony:
+    """All steps of one rekey, at one terminal or with files."""
+
+    operator: OperatorClient
+    rekey_id: str
+    way: HandingOut
+    identities: tuple[Path, ...]
+
+    def run(self, started: Facts, files: Sequence[Path], new_files: Sequence[Path]) -> Facts:
+        """Go through to the end; what goes wrong on the way breaks the rekey off."""
+        _say(f"rekey {self.rekey_id}")
+        try:
+            answer = self._collect(started, "share", PROVING, "present", files)
+            written = self.way.give(answer["shares"], answer["epoch"])
+            made = {name: answer[name] for name in ("epoch", "identifier", "seal_id", "threshold")}
+            if self.way.as_json and not written:
+                made["shares"] = answer["shares"]
+            if answer["state"] == VERIFYING:
+                self._collect(answer, "verify", VERIFYING, "new", new_files)
+        except BaseException:
+            self._break_off()
+            raise
+        return {**made, **({"files": written} if written else {})}
+
+    def _collect(
+        self, answer: Facts, step: str, state: str, which: str, files: Sequence[Path]
+    ) -> Facts:
+        """Send shares until the step is over; its last answer."""
+        rest = list(files)
+        while answer["state"] == state:
+            number, required = answer["progress"] + 1, answer["required"]
+            if files and not rest:
+                raise CommandError(f"{which} shares: {required} are needed", exit_code=USAGE)
+            prompt = f"Share {number} of {required}, {which} set (not shown)"
+            try:
+                text = read_share(rest.pop(0) if rest else None, self.identities, prompt)
+                answer = self.operator.post(
+                    f"/v1/seal/rekey/{self.rekey_id}/{step}", {"share": text}
+                )
+            except CommandError as error:
+                if error.exit_code != WRONG_SHARE or files or not sys.stdin.isatty():
+                    raise
+                report_error(error)
+                continue
+            if answer["reason"] == "duplicate":
+                _say("this share was there already")
+        return answer
+
+    def _break_off(self) -> None:
+        """Nothing has changed; say so, and let the node forget the rekey."""
+        try:
+            self.operator.delete(f"/v1/seal/rekey/{self.rekey_id}")
+        except RefusedError as error:
+            if error.code != "REKEY_NOT_FOUND":
+                report_error(error)
+        except CommandError as error:
+            report_error(error)
+        else:
+            _say("the rekey was broken off: the present shares stay in force, new ones are void")
+
+
+def _say(text: str) -> None:
+    print(f"keyserver: {text}", file=sys.stderr)
