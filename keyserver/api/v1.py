@@ -20,6 +20,9 @@ from starlette.types import Message, Receive, Scope, Send
 from keyserver.api.bodies import BodyError, read_body
 from keyserver.api.errors import TOO_MANY_REQUESTS, UNEXPECTED
 from keyserver.api.json_text import JsonError
+from keyserver.api.path_names import encoded_path
+from keyserver.api.service_keys_routes import KEYS
+from keyserver.api.service_keys_routes import router as service_keys_router
 from keyserver.api.serving import MAX_BODY, client_address, log_access
 from keyserver.api.v1_admission import V1Dependencies
 from keyserver.api.v1_description import add_description
@@ -44,6 +47,11 @@ PREFIX: Final = "/v1"
 
 METHODS: Final = ("GET", "HEAD", "POST")
 """What some path of this interface takes."""
+
+MAX_DATA_BODY: Final = 192 * 1024
+"""Bytes of a body under `/v1/keys`: data to encrypt, with what is associated, in base64."""
+
+LARGE_DATA: Final = Problem(413, "BODY_TOO_LARGE", "body: must be 192 KiB at most")
 
 _BODY_PROBLEMS: Final = {408: SLOW_BODY, 413: LARGE_BODY}
 
@@ -123,6 +131,8 @@ def v1_app(needs: V1Dependencies) -> FastAPI:
     )
     app.state.needs = needs
     app.include_router(router)
+    if needs.service_keys is not None:
+        app.include_router(service_keys_router)
     if needs.set_changes is not None:
         app.include_router(set_change_router(needs.set_changes))
     add_description(app)
@@ -135,10 +145,14 @@ def v1_app(needs: V1Dependencies) -> FastAPI:
 async def _read(scope: Scope, receive: Receive) -> bytes:
     """The body, whatever it is; raises `ProblemError`."""
     declared = Headers(scope=scope).get("content-length")
+    has_data = _is_about_service_keys(scope)
+    most = MAX_DATA_BODY if has_data else MAX_BODY
     try:
-        return await read_body(receive, MAX_BODY, declared=declared)
+        return await read_body(receive, most, declared=declared)
     except BodyError as fault:
-        raise ProblemError(_BODY_PROBLEMS.get(fault.status, BROKEN_BODY)) from fault
+        too_large = fault.status == 413 and has_data
+        problem = LARGE_DATA if too_large else _BODY_PROBLEMS.get(fault.status, BROKEN_BODY)
+        raise ProblemError(problem) from fault
 
 
 def _check_object(body: bytes) -> None:
@@ -155,7 +169,16 @@ def _inner_scope(scope: Scope, access: dict[str, Any]) -> Scope:
     headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
     headers.append((b"content-type", b"application/json"))
     state = {**scope.get("state", {}), "access": access}
-    return {**scope, "headers": headers, "state": state}
+    inner = {**scope, "headers": headers, "state": state}
+    if _is_about_service_keys(scope):
+        # Names of services may contain anything: what the server has decoded is ambiguous.
+        inner["path"] = encoded_path(scope)
+    return inner
+
+
+def _is_about_service_keys(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path == KEYS or path.startswith(f"{KEYS}/")
 
 
 def _replaying(body: bytes) -> Receive:

@@ -17,6 +17,7 @@ from keyserver.api.errors import TOO_MANY_REQUESTS, Refusal
 from keyserver.api.policy import refused_by_policy
 from keyserver.api.ports import ClientOperations, NodeState, SetChangeService
 from keyserver.api.rate_limit import RateLimiter
+from keyserver.api.service_keys_admission import ServiceKeyNeeds
 from keyserver.api.serving import CLOSED, run_on_nodes
 from keyserver.api.v1_credentials import (
     HEADER,
@@ -57,6 +58,8 @@ class V1Dependencies:
     nonces: UsedNonces = field(default_factory=UsedNonces)
     set_changes: SetChangeService | None = None
     """`None`: this node takes no orders of an administrator, and has no route for them."""
+    service_keys: ServiceKeyNeeds | None = None
+    """`None`: this node serves no service keys, and has no route for them."""
 
 
 class ClientRequest:

@@ -19,7 +19,7 @@ RETRY_S: Final = 2
 """Seconds after which what was unavailable may be tried again."""
 
 CHALLENGE: Final = 'Secretstore-Auth version="v1"'
-"""What a 401 asks for (RFC 9110, section 11.6.1)."""
+"""What a 401 asks for where all nodes check the credential (RFC 9110, section 11.6.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Problem:
     message: str
     retry_after_s: int | None = None
     """Set exactly where a repeat can help."""
+    challenge: str = CHALLENGE
+    """What a 401 asks for."""
 
     @property
     def retriable(self) -> bool:
@@ -44,7 +46,7 @@ class Problem:
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
         if self.status == 401:
-            headers["WWW-Authenticate"] = CHALLENGE
+            headers["WWW-Authenticate"] = self.challenge
         body = json.dumps({"error": error}, separators=(",", ":")).encode()
         return Response(body, self.status, headers)
 

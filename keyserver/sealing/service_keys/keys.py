@@ -32,6 +32,15 @@ class Handed:
     """Whether it did not exist before."""
 
 
+@dataclass(frozen=True, slots=True)
+class ServicePage:
+    """Some services of an owner."""
+
+    lines: Sequence[ServiceLine]
+    """Those that the asker may ask for: perhaps none, although there are more pages."""
+    next_after: str | None
+
+
 class ServiceKeys:
     """What services ask for.
 
@@ -50,7 +59,7 @@ class ServiceKeys:
         clock: Clock,
         rotation_days: int,
     ) -> None:
-        """`rotation_days`: how long a version that is made from now on is the current one."""
+        """`rotation_days`: how long versions made from now on are the current ones."""
         self._store = store
         self._boxes = boxes
         self._audit = audit
@@ -82,12 +91,13 @@ class ServiceKeys:
         await self._note("keys.get", asker, key.version)
         return key
 
-    async def services(self, asker: Asker, after: str, limit: int) -> Sequence[ServiceLine]:
-        """Services that the owner has keys for and the asker may ask for; by their bytes."""
-        check_scope(asker.caller, Scope.KEYS_USE)
+    async def services(self, asker: Asker, after: str, limit: int) -> ServicePage:
+        """Services that the owner has keys for, after `after` in the order of their bytes."""
         self._boxes.check_open()
+        check_scope(asker.caller, Scope.KEYS_USE)
         lines = await self._store.services(asker.owner, after, limit)
-        return [line for line in lines if asker.may_use(line.service)]
+        more = lines[-1].service if len(lines) == limit else None
+        return ServicePage([line for line in lines if asker.may_use(line.service)], more)
 
     async def versions(
         self, asker: Asker, service: str, before: int | None, limit: int

@@ -1,6 +1,6 @@
 """Versions of service keys, and what is asked of their store (sealing, C15 and C17)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
@@ -144,8 +144,10 @@ class ServiceKeyStore(Protocol):
         """Owners in the order of their bytes, those after `after`."""
         ...
 
-    async def all_of(self, owner: str) -> Sequence[StoredVersion]:
-        """Every version of an owner, by service and number; raises `OwnerDeletedError`."""
+    async def all_of(
+        self, owner: str, services: Collection[str] | None = None
+    ) -> Sequence[StoredVersion]:
+        """Every version of an owner, or of some of its services, by service and number."""
         ...
 
     async def keep_export(self, export: Export) -> None:

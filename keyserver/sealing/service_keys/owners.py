@@ -37,6 +37,15 @@ class Exported:
     """An age file."""
 
 
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What became of the keys of a document."""
+
+    restored: int
+    present: int
+    """These were there already, the same to the last bit."""
+
+
 class Owners:
     """Owners of service keys; who may ask is checked before.
 
@@ -102,15 +111,17 @@ class Owners:
         return count
 
     # Any: what a client sent as JSON.
-    async def restore(self, caller: Caller, owner: str, document: Mapping[str, Any]) -> int:
-        """Keep the keys of a decrypted export again; how many were not there.
+    async def restore(self, caller: Caller, owner: str, document: Mapping[str, Any]) -> Restored:
+        """Keep the keys of a decrypted export, or of a part of one, again.
 
         Raises `SealedError`, `BadNameError`, `RestoreConflictError` if a key is there with other
         content, or its number is taken.
         """
         self._boxes.check_open()
         keys = read_document(check_name("owner", owner), document)
-        known = {stored.version.row_key: stored for stored in await self._store.all_of(owner)}
+        services = {key.version.pair.service for key in keys}
+        stored = await self._store.all_of(owner, services)
+        known = {version.version.row_key: version for version in stored}
         missing = []
         for key in keys:
             there = known.get(key.version.row_key)
@@ -118,11 +129,12 @@ class Owners:
                 missing.append(self._boxes.seal(key.version, key.key))
             elif not _is_same(await self._opened(there), key):
                 raise RestoreConflictError(
-                    f"key {key.version.key_id} of this owner is there with other content"
+                    f"key {key.version.key_id} of service {key.version.pair.service!r} is there "
+                    "with other content"
                 )
         await self._store.restore(owner, missing)
         await self._note("keys.owner.restore", caller, owner, len(missing))
-        return len(missing)
+        return Restored(len(missing), len(keys) - len(missing))
 
     async def _opened(self, stored: StoredVersion) -> ServiceKey:
         return ServiceKey(stored.version, await self._boxes.open(stored), is_current=False)

@@ -1,0 +1,158 @@
+"""Tokens, grants and used nonces in the database (sealing, C16 and C17)."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Executable, Row, delete, insert, select, update
+
+from keyserver.errors import StorageError
+from keyserver.model.identifiers import Address
+from keyserver.sealing.ports import Scope
+from keyserver.sealing.service_keys.rights import Grant
+from keyserver.sealing.tokens import StoredToken
+from keyserver.storage.access import Transaction
+from keyserver.storage.database import Database
+from keyserver.storage.inserting import insert_if_new
+from keyserver.storage.schema import API_TOKENS, GRANTS, REQUEST_NONCES
+
+KEPT_LONGER_S: Final = 300
+"""How long used nonces are remembered after they are of no use: clocks of replicas differ."""
+
+
+class SqlRequestNonces:
+    """Used nonces (`keyserver.sealing.callers.RequestNonces`)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def take(self, address: Address, nonce: bytes, *, now: int, expires_at: int) -> bool:
+        """Use a nonce up, false if it was before; what is long over is forgotten."""
+        row = {"address": bytes(address), "nonce": nonce, "expires_at": expires_at}
+
+        def work(connection: Connection) -> bool:
+            old = REQUEST_NONCES.c.expires_at < now - KEPT_LONGER_S
+            connection.execute(delete(REQUEST_NONCES).where(old))
+            return insert_if_new(connection, REQUEST_NONCES, row)
+
+        return await self._database.write_shared(work)
+
+
+class SqlTokenStore:
+    """Tokens (`keyserver.sealing.tokens.TokenStore`)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, token_id: str) -> StoredToken | None:
+        """The token of this id; raises `StorageError` for a row that cannot be read."""
+        query = select(API_TOKENS).where(API_TOKENS.c.token_id == token_id)
+
+        def work(connection: Connection) -> StoredToken | None:
+            row = connection.execute(query).one_or_none()
+            return None if row is None else _token_of(row)
+
+        return await self._database.read(work)
+
+    async def used(self, token_id: str, at: int) -> None:
+        """Note that it was used."""
+        change = update(API_TOKENS).where(API_TOKENS.c.token_id == token_id)
+        await self._database.write_shared(_doing(change.values(last_used_at=at)))
+
+    async def add(self, token: StoredToken) -> None:
+        """Keep a new one."""
+        row = {
+            "token_id": token.token_id,
+            "secret_hash": token.secret_hash,
+            "principal": token.principal,
+            "scopes": json.dumps(sorted(scope.value for scope in token.scopes)),
+            "services": json.dumps(token.services),
+            "created_at": token.created_at,
+            "expires_at": token.expires_at,
+            "last_used_at": token.last_used_at,
+        }
+        await self._database.write_shared(_doing(insert(API_TOKENS).values(row)))
+
+    async def delete(self, token_id: str) -> bool:
+        """Forget it; whether it was there."""
+        statement = delete(API_TOKENS).where(API_TOKENS.c.token_id == token_id)
+        return await self._database.write_shared(
+            lambda connection: connection.execute(statement).rowcount > 0
+        )
+
+    async def page(self, after: str, limit: int) -> Sequence[StoredToken]:
+        """Tokens in the order of their ids, those after `after`."""
+        query = select(API_TOKENS).where(API_TOKENS.c.token_id > after)
+        query = query.order_by(API_TOKENS.c.token_id).limit(limit)
+        return await self._database.read(
+            lambda connection: [_token_of(row) for row in connection.execute(query)]
+        )
+
+
+class SqlGrantStore:
+    """Grants (`keyserver.sealing.service_keys.rights.GrantStore`)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def of_principal(self, principal: str) -> Sequence[Grant]:
+        """All grants to somebody, expired ones too."""
+        query = select(GRANTS).where(GRANTS.c.principal == principal)
+        return await self._database.read(
+            lambda connection: [Grant(*row) for row in connection.execute(query)]
+        )
+
+    async def add(self, grant: Grant) -> None:
+        """Keep a new one."""
+        row = {
+            "grant_id": grant.grant_id,
+            "principal": grant.principal,
+            "owner_pattern": grant.owner_pattern,
+            "service_pattern": grant.service_pattern,
+            "granted_by": grant.granted_by,
+            "created_at": grant.created_at,
+            "expires_at": grant.expires_at,
+        }
+        await self._database.write_shared(_doing(insert(GRANTS).values(row)))
+
+    async def delete(self, grant_id: str) -> bool:
+        """Forget it; whether it was there."""
+        statement = delete(GRANTS).where(GRANTS.c.grant_id == grant_id)
+        return await self._database.write_shared(
+            lambda connection: connection.execute(statement).rowcount > 0
+        )
+
+    async def page(self, after: str, limit: int) -> Sequence[Grant]:
+        """Grants in the order of their ids, those after `after`."""
+        query = select(GRANTS).where(GRANTS.c.grant_id > after)
+        query = query.order_by(GRANTS.c.grant_id).limit(limit)
+        return await self._database.read(
+            lambda connection: [Grant(*row) for row in connection.execute(query)]
+        )
+
+
+def _doing(statement: Executable) -> Transaction[None]:
+    """A transaction of one statement."""
+
+    def work(connection: Connection) -> None:
+        connection.execute(statement)
+
+    return work
+
+
+def _token_of(row: Row[Any]) -> StoredToken:
+    try:
+        scopes = frozenset(Scope(value) for value in json.loads(row.scopes))
+        services = tuple(json.loads(row.services))
+    except (ValueError, TypeError) as problem:
+        raise StorageError(f"api_tokens: token {row.token_id} cannot be read") from problem
+    return StoredToken(
+        token_id=row.token_id,
+        secret_hash=row.secret_hash,
+        principal=row.principal,
+        scopes=scopes,
+        services=services,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+    )
