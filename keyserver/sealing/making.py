@@ -128,10 +128,13 @@ class PreparedSeal:
         except SealConflictError:
             _refuse_shares(await store.load())
             raise
-        except StorageError:
-            # The answer may be lost of something that was done.
-            if await store.load() != seal:
-                raise
+        except StorageError as problem:
+            found = await store.load()
+            if found == seal:
+                return  # it was done, only the answer was lost
+            if self._replaces is None and found is not None:
+                raise AlreadyInitialisedError("another process has initialised it") from problem
+            raise
 
 
 async def initialise(

@@ -1,6 +1,7 @@
 """Seals and opens one column of one row."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from keyserver.crypto.boxes import box_term, open_box, record_context, seal_box
@@ -25,13 +26,31 @@ class SecretBoxes:
     them: it may be replaced by one of more terms, or taken away, at any time, from any thread.
     """
 
-    def __init__(self, keyring: Keyring, random: RandomSource) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        random: RandomSource,
+        compare: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`compare`: has `use` called if another process has stored a newer keyring."""
         self._keyring: Keyring | None = keyring
         self._random = random
+        self._compare = compare
 
     def use(self, keyring: Keyring) -> None:
         """From now on use this keyring of the same store."""
         self._keyring = keyring
+
+    async def refresh(self) -> bool:
+        """Look for a newer keyring, before a box is taken for damaged; whether there was one.
+
+        Raises `StorageError`.
+        """
+        before = self._keyring
+        if self._compare is not None:
+            with suppress(SealedError):  # these keys serve until they are taken away
+                await self._compare()
+        return self._keyring is not before
 
     def shut(self) -> None:
         """Forget the keys; those in use are forgotten with the calls that use them."""

@@ -70,8 +70,12 @@ class Vault:
         clock: Clock,
         share_minutes: int = 15,
         node_id: NodeId | None = None,
+        reason: str | None = None,
     ) -> None:
-        """`node_id`: whose the store must be, where the configuration has the node's key."""
+        """`node_id`: whose the store must be, where the configuration has the node's key.
+
+        `reason`: why it is sealed, where that is not the start.
+        """
         self._store = store
         self._audit = audit
         self._random = random
@@ -84,7 +88,7 @@ class Vault:
         self._seal: OpenSeal | None = None
         self._boxes: SecretBoxes | None = None
         self._node_secret: SecretScalar | None = None
-        self._reason: str | None = None
+        self._reason = reason
         self._opened = asyncio.Event()
         self._due: str | None = None
         self._due_set = asyncio.Event()
@@ -299,8 +303,7 @@ class Vault:
 
     def _find(self, text: str) -> slip39.Share:
         record = self._known_record()
-        if self._reason == ROLLBACK_DETECTED:
-            raise SealedError("the store went back to an earlier state; look why, then restart")
+        self._refuse_after_rollback()
         if self._slot is None:
             raise ShareWrongSetError("share: this store does not open with shares")
         return find_share(text, record, self._slot)
@@ -317,9 +320,8 @@ class Vault:
         """The seal as it is stored now; raises for none, and for one older than was seen."""
         stored = await self._store.load()
         if _is_older(stored, self._stored):
-            self._reason = ROLLBACK_DETECTED
-        if self._reason == ROLLBACK_DETECTED:
-            raise SealedError("the store went back to an earlier state; look why, then restart")
+            self._take_rollback()
+        self._refuse_after_rollback()
         if stored is None:
             raise NotInitialisedError("the store has no seal yet; run: keyserver seal init")
         return stored, self._take(stored)
@@ -350,7 +352,7 @@ class Vault:
             "term": seal.keyring.active_term,
         }
         await self._audit.record("seal.unsealed", AuditOutcome.OK, SYSTEM, details)
-        self._boxes = SecretBoxes(seal.keyring, self._random)
+        self._boxes = SecretBoxes(seal.keyring, self._random, self.refresh)
         self._node_secret = secret
         self._adopt(seal)
         self._machine = self._machine.opened()
@@ -387,11 +389,13 @@ class Vault:
     async def _follow(self) -> None:
         stored = await self._store.load()
         if _is_older(stored, self._stored):
-            await self._went_back()
+            if self.is_open and self._due is None:
+                await self._ask_to_shut(ROLLBACK_DETECTED, SYSTEM)
+            self._take_rollback()
         elif stored is None or self._due is not None:
             return
         elif self._seal is None:
-            if stored != self._stored and self._reason != ROLLBACK_DETECTED:
+            if stored != self._stored and not self._store_went_back:
                 self._take(stored)
         elif stored.epoch > self._seal.record.epoch:
             await self._ask_to_shut(EPOCH_CHANGED, SYSTEM)
@@ -400,12 +404,15 @@ class Vault:
             self._stored = stored
             self._adopt(seal)
 
-    async def _went_back(self) -> None:
-        if self.is_open and self._due is None:
-            await self._ask_to_shut(ROLLBACK_DETECTED, SYSTEM)
-        elif not self.is_open:
+    def _take_rollback(self) -> None:
+        """What is stored is older than what was seen: nothing is opened by this process again."""
+        self._store_went_back = True
+        if not self.is_open:
             self._reason = ROLLBACK_DETECTED
-            self._machine = self._machine.cleared()
+
+    def _refuse_after_rollback(self) -> None:
+        if self._store_went_back:
+            raise SealedError("the store went back to an earlier state; look why, then restart")
 
     async def _ask_to_shut(self, reason: str, actor: Actor) -> None:
         details = {"reason": reason}

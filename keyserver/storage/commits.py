@@ -86,6 +86,8 @@ class CommitQueue:
             found = {key_id: self._cache.get(key_id) for key_id in keys}
             known = {key_id: key for key_id, key in found.items() if key is not None}
             try:
+                if len(known) < len(keys):
+                    await self._boxes.refresh()  # what is read now may be in a newer term
                 batch = await self._database.write(
                     lambda connection: self._write(connection, commits, known)
                 )

@@ -63,15 +63,23 @@ class SqlRecordStore:
     async def _known(self, key_id: KeyId) -> StoredKey:
         known = self._cache.get(key_id)
         if known is None:
-            with self._cache.reading(key_id) as read:
-                known = await self._database.read(
-                    lambda connection: load_key(connection, self._boxes, key_id)
-                )
-                self._cache.keep(read, known)
+            known = await self._read(key_id)
+            if known.has_damage and await self._boxes.refresh():
+                # A share in a term of another process is not damaged: its term is known now.
+                self._cache.drop([key_id])
+                known = await self._read(key_id)
         if known.has_damage:
             self._damaged.add(key_id)
         else:
             self._damaged.discard(key_id)
+        return known
+
+    async def _read(self, key_id: KeyId) -> StoredKey:
+        with self._cache.reading(key_id) as read:
+            known = await self._database.read(
+                lambda connection: load_key(connection, self._boxes, key_id)
+            )
+            self._cache.keep(read, known)
         return known
 
     async def commit(self, writes: Sequence[Write]) -> None:
