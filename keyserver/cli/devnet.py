@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from keyserver.devnet.settings import Settings
     from keyserver.devnet.signing_story import SigningResult
 
+DEFAULT_SHARES = "2-of-3"
 KEY_VARIABLE = "KEYSERVER_DEPLOYER_KEY"
 """Holds the private key of the account that pays on a chain that runs already."""
 
@@ -50,6 +51,18 @@ ChainOption = Annotated[
 ]
 ConfirmationsOption = Annotated[
     int, typer.Option(help="Blocks on top of a request's before it is served.")
+]
+SealedOption = Annotated[
+    bool,
+    typer.Option("--sealed", help="Have operators open each node, with --shares, after a start."),
+]
+SharesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K-of-N",
+        help="With --sealed: among how many operators a node's key is shared, and how many of them "
+        "open it; 2-of-3 by default.",
+    ),
 ]
 NumberArgument = Annotated[int, typer.Argument(metavar="N", help="The node's number, from 1.")]
 
@@ -81,12 +94,15 @@ def up(
             help="Serve the JSON-RPC module, which old client programs need, with all accounts.",
         ),
     ] = True,
+    sealed: SealedOption = False,
+    shares: SharesOption = None,
     directory: DirectoryOption = Path("devnet"),
     as_json: JsonOption = False,
 ) -> None:
     """Start a chain, the contracts and the nodes, and leave them running.
 
-    What stands where is in devnet.json in the directory; with --json it is printed as well.
+    What stands where is in devnet.json in the directory; with --json it is printed as well. With
+    --sealed the shares of all operators are in shares.json, for convenience.
     """
     # Deferred, as everywhere here: web3 takes most of a second.
     from keyserver.devnet.devnet_file import FILE_NAME
@@ -102,6 +118,8 @@ def up(
         block_time_s=block_time,
         services=services,
         json_rpc=json_rpc,
+        sealed=sealed,
+        shares=shares,
     )
     _stop_at_sigterm()
     tell = _silent if as_json else _tell
@@ -113,6 +131,9 @@ def up(
     print(f"\nEverything is in {network.directory / FILE_NAME}.")
     if network.devnet.json_rpc is not None:
         _print_old_clients_half(network.devnet)
+    if sealed:
+        print("The nodes are sealed; the shares of their operators are in shares.json.")
+        print(f"First: keyserver devnet unseal --all --dir {directory}")
     print(f"Try:   keyserver client reserve --devnet {directory} --account alice --permit bob")
     print(f"Stop:  keyserver devnet down --dir {directory}")
 
@@ -191,12 +212,35 @@ def start(
 def restart(
     number: NumberArgument, directory: DirectoryOption = Path("devnet"), as_json: JsonOption = False
 ) -> None:
-    """Start a node again, stopping it first if it runs, and wait until it is ready."""
+    """Start a node again, stopping it first if it runs, and wait until it is ready, or sealed."""
     network = _load(directory)
     asyncio.run(network.restart(number))
     network.leave_running()
     node = network.devnet.nodes[number - 1]
     print_facts({"restarted": number, "pid": node.pid}, as_json=as_json)
+
+
+@app.command()
+def unseal(
+    number: Annotated[
+        int | None, typer.Argument(metavar="[N]", help="The node's number, from 1.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All nodes that run.")] = False,
+    directory: DirectoryOption = Path("devnet"),
+    as_json: JsonOption = False,
+) -> None:
+    """Open a sealed node with the shares of its operators, and wait until it is ready.
+
+    On a devnet alone: elsewhere nobody has all shares, and `keyserver seal unseal` takes one.
+    """
+    if (number is None) != every:
+        raise CommandError("give the number of a node, or --all", exit_code=USAGE)
+    network = _load(directory)
+    numbers = [number] if number is not None else network.running()
+    for each in numbers:
+        network.unseal(each)
+    asyncio.run(network.until_ready(numbers))
+    print_facts({"unsealed": numbers}, as_json=as_json)
 
 
 def demo(
@@ -216,6 +260,8 @@ def demo(
             "lost its disk.",
         ),
     ] = False,
+    sealed: SealedOption = False,
+    shares: SharesOption = None,
     sign: Annotated[
         bool,
         typer.Option(
@@ -227,11 +273,14 @@ def demo(
 ) -> None:
     """Show how Alice shares a file with Bob through a network of key servers.
 
-    Or, with --sign, how they own and use an account together. A network of its own is started for
-    it and stopped at the end, whatever happens. The exit code is 0 only if every step held.
+    Or, with --sign, how they own and use an account together. With --sealed operators open each key
+    server first, and at the end its disk is searched for secrets. A network of its own is started
+    for it and stopped at the end, whatever happens. The exit code is 0 only if every step held.
     """
     if sign and (migration or file is not None):
         raise CommandError("--sign: its story has no file and no --migration", exit_code=USAGE)
+    if sealed and migration:
+        raise CommandError("--sealed: its story does not go on with --migration", exit_code=USAGE)
     from keyserver.cli.narrator import ScreenNarrator, SilentNarrator
     from keyserver.devnet.signing_story import threshold_for
 
@@ -246,6 +295,8 @@ def demo(
             "confirmations": confirmations,
             "block_time_s": block_time,
             "services": "combined",
+            "sealed": sealed,
+            "shares": shares,
         }
         directory = Path(temporary)
         if as_json:
@@ -287,10 +338,16 @@ def _told(
     return asyncio.run(Demo(settings, told, narrator, migration).run())
 
 
-def _settings(*, threshold: int | None, services: str, **values: Any) -> "Settings":
+def _settings(
+    *, threshold: int | None, services: str, sealed: bool, shares: str | None, **values: Any
+) -> "Settings":
     """Check the options; raises `ConfigError`."""
     from keyserver.client.deployment_plan import Layout, account_of
-    from keyserver.devnet.settings import Settings, default_threshold
+    from keyserver.devnet.settings import Settings, default_threshold, sharing_of
+
+    if shares is not None and not sealed:
+        raise CommandError("--shares: only with --sealed", exit_code=USAGE)
+    sharing = sharing_of(shares or DEFAULT_SHARES) if sealed else None
 
     if services not in list(Layout):
         raise CommandError(f"--services: {services!r} is unknown", exit_code=USAGE)
@@ -299,7 +356,9 @@ def _settings(*, threshold: int | None, services: str, **values: Any) -> "Settin
         funder = bytes(account_of(os.environ[KEY_VARIABLE], KEY_VARIABLE).key)
     if threshold is None:
         threshold = default_threshold(values["nodes"])
-    return Settings(**values, threshold=threshold, layout=Layout(services), funder=funder)
+    return Settings(
+        **values, threshold=threshold, layout=Layout(services), sharing=sharing, funder=funder
+    )
 
 
 def _load(directory: Path) -> "Network":

@@ -47,7 +47,7 @@ from keyserver.model.requests import SigningScheme
 
 MAX_THRESHOLD = 254
 
-__all__ = ["Answer", "KeyServers", "KnownKey", "Progress", "Watch"]
+__all__ = ["Answer", "KeyRequest", "KeyServers", "KnownKey", "Progress", "Watch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,16 @@ class KnownKey:
     threshold: int | None
     generated_in: int
     has_document: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRequest:
+    """A request for a server key that the contract has taken."""
+
+    key_id: KeyId
+    threshold: int
+    author: Address
+    receipt: Receipt
 
 
 class KeyServers:
@@ -95,15 +105,31 @@ class KeyServers:
         Raises `RefusedByContractError`, `RefusedByKeyServersError`, `NoAnswerError`, and
         `NotAuthorError` if the contract took the request in another account's name.
         """
+        asked = await self.request_server_key(key_id, threshold)
+        return await self.generated_server_key(asked)
+
+    async def request_server_key(self, key_id: KeyId, threshold: int) -> KeyRequest:
+        """Send such a request and do not wait for an answer: `generated_server_key` does.
+
+        Raises `RefusedByContractError`, and `NotAuthorError` as above.
+        """
         if not 0 <= threshold <= MAX_THRESHOLD:
             raise RefusedByContractError(f"threshold: {threshold} is not in 0..{MAX_THRESHOLD}")
         receipt = await self._request(GENERATION, key_id, threshold)
         author = requested(GENERATION, receipt, key_id)[1][1]
         if author != self.wallet.address:
             raise NotAuthorError(f"the key's author is 0x{author.hex()}")
-        subject = Subject(key_id)
-        answer = await self._follower.outcome(GENERATION, receipt, subject, answers.generated)
-        return answer.with_value(ServerKey(answer.value, threshold, author))
+        return KeyRequest(key_id, threshold, author, receipt)
+
+    async def generated_server_key(self, asked: KeyRequest) -> Answer[ServerKey]:
+        """Wait for the answer to a request that was sent.
+
+        Raises `RefusedByKeyServersError` and `NoAnswerError`.
+        """
+        answer = await self._follower.outcome(
+            GENERATION, asked.receipt, Subject(asked.key_id), answers.generated
+        )
+        return answer.with_value(ServerKey(answer.value, asked.threshold, asked.author))
 
     async def retrieve_server_key(self, key_id: KeyId) -> Answer[ServerKey]:
         """Ask the key servers for a public key; anybody may.

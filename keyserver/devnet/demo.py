@@ -14,6 +14,7 @@ from pathlib import Path
 from keyserver.client.errors import RefusedByKeyServersError
 from keyserver.client.node_set import NodeSetContract
 from keyserver.client.permissions import Permissions
+from keyserver.client.requests import KeyRequest
 from keyserver.client.sharing import open_file, share_file
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import SecretScalar
@@ -21,10 +22,10 @@ from keyserver.crypto.randomness import RandomSource, SystemRandom
 from keyserver.devnet.migration_story import MigrationStory
 from keyserver.devnet.narrating import DemoError, Narrator, Step, StepResult
 from keyserver.devnet.network import OWNER
+from keyserver.devnet.sealed_story import SealedStory, sealed_story
 from keyserver.devnet.settings import Settings
 from keyserver.devnet.telling import Scene, Telling
 from keyserver.errors import ConfigError
-from keyserver.model.identifiers import Address
 
 MIN_NODES = 3
 
@@ -102,9 +103,27 @@ class _Story:
         self._encrypted = scene.network.directory / f"{demo.file.name}.encrypted"
         self._killed = demo.settings.nodes
         self._sent_before = 0
+        self._asked: KeyRequest | None = None
+        self._sealed = sealed_story(scene, demo.settings.nodes)
 
     def steps(self) -> Sequence[Step]:
         """All of them."""
+        if self._sealed is None:
+            return self._usual_steps()
+        return self._among_sealed(self._sealed, {step[0]: step for step in self._usual_steps()})
+
+    def _among_sealed(self, sealed: SealedStory, usual: dict[str, Step]) -> list[Step]:
+        """The usual steps, and what operators do before, between and after them."""
+        first = [usual.pop(name) for name in ("reserve", "permit")]
+        opening = [sealed.wait_in_vain(self._ask), sealed.open_first(), sealed.open_others()]
+        steps = [sealed.look(), *first, *opening]
+        for step in usual.values():
+            steps.append(step)
+            if step[0] == "restart":
+                steps.append(sealed.open_again(self._killed))
+        return [*steps, sealed.search_disks()]
+
+    def _usual_steps(self) -> list[Step]:
         needed, nodes = self._demo.settings.threshold + 1, self._demo.settings.nodes
         killed = self._killed
         steps: list[Step] = [
@@ -156,9 +175,16 @@ class _Story:
         if not await permissions.allows(self._bob.address, self._key_id):
             raise DemoError("the contract does not know of Bob's permission")
 
-    async def _generate(self) -> None:
+    async def _ask(self) -> None:
+        servers = self._scene.servers(self._alice)
         threshold = self._demo.settings.threshold
-        answer = await self._scene.servers(self._alice).generate_server_key(self._key_id, threshold)
+        self._asked = await servers.request_server_key(self._key_id, threshold)
+
+    async def _generate(self) -> None:
+        if self._asked is None:
+            await self._ask()
+        assert self._asked is not None
+        answer = await self._scene.servers(self._alice).generated_server_key(self._asked)
         self._demo.narrator.say(f"public key 0x{answer.value.public.raw64.hex()[:32]}…")
 
     async def _encrypt(self) -> None:
@@ -203,7 +229,8 @@ class _Story:
 
     async def _restart(self) -> None:
         await self._network.restart(self._killed)
-        self._demo.narrator.say(f"node {self._killed} is ready")
+        if self._sealed is None:
+            self._demo.narrator.say(f"node {self._killed} is ready")
 
     async def _generate_again(self) -> None:
         key_id = self._alice.new_key_id(self._demo.rng)
@@ -215,8 +242,7 @@ class _Story:
 
     async def _sent_by(self, number: int) -> int:
         """How many transactions a node has sent."""
-        address = self._network.devnet.nodes[number - 1].address
-        return await self._ethereum.transaction_count(_address(address))
+        return await self._ethereum.transaction_count(self._scene.address_of(number))
 
 
 def sha256_of(path: Path) -> str:
@@ -227,7 +253,3 @@ def sha256_of(path: Path) -> str:
 
 def _same(first: Path, second: Path) -> bool:
     return first.stat().st_size == second.stat().st_size and sha256_of(first) == sha256_of(second)
-
-
-def _address(text: str) -> Address:
-    return Address(bytes.fromhex(text[2:]))

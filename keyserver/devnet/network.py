@@ -1,7 +1,8 @@
 """A whole network on this machine: started, watched, disturbed and stopped.
 
-Everything is below one directory: `node1` … `nodeN`, `chain.log`, `devnet.json` for users, and
-`network.json`, by which a later command finds the processes again.
+Everything is below one directory: `node1` … `nodeN`, `chain.log`, `devnet.json` for users,
+`network.json`, by which a later command finds the processes again, and `shares.json` where
+operators have to open the nodes.
 """
 
 import asyncio
@@ -12,10 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from keyserver.app.clock import SystemClock
+from keyserver.app.config import load
+from keyserver.app.sealed_stores import make_sealed_store
 from keyserver.client.deployment_plan import SERVICES, Layout, PlannedNode
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import RandomSource, SystemRandom
-from keyserver.devnet import chain_start, json_rpc_process, node_process, processes
+from keyserver.devnet import chain_start, json_rpc_process, node_process, operators, processes
 from keyserver.devnet.chain_start import ChainAccess
 from keyserver.devnet.devnet_file import FILE_NAME, Devnet, DevnetAccount, DevnetNode
 from keyserver.devnet.json_rpc_process import JsonRpcPlan
@@ -28,11 +32,13 @@ from keyserver.devnet.network_state import (
     write_private,
 )
 from keyserver.devnet.node_process import NodeChain, NodePlan
+from keyserver.devnet.operators import Shares, Standing
 from keyserver.devnet.ports import free_ports
 from keyserver.devnet.processes import Process
 from keyserver.devnet.settings import Settings
 from keyserver.errors import ChainError, ConfigError, KeyServerError
 from keyserver.model.identifiers import Address, NodeId
+from keyserver.sealing.handing_out import Sharing
 
 ACCOUNT_NAMES = ("alice", "bob", "charlie")
 OWNER = "owner"
@@ -50,9 +56,17 @@ class DevnetError(KeyServerError):
 class Network:
     """A devnet of this process or of an earlier one; node numbers count from 1."""
 
-    def __init__(self, directory: Path, state: State, devnet: Devnet | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        state: State,
+        devnet: Devnet | None = None,
+        shares: Shares | None = None,
+    ) -> None:
         self.directory = directory
         self.state = state
+        self.shares = shares
+        """Of the nodes' operators; `None` where nodes open by themselves."""
         self._devnet = devnet
         self._chain: LocalChain | None = None
         self._children: dict[int, subprocess.Popen[bytes]] = {}
@@ -61,13 +75,16 @@ class Network:
     def load(cls, directory: Path) -> "Network":
         """Find a devnet that an earlier command started; raises `ConfigError` if there is none."""
         directory = directory.expanduser().absolute()
-        return cls(directory, State.load(directory), Devnet.load(directory))
+        state, devnet = State.load(directory), Devnet.load(directory)
+        return cls(directory, state, devnet, Shares.load(directory))
 
     @classmethod
     async def start(
         cls, settings: Settings, *, tell: Tell = lambda line: None, rng: RandomSource | None = None
     ) -> "Network":
         """Start a chain, deploy the contracts, start the nodes and wait until all are ready.
+
+        Nodes that operators are to open are sealed then.
 
         `tell` gets a line for every step. Raises `ConfigError`, `ChainError` or `DevnetError`, and
         then nothing is left running.
@@ -112,7 +129,8 @@ class Network:
             processes.stop([self.state.chain])
             if self.state.chain_directory is not None:
                 shutil.rmtree(self.state.chain_directory, ignore_errors=True)
-        (self.directory / FILE_NAME).unlink(missing_ok=True)
+        for name in (FILE_NAME, operators.FILE_NAME):
+            (self.directory / name).unlink(missing_ok=True)
 
     def leave_running(self) -> None:
         """Let the processes outlive this one: they are not its children to wait for any more."""
@@ -137,17 +155,42 @@ class Network:
         self._set_process(number, None)
 
     async def restart(self, number: int) -> None:
-        """Stop node `number` if it runs, start it and wait until it is ready.
+        """Stop node `number` if it runs, start it and wait until it is ready, or sealed.
 
         Raises `DevnetError` if it does not come up.
         """
+        self.halt(number)
+        self._set_process(number, self._spawn(number))
+        await self._until_up([number])
+
+    def halt(self, number: int) -> None:
+        """Stop node `number`, if it runs."""
         self._node(number)
         process = self.state.nodes[number - 1]
         if process is not None:
             processes.stop([process])
             self._reap(process)
-        self._set_process(number, self._spawn(number))
-        await self.until_ready([number])
+            self._set_process(number, None)
+
+    def unseal(self, number: int) -> Standing:
+        """Have the operators of node `number` open it, with as many shares as it takes.
+
+        Raises `ConfigError` if it has no operators, or does not run; `ShareRefusedError`, and
+        `DevnetError` if it takes all shares and does not open.
+        """
+        node = self._node(number)
+        if self.shares is None:
+            raise ConfigError("the nodes of this devnet open by themselves: there are no shares")
+        standing = operators.standing_of(node)
+        if standing is None:
+            raise ConfigError(f"node {number} does not answer")
+        for share in self.shares.of(number):
+            if not standing.sealed:
+                break
+            standing = operators.hand_in(node, share)
+        if standing.sealed:
+            raise DevnetError(f"node {number} stays sealed\n{self._log_of(number)}")
+        return standing
 
     async def start_spare(self, number: int) -> None:
         """Start a node that is in no set yet, and wait until it answers.
@@ -175,22 +218,33 @@ class Network:
         process = self.state.nodes[number - 1]
         return process is not None and process.is_running
 
+    def running(self) -> list[int]:
+        """The numbers of the nodes that are there."""
+        return [n for n in range(1, len(self.state.nodes) + 1) if self.is_running(n)]
+
     async def until_ready(self, numbers: Sequence[int], tell: Tell = lambda line: None) -> None:
         """Wait until these nodes are ready; raises `DevnetError` with what the first lacks."""
+        await self._until(numbers, "ready", tell)
+
+    async def _until_up(self, numbers: Sequence[int], tell: Tell = lambda line: None) -> None:
+        """Wait until these nodes are what they become by themselves."""
+        await self._until(numbers, "ready" if self.shares is None else "sealed", tell)
+
+    async def _until(self, numbers: Sequence[int], state: str, tell: Tell) -> None:
         waiting = dict.fromkeys(numbers, "")
         deadline = time.monotonic() + READY_TIMEOUT_S
         while waiting:
             for number in list(waiting):
                 waiting[number] = node_process.readiness(self._node(number))
-                if waiting[number] == "ready":
+                if waiting[number].partition(":")[0] == state:
                     del waiting[number]
-                    tell(f"node {number} is ready")
+                    tell(f"node {number} is {state}")
                 elif not self.is_running(number):
                     raise DevnetError(f"node {number} ended\n{self._log_of(number)}")
             if waiting and time.monotonic() > deadline:
                 number, said = next(iter(waiting.items()))
                 raise DevnetError(
-                    f"node {number} is not ready after {READY_TIMEOUT_S:.0f} s: {said}\n"
+                    f"node {number} is not {state} after {READY_TIMEOUT_S:.0f} s: {said}\n"
                     f"{self._log_of(number)}"
                 )
             await asyncio.sleep(_READY_POLL_S)
@@ -220,7 +274,10 @@ class Network:
             chain_start.begin_intervals(settings, self._chain)
         node_chain = _node_chain(settings, access, deployed.contracts["SimpleRegistry"])
         for plan in plans:
-            node_process.write_directory(plan, node_chain)
+            is_sealed = settings.sharing is not None
+            node_process.write_directory(plan, node_chain, is_sealed=is_sealed)
+        if settings.sharing is not None:
+            self.shares = await _sealed(plans, settings.sharing, rng)
         self._devnet = Devnet(
             rpc_url=access.rpc_url,
             ws_url=access.ws_url,
@@ -237,7 +294,7 @@ class Network:
         if settings.json_rpc:
             module = JsonRpcPlan(self.directory / JSON_RPC_DIRECTORY, json_rpc_port)
             self._start_json_rpc(module, list(secrets.values()))
-        await self.until_ready(numbers, tell)
+        await self._until_up(numbers, tell)
         if settings.json_rpc:
             await self._until_json_rpc_answers(tell)
 
@@ -331,6 +388,8 @@ class Network:
         write_private(self.directory / STATE_NAME, self.state.to_json())
         if self._devnet is not None:
             write_private(self.directory / FILE_NAME, self._devnet.to_json())
+        if self.shares is not None:
+            write_private(self.directory / operators.FILE_NAME, self.shares.to_json())
 
 
 def _end_of_log(whose: str, config: Path) -> str:
@@ -358,6 +417,15 @@ def _node_chain(settings: Settings, access: ChainAccess, registry: str) -> NodeC
         poll_s=min(1.0, settings.block_time_s / 2),
         refresh_interval_days=settings.refresh_interval_days,
     )
+
+
+async def _sealed(plans: Sequence[NodePlan], sharing: Sharing, rng: RandomSource) -> Shares:
+    """Make the nodes' databases, each with its node's key; returns what their operators hold."""
+    clock, made = SystemClock(), []
+    for plan in plans:
+        loaded = load(plan.config_path)
+        made.append(await make_sealed_store(loaded, plan.secret, sharing, random=rng, clock=clock))
+    return Shares(sharing.threshold, tuple(made))
 
 
 def _account(secret: SecretScalar) -> DevnetAccount:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from keyserver.devnet.devnet_file import FILE_NAME
+from keyserver.devnet.operators import FILE_NAME as SHARES_NAME
 from keyserver.devnet.processes import Process
 from keyserver.errors import ConfigError
 
@@ -77,7 +78,7 @@ def clear(directory: Path) -> None:
     for path in directory.iterdir():
         if path.is_dir() and (path.name.startswith("node") or path.name == JSON_RPC_DIRECTORY):
             shutil.rmtree(path)
-        elif path.name in (FILE_NAME, STATE_NAME, "chain.log"):
+        elif path.name in (FILE_NAME, STATE_NAME, SHARES_NAME, "chain.log"):
             path.unlink()
 
 

@@ -5,7 +5,8 @@ import json
 import secrets
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -85,19 +86,38 @@ class NodeChain:
     refresh_interval_days: float
 
 
-def write_directory(plan: NodePlan, chain: NodeChain) -> None:
-    """Write key files, password file and configuration; raises `ConfigError` if one exists."""
+def write_directory(plan: NodePlan, chain: NodeChain, *, is_sealed: bool = False) -> None:
+    """Write a node's configuration, and files of its key and of the one that seals its database.
+
+    A node that operators are to open has neither of the two: both are in its database, which is
+    made by `keyserver.app.sealed_stores`. Raises `ConfigError` if a file exists.
+    """
+    plan.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    values = _values_for(plan, chain)
+    if not is_sealed:
+        values |= _write_keys(plan)
+    write_new_file(plan.config_path, render_file(values, heading=_HEADING))
+
+
+def _write_keys(plan: NodePlan) -> dict[str, object]:
+    """Write the files of keys; what the configuration says of them."""
     password = secrets.token_urlsafe(18)
     password_file = plan.directory / "node.password"
     write_key_file(plan.directory / "keys", plan.secret, password, iterations=KEY_ITERATIONS)
     write_new_file(password_file, password + "\n")
     seal_file = plan.directory / "seal.key"
     write_new_file(seal_file, secrets.token_hex(32) + "\n")
-    values: dict[str, object] = {
-        "parity.base_path": str(plan.directory),
+    return {
         "parity.keys_path": "$BASE/keys",
         "account.password": [str(password_file)],
         "secretstore.self_secret": plan.node_id.address.hex(),
+        "keyserver.seal.key_file": str(seal_file),
+    }
+
+
+def _values_for(plan: NodePlan, chain: NodeChain) -> dict[str, object]:
+    return {
+        "parity.base_path": str(plan.directory),
         "secretstore.path": f"$BASE/{DATA}",
         "secretstore.interface": "local",
         "secretstore.port": plan.peer_port,
@@ -112,12 +132,10 @@ def write_directory(plan: NodePlan, chain: NodeChain) -> None:
         "keyserver.confirmations": chain.confirmations,
         "keyserver.poll_seconds": chain.poll_s,
         "keyserver.refresh_interval_days": chain.refresh_interval_days,
-        "keyserver.seal.key_file": str(seal_file),
         "keyserver.operator_listen": f"{LOOPBACK}:{plan.operator_port}",
         "rpc.disable": True,
         **STRICT_VALUES,
     }
-    write_new_file(plan.config_path, render_file(values, heading=_HEADING))
 
 
 def start(config: Path) -> tuple[subprocess.Popen[bytes], Process]:
@@ -132,34 +150,66 @@ def log_path(config: Path) -> Path:
     return config.with_name("node.log")
 
 
+@dataclass(frozen=True, slots=True)
+class NodeAnswer:
+    """What a node's operator listener answered."""
+
+    status: int
+    body: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        """The body, which must be JSON; raises `ValueError`."""
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> tuple[str, str]:
+        """The name of the error that it is, and words for it."""
+        try:
+            error = self.json()["error"]
+            return str(error["code"]), str(error["message"])
+        except (ValueError, KeyError, TypeError):
+            return "", f"the node answered with status {self.status}, see its log"
+
+
 def readiness(node: DevnetNode) -> str:
     """`ready`, or what the node says or does not say instead."""
-    answer = _answer(node, "/health/ready")
+    answer = ask(node, "/health/ready")
     if answer is None:
         return "does not answer"
-    status, body = answer
-    text = body.decode(errors="replace").strip()
-    return "ready" if status == 200 else text or f"status {status}"
+    if answer.status == 200:
+        return "ready"
+    return "; ".join(f"{each['code']}: {each['text']}" for each in answer.json()["reasons"])
 
 
 def answers(node: DevnetNode) -> bool:
     """Whether the node runs and can be asked."""
-    return _answer(node, "/health/live") is not None
+    return ask(node, "/health/live") is not None
 
 
 def facts(node: DevnetNode, path: str) -> Any:  # Any: JSON
     """What the node's operator listener has at `path`; `None` if it does not answer, or has not."""
-    answer = _answer(node, path)
-    return json.loads(answer[1]) if answer is not None and answer[0] == 200 else None
+    answer = ask(node, path)
+    return answer.json() if answer is not None and answer.status == 200 else None
 
 
-def _answer(node: DevnetNode, path: str) -> tuple[int, bytes] | None:
+def ask(
+    node: DevnetNode,
+    path: str,
+    *,
+    body: Mapping[str, object] | None = None,
+    timeout_s: float = PROBE_TIMEOUT_S,
+) -> NodeAnswer | None:
+    """Ask a node's operator listener, with a body by POST; `None` if it does not answer."""
     location = urlsplit(node.operator)
-    connection = http.client.HTTPConnection(location.netloc, timeout=PROBE_TIMEOUT_S)
+    connection = http.client.HTTPConnection(location.netloc, timeout=timeout_s)
+    headers = {"Content-Type": "application/json"}
     try:
-        connection.request("GET", path)
+        if body is None:
+            connection.request("GET", path)
+        else:
+            connection.request("POST", path, json.dumps(body).encode(), headers)
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        return NodeAnswer(answer.status, answer.read())
     except (OSError, http.client.HTTPException):
         return None
     finally:

@@ -1,10 +1,13 @@
 """What a devnet is to be like."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from keyserver.client.deployment_plan import Layout
 from keyserver.errors import ConfigError
+from keyserver.sealing.errors import BadSharingError
+from keyserver.sealing.handing_out import Sharing
 
 EMBEDDED = "embedded"
 ANVIL = "anvil"
@@ -14,6 +17,17 @@ MAX_NODES = 64
 def default_threshold(nodes: int) -> int:
     """The largest threshold with which any minority of the nodes may be away."""
     return (nodes - 1) // 2
+
+
+def sharing_of(text: str) -> Sharing:
+    """What such a text as `2-of-3` says; raises `ConfigError`."""
+    match = re.fullmatch(r"([0-9]{1,2})-of-([0-9]{1,2})", text)
+    if match is None:
+        raise ConfigError(f"shares: {text!r} is not like 2-of-3")
+    try:
+        return Sharing(int(match[1]), int(match[2]))
+    except BadSharingError as error:
+        raise ConfigError(f"shares: {text}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +49,8 @@ class Settings:
     layout: Layout = Layout.COMBINED
     refresh_interval_days: float = 0
     """The nodes' option of this name."""
+    sharing: Sharing | None = None
+    """Among how many operators each node's key is shared; `None`: nodes open by themselves."""
     json_rpc: bool = False
     """Whether a process serves the JSON-RPC module, which old client programs need."""
     funder: bytes | None = field(default=None, repr=False)

@@ -17,6 +17,7 @@ from keyserver.crypto.curve import Point, SecretScalar
 from keyserver.crypto.hashing import sha256
 from keyserver.crypto.randomness import RandomSource, SystemRandom
 from keyserver.devnet.narrating import DemoError, Narrator, Step, StepResult
+from keyserver.devnet.sealed_story import sealed_story
 from keyserver.devnet.server_key_account import Call, ServerKeyAccount, deploy
 from keyserver.devnet.settings import Settings
 from keyserver.devnet.telling import PATIENCE_S, Scene, Telling
@@ -110,9 +111,17 @@ class _Story:
         self._killed = demo.settings.nodes
         self._public: Point | None = None
         self._executed: tuple[Call, ServerSignature] | None = None
+        self._sealed = sealed_story(scene, demo.settings.nodes)
 
     def steps(self) -> Sequence[Step]:
         """All of them."""
+        sealed = self._sealed
+        if sealed is None:
+            return self._usual_steps()
+        opening = [sealed.look(), sealed.open_first(), sealed.open_others()]
+        return [*opening, *self._usual_steps(), sealed.search_disks()]
+
+    def _usual_steps(self) -> Sequence[Step]:
         nodes, threshold = self._demo.settings.nodes, self._demo.settings.threshold
         signers = 2 * threshold + 1
         return [

@@ -41,6 +41,10 @@ class Scene:
         account = self.network.devnet.accounts[name]
         return Wallet(SecretScalar(bytes.fromhex(account.private_key[2:])))
 
+    def address_of(self, number: int) -> Address:
+        """The account of node `number`, counted from 1."""
+        return Address(bytes.fromhex(self.network.devnet.nodes[number - 1].address[2:]))
+
     def servers(self, wallet: Wallet) -> KeyServers:
         """The key servers as this account sees them, through their contracts."""
         return KeyServers(

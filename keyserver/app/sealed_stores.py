@@ -1,0 +1,100 @@
+"""Stores of nodes that do not run: one is made with shares, and a copy of one is opened with them.
+
+For networks on one machine and for drills, where one program has the shares of all operators.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+from keyserver.app.config import Loaded
+from keyserver.app.store import make_data_directory
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.randomness import RandomSource
+from keyserver.crypto.slip39 import combine, parse_mnemonic
+from keyserver.engine.ports import Clock
+from keyserver.sealing.handing_out import Sharing
+from keyserver.sealing.making import initialise
+from keyserver.sealing.vault import Vault
+from keyserver.storage.audit_file import AuditFiles
+from keyserver.storage.database import Database, opened
+from keyserver.storage.sealing import SqlSealStore
+
+_PAGE = 500
+"""Boxes that are read at once."""
+
+
+async def make_sealed_store(
+    loaded: Loaded, secret: SecretScalar, sharing: Sharing, *, random: RandomSource, clock: Clock
+) -> tuple[str, ...]:
+    """Make the store of a new node with this key in it; returns the words of each share.
+
+    Raises `ConfigError`, `AlreadyInitialisedError` and `StorageError`.
+    """
+    make_data_directory(loaded.config.secretstore.path)
+    own = loaded.config.keyserver
+    async with (
+        _audit_log(own.audit.files, random, clock) as audit,
+        opened(own.database_url) as database,
+    ):
+        made = await initialise(
+            SqlSealStore(database),
+            audit,
+            node_secret=secret,
+            shares=sharing.shares,
+            threshold=sharing.threshold,
+            source=None,
+            random=random,
+            now_ms=clock.unix() * 1000,
+        )
+    return tuple(json.loads(share.content)["mnemonic"] for share in made.shares)
+
+
+async def secrets_of(
+    database_url: str, shares: Sequence[str], *, random: RandomSource, clock: Clock
+) -> Mapping[str, bytes]:
+    """All that a store hides, by what it is: for looking whether it stands anywhere else.
+
+    `shares`: exactly as many as open it. The database must be in use by nobody; give that of a
+    copy. Raises `StorageError`, and `OperatorError` for shares that do not open it.
+    """
+    found: dict[str, bytes] = {}
+    async with opened(database_url) as database, _audit_log((), random, clock) as audit:
+        vault = Vault(SqlSealStore(database), audit, random=random, clock=clock)
+        await vault.load()
+        for share in shares:
+            await vault.submit(share)
+        found["unseal secret"] = combine([parse_mnemonic(share) for share in shares])
+        found["root key"] = vault.open_seal.root.expose()
+        for number, term in vault.open_seal.keyring.terms.items():
+            found[f"key of term {number}"] = term.key.expose()
+        found |= await _opened_boxes(database, vault)
+        vault.shut("looked at")
+    return found
+
+
+async def _opened_boxes(database: Database, vault: Vault) -> dict[str, bytes]:
+    """What is in the boxes of all tables, by table, column and row."""
+    store, found = SqlSealStore(database), dict[str, bytes]()
+    boxes = await store.boxes_not_of(0, _PAGE)
+    while boxes:
+        for box in boxes:
+            name = f"{box.table}.{box.column} of {', '.join(box.primary_key)}"
+            found[name] = vault.boxes.open(box.table, box.column, box.primary_key, box.box)
+        boxes = await store.boxes_not_of(0, _PAGE, boxes[-1])
+    return found
+
+
+@asynccontextmanager
+async def _audit_log(
+    files: Sequence[Path], random: RandomSource, clock: Clock
+) -> AsyncIterator[AuditFiles]:
+    replica_id = str(UUID(bytes=random.bytes(16), version=4))
+    audit = AuditFiles(files, replica_id=replica_id, clock=clock)
+    await audit.open()
+    try:
+        yield audit
+    finally:
+        await audit.close()
