@@ -22,6 +22,7 @@ from keyserver.sealing.handing_out import NewShares, Sharing
 from keyserver.sealing.key_sources import PASSPHRASE, KeySource, new_passphrase_params
 from keyserver.sealing.keyring import Keyring
 from keyserver.sealing.opening import (
+    IDENTITY_PLACE,
     OpenSeal,
     matching_slot,
     open_keyring,
@@ -45,7 +46,6 @@ from keyserver.sealing.rekeying import KeptSlot, Renewal, first_record, renew
 from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sealing.secret_key import SIZE, SecretKey
 from keyserver.sealing.shares import ShareSlot
-from keyserver.sealing.vault import IDENTITY_PLACE
 
 LOCAL_OPERATOR = Actor(ActorKind.LOCAL)
 

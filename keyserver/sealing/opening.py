@@ -4,9 +4,12 @@ An existing seal is never replaced here: a key that is missing or does not open 
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.errors import CryptoError, InvalidShareSetError
 from keyserver.crypto.randomness import RandomSource
 from keyserver.model.identifiers import NodeId
 from keyserver.sealing.errors import (
@@ -29,9 +32,15 @@ from keyserver.sealing.key_sources import (
     static_key,
 )
 from keyserver.sealing.keyring import Keyring
-from keyserver.sealing.ports import SealStore, SealVersion, StoredSeal
+from keyserver.sealing.ports import SealStore, SealVersion, StoredIdentity, StoredSeal
 from keyserver.sealing.record import SEAL_ID_SIZE, SealRecord, Slot
+from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sealing.secret_key import SIZE, SecretKey
+from keyserver.sealing.shares import SHAMIR
+
+
+IDENTITY_PLACE: Final = ("node_identity", "secret_box", ("1",))
+"""Table, column and row of the node's key (sealing, C17)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +154,35 @@ async def open_root(record: SealRecord, source: KeySource) -> SecretKey:
         return record.unwrap_root(slot, own_key)
     except WrongKeyError as problem:
         raise WrongKeyError(f"{_described(source)}: {problem}") from problem
+
+
+def open_identity(identity: StoredIdentity, seal: OpenSeal, boxes: SecretBoxes) -> SecretScalar:
+    """The node's key out of its box; raises `SealRecordDamagedError` if it is not this node's."""
+    table, column, row = IDENTITY_PLACE
+    try:
+        secret = SecretScalar(boxes.open(table, column, row, identity.secret_box))
+    except CryptoError as problem:
+        raise SealRecordDamagedError(f"node_identity: the node's key: {problem}") from problem
+    if not NodeId.of(secret.public()) == identity.node_id == seal.record.node_id:
+        raise SealRecordDamagedError(
+            f"node_identity: the key is not that of node {seal.record.node_id.short}…, whose the "
+            "seal is"
+        )
+    return secret
+
+
+def root_by_shares(record: SealRecord, secret: Callable[[], SecretKey]) -> SecretKey:
+    """The root key by the secret of shares that are good by their commitments.
+
+    Raises `SealRecordDamagedError`: if it does not open, it is not the shares.
+    """
+    slot = next(slot for slot in record.slots if slot.kind == SHAMIR)
+    try:
+        return record.unwrap_root(slot, secret())
+    except (WrongKeyError, InvalidShareSetError) as problem:
+        raise SealRecordDamagedError(
+            "seal record: the shares are good, but do not open it; it was changed: restore a backup"
+        ) from problem
 
 
 def matching_slot(record: SealRecord, source: KeySource) -> Slot:

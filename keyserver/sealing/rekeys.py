@@ -23,13 +23,13 @@ from keyserver.sealing.errors import (
 from keyserver.sealing.handing_out import NewShares, Sharing
 from keyserver.sealing.key_sources import KeySource
 from keyserver.sealing.making import kept_slot
-from keyserver.sealing.opening import OpenSeal, matching_slot, open_root
+from keyserver.sealing.opening import OpenSeal, matching_slot, open_root, root_by_shares
 from keyserver.sealing.ports import Actor, AuditDetails, AuditLog, AuditOutcome
 from keyserver.sealing.rekeying import KeptSlot, Rekey, RekeyStage, Renewal, renew
 from keyserver.sealing.secret_key import SecretKey
 from keyserver.sealing.shares import SHAMIR, ShareSlot, find_share
 from keyserver.sealing.unsealing import Collected
-from keyserver.sealing.vault import HOLDER, Vault, root_by_shares
+from keyserver.sealing.vault import HOLDER, Vault
 
 REKEY_S: Final = 3600.0
 """How long a rekey may take."""

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from keyserver.crypto import slip39
 from keyserver.crypto.curve import SecretScalar
-from keyserver.crypto.errors import CryptoError, InvalidShareSetError
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.ports import Clock
 from keyserver.errors import StorageError
@@ -21,12 +20,18 @@ from keyserver.sealing.errors import (
     NotInitialisedError,
     SealConflictError,
     SealedError,
-    SealRecordDamagedError,
     ShareWrongSetError,
-    WrongKeyError,
 )
 from keyserver.sealing.key_sources import KeySource
-from keyserver.sealing.opening import OpenSeal, matching_slot, open_keyring, open_root, read_record
+from keyserver.sealing.opening import (
+    OpenSeal,
+    matching_slot,
+    open_identity,
+    open_keyring,
+    open_root,
+    read_record,
+    root_by_shares,
+)
 from keyserver.sealing.ports import (
     SYSTEM,
     Actor,
@@ -37,12 +42,10 @@ from keyserver.sealing.ports import (
     SealStatus,
     SealStore,
     ShareAnswer,
-    StoredIdentity,
     StoredSeal,
 )
 from keyserver.sealing.record import SealRecord
 from keyserver.sealing.secret_boxes import SecretBoxes
-from keyserver.sealing.secret_key import SecretKey
 from keyserver.sealing.shares import SHAMIR, ShareSlot, find_share
 from keyserver.sealing.unsealing import Unsealing
 
@@ -50,9 +53,6 @@ ALREADY_UNSEALED: Final = "already_unsealed"
 REQUESTED: Final = "requested"
 ROLLBACK_DETECTED: Final = "rollback_detected"
 EPOCH_CHANGED: Final = "epoch_changed"
-
-IDENTITY_PLACE: Final = ("node_identity", "secret_box", ("1",))
-"""Table, column and row of the node's key (sealing, C17)."""
 
 HOLDER: Final = Actor(ActorKind.SHARE)
 """Whoever has a good share."""
@@ -89,6 +89,7 @@ class Vault:
         self._boxes: SecretBoxes | None = None
         self._node_secret: SecretScalar | None = None
         self._reason = reason
+        self._store_went_back = False
         self._opened = asyncio.Event()
         self._due: str | None = None
         self._due_set = asyncio.Event()
@@ -446,35 +447,6 @@ class Vault:
             required=self._slot.threshold if self._slot else 0,
             members=machine.members,
         )
-
-
-def open_identity(identity: StoredIdentity, seal: OpenSeal, boxes: SecretBoxes) -> SecretScalar:
-    """The node's key out of its box; raises `SealRecordDamagedError` if it is not this node's."""
-    table, column, row = IDENTITY_PLACE
-    try:
-        secret = SecretScalar(boxes.open(table, column, row, identity.secret_box))
-    except CryptoError as problem:
-        raise SealRecordDamagedError(f"node_identity: the node's key: {problem}") from problem
-    if not NodeId.of(secret.public()) == identity.node_id == seal.record.node_id:
-        raise SealRecordDamagedError(
-            f"node_identity: the key is not that of node {seal.record.node_id.short}…, whose the "
-            "seal is"
-        )
-    return secret
-
-
-def root_by_shares(record: SealRecord, secret: Callable[[], SecretKey]) -> SecretKey:
-    """The root key by the secret of shares that are good by their commitments.
-
-    Raises `SealRecordDamagedError`: if it does not open, it is not the shares.
-    """
-    slot = next(slot for slot in record.slots if slot.kind == SHAMIR)
-    try:
-        return record.unwrap_root(slot, secret())
-    except (WrongKeyError, InvalidShareSetError) as problem:
-        raise SealRecordDamagedError(
-            "seal record: the shares are good, but do not open it; it was changed: restore a backup"
-        ) from problem
 
 
 def _is_older(stored: StoredSeal | None, seen: StoredSeal | None) -> bool:
