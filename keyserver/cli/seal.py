@@ -25,7 +25,7 @@ from keyserver.cli.operator_admin import (
     find_admin_operator,
 )
 from keyserver.cli.operator_client import OperatorClient
-from keyserver.cli.output import JsonOption, print_facts, print_json
+from keyserver.cli.output import USAGE, CommandError, JsonOption, print_facts, print_json
 from keyserver.cli.seal_init import init
 from keyserver.cli.seal_orders import clear, replicas, retire, rewrap, rotate, seal
 from keyserver.cli.seal_replicas import AllOption, ask_each, replicas_of
@@ -186,10 +186,25 @@ def _told(answer: Facts) -> str:
 
 
 def _record_of(operator: OperatorClient) -> "SealRecord":
+    return _read_record(operator.get("/v1/seal/record"), operator.url)
+
+
+def _record_in(file: Path) -> "SealRecord":
+    try:
+        return _read_record(json.loads(file.read_text(encoding="utf-8")), str(file))
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}", exit_code=USAGE) from None
+    except ValueError:
+        raise CommandError(f"{file}: is no JSON", exit_code=USAGE) from None
+
+
+def _read_record(shown: Any, where: str) -> "SealRecord":  # Any: JSON
     # Deferred: sealing takes a while to load.
     from keyserver.sealing.record import SealRecord
 
-    return SealRecord.from_json(json.dumps(operator.get("/v1/seal/record")))
+    if not isinstance(shown, dict):
+        raise CommandError(f"{where}: is no seal record", exit_code=USAGE)
+    return SealRecord.from_public(shown)
 
 
 @app.command("verify-share")
@@ -211,12 +226,10 @@ def verify_share(
 
     Exit code 4 for one that is not.
     """
-    from keyserver.sealing.record import SealRecord
-
     if record_file is None:
         found = _record_of(Place(url, path, config, ca_file, certificate).operator())
     else:
-        found = SealRecord.from_json(record_file.read_text(encoding="utf-8"))
+        found = _record_in(record_file)
     text = read_share(file, [age_identity] if age_identity else [], PROMPT)
     share = check(text, found)
     facts = {
