@@ -87,7 +87,7 @@ def _decrypted(data: bytes, file: Path | None, identities: Sequence[Path]) -> by
             hint="Give the file with your key: --age-identity FILE.",
             exit_code=USAGE,
         )
-    keys = [key for path in identities for key in _identities(path)]
+    keys = [key for path in identities for key in age_identities(path)]
     try:
         opened: bytes = pyrage.decrypt(data, keys)
     except pyrage.DecryptError:
@@ -99,7 +99,7 @@ def _decrypted(data: bytes, file: Path | None, identities: Sequence[Path]) -> by
     return opened
 
 
-def _identities(path: Path) -> list[Any]:
+def age_identities(path: Path) -> list[Any]:
     import pyrage  # deferred, as above
 
     from keyserver.sealing.key_sources import read_private_file
