@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from keyserver.api.facts import (
     FeeFacts,
@@ -24,6 +24,7 @@ from keyserver.api.operator_set_change import SetChangeFacts
 from keyserver.api.rendering import to_json
 from keyserver.errors import ChainError, KeyServerError, StorageError
 from keyserver.model.identifiers import Hash32, KeyId
+from keyserver.sealing.errors import CallerError, ForbiddenError, SealedError, StandbyError
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 DEFAULT_PAGE: Final = 100
@@ -32,14 +33,6 @@ LARGEST_PAGE: Final = 1000
 
 class NodeView(Protocol):
     """What the listener asks of the node."""
-
-    async def troubles(self) -> Sequence[Trouble]:
-        """Why the node cannot serve now; empty when it is ready."""
-        ...
-
-    async def metrics(self) -> bytes:
-        """All metrics in the text form of Prometheus."""
-        ...
 
     async def status(self) -> StatusFacts:
         """The node at a glance."""
@@ -78,66 +71,88 @@ class NodeView(Protocol):
         ...
 
 
+class ProcessView(Protocol):
+    """What the listener asks of the process, whether or not it acts for the node."""
+
+    @property
+    def node(self) -> NodeView:
+        """The running node; raises `SealedError` or `StandbyError` while this process is not it."""
+        ...
+
+    async def troubles(self) -> Sequence[Trouble]:
+        """Why it cannot serve now; empty when it is ready."""
+        ...
+
+    async def metrics(self) -> bytes:
+        """All metrics in the text form of Prometheus."""
+        ...
+
+
+Admit = Callable[[Request], Awaitable[None]]
+"""Raises a `CallerError` unless an administrator sent a request."""
+
+
 class BadQueryError(KeyServerError):
     """A path or query that cannot be read; names the field."""
 
     code = "BadRequest"
 
 
-def operator_app(node: NodeView) -> Starlette:
-    """The application of the operator listener."""
+def operator_app(process: ProcessView, admit: Admit, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """The application of the operator listener; `routes` are those of seals and service keys."""
 
     async def live(_: Request) -> Response:
         return JSONResponse({"live": True})
 
     async def ready(_: Request) -> Response:
-        troubles = await node.troubles()
+        troubles = await process.troubles()
         body = {"ready": not troubles, "reasons": to_json(list(troubles))}
         return JSONResponse(body, 503 if troubles else 200)
 
     async def metrics(_: Request) -> Response:
-        return Response(await node.metrics(), media_type=METRICS_TYPE)
+        return Response(await process.metrics(), media_type=METRICS_TYPE)
 
     async def status(_: Request) -> Response:
-        return JSONResponse(to_json(await node.status()))
+        return JSONResponse(to_json(await process.node.status()))
 
     async def set_change(_: Request) -> Response:
-        return JSONResponse(to_json(await node.set_change()))
+        return JSONResponse(to_json(await process.node.set_change()))
 
     async def keys(request: Request) -> Response:
         limit = _limit(request.query_params.get("limit"))
         after = request.query_params.get("after")
-        lines = await node.keys(None if after is None else _key_id("after", after), limit)
+        lines = await process.node.keys(None if after is None else _key_id("after", after), limit)
         more = lines[-1].key_id if len(lines) == limit else None
         return JSONResponse({"keys": to_json(list(lines)), "next_after": to_json(more)})
 
     async def key(request: Request) -> Response:
         key_id = _key_id("key id", request.path_params["key_id"])
-        facts = await node.key(key_id)
+        facts = await process.node.key(key_id)
         if facts is None:
             text = f"this node has no record of 0x{key_id.hex()}"
             return _error("ServerKeyIsNotFound", text, 404)
         return JSONResponse(to_json(facts))
 
     async def requests(_: Request) -> Response:
-        return JSONResponse({"requests": to_json(list(await node.requests()))})
+        return JSONResponse({"requests": to_json(list(await process.node.requests()))})
 
     async def offences(_: Request) -> Response:
-        return JSONResponse({"evidence": to_json(list(await node.offences()))})
+        return JSONResponse({"evidence": to_json(list(await process.node.offences()))})
 
     async def evidence(request: Request) -> Response:
         name = _hash32("evidence", request.path_params["name"])
-        record = await node.evidence(name)
+        record = await process.node.evidence(name)
         if record is None:
             text = f"this node has no evidence of the name 0x{name.hex()}"
             return _error("EvidenceIsNotFound", text, 404)
         return JSONResponse({"evidence": to_json(name), "record": to_json(record)})
 
     async def fees(_: Request) -> Response:
-        return JSONResponse({"fees": to_json(list(await node.fees()))})
+        return JSONResponse({"fees": to_json(list(await process.node.fees()))})
 
-    async def drain(_: Request) -> Response:
-        collected = await node.collect_fees()
+    async def drain(request: Request) -> Response:
+        await admit(request)
+        collected = await process.node.collect_fees()
         return JSONResponse({"collecting": to_json(list(collected))}, 202)
 
     return Starlette(
@@ -154,6 +169,7 @@ def operator_app(node: NodeView) -> Starlette:
             Route("/v1/evidence/{name}", evidence),
             Route("/v1/drain", fees, methods=["GET"]),
             Route("/v1/drain", drain, methods=["POST"]),
+            *routes,
         ],
         exception_handlers=_HANDLERS,
     )
@@ -201,6 +217,10 @@ def _answers_with(status: int) -> Callable[[Request, Exception], Awaitable[Respo
 
 _HANDLERS: Final = {
     BadQueryError: _answers_with(400),
+    CallerError: _answers_with(401),
+    ForbiddenError: _answers_with(403),
+    SealedError: _answers_with(503),
+    StandbyError: _answers_with(503),
     ChainError: _answers_with(503),
     StorageError: _answers_with(503),
 }

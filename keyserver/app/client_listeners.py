@@ -6,6 +6,7 @@ Both listen before any part runs, so that an address that is taken stops the sta
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Final
 
 import structlog
@@ -14,14 +15,19 @@ from starlette.types import ASGIApp
 from keyserver.api.cors import OriginPolicy
 from keyserver.api.listening import Listener, TlsFiles, tcp_socket, url_of
 from keyserver.api.original import ClientDependencies, client_app
+from keyserver.api.ports import Availability, NodeState, SetChangeService
 from keyserver.api.rate_limit import RateLimiter
+from keyserver.api.service_keys_admission import ServiceKeyNeeds
 from keyserver.api.v1 import v1_routes
 from keyserver.api.v1_admission import NodeIdentity, V1Dependencies
+from keyserver.api.v1_nonces import UsedNonces
 from keyserver.app.certificate import check_certificate, tls_files
-from keyserver.app.client_state import ClientState
-from keyserver.app.compose import Node
+from keyserver.app.client_state import ClientState, ClosedState
+from keyserver.app.compose import Node, takes_orders
 from keyserver.app.config import Config, HostPort, http_address, rpc_address
 from keyserver.crypto.randomness import RandomSource
+from keyserver.engine.ports import Clock
+from keyserver.model.identifiers import NodeId
 
 HTTP_OPTION: Final = "[secretstore] http_interface, http_port"
 RPC_OPTION: Final = "[rpc] interface, port"
@@ -67,14 +73,53 @@ def _open(
     return Listener(listener, tls, url_of(listener, is_encrypted=tls is not None))
 
 
-def compose_client_app(node: Node, random: RandomSource) -> ASGIApp:
-    """The application of the HTTP interface: both doors, with the limits of the configuration."""
-    config, state = node.config, ClientState(node)
-    limiter = RateLimiter(config.keyserver.rate_limit, node.clock.monotonic)
-    identity, changes = NodeIdentity(node.me, node.version), node.administrators_changes
-    return client_app(
-        ClientDependencies(state, random, OriginPolicy(config.secretstore.cors), limiter, changes),
-        v1_routes(
-            V1Dependencies(state, identity, random, limiter, node.clock.unix, set_changes=changes)
-        ),
-    )
+class ClientDoors:
+    """Makes the application of the HTTP interface: both doors, with the limits that stay.
+
+    There is one for each thing that the process is: sealed, on standby, the node. What was counted
+    of clients, and which credentials were used, outlives a change.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        me: NodeId,
+        *,
+        random: RandomSource,
+        clock: Clock,
+        service_keys: ServiceKeyNeeds | None,
+    ) -> None:
+        self._config = config
+        self._random = random
+        self._clock = clock
+        self._service_keys = service_keys
+        self._identity = NodeIdentity(me, version("keyserver"))
+        self._limiter = RateLimiter(config.keyserver.rate_limit, clock.monotonic)
+        self._nonces = UsedNonces()
+
+    def open(self, node: Node) -> ASGIApp:
+        """What clients meet at a running node."""
+        return self._app(ClientState(node), node.administrators_changes)
+
+    def closed(self, availability: Availability) -> ASGIApp:
+        """What clients meet while the process is not the node."""
+        state = ClosedState(availability)
+        return self._app(state, state if takes_orders(self._config) else None)
+
+    def _app(self, state: NodeState, changes: SetChangeService | None) -> ASGIApp:
+        origins = OriginPolicy(self._config.secretstore.cors)
+        return client_app(
+            ClientDependencies(state, self._random, origins, self._limiter, changes),
+            v1_routes(
+                V1Dependencies(
+                    state,
+                    self._identity,
+                    self._random,
+                    self._limiter,
+                    self._clock.unix,
+                    self._nonces,
+                    changes,
+                    self._service_keys,
+                )
+            ),
+        )

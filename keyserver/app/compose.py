@@ -10,6 +10,7 @@ from keyserver.app.compose_chain import (
     ChainReading,
     ChainSide,
     compose_client,
+    compose_following,
     compose_reading,
     compose_work,
 )
@@ -26,6 +27,8 @@ from keyserver.app.signing import LocalSigner
 from keyserver.app.store import Store
 from keyserver.app.without_chain import AccessWithoutChain, NoNodeSets
 from keyserver.chain.node_set import NodeSetTracker, StaticNodeSets
+from keyserver.chain.rpc_client import RpcClient
+from keyserver.chain.watcher import Watcher
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.administrator_orders import AdministratorOptions, AdministratorOrders
 from keyserver.engine.catalogue import Catalogue
@@ -49,6 +52,7 @@ from keyserver.model.set_change import CompletedChange
 from keyserver.net.mesh import Mesh
 from keyserver.net.node_key import LocalNodeKey
 from keyserver.sessions.core import Policy
+from keyserver.storage.database import Database
 from keyserver.storage.work import SqlWorkStore
 
 DAY_S = 24 * 60 * 60
@@ -86,7 +90,7 @@ def compose(
     config, me = loaded.config, key.node_id
     boot_nonce = Nonce32(random.bytes(32))
     static_sets = _static_sets(config, me, store.completed)
-    reading = _chain_reading(config, me, static_sets, store, clock)
+    reading = _chain_reading(config, me, static_sets, store.completed, clock)
     node_sets = static_sets or _node_sets(config, reading)
     metrics, outcomes = Metrics(), LateOutcomes()
     mesh = _mesh(config, key, node_sets, boot_nonce=boot_nonce, clock=clock, random=random)
@@ -153,11 +157,43 @@ def follows_chain(config: Config) -> bool:
     return bool(keys_needing_chain(config))
 
 
+def takes_orders(config: Config) -> bool:
+    """Whether an administrator may change the node set."""
+    store = config.secretstore
+    return store.server_set_contract == NoContract() and store.admin_public is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """A chain that is followed without acting on it."""
+
+    watcher: Watcher
+    client: RpcClient
+
+
+def compose_follower(
+    config: Config,
+    me: NodeId,
+    database: Database,
+    completed: Sequence[CompletedChange],
+    *,
+    clock: SystemClock,
+) -> Following | None:
+    """Make what follows the chain for a sealed node; `None` where no chain is used."""
+    static_sets = _static_sets(config, me, completed)
+    reading = _chain_reading(config, me, static_sets, completed, clock)
+    if reading is None:
+        return None
+    store = SqlWorkStore(database, reading.chain_id)
+    watcher = compose_following(config, reading=reading, me=me, store=store, clock=clock)
+    return Following(watcher, reading.client)
+
+
 def _chain_reading(
     config: Config,
     me: NodeId,
     static_sets: StaticNodeSets | None,
-    store: Store,
+    completed: Sequence[CompletedChange],
     clock: SystemClock,
 ) -> ChainReading | None:
     if not follows_chain(config) or not config.keyserver.rpc_endpoints:
@@ -168,7 +204,7 @@ def _chain_reading(
         client=client,
         me=me,
         static_sets=static_sets,
-        completed=store.completed,
+        completed=completed,
         clock=clock,
     )
 
@@ -268,7 +304,7 @@ def _administrators_orders(
 ) -> AdministratorOrders | None:
     """Judges the orders of administrators; `None` where none may give any."""
     own, administrator = config.keyserver, config.secretstore.admin_public
-    if static_sets is None or administrator is None:
+    if static_sets is None or administrator is None or not takes_orders(config):
         return None
     return AdministratorOrders(
         lambda: static_sets.configured,

@@ -292,40 +292,76 @@ def compose_work(
         ),
         on_task=queue.wake,
     )
-    pending = PendingEnumerator(
-        client=client,
-        store=store,
-        services=reading.directory,
-        node_sets=node_sets,
-        me=me,
-        chain_id=chain_id,
-        interval=interval,
-        drain_above=own.drain_above,
-    )
+    pending = _pending(config, reading, me=me, store=store)
     work_driver = WorkDriver(queue=queue, store=store, node_sets=node_sets)
     observers: list[ChainObserver] = [pending, work_driver, sender]
     if migrations is not None:
         observers.insert(0, migrations.driver)
-    if isinstance(node_sets, NodeSetTracker):
-        observers.insert(0, node_sets)
+    watcher = _watcher(
+        config, reading, observers, me=me, store=store, clock=clock, fraction=fraction
+    )
+    recorder = OutcomeRecorder(queue, chain_id)
+    return ChainWork(store, queue, recorder, sender, watcher, migrations)
+
+
+def compose_following(
+    config: Config, *, reading: ChainReading, me: NodeId, store: ChainStore, clock: Clock
+) -> Watcher:
+    """Make what follows the chain and stores its requests as tasks, without acting on any.
+
+    That is what a sealed node does (sealing, C2): it needs no secret.
+    """
+    pending = _pending(config, reading, me=me, store=store)
+    return _watcher(
+        config, reading, [pending], me=me, store=store, clock=clock, fraction=ANY_FRACTION
+    )
+
+
+def _pending(
+    config: Config, reading: ChainReading, *, me: NodeId, store: ChainStore
+) -> PendingEnumerator:
+    return PendingEnumerator(
+        client=reading.client,
+        store=store,
+        services=reading.directory,
+        node_sets=reading.node_sets,
+        me=me,
+        chain_id=reading.chain_id,
+        interval=config.keyserver.retry_interval_blocks,
+        drain_above=config.keyserver.drain_above,
+    )
+
+
+def _watcher(
+    config: Config,
+    reading: ChainReading,
+    observers: Sequence[ChainObserver],
+    *,
+    me: NodeId,
+    store: ChainStore,
+    clock: Clock,
+    fraction: Fraction,
+) -> Watcher:
+    """Make the watcher, and let `reading` go by what it sees; the node set is followed first."""
+    node_sets = reading.node_sets
+    tracked = [node_sets] if isinstance(node_sets, NodeSetTracker) else []
     watcher = Watcher(
-        client=client,
+        client=reading.client,
         sink=TaskIntake(
             store=store,
             services=reading.directory,
             node_sets=node_sets,
             me=me,
-            chain_id=chain_id,
+            chain_id=reading.chain_id,
         ),
         contracts=reading.directory,
-        observers=observers,
+        observers=[*tracked, *observers],
         clock=clock,
         settings=watcher_settings(config),
         backoff=Backoff(fraction),
     )
     reading.tip.source = watcher
-    recorder = OutcomeRecorder(queue, chain_id)
-    return ChainWork(store, queue, recorder, sender, watcher, migrations)
+    return watcher
 
 
 def watcher_settings(config: Config) -> WatcherSettings:

@@ -1,43 +1,42 @@
-"""Starts a node, keeps all its parts running, and stops them in order.
-
-One task group owns every long task. If one of them ends, the node stops and says why.
-"""
+"""Starts a node, keeps all its parts running, and stops them in order."""
 
 import asyncio
 import os
-import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from importlib.metadata import version
 from typing import Any, Final
 
 import structlog
+from starlette.requests import Request
+from starlette.types import ASGIApp
 
 from keyserver.api.listening import Listener
 from keyserver.api.operator import operator_app
+from keyserver.api.operator_owners import owner_routes
+from keyserver.api.operator_seal import SealRoutes, seal_routes
 from keyserver.api.public_server import serve_public
 from keyserver.app.accounts import check_accounts, load_node_key
-from keyserver.app.client_listeners import (
-    ClientListeners,
-    client_listeners,
-    compose_client_app,
-)
+from keyserver.app.client_listeners import ClientDoors, ClientListeners, client_listeners
 from keyserver.app.clock import SystemClock
-from keyserver.app.compose import Node, compose
 from keyserver.app.compose_json_rpc import compose_json_rpc
+from keyserver.app.compose_seal import SealSide, node_secret, opened_seal, seal_facts
 from keyserver.app.config import Config, Loaded
 from keyserver.app.logging import log_config_warnings
 from keyserver.app.operator_listener import operator_listener
-from keyserver.app.store import opened_store
-from keyserver.app.view import OperatorView
+from keyserver.app.parts import Part, exit_process, run_parts, seal_signal, stop_signal
+from keyserver.app.process_view import OperatorsProcess
+from keyserver.app.replacing import replace_process
+from keyserver.app.replica import Replica
+from keyserver.app.roles import Announce, Roles, peer_lines
+from keyserver.app.store import make_data_directory
+from keyserver.crypto.curve import sign_digest
 from keyserver.crypto.randomness import RandomSource, SystemRandom
-from keyserver.engine.set_changes import SetChanges
-from keyserver.errors import ConfigError, KeyServerError
+from keyserver.errors import ConfigError
+from keyserver.sealing.ports import Actor, ActorKind, Scope
+from keyserver.storage.database import opened
 
 log = structlog.get_logger(__name__)
-
-STOP_WITHIN_S: Final = 4.5
-"""How long a stop may take before the process ends as it is; everything durable is on disk."""
 
 MOST_JSON_RPC_CONNECTIONS: Final = 100
 """Fewer than for the HTTP interface: a request may be as large as `[rpc] max_payload`."""
@@ -47,89 +46,214 @@ MOST_OPERATOR_CONNECTIONS: Final = 50
 OPERATOR_FINISH_S: Final = 0.5
 """How long operators' requests may take when all else has stopped."""
 
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-
-Announce = Callable[[Mapping[str, object]], None]
-"""Is told once that the node is ready: where it listens and who it is."""
+LOCAL: Final = Actor(ActorKind.LOCAL)
+"""Who sends the process a signal."""
 
 
-class NodeStoppedError(KeyServerError):
-    """A part of the node ended by itself, which none should."""
+async def run_node(loaded: Loaded, *, announce: Announce) -> str | None:
+    """Run the node until SIGTERM or SIGINT, until it is to be sealed, or until a part of it fails.
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A long task."""
-
-    name: str
-    run: Callable[[], Coroutine[Any, Any, None]]
-
-
-async def run_node(loaded: Loaded, *, announce: Announce) -> None:
-    """Run the node until SIGTERM or SIGINT, or until a part of it fails.
-
-    Without a key server (`disable`), only the JSON-RPC module is served. Raises `ConfigError`,
-    `StorageError` or whatever made a part end.
+    Returns why it is to be sealed: then a fresh process is to take this one's place; `None` for a
+    stop. Without a key server (`disable`), only the JSON-RPC module is served. Raises
+    `ConfigError`, `StorageError` or whatever made a part end.
     """
     if loaded.config.secretstore.disable:
         await _run_without_key_server(loaded, announce)
-        return
-    key = load_node_key(loaded.config)
-    log_config_warnings((*loaded.warnings, *key.warnings))
-    text = f"Starting SecretStore node: 0x{key.node_id.hex()}"
-    log.info("node_starting", text=text, address=key.node_id.address, pid=os.getpid())
+        return None
+    config = loaded.config
+    key = load_node_key(config) if config.secretstore.self_secret is not None else None
+    log_config_warnings((*loaded.warnings, *(key.warnings if key is not None else ())))
     random, clock = SystemRandom(), SystemClock()
-    async with opened_store(loaded, key.node_id, random=random, clock=clock) as store:
-        node = compose(loaded, key, store, clock=clock, random=random)
-        with (
-            client_listeners(loaded.config) as clients,
-            operator_listener(loaded.config, node.me) as operator,
-        ):
-            view = OperatorView(node, (*loaded.warnings, *key.warnings))
-            servers = [*http_servers(node, clients, random)]
-            servers += json_rpc_servers(node.config, clients, random)
-            parts = [*client_parts(servers), *parts_of(node), operator_part(view, operator)]
-            urls = {**clients.urls, "operator": operator.url}
-            try:
-                with _stop_signal() as stop:
-                    await run_parts(parts, stop, tell_ready(node, view, urls, announce))
-            finally:
-                if node.chain is not None:
-                    await node.chain.reading.client.close()
-    log.info("node_stopped")
+    make_data_directory(config.secretstore.path)
+    async with (
+        opened(config.keyserver.database_url) as database,
+        opened_seal(loaded, database, key, random=random, clock=clock) as seal,
+    ):
+        text = f"Starting SecretStore node: 0x{seal.me.hex()}"
+        log.info("node_starting", text=text, address=seal.me.address, pid=os.getpid())
+        process = _Process(loaded, seal, random, clock, announce)
+        reason = await process.run()
+    log.info("node_stopped", sealing=reason)
+    return reason
 
 
-async def _run_without_key_server(loaded: Loaded, announce: Announce) -> None:
-    log_config_warnings((*loaded.warnings, *check_accounts(loaded.config)))
-    with client_listeners(loaded.config) as clients:
-        parts = client_parts(json_rpc_servers(loaded.config, clients, SystemRandom()))
-        if not parts:
-            raise ConfigError(
-                "[secretstore] disable: is true, so there is no key server to run, and [rpc] apis "
-                "does not ask for the JSON-RPC module either"
+class _Process:
+    """The running process of a node."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        seal: SealSide,
+        random: RandomSource,
+        clock: SystemClock,
+        announce: Announce,
+    ) -> None:
+        self._loaded = loaded
+        self._seal = seal
+        self._random = random
+        self._clock = clock
+        self._announce = announce
+        self._reason: str | None = None
+        self._stop = asyncio.Event()
+        self._told = asyncio.Event()
+        """Set when a signal asks for the seal."""
+
+    async def run(self) -> str | None:
+        """Listen, and play the role that seal and replicas give; returns why to be sealed."""
+        config, seal = self._loaded.config, self._seal
+        async with AsyncExitStack() as stack:
+            clients = stack.enter_context(client_listeners(config))
+            operator = stack.enter_context(operator_listener(config, seal.me))
+            replica = Replica(
+                seal.database,
+                replica_id=seal.boot_id,
+                clock=self._clock,
+                operator_url=operator.url,
+                software=version("keyserver"),
+                seal=seal.vault.status,
             )
-        facts: dict[str, object] = {**clients.urls, "pid": os.getpid()}
+            stack.push_async_callback(replica.release)
+            urls = {**clients.urls, "operator": operator.url}
+            roles = self._roles(replica, urls)
+            parts = [
+                *client_parts(self._servers(clients, roles.clients)),
+                Part("node", roles.run),
+                Part("replica", replica.run),
+                *self._seal_parts(),
+                self._operator_part(roles, replica, operator),
+            ]
+            stop = stack.enter_context(stop_signal())
+            stack.enter_context(seal_signal(self._told.set))
+            self._stop = stop
+            await run_parts(parts, stop, self._watch_seal(), when_overdue=self._end_overdue)
+        return self._reason
 
-        async def tell() -> None:
-            log.info("node_ready", **facts)
-            announce(facts)
+    def _roles(self, replica: Replica, urls: Mapping[str, str]) -> Roles:
+        config, seal = self._loaded.config, self._seal
+        doors = ClientDoors(
+            config,
+            seal.me,
+            random=self._random,
+            clock=self._clock,
+            service_keys=None if seal.service_keys is None else seal.service_keys.client_needs,
+        )
+        warnings = (*self._loaded.warnings, *(seal.key.warnings if seal.key is not None else ()))
+        return Roles(
+            self._loaded,
+            seal.key,
+            seal.me,
+            database=seal.database,
+            vault=seal.vault,
+            replica=replica,
+            doors=doors,
+            clock=self._clock,
+            random=self._random,
+            urls=urls,
+            announce=self._announce,
+            warnings=warnings,
+        )
 
-        with _stop_signal() as stop:
-            await run_parts(parts, stop, tell())
-    log.info("node_stopped")
+    # --- sealing ------------------------------------------------------------------------------
+
+    async def _watch_seal(self) -> None:
+        """Stop everything when the seal is to be shut."""
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(self._ask_when_told())
+            self._reason = await self._seal.vault.must_shut()
+            asking.cancel()
+        log.warning("node_sealing", reason=self._reason)
+        self._stop.set()
+
+    async def _ask_when_told(self) -> None:
+        """The signal is an operator's order, like the one over HTTP."""
+        while True:
+            await self._told.wait()
+            self._told.clear()
+            if self._seal.vault.is_open:
+                await self._seal.vault.request_seal(LOCAL)
+
+    def _end_overdue(self) -> None:
+        """A stop that takes too long: whatever it is for, the keys go with the memory."""
+        if self._reason is not None:
+            replace_process(self._reason)
+        exit_process()
+
+    def _seal_parts(self) -> list[Part]:
+        seal = self._seal
+        return [
+            Part("upkeep of the seal", seal.upkeep.run),
+            Part("audit log", self._keep_audit_log),
+            Part("refused orders", seal.denied.run),
+            Part("refused shares", seal.refused_shares.run),
+        ]
+
+    async def _keep_audit_log(self) -> None:
+        """From the unsealing on, sign checkpoints with the node's key."""
+        seal = self._seal
+        await seal.vault.opened()
+        secret = node_secret(seal)
+        seal.audit.sign_with(lambda digest: sign_digest(secret, digest))
+        try:
+            await seal.audit.run()
+        finally:
+            seal.audit.sign_with(None)
+
+    # --- listeners ----------------------------------------------------------------------------
+
+    def _servers(self, clients: ClientListeners, app: ASGIApp) -> list["Server"]:
+        config = self._loaded.config
+        return [
+            *http_servers(config, clients, app),
+            *json_rpc_servers(config, clients, self._random),
+        ]
+
+    def _operator_part(self, roles: Roles, replica: Replica, listener: Listener) -> Part:
+        """The operator listener; the last to stop, so that a stop can be watched."""
+        seal = self._seal
+        routes = seal_routes(
+            SealRoutes(
+                vault=seal.vault,
+                upkeep=seal.upkeep,
+                rekeys=seal.rekeys,
+                administrators=seal.administrators,
+                replicas=replica.all,
+                facts=lambda: seal_facts(seal),
+                refused_shares=seal.refused_shares,
+                peers=lambda: peer_lines(roles.view),
+            )
+        )
+        if seal.service_keys is not None:
+            routes += owner_routes(seal.service_keys.owner_needs(seal.administrators))
+
+        async def admit(request: Request) -> None:
+            await seal.administrators.admit(request, await request.body(), Scope.SEAL_ADMIN)
+
+        process = OperatorsProcess(roles, seal.vault, seal.upkeep)
+        app = operator_app(process, admit, routes)
+
+        def run() -> Coroutine[Any, Any, None]:
+            most = MOST_OPERATOR_CONNECTIONS
+            return serve_public(
+                app,
+                listener.socket,
+                tls=listener.tls,
+                most_connections=most,
+                finish_s=OPERATOR_FINISH_S,
+            )
+
+        return Part("operator listener", run)
 
 
 Server = Callable[[], Coroutine[Any, Any, None]]
 """Serves clients until cancelled; then it lets requests under way finish."""
 
 
-def http_servers(node: Node, clients: ClientListeners, random: RandomSource) -> list[Server]:
+def http_servers(config: Config, clients: ClientListeners, app: ASGIApp) -> list[Server]:
     """The HTTP interface, if it is served."""
     listener = clients.http
     if listener is None:
         return []
-    app = compose_client_app(node, random)
-    proxies = [str(network) for network in node.config.keyserver.trusted_proxies]
+    proxies = [str(network) for network in config.keyserver.trusted_proxies]
 
     def serve_http() -> Coroutine[Any, Any, None]:
         return serve_public(app, listener.socket, tls=listener.tls, trusted_proxies=proxies)
@@ -160,146 +284,21 @@ def client_parts(servers: Sequence[Server]) -> list[Part]:
     return [Part("client listeners", run)] if servers else []
 
 
-def parts_of(node: Node) -> list[Part]:
-    """All long tasks, in the order in which they are stopped: reader, executor, sender, mesh."""
-    parts = [
-        Part("connections", lambda: node.mesh.run(node.peers)),
-        Part("peer returns", node.peers.run),
-        Part("share additions", node.share_additions.run),
-        Part("refreshes", node.refreshes.run),
-        Part("presignatures", node.key_server.signing.keep_stocked),
-        Part("catalogue", node.catalogue.run),
-        Part("set changes", lambda: stopped_at_the_end(node.set_changes)),
-        Part("sessions", node.driver.run),
-    ]
-    if node.chain is None:
-        return parts
-    work = node.chain.work
-    migrations = work.migrations
-    return [
-        Part("chain watcher", work.watcher.run),
-        *([Part("migrations", migrations.driver.run)] if migrations is not None else []),
-        Part("tasks", work.queue.run),
-        Part("sender", work.sender.run),
-        *parts,
-        Part("outcomes", work.recorder.run),
-    ]
+async def _run_without_key_server(loaded: Loaded, announce: Announce) -> None:
+    log_config_warnings((*loaded.warnings, *check_accounts(loaded.config)))
+    with client_listeners(loaded.config) as clients:
+        parts = client_parts(json_rpc_servers(loaded.config, clients, SystemRandom()))
+        if not parts:
+            raise ConfigError(
+                "[secretstore] disable: is true, so there is no key server to run, and [rpc] apis "
+                "does not ask for the JSON-RPC module either"
+            )
+        facts: dict[str, object] = {**clients.urls, "pid": os.getpid()}
 
+        async def tell() -> None:
+            log.info("node_ready", **facts)
+            announce(facts)
 
-async def stopped_at_the_end(changes: SetChanges) -> None:
-    """A change that this node carries out goes on without whoever asked for it, until here."""
-    try:
-        await asyncio.Event().wait()
-    finally:
-        await changes.stop()
-
-
-def operator_part(view: OperatorView, listener: Listener) -> Part:
-    """The operator listener; the last to stop, so that a stop can be watched."""
-    app = operator_app(view)
-
-    def run() -> Coroutine[Any, Any, None]:
-        most = MOST_OPERATOR_CONNECTIONS
-        return serve_public(
-            app,
-            listener.socket,
-            tls=listener.tls,
-            most_connections=most,
-            finish_s=OPERATOR_FINISH_S,
-        )
-
-    return Part("operator listener", run)
-
-
-async def run_parts(
-    parts: Sequence[Part], stop: asyncio.Event, beside: Coroutine[Any, Any, None]
-) -> None:
-    """Run the parts until `stop` is set, then end them one after the other.
-
-    `beside` runs along, and may end. If a part ends by itself, everything is cancelled and its
-    error is raised.
-    """
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_kept_running(part)) for part in parts]
-            waiting = group.create_task(beside)
-            await stop.wait()
-            log.info("node_stopping")
-            with _deadline():
-                for task in (waiting, *tasks):
-                    task.cancel()
-                    await asyncio.wait([task])
-    except BaseExceptionGroup as group_error:
-        raise first_cause(group_error) from group_error
-
-
-async def _kept_running(part: Part) -> None:
-    try:
-        await part.run()
-    except KeyServerError as error:
-        log.error("part_failed", part=part.name, error=str(error))
-        raise
-    except Exception:
-        log.exception("part_failed", part=part.name)
-        raise
-    raise NodeStoppedError(f"{part.name}: ended without being asked to")
-
-
-def first_cause(error: BaseException) -> BaseException:
-    """The first error inside groups of errors."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-@contextmanager
-def _deadline() -> Iterator[None]:
-    """End the process if what is inside takes too long."""
-    timer = asyncio.get_running_loop().call_later(STOP_WITHIN_S, _give_up)
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _give_up() -> None:
-    log.error("stop_overdue", after_s=STOP_WITHIN_S)
-    os._exit(1)
-
-
-@contextmanager
-def _stop_signal() -> Iterator[asyncio.Event]:
-    """An event that is set when the process is asked to end."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield stop
-    finally:
-        for number in STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-
-
-# --- being ready ------------------------------------------------------------------------------
-
-
-async def tell_ready(
-    node: Node, view: OperatorView, urls: Mapping[str, str], announce: Announce
-) -> None:
-    """Announce the node when it listens and has evaluated the chain once."""
-    peer = await node.mesh.listening()
-    view.peer_address = str(peer)
-    log.info("node_listening", peer=str(peer))
-    facts: dict[str, object] = {
-        "node_id": f"0x{node.me.hex()}",
-        "address": f"0x{node.me.address.hex()}",
-        "peer": str(peer),
-        **urls,
-        "pid": os.getpid(),
-    }
-    if node.chain is not None:
-        watcher = node.chain.work.watcher
-        while not watcher.view.synced:
-            await watcher.next_evaluation()
-    log.info("node_ready", **facts)
-    announce(facts)
+        with stop_signal() as stop:
+            await run_parts(parts, stop, tell())
+    log.info("node_stopped")

@@ -1,10 +1,11 @@
 """Opens what a node keeps on disk: the database, and the key that its secrets are sealed with."""
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -17,6 +18,8 @@ from keyserver.model.identifiers import NodeId
 from keyserver.model.set_change import CompletedChange
 from keyserver.sealing.errors import KeySourceError
 from keyserver.sealing.key_sources import (
+    PASSPHRASE,
+    STATIC,
     KeyFile,
     KeySource,
     KeyText,
@@ -44,14 +47,20 @@ class Store:
     """The completed changes of the node set, as of the opening."""
 
 
+async def open_store(database: Database, boxes: SecretBoxes) -> Store:
+    """What a node reads and writes in an open database; raises `StorageError`."""
+    changes = SqlSetChangeStore(database)
+    return Store(database, SqlRecordStore(database, boxes), changes, await changes.completed())
+
+
 @asynccontextmanager
 async def opened_store(
     loaded: Loaded, node_id: NodeId, *, random: RandomSource, clock: Clock
 ) -> AsyncIterator[Store]:
-    """Open the node's database, sealing it first if it is new.
+    """Open the database of a node whose key source opens it, sealing it first if it is new.
 
-    Raises `ConfigError` for a key source that cannot be used, `StorageError` for a database that
-    cannot be used or that the key does not open.
+    For work on a node that does not run. Raises `ConfigError` for a key source that cannot be used,
+    `StorageError` for a database that cannot be used or that the key does not open.
     """
     source = key_source(loaded)
     make_data_directory(loaded.config.secretstore.path)
@@ -65,9 +74,7 @@ async def opened_store(
         )
         if seal.created:
             log.info("store_sealed", database=database.name, source=type(source).__name__)
-        changes = SqlSetChangeStore(database)
-        records = SqlRecordStore(database, SecretBoxes(seal.keyring, random))
-        yield Store(database, records, changes, await changes.completed())
+        yield await open_store(database, SecretBoxes(seal.keyring, random))
 
 
 def key_source(loaded: Loaded) -> KeySource:
@@ -89,6 +96,24 @@ def key_source(loaded: Loaded) -> KeySource:
         raise ConfigError("[keyserver.seal] key_file: no key source is configured")
     is_default = loaded.origin("keyserver.seal.key_file").source is Source.DEFAULT
     return KeyFile(seal.key_file, seal.key_id, make_if_missing=is_default)
+
+
+def automatic_source(loaded: Loaded, record: Mapping[str, Any] | None) -> KeySource | None:
+    """What opens the store without operators; `None` where nothing does but their shares.
+
+    `record`: the seal record, `None` for a store without a seal. Raises `KeySourceError` for a key
+    source that cannot be used, unless there are shares.
+    """
+    kinds = {slot["kind"] for slot in record["slots"]} if record is not None else {STATIC}
+    if not kinds & {STATIC, PASSPHRASE}:
+        return None
+    try:
+        return key_source(loaded)
+    except KeySourceError as problem:
+        if kinds <= {STATIC, PASSPHRASE}:
+            raise
+        log.warning("key_source_unusable", problem=str(problem))
+        return None
 
 
 def make_data_directory(path: Path) -> None:

@@ -187,6 +187,11 @@ class OperatorView:
             nodes=tuple(self._peer_facts(node) for node in members),
         )
 
+    def peers(self) -> Sequence[PeerFacts]:
+        """The other nodes, of the set in force and of the one to come."""
+        members = self._node_set_facts().nodes
+        return [member for member in members if member.node_id != self._node.me]
+
     def _peer_facts(self, node: NodeId) -> PeerFacts:
         snapshot = self._node.node_sets.snapshot
         at = snapshot.address_by_node.get(node)

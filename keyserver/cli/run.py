@@ -15,6 +15,7 @@ from keyserver.app.lifecycle import run_node
 from keyserver.app.logging import configure
 from keyserver.app.memory import forbid_dumps
 from keyserver.app.operator_listener import write_json_file
+from keyserver.app.replacing import replace_process
 from keyserver.cli.output import JsonOption
 
 RECURSION_LIMIT: Final = 1000
@@ -37,11 +38,11 @@ def run(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a node until SIGTERM or SIGINT.
+    """Run a node until SIGTERM or SIGINT; SIGUSR1 seals it.
 
     All options of the original's `[secretstore]` section are taken as well, such as
-    `--secretstore-port 8083`. Logs go to standard error; with `--json`, one line of JSON goes to
-    standard output as soon as the node is ready.
+    `--secretstore-port 8083`. Logs go to standard error; with `--json`, a line of JSON goes to
+    standard output whenever the node has become what its `state` says: sealed, standby, ready.
     """
     sys.setrecursionlimit(RECURSION_LIMIT)
     forbid_dumps()
@@ -60,4 +61,6 @@ def run(
         if as_json:
             print(json.dumps(facts), flush=True)
 
-    asyncio.run(run_node(loaded, announce=announce))
+    reason = asyncio.run(run_node(loaded, announce=announce))
+    if reason is not None:
+        replace_process(reason)

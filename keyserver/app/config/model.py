@@ -188,16 +188,18 @@ class Seal(Section):
         None, description="File with the passphrase; absent = ask at the terminal."
     )
     admins: Annotated[tuple[Address, ...], strings("addresses", parse_address)] = Field(
-        (), description="Accounts that may administer sealing (later)."
+        (),
+        description="Accounts that may administer the seal, service keys and tokens; none = "
+        "whoever reaches the operator listener on this machine.",
     )
     share_minutes: Annotated[int, integer(1)] = Field(
-        15, description="How long a share waits for the others (later)."
+        15, description="Minutes that an operator's share waits for the others."
     )
     rotate_days: Annotated[int, integer(0)] = Field(
-        90, description="Age at which the root key is exchanged; 0 = never (later)."
+        90, description="Age at which a new key for new secrets is made (a term); 0 = never."
     )
     on_seal: Annotated[Literal["reexec", "stay"], choice("reexec", "stay")] = Field(
-        "reexec", description="What sealing does to the process (later)."
+        "reexec", description="What sealing does to the process: replaces it; `stay` comes (later)."
     )
     bootstrap_token_file: Annotated[Path | None, PATH] = Field(
         None, description="Token for the first set-up over HTTP (later)."
@@ -208,25 +210,26 @@ class Seal(Section):
 
 
 class ServiceKeys(Section):
-    """Keys of services (later)."""
+    """Keys that services use to encrypt what belongs to their customers."""
 
-    enabled: Switch = Field(False, description="Serve service keys (later).")
-    rotation_days: Annotated[int, integer(0)] = Field(
-        30, description="Age at which a service key is exchanged (later)."
+    enabled: Switch = Field(
+        False,
+        description="Serve keys to services, under `/v1/keys`, and ask for tokens or signatures.",
+    )
+    rotation_days: Annotated[int, integer(1, 3650)] = Field(
+        30, description="Age at which a service gets a new key; old ones stay."
     )
 
 
 class Audit(Section):
-    """The audit log (later)."""
+    """The log of what was done with the seal and with service keys."""
 
     files: Annotated[tuple[Path, ...], PATHS] = Field(
         ["$DATA/audit.jsonl"],
         validate_default=True,
-        description="Files the audit log is written to (later).",
+        description="File of the audit log; this process alone writes it.",
     )
-    required: Switch = Field(
-        True, description="Refuse what cannot be written to the audit log (later)."
-    )
+    required: Switch = Field(True, description="Refuse what cannot be written to the audit log.")
 
 
 class KeyServer(Section):

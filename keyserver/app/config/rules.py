@@ -87,12 +87,6 @@ def _clash(first: HostPort, second: HostPort) -> bool:
 
 def _secretstore_problems(config: Config) -> Iterator[Problem]:
     store = config.secretstore
-    if store.self_secret is None:
-        yield Problem(
-            "self secret is required when using secretstore (set [secretstore] self_secret to the "
-            "account of the node's key file, or run `keyserver init`)",
-            ("secretstore.self_secret",),
-        )
     by_contract = store.server_set_contract != NoContract()
     if store.admin_public is not None and not store.disable_auto_migrate and by_contract:
         yield Problem(
@@ -240,6 +234,8 @@ def _seal_warnings(config: Config) -> Iterator[ConfigWarning]:
     key_file = config.keyserver.seal.key_file
     if key_file is None or not _is_inside(key_file, config.secretstore.path):
         return
+    if config.secretstore.self_secret is None:
+        return  # the key is in the store, which operators' shares open
     text = (
         f"{key_file} lies beside the data it protects: whoever copies {config.secretstore.path} "
         "has key and boxes (see [keyserver.seal] key_file)"

@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import asyncio
-from keyserver.app import lifecycle
+from keyserver.app import parts
 
 async def stubborn():
     while True:
@@ -18,9 +18,9 @@ async def main():
     stop = asyncio.Event()
     async def stop_now():
         stop.set()
-    await lifecycle.run_parts([lifecycle.Part("stubborn", stubborn)], stop, stop_now())
+    await parts.run_parts([parts.Part("stubborn", stubborn)], stop, stop_now())
 
-lifecycle.STOP_WITHIN_S = 0.2
+parts.STOP_WITHIN_S = 0.2
 asyncio.run(main())
 """
 

@@ -1,9 +1,10 @@
-"""The operator listener's routes over a node that says what the test wants."""
+"""The operator listener's routes over a process that says what the test wants."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
+from starlette.requests import Request
 from starlette.types import Message
 
 from keyserver.api.facts import (
@@ -19,8 +20,15 @@ from keyserver.api.facts import (
 )
 from keyserver.api.operator import operator_app
 from keyserver.api.operator_set_change import ChangeFacts, KeptKeyFacts, SetChangeFacts
-from keyserver.errors import ChainError, StorageError
+from keyserver.errors import ChainError, KeyServerError, StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
+from keyserver.sealing.errors import (
+    CallerError,
+    ForbiddenError,
+    SealedError,
+    StandbyError,
+    UnauthenticatedError,
+)
 
 NODE = NodeId(bytes(range(64)))
 ADDRESS = Address(b"\xaa" * 20)
@@ -32,12 +40,24 @@ OFFENCE = OffenceFacts(
 
 
 class FakeNode:
-    """A `NodeView` of fixed answers; `fault` is raised instead of any."""
+    """A process and its node, of fixed answers; `fault` is raised instead of any."""
 
     def __init__(self) -> None:
         self.trouble: list[Trouble] = []
         self.fault: Exception | None = None
         self.drained = 0
+        self.closed: KeyServerError | None = None
+        self.refused: CallerError | None = None
+
+    @property
+    def node(self) -> "FakeNode":
+        if self.closed is not None:
+            raise self.closed
+        return self
+
+    async def admit(self, _: Request) -> None:
+        if self.refused is not None:
+            raise self.refused
 
     def _may_fail(self) -> None:
         if self.fault is not None:
@@ -124,7 +144,7 @@ async def ask(node: FakeNode, path: str, method: str = "GET") -> tuple[int, Any]
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await operator_app(node)(scope, receive, send)
+    await operator_app(node, node.admit)(scope, receive, send)
     body = b"".join(message.get("body", b"") for message in sent[1:])
     is_json = b"json" in dict(sent[0]["headers"]).get(b"content-type", b"")
     return sent[0]["status"], json.loads(body) if is_json else body.decode()
@@ -143,6 +163,26 @@ async def test_ready_and_not() -> None:
     status, body = await ask(node, "/health/ready")
     assert status == 503
     assert body == {"ready": False, "reasons": [{"code": "chain", "text": "no block"}]}
+
+
+async def test_a_process_that_is_not_the_node() -> None:
+    node = FakeNode()
+    for error in (SealedError("the node is sealed"), StandbyError("another one acts")):
+        node.closed = error
+        for path in ("/v1/status", "/v1/keys", "/v1/requests", "/v1/evidence", "/v1/drain"):
+            status, body = await ask(node, path)
+            assert (status, body["error"]["code"]) == (503, error.code), path
+        assert (await ask(node, "/health/live"))[0] == 200
+        assert (await ask(node, "/metrics"))[0] == 200
+
+
+async def test_only_administrators_have_fees_collected() -> None:
+    node = FakeNode()
+    for error, expected in ((UnauthenticatedError("who?"), 401), (ForbiddenError("no"), 403)):
+        node.refused = error
+        status, body = await ask(node, "/v1/drain", "POST")
+        assert (status, body["error"]["code"]) == (expected, error.code)
+    assert node.drained == 0
 
 
 async def test_metrics() -> None:

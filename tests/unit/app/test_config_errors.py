@@ -27,7 +27,6 @@ VALUES = {
     "63 digits": (with_secret(SECRETS["a"][1:]), "Invalid secret store secret. Must be either"),
     "zero key": (with_secret(ZERO), "invalid secret: "),
     "key of the order": (with_secret(ORDER), "invalid secret: "),
-    "no key": (node_text().replace("self_secret", "#"), "self secret is required when using"),
     "no hex": (with_secret("x" * 64), "Invalid secret store secret"),
     "big port": (node_text("port = 70000"), "port: must be a whole number in 0…65535, not 70000"),
     "node without @": (node_text('nodes = ["nobody"]'), "Invalid secret store node: nobody"),
@@ -197,8 +196,7 @@ def test_all_problems_are_reported_at_once_with_their_lines(tmp_path: Path) -> N
         "[misc]\nports_shift = 'a'\n[keyserver]\nfinality = 'x'\n",
     )
     numbered = sorted(line.removeprefix(f"{tmp_path}/config.toml:")[:2] for line in lines[1:])
-    # The missing self_secret has no line.
-    assert numbered == ["2:", "3:", "4:", "6:", "8:", "se"]
+    assert numbered == ["2:", "3:", "4:", "6:", "8:"]
 
 
 def test_a_missing_file_that_was_named(tmp_path: Path) -> None:

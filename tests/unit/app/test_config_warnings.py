@@ -138,11 +138,11 @@ FILES: dict[str, tuple[str, set[tuple[str, str]]]] = {
         {("ignored_settings", "")},
     ),
     "what is not there yet": (
-        text_of(keyserver="audit.required = false\nallow_key_loss = true"),
-        {("keys_without_effect", "keyserver.audit.required")},
+        text_of(seal='[keyserver.seal]\nkey_file = "/etc/key"\non_seal = "stay"\n'),
+        {("keys_without_effect", "keyserver.seal.on_seal")},
     ),
     "what is not there yet, as it is anyway": (
-        text_of(keyserver="audit.required = true\nallow_key_loss = true"),
+        text_of(seal='[keyserver.seal]\nkey_file = "/etc/key"\non_seal = "reexec"\n'),
         set(),
     ),
     "a client": ('[rpc]\napis = ["all"]\n[secretstore]\ndisable = true\n', set()),

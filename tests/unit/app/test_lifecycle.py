@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from keyserver.app.lifecycle import NodeStoppedError, Part, first_cause, run_parts
+from keyserver.app.parts import NodeStoppedError, Part, first_cause, run_parts
 from keyserver.errors import ConfigError
 
 

@@ -1,0 +1,88 @@
+"""What the audit log knows about the time of a backup, and about what was done since."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from keyserver.sealing.audit import BadEntryError, Entry, parse_line
+from keyserver.sealing.ports import AuditOutcome, SealVersion
+from keyserver.storage.backup_file import AuditHead, Manifest
+
+NEW_KEYS: Final = ("keys.create", "keys.rotate", "keys.import")
+"""Actions that make versions of service keys."""
+
+_TAIL: Final = 64 * 1024
+"""Bytes in which the last entries of a file are."""
+
+
+def newest_entry(file: Path) -> AuditHead | None:
+    """Where a file of the audit log ends; `None` for one without entries, or that is not there."""
+    if not file.is_file():
+        return None
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - _TAIL))
+        lines = opened.read().split(b"\n")
+    for line in reversed(lines):
+        entry = _parsed(line)
+        if entry is not None:
+            return AuditHead(file.name, entry.head.seq, entry.head.digest.hex())
+    return None
+
+
+def done_since(
+    manifest: Manifest, files: Sequence[Path], replaced: SealVersion | None
+) -> Iterator[str]:
+    """What is lost by going back to a backup, as far as the audit log and the store before know."""
+    then = SealVersion(manifest.epoch, manifest.keyring_version)
+    newest = replaced or then
+    new_keys = 0
+    for entry in _entries(files):
+        newest = max(newest, _version(entry, then))
+        is_new = entry.fields["ts"] > manifest.created_at
+        new_keys += is_new and entry.fields["action"] in NEW_KEYS
+    if newest.epoch > then.epoch:
+        yield (
+            f"the store had shares of set {newest.epoch}; it is back at set {then.epoch}, and "
+            "opens with the shares of that set alone. If those were replaced because they had "
+            "leaked, replace them again (`keyserver seal rekey`)"
+        )
+    elif newest > then:
+        yield (
+            f"the keyring had version {newest.keyring_version}; it is back at "
+            f"{then.keyring_version}: rotations since the backup are undone"
+        )
+    if new_keys:
+        yield (
+            f"{new_keys} versions of service keys were made since the backup and are gone: what "
+            "their owners encrypted with them can no longer be read"
+        )
+
+
+def _version(entry: Entry, unknown: SealVersion) -> SealVersion:
+    """Which seal an entry tells of that was in force."""
+    fields, details = entry.fields, entry.fields["details"]
+    epoch, version = details.get("epoch"), details.get("version")
+    if (fields["action"], fields["outcome"]) != ("seal.unsealed", AuditOutcome.OK.value):
+        return unknown
+    if not isinstance(epoch, int) or not isinstance(version, int):
+        return unknown
+    return SealVersion(epoch, version)
+
+
+def _entries(files: Sequence[Path]) -> Iterator[Entry]:
+    """All entries that can be read; `keyserver audit verify` tells of the others."""
+    for file in files:
+        if not file.is_file():
+            continue
+        with file.open("rb") as lines:
+            for line in lines:
+                entry = _parsed(line.removesuffix(b"\n"))
+                if entry is not None:
+                    yield entry
+
+
+def _parsed(line: bytes) -> Entry | None:
+    try:
+        return parse_line(line)
+    except BadEntryError:
+        return None

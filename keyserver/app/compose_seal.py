@@ -1,0 +1,202 @@
+"""The composition root's part that deals with the seal: made before anything needs a secret."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from keyserver.api.administrators import Administrators
+from keyserver.api.refusals import Refusals
+from keyserver.app.accounts import NodeKey
+from keyserver.app.compose_service_keys import ServiceKeys, compose_service_keys
+from keyserver.app.config import HostPort, Loaded, operator_address
+from keyserver.app.replacing import sealed_because
+from keyserver.app.store import automatic_source
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.randomness import RandomSource
+from keyserver.engine.ports import Clock
+from keyserver.errors import ConfigError
+from keyserver.model.identifiers import NodeId
+from keyserver.sealing.callers import CallerRegistry
+from keyserver.sealing.errors import ForeignSealError, SealError
+from keyserver.sealing.key_sources import KeySource
+from keyserver.sealing.opening import open_or_create
+from keyserver.sealing.ports import AuditOutcome, SealState
+from keyserver.sealing.rekeys import Rekeys
+from keyserver.sealing.upkeep import Upkeep
+from keyserver.sealing.vault import Vault
+from keyserver.storage.audit_file import AuditFiles
+from keyserver.storage.callers import SqlRequestNonces, SqlTokenStore
+from keyserver.storage.database import Database
+from keyserver.storage.sealing import SqlSealStore
+
+NO_KEY: Final = (
+    "self secret is required when using secretstore (set [secretstore] self_secret to the account "
+    "of the node's key file, or run `keyserver init`; or have the key in the store: "
+    "`keyserver seal init`)"
+)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class SealSide:
+    """Everything about the seal of this process."""
+
+    me: NodeId
+    key: NodeKey | None
+    """The node's key where the configuration has it; else it is in the vault."""
+    boot_id: str
+    """Of this process; also its name among the replicas."""
+    database: Database
+    audit: AuditFiles
+    vault: Vault
+    upkeep: Upkeep
+    rekeys: Rekeys
+    callers: CallerRegistry
+    administrators: Administrators
+    denied: Refusals
+    """Orders that were not admitted."""
+    refused_shares: Refusals
+    service_keys: ServiceKeys | None
+    """`None` where they are not enabled."""
+
+
+@asynccontextmanager
+async def opened_seal(
+    loaded: Loaded, database: Database, key: NodeKey | None, *, random: RandomSource, clock: Clock
+) -> AsyncIterator[SealSide]:
+    """Read the seal of a database, and open it if it opens by itself; shut it at the end.
+
+    A new database gets a seal that the key source opens. Raises `ConfigError` (no node key, a key
+    source or an audit log that cannot be used), `SealError` and `StorageError`.
+    """
+    config, own = loaded.config, loaded.config.keyserver
+    boot_id = str(UUID(bytes=random.bytes(16), version=4))
+    audit = AuditFiles(
+        own.audit.files, replica_id=boot_id, clock=clock, required=own.audit.required
+    )
+    await audit.open()
+    try:
+        store = SqlSealStore(database)
+        vault = Vault(
+            store,
+            audit,
+            random=random,
+            clock=clock,
+            share_minutes=own.seal.share_minutes,
+            node_id=None if key is None else key.node_id,
+            reason=sealed_because(),
+        )
+        await vault.load()
+        if vault.status().state is SealState.UNINITIALISED:
+            await _first_seal(loaded, store, key, random, clock)
+            await vault.load()
+        me = _checked_owner(vault, key)
+        source = automatic_source(loaded, vault.record())
+        if source is not None and sealed_because() is None:
+            await _open(vault, source)
+        callers = CallerRegistry(
+            me,
+            own.seal.admins,
+            SqlRequestNonces(database),
+            SqlTokenStore(database),
+            clock,
+        )
+        denied = Refusals("auth.denied", audit, clock.monotonic, AuditOutcome.DENIED)
+        refused_shares = Refusals("seal.unseal.share", audit, clock.monotonic, AuditOutcome.REFUSED)
+        try:
+            yield SealSide(
+                me,
+                key,
+                boot_id,
+                database,
+                audit,
+                vault,
+                Upkeep(
+                    vault,
+                    store,
+                    audit,
+                    random=random,
+                    clock=clock,
+                    rotate_days=own.seal.rotate_days,
+                ),
+                Rekeys(vault, audit, random=random, clock=clock, source=source),
+                callers,
+                Administrators(callers, listens_locally(loaded), denied),
+                denied,
+                refused_shares,
+                compose_service_keys(config, database, vault, callers, audit, denied, clock, random)
+                if own.service_keys.enabled
+                else None,
+            )
+        finally:
+            if vault.is_open:
+                vault.shut("stopped")
+    finally:
+        await audit.close()
+
+
+def listens_locally(loaded: Loaded) -> bool:
+    """Whether only this machine reaches the operator listener."""
+    address = operator_address(loaded.config)
+    return not isinstance(address, HostPort) or address.is_loopback
+
+
+async def _first_seal(
+    loaded: Loaded, store: SqlSealStore, key: NodeKey | None, random: RandomSource, clock: Clock
+) -> None:
+    if key is None:
+        raise ConfigError(NO_KEY)
+    source = automatic_source(loaded, None)
+    assert source is not None, "a store without shares has a key source"
+    await open_or_create(
+        store, node_id=key.node_id, source=source, random=random, now_ms=clock.unix() * 1000
+    )
+    log.info("store_sealed", source=type(source).__name__)
+
+
+def _checked_owner(vault: Vault, key: NodeKey | None) -> NodeId:
+    """Whose store it is; raises `ConfigError` or `ForeignSealError`."""
+    owner = vault.status().node_id
+    assert owner is not None, "the store has a seal"
+    if key is not None and key.node_id != owner:
+        raise ForeignSealError(
+            f"seal: this store belongs to node {owner.short}…, but the configured key is that of "
+            f"node {key.node_id.short}…; check `path`, `database_url` and `self_secret`"
+        )
+    return owner
+
+
+async def _open(vault: Vault, source: KeySource) -> None:
+    """Open a seal with a key source; where shares open it too, trouble leaves it sealed."""
+    try:
+        await vault.open_with(source)
+    except SealError as error:
+        if vault.status().required == 0:
+            raise
+        log.warning("seal_not_opened", problem=str(error))
+
+
+def node_secret(side: SealSide) -> SecretScalar:
+    """The node's key, from the vault or the configuration; raises `SealedError`."""
+    secret = side.vault.node_secret
+    if secret is not None:
+        return secret
+    assert side.key is not None, "the start is refused without a key"
+    return side.key.secret
+
+
+def seal_facts(side: SealSide) -> dict[str, object]:
+    """What the status of the seal says of this process."""
+    return {
+        "boot_id": side.boot_id,
+        "replica": side.boot_id,
+        "version": version("keyserver"),
+        "pid": os.getpid(),
+    }
