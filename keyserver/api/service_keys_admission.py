@@ -23,7 +23,11 @@ from keyserver.api.v1_errors import Problem, ProblemError, problem_of, problem_o
 from keyserver.engine.ports import Clock
 from keyserver.errors import KeyServerError, StorageError
 from keyserver.sealing.callers import CHALLENGE
-from keyserver.sealing.errors import CallerError, UnauthenticatedError
+from keyserver.sealing.errors import (
+    AuditUnavailableError,
+    CallerError,
+    UnauthenticatedError,
+)
 from keyserver.sealing.ports import SYSTEM, Actor, Callers, SignedRequest
 from keyserver.sealing.service_keys.keys import ServiceKeys
 from keyserver.sealing.service_keys.rights import Asker, GrantStore, asker_for
@@ -70,11 +74,20 @@ class ServiceKeyRequest:
             self._needs.keys.check_open()
             yield await self._asker()
         except KeyServerError as error:
-            if isinstance(error, CallerError):
-                address = client_address(self._request.scope)
-                await self._needs.denied.note(address, error.code, self._actor)
-            _log_refusal(error)
-            raise ProblemError(service_keys_problem(error)) from error
+            told = await self._written_down(error)
+            _log_refusal(told)
+            raise ProblemError(service_keys_problem(told)) from error
+
+    async def _written_down(self, error: KeyServerError) -> KeyServerError:
+        """The error, once it is in the audit log where it must be; else why it is not."""
+        if not isinstance(error, CallerError):
+            return error
+        address = client_address(self._request.scope)
+        try:
+            await self._needs.denied.note(address, error.code, self._actor)
+        except AuditUnavailableError as unavailable:
+            return unavailable
+        return error
 
     async def _asker(self) -> Asker:
         request = self._request

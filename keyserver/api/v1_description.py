@@ -18,8 +18,9 @@ INTRODUCTION: Final = (
     "with the others. Bodies and answers are JSON, byte strings are `0x` hexadecimal, and unknown "
     "fields are refused. Every operation needs a credential of its own in the header "
     "`Secretstore-Auth`: an EIP-712 signature over operation, key id, payload, expiry and nonce. "
-    "Results are encrypted to the signer. Every answer but 200 is "
-    '`{"error": {"code", "message", "retriable"}}`.'
+    "Results are encrypted to the signer. Service keys, under `/v1/keys` where a node serves them, "
+    "are the asked node's alone, in the clear, and have credentials of their own. Every answer but "
+    '200 and 201 is `{"error": {"code", "message", "retriable"}}`.'
 )
 
 _FRAMEWORKS_OWN: Final = ("HTTPValidationError", "ValidationError")

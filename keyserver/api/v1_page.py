@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from html import escape
+from itertools import chain
 from typing import Any, Final
 
 from keyserver.api.v1_credentials import FORM, HEADER
@@ -216,11 +217,18 @@ def _card(document: Json, method: str, path: str, operation: Json) -> str:
 
 def _asked_for(document: Json, operation: Json) -> str:
     rows = [
-        _row(f"{each['name']} (path)", each["schema"], each.get("description", ""), required=True)
+        _row(
+            f"{each['name']} ({each['in']})",
+            each["schema"],
+            each.get("description", ""),
+            required=each["required"],
+        )
         for each in operation.get("parameters", ())
     ]
-    if "security" in operation:
-        rows.append(_row(f"{HEADER} (header)", {"type": "string"}, f"`{FORM}`", required=True))
+    for name in chain.from_iterable(operation.get("security", ())):
+        scheme = document["components"]["securitySchemes"][name]
+        text = f"`{FORM}`" if scheme["name"] == HEADER else scheme["description"]
+        rows.append(_row(f"{scheme['name']} (header)", {"type": "string"}, text, required=True))
     content = operation.get("requestBody", {}).get("content", {})
     if content:
         rows += _fields(document, content["application/json"]["schema"], are_marked=True)
@@ -230,14 +238,15 @@ def _asked_for(document: Json, operation: Json) -> str:
 def _answer(document: Json, operation: Json) -> str:
     schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
     rows = _fields(document, schema, are_marked=False)
-    return f"<h4>Answer, 200</h4>{_table(rows) if rows else '<p><code>{}</code></p>'}"
+    statuses = ", ".join(status for status in operation["responses"] if _is_success(status))
+    return f"<h4>Answer, {statuses}</h4>{_table(rows) if rows else '<p><code>{}</code></p>'}"
 
 
 def _refusals(operation: Json) -> str:
     rows = [
         f'<tr><td class="status">{status}</td><td>{_text(answer["description"])}</td></tr>'
         for status, answer in operation["responses"].items()
-        if status != "200"
+        if not _is_success(status)
     ]
     return f"<details><summary>Errors</summary><table>{_join(rows)}</table></details>"
 
@@ -259,8 +268,16 @@ def _row(name: str, schema: Json, description: str, *, required: bool) -> str:
     )
 
 
+def _is_success(status: str) -> bool:
+    return status.startswith("2")
+
+
 def _kind(schema: Json) -> str:
     """A type in a few words."""
+    if "$ref" in schema:
+        return "{…}"
+    if "anyOf" in schema:
+        return " | ".join(_kind(each) for each in schema["anyOf"])
     if "enum" in schema:
         return " | ".join(json.dumps(value) for value in schema["enum"])
     if schema["type"] == "array":
@@ -294,11 +311,11 @@ def _errors(document: Json, operations: Iterable[tuple[str, str, Json]]) -> str:
     listed = [
         f'<tr><td class="status">{status}</td><td>{"<br>".join(map(_text, said))}</td></tr>'
         for status, said in sorted(texts.items())
-        if status != "200"
+        if not _is_success(status)
     ]
     return f"""<section id="errors">
 <h2>Errors</h2>
-<p>{_text('Every answer but 200 has the body `{"error": {…}}` with these fields:')}</p>
+<p>{_text('Every answer but 200 and 201 has the body `{"error": {…}}` with these fields:')}</p>
 {_table(rows)}
 <p>{
         _text(

@@ -1,8 +1,11 @@
 """Service keys of one replica, complete but for the seal: stores, audit log, both listeners."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -32,7 +35,7 @@ from keyserver.sealing.secret_key import SecretKey
 from keyserver.sealing.service_keys.rights import Asker
 from keyserver.sealing.signed_requests import sign_request
 from keyserver.storage.callers import SqlGrantStore, SqlRequestNonces, SqlTokenStore
-from keyserver.storage.database import Database
+from keyserver.storage.database import Database, opened
 from keyserver.storage.service_keys import SqlServiceKeyStore
 from tests.support.asgi import call
 from tests.support.manual_clock import ManualClock
@@ -109,6 +112,23 @@ class AuditBook:
         return [action for action, *_ in self.entries]
 
 
+_EMPTY: list[bytes] = []
+"""A database file with the present tables: making one takes longer than most tests."""
+
+
+@asynccontextmanager
+async def opened_store(folder: Path) -> AsyncIterator[Database]:
+    """An empty database in a folder of the test."""
+    file = folder / "store.sqlite"
+    if not _EMPTY:
+        async with opened(f"sqlite:///{folder / 'empty.sqlite'}"):
+            pass
+        _EMPTY.append((folder / "empty.sqlite").read_bytes())
+    file.write_bytes(_EMPTY[0])
+    async with opened(f"sqlite:///{file}") as database:
+        yield database
+
+
 class Desk:
     """One replica; several may share a database and a keyring."""
 
@@ -141,18 +161,23 @@ class Desk:
             self.clock,
             self.random,
         )
-        self.node = ScriptedNode()
+        self.node, self.limiter = ScriptedNode(), limiter or RateLimiter(0, lambda: 0.0)
         self.administrators = Administrators(self.callers, True, denied)
         self.keys = self.parts.client_needs.keys
-        self.clients = self._client_app(limiter or RateLimiter(0, lambda: 0.0))
-        self.operators = Starlette(routes=owner_routes(self.parts.owner_needs(self.administrators)))
 
-    def _client_app(self, limiter: RateLimiter) -> ASGIApp:
+    @cached_property
+    def operators(self) -> ASGIApp:
+        """The part of the operator listener that is about owners."""
+        return Starlette(routes=owner_routes(self.parts.owner_needs(self.administrators)))
+
+    @cached_property
+    def clients(self) -> ASGIApp:
+        """The part of the client listener under `/v1`."""
         needs = V1Dependencies(
             self.node,
             NodeIdentity(NODE, "1.2.3"),
             self.random,
-            limiter,
+            self.limiter,
             self.clock.unix,
             service_keys=self.parts.client_needs,
         )

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from keyserver.storage.database import opened
-from tests.support.service_key_desk import Desk
+from tests.support.service_key_desk import Desk, opened_store
 
 
 @pytest_asyncio.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    async with opened(f"sqlite:///{tmp_path / 'store.sqlite'}") as database:
+    async with opened_store(tmp_path) as database:
         yield Desk(database)
