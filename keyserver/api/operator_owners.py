@@ -172,7 +172,7 @@ def _token_routes(needs: OwnerRoutes) -> list[Route]:
 
     async def revoke(request: Request, _: JsonBody, caller: Caller) -> Response:
         found = await credentials.revoke_token(caller, request.path_params["token_id"])
-        return _answer({"revoked": found}, 200 if found else 404)
+        return _answer({"revoked": found})
 
     return [
         _route(needs, "GET", TOKENS, page),
@@ -226,7 +226,7 @@ def _grant_routes(needs: OwnerRoutes) -> list[Route]:
 
     async def revoke(request: Request, _: JsonBody, caller: Caller) -> Response:
         found = await credentials.revoke_grant(caller, request.path_params["grant_id"])
-        return _answer({"revoked": found}, 200 if found else 404)
+        return _answer({"revoked": found})
 
     return [
         _route(needs, "GET", GRANTS, page),

@@ -230,11 +230,19 @@ class Desk:
         return await call(self.clients, method, target, sent, text)
 
     async def order(
-        self, method: str, target: str, body: object = None, *, key: SecretScalar | None = ADMIN
+        self,
+        method: str,
+        target: str,
+        body: object = None,
+        *,
+        key: SecretScalar | None = ADMIN,
+        token: str | None = None,
     ) -> Answer:
-        """A request to the operator listener, signed."""
+        """A request to the operator listener, with a token or signed."""
         text = _written(body)
         headers = [] if key is None else self.signed(key, method, target, text)
+        if token is not None:
+            headers = [("Authorization", f"Bearer {token}")]
         return await call(self.operators, method, target, headers, text)
 
     async def token(
