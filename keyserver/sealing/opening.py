@@ -38,7 +38,6 @@ from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sealing.secret_key import SIZE, SecretKey
 from keyserver.sealing.shares import SHAMIR
 
-
 IDENTITY_PLACE: Final = ("node_identity", "secret_box", ("1",))
 """Table, column and row of the node's key (sealing, C17)."""
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keyserver.crypto.boxes import box_term
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.randomness import RandomSource, SeededRandom
 from keyserver.errors import StorageError
+from keyserver.model.identifiers import NodeId
 from keyserver.sealing.audit_details import check_action, check_details
 from keyserver.sealing.errors import (
     AlreadyInitialisedError,
@@ -16,6 +19,9 @@ from keyserver.sealing.errors import (
     TermInUseError,
 )
 from keyserver.sealing.handing_out import NewShares
+from keyserver.sealing.key_sources import KeySource
+from keyserver.sealing.making import initialise
+from keyserver.sealing.opening import create
 from keyserver.sealing.ports import (
     Actor,
     AuditDetails,
@@ -25,6 +31,10 @@ from keyserver.sealing.ports import (
     StoredIdentity,
     StoredSeal,
 )
+from keyserver.sealing.rekeys import Rekeys
+from keyserver.sealing.upkeep import Upkeep
+from keyserver.sealing.vault import Vault
+from tests.support.manual_clock import ManualClock
 
 NOW_MS = 1_800_000_000_000
 Row = tuple[str, str, tuple[str, ...]]
@@ -176,3 +186,83 @@ def mnemonics(new: NewShares) -> list[str]:
     """The shares as words."""
     found: list[Any] = [json.loads(share.content)["mnemonic"] for share in new.shares]
     return found
+
+
+@dataclass
+class SealScene:
+    """A store with shares, and processes over it."""
+
+    store: MemorySealStore
+    new: NewShares
+    audit: AuditList = field(default_factory=AuditList)
+    clock: ManualClock = field(default_factory=lambda: ManualClock(NOW_MS // 1000))
+    random: RandomSource = field(default_factory=lambda: SeededRandom("scene"))
+
+    @classmethod
+    async def make(
+        cls,
+        shares: int = 3,
+        threshold: int = 2,
+        *,
+        source: KeySource | None = None,
+        seed: object = "scene",
+    ) -> "SealScene":
+        """With a slot for `source` beside the shares, where one is given."""
+        store, random, secret = MemorySealStore(), SeededRandom(str(seed)), None
+        if source is not None:
+            secret = SecretScalar.random(random)
+            node_id = NodeId.of(secret.public())
+            await create(store, node_id=node_id, source=source, random=random, now_ms=NOW_MS)
+        audit = AuditList()
+        new = await initialise(
+            store,
+            audit,
+            node_secret=secret,
+            shares=shares,
+            threshold=threshold,
+            source=source,
+            keep_slot=source is not None,
+            random=random,
+            now_ms=NOW_MS,
+        )
+        return cls(store, new, audit, random=random)
+
+    @property
+    def shares(self) -> list[str]:
+        return documents(self.new)
+
+    async def process(self, **options: Any) -> Vault:
+        """A process that has just started."""
+        vault = Vault(self.store, self.audit, random=self.random, clock=self.clock, **options)
+        await vault.load()
+        return vault
+
+    async def opened(self, shares: Sequence[str] | None = None) -> Vault:
+        """A process that was opened with these shares, else with the first that are enough."""
+        vault = await self.process()
+        for share in shares or self.shares[: self.new.slot.threshold]:
+            await vault.submit(share)
+        assert vault.is_open
+        return vault
+
+    def upkeep(self, vault: Vault, rotate_days: int = 90) -> Upkeep:
+        return Upkeep(
+            vault,
+            self.store,
+            self.audit,
+            random=self.random,
+            clock=self.clock,
+            rotate_days=rotate_days,
+        )
+
+    def rekeys(self, vault: Vault, source: KeySource | None = None) -> Rekeys:
+        return Rekeys(vault, self.audit, random=self.random, clock=self.clock, source=source)
+
+    def put(self, vault: Vault, row: str, plain: bytes) -> None:
+        """Store a record."""
+        place = ("service_keys", "key_box", (row,))
+        self.store.boxes[place] = vault.boxes.seal(*place, plain).box
+
+    def get(self, vault: Vault, row: str) -> bytes:
+        place = ("service_keys", "key_box", (row,))
+        return vault.boxes.open(*place, self.store.boxes[place])
