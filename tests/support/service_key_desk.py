@@ -71,7 +71,7 @@ class ScriptedVault:
     """`KeyVault` that is shut and refreshed as the test says."""
 
     def __init__(self, stored: StoredKeyring) -> None:
-        self._stored = stored
+        self.stored = stored
         self._boxes = SecretBoxes(stored.now, SystemRandom())
         self.is_open = True
         self.refreshed = 0
@@ -84,7 +84,7 @@ class ScriptedVault:
 
     async def refresh(self) -> None:
         self.refreshed += 1
-        self._boxes = SecretBoxes(self._stored.now, SystemRandom())
+        self._boxes = SecretBoxes(self.stored.now, SystemRandom())
 
 
 @dataclass
