@@ -53,8 +53,8 @@ def done_since(
         )
     if new_keys:
         yield (
-            f"{new_keys} versions of service keys were made since the backup and are gone: what "
-            "their owners encrypted with them can no longer be read"
+            f"versions of service keys that were made since the backup are gone ({new_keys}): "
+            "what their owners encrypted with them can no longer be read"
         )
 
 

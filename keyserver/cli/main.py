@@ -56,6 +56,7 @@ COMMANDS: Mapping[str, Lazy] = {
     "account": Lazy("keyserver.cli.account:app", "Make accounts."),
     "admin": Lazy("keyserver.cli.admin:app", "Change the set of nodes."),
     "audit": Lazy("keyserver.cli.audit:app", "Check audit logs."),
+    "backup": Lazy("keyserver.cli.backup:app", "Copy a node's database, and go back to it."),
     "migration": Lazy("keyserver.cli.migration:app", "Show how far a change of the set is."),
     "client": Lazy("keyserver.cli.client:app", "Share documents and sign through the key servers."),
     "devnet": Lazy("keyserver.cli.devnet:app", "Run a whole network on this machine."),

@@ -1,0 +1,116 @@
+"""Stores with something of every kind in them, to back up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, insert, select
+
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.hashing import keccak256
+from keyserver.crypto.randomness import SystemRandom
+from keyserver.sealing.making import initialise
+from keyserver.sealing.secret_boxes import SecretBoxes
+from keyserver.sealing.vault import Vault
+from keyserver.sessions.writes import PutActive, PutPrepared
+from keyserver.storage.backup import LEFT_OUT
+from keyserver.storage.database import Database
+from keyserver.storage.records import SqlRecordStore
+from keyserver.storage.schema import API_TOKENS, METADATA, REQUEST_NONCES, SERVICE_KEYS
+from keyserver.storage.sealing import SqlSealStore
+from keyserver.storage.work import SqlWorkStore
+from tests.support.manual_clock import ManualClock
+from tests.support.sealing import NOW_MS, AuditList, mnemonics
+from tests.support.stored_values import CHAIN, certified, digest, record, request, share
+
+SERVICE_KEY = keccak256(b"service key")
+KEY_ID = "0f0e0d0c-0b0a-4908-8706-050403020100"
+
+
+@dataclass
+class Filled:
+    """What opens a store, and what must not be read in it."""
+
+    words: Sequence[str] = field(repr=False)
+    """Of three shares, two of which open it."""
+    secrets: Sequence[bytes] = field(repr=False)
+
+
+async def vault_of(database: Database) -> Vault:
+    """The seal of a database, shut."""
+    vault = Vault(SqlSealStore(database), AuditList(), random=SystemRandom(), clock=ManualClock())
+    await vault.load()
+    return vault
+
+
+async def fill(database: Database) -> Filled:
+    """Seal an empty store with shares 2 of 3, and put a few rows into it."""
+    node_secret = SecretScalar.random(SystemRandom())
+    new = await initialise(
+        SqlSealStore(database),
+        AuditList(),
+        node_secret=node_secret,
+        shares=3,
+        threshold=2,
+        source=None,
+        random=SystemRandom(),
+        now_ms=NOW_MS,
+    )
+    words = mnemonics(new)
+    secrets = [node_secret.expose(), SERVICE_KEY, share(1).value.expose()]
+    vault = await vault_of(database)
+    for each in words[:2]:
+        await vault.submit(each)
+    await add_rows(database, vault.boxes)
+    secrets += [term.key.expose() for term in vault.boxes._open_keyring().terms.values()]
+    vault.shut("filled")
+    return Filled(words, secrets)
+
+
+async def add_rows(database: Database, boxes: SecretBoxes) -> None:
+    records = SqlRecordStore(database, boxes)
+    await records.commit([PutPrepared(record(), share(1), digest("t"))])
+    await records.commit([PutActive(certified(record()))])
+    work = SqlWorkStore(database, CHAIN)
+    await work.admit([request(key=1), request(key=2)])
+    sealed = boxes.seal("service_keys", "key_box", ('Ölwerk\n"1"', "mail", KEY_ID), SERVICE_KEY)
+    rows = [
+        insert(SERVICE_KEYS).values(
+            owner='Ölwerk\n"1"',
+            service="mail",
+            key_id=KEY_ID,
+            seq=1,
+            key_box=sealed.box,
+            key_term=sealed.term,
+            created_at=NOW_MS,
+            expires_at=NOW_MS + 1,
+            origin="",
+        ),
+        insert(API_TOKENS).values(
+            token_id="t" * 16,
+            secret_hash=bytes(32),
+            principal="svc:mail",
+            scopes="[]",
+            services="[]",
+            created_at=NOW_MS,
+            expires_at=NOW_MS + 1,
+            last_used_at=None,
+        ),
+        insert(REQUEST_NONCES).values(address=bytes(20), nonce=bytes(16), expires_at=1),
+    ]
+    await database.write_shared(lambda connection: [connection.execute(row) for row in rows])
+
+
+async def all_rows(database: Database) -> dict[str, list[tuple[object, ...]]]:
+    """Everything that belongs into a backup, by table."""
+
+    def read(connection: Connection) -> dict[str, list[tuple[object, ...]]]:
+        return {
+            table.name: [
+                tuple(row)
+                for row in connection.execute(select(table).order_by(*table.primary_key.columns))
+            ]
+            for table in METADATA.sorted_tables
+            if table.name not in LEFT_OUT
+        }
+
+    return await database.read(read)

@@ -1,0 +1,222 @@
+"""`keyserver backup`, as a person types it."""
+
+import asyncio
+import json
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+
+from keyserver.app.clock import SystemClock
+from keyserver.cli.main import main
+from keyserver.cli.output import FAILED, USAGE, WRONG_SHARE
+from keyserver.sealing.audit import parse_line
+from keyserver.sealing.ports import SYSTEM, AuditOutcome
+from keyserver.storage.audit_file import AuditFiles
+from keyserver.storage.database import opened
+from tests.support.backups import Filled, all_rows, fill
+
+
+@dataclass
+class Place:
+    """A stopped node's directory."""
+
+    folder: Path
+
+    @property
+    def config(self) -> str:
+        return str(self.folder / "node.toml")
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.folder}/data/keyserver.sqlite"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "data" / "audit.jsonl"
+
+    @classmethod
+    def make(cls, folder: Path) -> "Place":
+        (folder / "data").mkdir(parents=True)
+        place = cls(folder)
+        Path(place.config).write_text(
+            f'[secretstore]\npath = "{folder}/data"\nacl_contract = "none"\n'
+            'server_set_contract = "none"\n'
+        )
+        return place
+
+    def fill(self) -> Filled:
+        async def work() -> Filled:
+            async with opened(self.url) as database:
+                return await fill(database)
+
+        return asyncio.run(work())
+
+    def rows(self) -> dict[str, list[tuple[object, ...]]]:
+        async def work() -> dict[str, list[tuple[object, ...]]]:
+            async with opened(self.url, read_only=True) as database:
+                return await all_rows(database)
+
+        return asyncio.run(work())
+
+    def write_down(self, *entries: tuple[str, dict[str, int]]) -> None:
+        async def work() -> None:
+            log = AuditFiles([self.log], replica_id="r", clock=SystemClock())
+            await log.open()
+            for action, details in entries:
+                await log.record(action, AuditOutcome.OK, SYSTEM, details)
+            await log.close()
+
+        asyncio.run(work())
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return Place.make(tmp_path / "node")
+
+
+@pytest.fixture
+def new_place(tmp_path: Path) -> Place:
+    return Place.make(tmp_path / "other")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
+    """The JSON that a command prints, or what it says of its failure."""
+    capsys.readouterr()
+    assert main(["backup", *arguments, "--json"]) == code
+    said = capsys.readouterr()
+    return json.loads(said.out) if code == 0 else said.err
+
+
+def share_files(folder: Path, filled: Filled) -> list[str]:
+    arguments = []
+    for number, words in enumerate(filled.words[:2]):
+        file = folder / f"share-{number}"
+        file.touch(0o600)
+        file.write_text(words)
+        arguments += ["--share-file", str(file)]
+    return arguments
+
+
+def test_made_tried_and_put_back(
+    place: Place, new_place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = place.fill()
+    place.write_down(("seal.unsealed", {"epoch": 1, "version": 1}))
+    out = tmp_path / "backup"
+    made = run(capsys, "create", "-c", place.config, "--out", str(out))
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert made["bytes"] == out.stat().st_size
+    assert (made["epoch"], made["terms"], made["opens_with"]) == (1, [1], ["shamir"])
+    (entry,) = [parse_line(line) for line in place.log.read_bytes().splitlines()]
+    assert made["audit"] == [f"audit.jsonl 1 {entry.head.digest.hex()}"]
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
+
+    facts = run(capsys, "verify", str(out))
+    assert (facts["boxes"], facts["opened"], facts["damaged"]) == (3, False, [])
+    facts = run(capsys, "verify", str(out), *share_files(tmp_path, filled))
+    assert facts["opened"] is True
+
+    restored = run(capsys, "restore", str(out), "-c", new_place.config)
+    assert (restored["replaced"], restored["warnings"]) == (False, [])
+    assert restored["seal_id"] == made["seal_id"]
+    assert new_place.rows() == place.rows()
+    (entry,) = [parse_line(line) for line in new_place.log.read_bytes().splitlines()]
+    assert (entry.fields["action"], entry.fields["outcome"]) == ("backup.restore", "ok")
+    assert entry.fields["details"]["rows"] == made["rows"]
+
+
+def test_what_was_done_since_is_told(
+    place: Place,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place.fill()
+    out = tmp_path / "backup"
+    with monkeypatch.context() as patch:
+        patch.setattr(SystemClock, "unix", lambda _: 1_800_000_000)
+        run(capsys, "create", "-c", place.config, "--out", str(out))
+        patch.setattr(SystemClock, "unix", lambda _: 1_800_000_001)
+        place.write_down(("seal.unsealed", {"epoch": 1, "version": 4}), ("keys.create", {}))
+    said = run(capsys, "restore", str(out), "-c", place.config, code=FAILED)
+    assert "--replace" in said
+    restored = run(capsys, "restore", str(out), "-c", place.config, "--replace")
+    keyring, keys = restored["warnings"]
+    assert "the keyring had version 4; it is back at 1" in keyring
+    assert "service keys that were made since the backup are gone (1)" in keys
+    outcomes = [parse_line(line).fields["outcome"] for line in place.log.read_bytes().splitlines()]
+    assert outcomes == ["ok", "ok", "ok", "error", "ok"]
+
+    place.write_down(("seal.unsealed", {"epoch": 3, "version": 5}))
+    assert main(["backup", "restore", str(out), "-c", place.config, "--replace"]) == 0
+    assert "warning: the store had shares of set 3; it is back at set 1" in capsys.readouterr().out
+
+
+def test_encrypted_to_somebody(
+    place: Place, new_place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.fill()
+    identity = pyrage.x25519.Identity.generate()
+    key = tmp_path / "age.key"
+    key.touch(0o600)
+    key.write_text(f"# made for a test\n{identity}\n")
+    out = tmp_path / "backup"
+    recipient = str(identity.to_public())
+    run(capsys, "create", "-c", place.config, "--out", str(out), "--recipient", recipient)
+    assert b"mail" not in out.read_bytes()
+    assert "is encrypted with age" in run(capsys, "verify", str(out), code=FAILED)
+    assert run(capsys, "verify", str(out), "--age-identity", str(key))["boxes"] == 3
+    arguments = ["-c", new_place.config, "--age-identity", str(key)]
+    run(capsys, "restore", str(out), *arguments)
+    assert new_place.rows() == place.rows()
+    other = tmp_path / "other.key"
+    other.touch(0o600)
+    other.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    said = run(capsys, "verify", str(out), "--age-identity", str(other), code=FAILED)
+    assert "does not open with this key of age" in said
+
+
+def test_what_is_there_is_never_overwritten(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.fill()
+    out = tmp_path / "backup"
+    out.write_text("mine")
+    said = run(capsys, "create", "-c", place.config, "--out", str(out), code=FAILED)
+    assert "is there already" in said
+    assert out.read_text() == "mine"
+    missing = str(tmp_path / "no" / "backup")
+    said = run(capsys, "create", "-c", place.config, "--out", missing, code=FAILED)
+    assert "there is no folder" in said
+    bad = ["create", "-c", place.config, "--out", str(tmp_path / "x"), "--recipient", "age1no"]
+    assert "no age recipient" in run(capsys, *bad, code=FAILED)
+
+
+def test_a_damaged_file_is_told(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.fill()
+    out = tmp_path / "backup"
+    run(capsys, "create", "-c", place.config, "--out", str(out))
+    data = out.read_bytes()
+    out.write_bytes(data.replace(b"svc:mail", b"svc:evil"))
+    assert "tables/api_tokens.jsonl: was altered" in run(capsys, "verify", str(out), code=FAILED)
+    said = run(capsys, "restore", str(out), "-c", place.config, "--replace", code=FAILED)
+    assert "was altered" in said
+
+
+def test_shares_that_do_not_fit_have_a_code_of_their_own(
+    place: Place, new_place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.fill()
+    foreign = new_place.fill()
+    out = tmp_path / "backup"
+    run(capsys, "create", "-c", place.config, "--out", str(out))
+    run(capsys, "verify", str(out), *share_files(tmp_path, foreign), code=WRONG_SHARE)
+    both = [*share_files(tmp_path, foreign), "--shares"]
+    run(capsys, "verify", str(out), *both, code=USAGE)
