@@ -73,7 +73,7 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> str | None:
         log.info("node_starting", text=text, address=seal.me.address, pid=os.getpid())
         process = _Process(loaded, seal, random, clock, announce)
         reason = await process.run()
-    log.info("node_stopped", sealing=reason)
+    log.info("node_stopped", **({} if reason is None else {"sealed_because": reason}))
     return reason
 
 
@@ -194,8 +194,10 @@ class _Process:
         secret = node_secret(seal)
         seal.audit.sign_with(lambda digest: sign_digest(secret, digest))
         try:
+            await seal.audit.checkpoint()
             await seal.audit.run()
         finally:
+            await seal.audit.checkpoint()
             seal.audit.sign_with(None)
 
     # --- listeners ----------------------------------------------------------------------------
