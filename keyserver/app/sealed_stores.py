@@ -17,6 +17,7 @@ from keyserver.crypto.slip39 import combine, parse_mnemonic
 from keyserver.engine.ports import Clock
 from keyserver.sealing.handing_out import Sharing
 from keyserver.sealing.making import initialise
+from keyserver.sealing.secret_key import SIZE
 from keyserver.sealing.vault import Vault
 from keyserver.storage.audit_file import AuditFiles
 from keyserver.storage.database import Database, opened
@@ -55,7 +56,7 @@ async def make_sealed_store(
 async def secrets_of(
     database_url: str, shares: Sequence[str], *, random: RandomSource, clock: Clock
 ) -> Mapping[str, bytes]:
-    """All that a store hides, by what it is: for looking whether it stands anywhere else.
+    """All that a store hides, 32 bytes each, by what it is: to look whether it stands elsewhere.
 
     `shares`: exactly as many as open it. The database must be in use by nobody; give that of a
     copy. Raises `StorageError`, and `OperatorError` for shares that do not open it.
@@ -82,7 +83,8 @@ async def _opened_boxes(database: Database, vault: Vault) -> dict[str, bytes]:
     while boxes:
         for box in boxes:
             name = f"{box.table}.{box.column} of {', '.join(box.primary_key)}"
-            found[name] = vault.boxes.open(box.table, box.column, box.primary_key, box.box)
+            plain = vault.boxes.open(box.table, box.column, box.primary_key, box.box)
+            found[name] = plain[-SIZE:]  # what stands before it in a box is public
         boxes = await store.boxes_not_of(0, _PAGE, boxes[-1])
     return found
 

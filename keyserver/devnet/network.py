@@ -277,7 +277,7 @@ class Network:
             is_sealed = settings.sharing is not None
             node_process.write_directory(plan, node_chain, is_sealed=is_sealed)
         if settings.sharing is not None:
-            self.shares = await _sealed(plans, settings.sharing, rng)
+            self.shares = await make_stores(plans, settings.sharing, rng)
         self._devnet = Devnet(
             rpc_url=access.rpc_url,
             ws_url=access.ws_url,
@@ -419,7 +419,7 @@ def _node_chain(settings: Settings, access: ChainAccess, registry: str) -> NodeC
     )
 
 
-async def _sealed(plans: Sequence[NodePlan], sharing: Sharing, rng: RandomSource) -> Shares:
+async def make_stores(plans: Sequence[NodePlan], sharing: Sharing, rng: RandomSource) -> Shares:
     """Make the nodes' databases, each with its node's key; returns what their operators hold."""
     clock, made = SystemClock(), []
     for plan in plans:

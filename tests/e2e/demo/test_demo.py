@@ -132,15 +132,6 @@ def test_the_key_servers_sign(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_reader_can_watch_any_file(tmp_path: Path) -> None:
-    document = tmp_path / "document"
-    document.write_bytes(os.urandom(100_000))
-    done = keyserver("demo", document, "--nodes", "3", "--threshold", "0")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Charlie" in done.stdout
-    assert hashlib.sha256(document.read_bytes()).hexdigest()[:16] in done.stdout
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     demo = subprocess.Popen(
