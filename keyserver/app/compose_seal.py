@@ -29,7 +29,7 @@ from keyserver.sealing.opening import open_or_create
 from keyserver.sealing.ports import AuditOutcome, SealState
 from keyserver.sealing.rekeys import Rekeys
 from keyserver.sealing.upkeep import Upkeep
-from keyserver.sealing.vault import Vault
+from keyserver.sealing.vault import EPOCH_CHANGED, Vault
 from keyserver.storage.audit_file import AuditFiles
 from keyserver.storage.callers import SqlRequestNonces, SqlTokenStore
 from keyserver.storage.database import Database
@@ -99,7 +99,7 @@ async def opened_seal(
             await vault.load()
         me = _checked_owner(vault, key)
         source = automatic_source(loaded, vault.record())
-        if source is not None and sealed_because() is None:
+        if source is not None and sealed_because() in (None, EPOCH_CHANGED):
             await _open(vault, source)
         callers = CallerRegistry(
             me,
