@@ -187,8 +187,7 @@ class Desk:
 
     def asker(self, owner: str, services: tuple[str, ...] = ("*",)) -> Asker:
         """Somebody with a token, who asks for keys of its own."""
-        actor = Actor(ActorKind.TOKEN, "a" * 16)
-        return Asker(Caller(actor, owner, frozenset({Scope.KEYS_USE}), services), owner, ("*",))
+        return asker_of(owner, services)
 
     # --- asking over HTTP -------------------------------------------------------------------
 
@@ -256,6 +255,12 @@ class Desk:
         caller = Caller(Actor(ActorKind.LOCAL), "local", frozenset(Scope))
         made = await self.parts.credentials.make_token(caller, principal, scopes, services, days)
         return made.token.text()
+
+
+def asker_of(owner: str, services: tuple[str, ...] = ("*",)) -> Asker:
+    """Somebody with a token, who asks for keys of its own."""
+    actor = Actor(ActorKind.TOKEN, "a" * 16)
+    return Asker(Caller(actor, owner, frozenset({Scope.KEYS_USE}), services), owner, ("*",))
 
 
 def service_path(service: str, end: str = "") -> str:
