@@ -203,9 +203,10 @@ class OperatorClient:
         connection = self._connection()
         try:
             connection.request(method, path, body=data or None, headers=headers)
-            return _read(self.url, connection.getresponse())
+            with connection.getresponse() as response:
+                return _read(self.url, response)
         except ssl.SSLError as error:
-            reason = getattr(error, "verify_message", None) or error.reason or str(error)
+            reason = getattr(error, "verify_message", "") or str(error)
             raise CommandError(
                 f"the server at {self.url} could not be trusted: {reason}",
                 hint="Name its certificate with --certificate, or its issuer with --ca-file.",

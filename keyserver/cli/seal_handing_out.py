@@ -112,7 +112,7 @@ def handing_out(
         raise CommandError(
             "--out-dir: plain shares are not written to files; name recipients", exit_code=USAGE
         )
-    if plain and not as_json and not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if plain and not as_json and not at_terminal():
         raise CommandError(
             "--plain-shares: there is no terminal to show them at",
             hint="Use a terminal, --recipient, or --json (which prints all of them at once).",
@@ -121,6 +121,11 @@ def handing_out(
     if out_dir is not None:
         _prepare(out_dir)
     return HandingOut(recipients, out_dir, as_json)
+
+
+def at_terminal() -> bool:
+    """Whether a person sits there who reads and types."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _prepare(directory: Path) -> None:

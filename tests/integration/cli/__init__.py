@@ -1,0 +1,1 @@
+"""Commands against listeners on real sockets."""

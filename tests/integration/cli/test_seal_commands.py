@@ -1,0 +1,438 @@
+"""`keyserver seal` against the routes of a seal, over a socket."""
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from keyserver.cli import seal_handing_out, seal_orders
+from keyserver.cli.main import main
+from keyserver.cli.output import FAILED, OK, SEALED, USAGE, WRONG_SHARE
+from keyserver.crypto.curve import SecretScalar
+from keyserver.sealing.ports import SealState
+from tests.support.certificates import make_authority
+from tests.support.operator_server import OperatorServer, from_app, operator_server
+from tests.support.operator_shares import (
+    encrypted,
+    key_file,
+    key_of_age,
+    private_file,
+    words_of,
+)
+from tests.support.seal_desk import ADMIN, NODE, OTHER_NODE, SealDesk, replica
+
+Output = pytest.CaptureFixture[str]
+Keyserver = Callable[..., int]
+
+
+def desk_of(*, admins: tuple[SecretScalar, ...] = (), is_open: bool = False) -> SealDesk:
+    """A seal that 2 of 3 shares open."""
+
+    async def make() -> SealDesk:
+        desk = await SealDesk(admins=admins).started()
+        return await desk.open() if is_open else desk
+
+    return asyncio.run(make())
+
+
+@contextmanager
+def listening(desk: SealDesk, **how: Any) -> Iterator[tuple[OperatorServer, Keyserver]]:
+    """The seal's listener, and a way to run `keyserver seal COMMAND --url … `."""
+    with operator_server(from_app(desk.app), **how) as server:
+
+        def run(command: str, *arguments: object) -> int:
+            words = ["seal", *command.split(), "--url", server.url, *map(str, arguments)]
+            return main(words)
+
+        yield server, run
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What somebody types at a terminal, one answer after the other."""
+    answers: list[str] = []
+
+    def prompt(text: str, **how: Any) -> str:
+        if text.lstrip().startswith("Press Enter"):
+            return ""
+        assert how["hide_input"], "secrets are not echoed"
+        return answers.pop(0)
+
+    monkeypatch.setattr(typer, "prompt", prompt)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(seal_handing_out, "at_terminal", lambda: True)
+    return answers
+
+
+class TypedInput(io.TextIOWrapper):
+    """Standard input that is no terminal."""
+
+
+def send(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.stdin", TypedInput(io.BytesIO(text.encode())))
+
+
+# --- unsealing --------------------------------------------------------------------------------
+
+
+def test_status_says_what_is_missing(capsys: Output) -> None:
+    desk = desk_of()
+    with listening(desk) as (_, run):
+        assert run("status") == OK
+        assert "Next: 0 of 2 shares; 2 more are needed." in capsys.readouterr().out
+        asyncio.run(desk.give(desk.shares[0]))
+        assert run("status") == OK
+        told = capsys.readouterr().out
+        assert "1 of 2 shares; one more is needed." in told
+        assert "2 of 3 shares" in told
+        assert run("status", "--json") == OK
+        assert json.loads(capsys.readouterr().out)["progress"] == 1
+
+
+def test_status_of_other_states(capsys: Output) -> None:
+    desk = SealDesk()
+    asyncio.run(desk.vault.load())
+    with listening(desk) as (_, run):
+        assert run("status") == OK
+    assert "keyserver seal init" in capsys.readouterr().out
+    with listening(desk_of(is_open=True)) as (_, run):
+        assert run("status") == OK
+    told = capsys.readouterr().out
+    assert "The node is open." in told
+    assert "term" in told
+
+
+def test_shares_from_files_and_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of()
+    identity, recipient = key_of_age(tmp_path / "key.txt")
+    share = tmp_path / "share.age"
+    share.write_bytes(encrypted(desk.shares[0], recipient))
+    with listening(desk) as (_, run):
+        assert run("unseal", "--file", share, "--age-identity", identity) == OK
+        assert capsys.readouterr().out == "1 of 2 shares; one more is needed.\n"
+        send(monkeypatch, words_of(desk.shares[0]))
+        assert run("unseal") == OK
+        assert "was there already: 1 of 2" in capsys.readouterr().out
+        send(monkeypatch, words_of(desk.shares[0]))
+        assert run("unseal", "--withdraw", "--file", "-") == OK
+        assert "0 of 2 shares; 2 more are needed." in capsys.readouterr().out
+        for number in (1, 2):
+            plain = private_file(tmp_path / f"share{number}", desk.shares[number])
+            assert run("unseal", "--file", plain) == OK
+        assert capsys.readouterr().out.splitlines()[-1] == "the node is open"
+        assert run("unseal", "--file", plain, "--json") == OK
+        assert json.loads(capsys.readouterr().out)["reason"] == "already_unsealed"
+    assert desk.vault.is_open
+
+
+def test_a_share_typed_at_the_terminal(typed: list[str], capsys: Output) -> None:
+    desk = desk_of()
+    typed += [f"  {words_of(desk.shares[0])} ", words_of(desk.shares[1])]
+    with listening(desk) as (_, run):
+        assert run("unseal") == OK
+        assert run("unseal") == OK
+    out, err = capsys.readouterr()
+    assert "the node is open" in out
+    assert words_of(desk.shares[0]).split()[5] not in out + err
+
+
+def test_a_wrong_share_is_not_even_sent(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    desk, other = desk_of(), asyncio.run(SealDesk().started(shares=5, threshold=3))
+    words = words_of(desk.shares[0]).split()
+    with listening(desk) as (server, run):
+        for share, place in [
+            (" ".join([*words[:6], "nonsense", *words[7:]]), "word 7"),
+            (" ".join(words[:32]), "32 words"),
+            (" ".join([words[1], words[0], *words[2:]]), "checksum"),
+            (other.shares[0].replace('"member":0', '"member":1'), "another member"),
+            (words_of(other.shares[0]), "not of the set in force"),
+        ]:
+            send(monkeypatch, share)
+            assert run("unseal") == WRONG_SHARE
+            error = capsys.readouterr().err
+            assert place in error
+            assert "nothing has changed" in error
+            assert words[9] not in error
+        assert {asked.method for asked in server.asked} == {"GET"}
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+def test_a_share_that_others_can_read(tmp_path: Path, mode: int, capsys: Output) -> None:
+    desk = desk_of()
+    share = private_file(tmp_path / "share", desk.shares[0])
+    share.chmod(mode)
+    with listening(desk) as (server, run):
+        assert run("unseal", "--file", share) == USAGE
+        assert "chmod 600" in capsys.readouterr().err
+        assert {asked.method for asked in server.asked} == {"GET"}
+
+
+def test_files_that_are_no_shares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of()
+    identity, recipient = key_of_age(tmp_path / "key.txt")
+    other, _ = key_of_age(tmp_path / "other.txt")
+    share = tmp_path / "share.age"
+    share.write_bytes(encrypted(desk.shares[0], recipient))
+    cut = tmp_path / "cut.age"
+    cut.write_bytes(share.read_bytes()[:-20])
+    noise = private_file(tmp_path / "noise", b"\xff\xfe")
+    empty = private_file(tmp_path / "empty", "\n")
+    cases: list[tuple[list[object], int, str]] = [
+        (["--file", share], USAGE, "--age-identity"),
+        (["--file", share, "--age-identity", other], WRONG_SHARE, "another"),
+        (["--file", cut, "--age-identity", identity], WRONG_SHARE, "damaged"),
+        (["--file", share, "--age-identity", noise], USAGE, "holds no key"),
+        (["--file", share, "--age-identity", tmp_path / "none"], USAGE, "No such file"),
+        (["--file", tmp_path / "none"], USAGE, "No such file"),
+        (["--file", noise], WRONG_SHARE, "no text"),
+        (["--file", empty], USAGE, "is empty"),
+    ]
+    with listening(desk) as (_, run):
+        for arguments, code, why in cases:
+            assert run("unseal", *arguments) == code, arguments
+            assert why in capsys.readouterr().err
+        for text, code in (("x" * 20_000, WRONG_SHARE), ("", USAGE)):
+            send(monkeypatch, text)
+            assert run("unseal") == code
+
+
+def test_a_share_is_checked_without_sending_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of()
+    with listening(desk) as (server, run):
+        assert run("record") == OK
+        record = tmp_path / "record.json"
+        record.write_text(capsys.readouterr().out)
+        send(monkeypatch, desk.shares[2])
+        assert run("verify-share", "--json") == OK
+        facts = json.loads(capsys.readouterr().out)
+        assert (facts["good"], facts["share"], facts["opens_with"]) == (True, 3, 2)
+        assert {asked.method for asked in server.asked} == {"GET"}
+    send(monkeypatch, desk.shares[1])
+    assert main(["seal", "verify-share", "--record", str(record)]) == OK
+    send(monkeypatch, "one two three")
+    assert main(["seal", "verify-share", "--record", str(record)]) == WRONG_SHARE
+    for text in ("[]", "{", "{}"):
+        record.write_text(text)
+        send(monkeypatch, desk.shares[1])
+        assert main(["seal", "verify-share", "--record", str(record)]) in (USAGE, FAILED)
+    assert main(["seal", "verify-share", "--record", str(tmp_path / "none")]) == USAGE
+
+
+# --- several replicas -------------------------------------------------------------------------
+
+
+def test_all_sealed_replicas_get_the_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of()
+    with listening(desk) as (first, run), listening(desk) as (second, _):
+        desk.replicas = [
+            replica("r1", SealState.SEALED, url=first.url),
+            replica("r2", SealState.SEALED, url=second.url),
+            replica("r3", SealState.UNSEALED, url="http://127.0.0.1:1"),
+            replica("r4", SealState.SEALED, live=False, url="http://127.0.0.1:1"),
+        ]
+        send(monkeypatch, desk.shares[0])
+        assert run("unseal", "--all") == OK
+        assert capsys.readouterr().out.splitlines() == [
+            f"{first.url}: 1 of 2 shares; one more is needed.",
+            f"{second.url}: this share was there already: 1 of 2 shares; one more is needed.",
+        ]
+        send(monkeypatch, desk.shares[0])
+        assert run("unseal", "--all", "--json") == OK
+        answers = json.loads(capsys.readouterr().out)
+        assert [answer["url"] for answer in answers] == [first.url, second.url]
+        desk.replicas[1] = replica("r2", SealState.SEALED, url="http://127.0.0.1:1")
+        send(monkeypatch, desk.shares[0])
+        assert run("unseal", "--all") == 3
+        assert "1 of 2 replicas" in capsys.readouterr().err
+        desk.replicas = []
+        assert run("unseal", "--all") == OK
+
+
+def test_no_share_goes_to_an_address_that_only_the_database_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    """Whoever can write the list of replicas cannot collect shares."""
+    desk = desk_of()
+    with listening(desk) as (server, run):
+        desk.replicas = [replica("r1", SealState.SEALED, url="https://elsewhere.example")]
+        send(monkeypatch, desk.shares[0])
+        assert run("unseal", "--all") == USAGE
+        assert "nothing proves" in capsys.readouterr().err
+        assert {asked.method for asked in server.asked} == {"GET"}
+    authority, certificate, key = make_authority(tmp_path)
+    with listening(desk, tls=(certificate, key)) as (server, run):
+        desk.replicas = [replica("r1", SealState.SEALED, url=server.url)]
+        send(monkeypatch, desk.shares[0])
+        assert run("unseal", "--all", "--ca-file", authority) == OK
+
+
+# --- orders -----------------------------------------------------------------------------------
+
+
+def test_orders_are_signed(tmp_path: Path, capsys: Output) -> None:
+    desk = desk_of(admins=(ADMIN,), is_open=True)
+    admin = key_file(tmp_path / "admin", ADMIN)
+    stranger = key_file(tmp_path / "stranger", SecretScalar.from_int(5))
+    signed = ["--admin-key", admin, "--node-id", f"0x{NODE.hex()}"]
+    with listening(desk) as (_, run):
+        desk.clock.advance(time.time() - desk.clock.unix())  # commands sign by the real time
+        assert run("rotate") == FAILED
+        assert "--admin-key" in capsys.readouterr().err
+        assert run("rotate", "--admin-key", admin) == USAGE
+        assert "--node-id" in capsys.readouterr().err
+        assert run("rotate", "--admin-key", admin, "--node-id", "0x12") == USAGE
+        assert run("rotate", "--admin-key", admin, "--node-id", OTHER_NODE.hex()) == FAILED
+        assert run("rotate", "--admin-key", stranger, *signed[2:]) == FAILED
+        assert desk.vault.status().term == 1
+        assert run("rotate", *signed) == OK
+        assert desk.vault.status().term == 2
+        capsys.readouterr()
+        assert run("status", "--json", *signed) == OK
+        assert json.loads(capsys.readouterr().out)["term"] == 2
+
+
+def test_the_whole_of_a_data_key(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
+    monkeypatch.setattr(seal_orders, "POLL_S", 0.001)
+    desk = desk_of(is_open=True)
+    with listening(desk) as (_, run):
+        assert run("rotate") == OK
+        assert run("rewrap", "--wait", "0") == OK
+        assert desk.upkeep.progress.running
+        assert run("rewrap", "--wait", "0.01") == FAILED
+        assert "It goes on" in capsys.readouterr().err
+        desk.clock.advance(60)
+        asyncio.run(desk.upkeep.rewrap_all())
+        assert run("retire", "2") == FAILED
+        assert run("retire", "1") == OK
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["retired", "1"]
+
+
+def test_what_needs_an_open_node(capsys: Output) -> None:
+    with listening(desk_of()) as (_, run):
+        for command in ("rotate", "rewrap", "retire 1"):
+            assert run(command) == SEALED
+            assert "keyserver seal unseal" in capsys.readouterr().err
+
+
+def test_sealing_and_clearing(capsys: Output) -> None:
+    desk = desk_of()
+    with listening(desk) as (server, run):
+        asyncio.run(desk.give(desk.shares[0]))
+        assert run("clear", "--json") == OK
+        assert json.loads(capsys.readouterr().out) == {"dropped": 1}
+        asyncio.run(desk.open())
+        desk.replicas = [replica("r1", SealState.UNSEALED, url=server.url)]
+        assert run("replicas") == OK
+        assert server.url in capsys.readouterr().out
+        assert run("seal", "--all") == OK
+        assert asyncio.run(desk.vault.must_shut()) == "requested"
+
+
+# --- rekey ------------------------------------------------------------------------------------
+
+
+def test_a_rekey_with_files(tmp_path: Path, capsys: Output) -> None:
+    desk = desk_of(is_open=True)
+    keys = [key_of_age(tmp_path / f"key{number}") for number in range(3)]
+    old = [private_file(tmp_path / f"old{n}", share) for n, share in enumerate(desk.shares)]
+    out = tmp_path / "new"
+    options: list[object] = ["--shares", 3, "--threshold", 2, "--out-dir", out]
+    for identity, recipient in keys:
+        options += ["--recipient", recipient, "--age-identity", identity]
+    for number in (0, 2):
+        options += ["--file", old[number], "--new-file", out / f"share-{number + 1}-of-set-2.age"]
+    with listening(desk) as (_, run):
+        assert run("rekey", *options, "--json") == OK
+        done = json.loads(capsys.readouterr().out)
+        assert (done["epoch"], done["threshold"], len(done["files"])) == (2, 2, 3)
+        assert desk.vault.status().epoch == 2
+        assert [path.stat().st_mode & 0o777 for path in sorted(out.iterdir())] == [0o600] * 3
+        # the same files again: nothing is overwritten, and the rekey is broken off
+        again = [str(option).replace("of-set-2", "of-set-3") for option in options]
+        assert run("rekey", *again) == WRONG_SHARE
+        assert "broken off" in capsys.readouterr().err
+        assert desk.vault.status().epoch == 2
+
+
+def test_a_rekey_at_a_terminal(
+    typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of(is_open=True)
+    shown: list[str] = []
+    give = desk.rekeys.prove
+
+    async def watching(rekey_id: str, text: str) -> Any:
+        answer = await give(rekey_id, text)
+        if answer.new_shares is not None:
+            shown.extend(share.content.decode() for share in answer.new_shares.shares)
+            typed.extend([words_of(shown[0]), "no share", words_of(shown[0]), words_of(shown[1])])
+        return answer
+
+    monkeypatch.setattr(desk.rekeys, "prove", watching)
+    typed += ["one two three", desk.shares[0], desk.shares[1]]
+    with listening(desk) as (_, run):
+        assert run("rekey", "--plain-shares", "--shares", 3, "--threshold", 2) == OK
+    out, err = capsys.readouterr()
+    assert desk.vault.status().epoch == 2
+    assert "3 words" in err, "a wrong share is asked for again"
+    assert "was there already" in err
+    for number, share in enumerate(shown, start=1):
+        page = out.split("Share ")[number]
+        assert page.startswith(f"{number} of 3.")
+        assert [word for word in page.split() if word in words_of(share).split()]
+        assert "\x1b[2J\x1b[3J" in page, "the screen is emptied, also of what was scrolled away"
+    assert "in force" in out
+
+
+def test_a_rekey_that_is_broken_off(tmp_path: Path, typed: list[str], capsys: Output) -> None:
+    desk = desk_of(is_open=True)
+    wrong = private_file(tmp_path / "wrong", "one two three")
+    with listening(desk) as (_, run):
+        assert run("rekey", "--plain-shares", "--file", wrong) == WRONG_SHARE
+        assert "broken off" in capsys.readouterr().err
+        few = private_file(tmp_path / "few", desk.shares[0])
+        assert run("rekey", "--plain-shares", "--file", few) == USAGE
+        assert "present shares: 2 are needed" in capsys.readouterr().err
+        started = asyncio.run(desk.ask("POST", "rekey", {"threshold": 2, "shares": 3}))
+        rekey = json.loads(started.body)["rekey"]
+        assert run("rekey", "--plain-shares", "--file", few) == FAILED
+        assert "keyserver seal rekey cancel" in capsys.readouterr().err
+        assert run(f"rekey status {rekey}") == OK
+        assert run(f"rekey cancel {rekey}") == OK
+        assert run(f"rekey cancel {rekey}") == FAILED
+        assert run("rekey cancel ../seal") == USAGE
+    assert desk.vault.status().epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ([], "Who gets the shares?"),
+        (["--recipient", "age1x"], "1 for 5 shares"),
+        (["--plain-shares", "--threshold", "6"], "6 of 5"),
+        (["--plain-shares", "--out-dir", "x"], "not written to files"),
+        (["--plain-shares"], "no terminal"),
+        (["--plain-shares", "--json"], "asked for before"),
+        (["--recipient", "age1x", "--shares", "1", "--threshold", "1"], "--out-dir"),
+    ],
+)
+def test_options_that_cannot_be(options: list[str], why: str, capsys: Output) -> None:
+    with listening(desk_of(is_open=True)) as (server, run):
+        assert run("rekey", *options) == USAGE
+        assert why in capsys.readouterr().err
+        assert server.asked == []
