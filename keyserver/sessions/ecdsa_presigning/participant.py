@@ -23,7 +23,6 @@ from keyserver.crypto.presigning import (
 from keyserver.crypto.presigning_complaints import first_wrong_deal
 from keyserver.crypto.transcripts import share_digest
 from keyserver.model.identifiers import Hash32, NodeId
-from keyserver.model.keys import KeyRecord
 from keyserver.model.requests import Presign, Proof
 from keyserver.sessions.authentication import authenticate
 from keyserver.sessions.core import (
@@ -79,8 +78,9 @@ from keyserver.sessions.ecdsa_presigning.terms import (
     terms_of,
 )
 from keyserver.sessions.identity import check_signature
+from keyserver.sessions.key_in_force import check_share, record_in_force
 from keyserver.sessions.presignature_pool import Owner
-from keyserver.sessions.sharing.terms import IDLE_TIMEOUT_S, accept_with, check_one_time_key
+from keyserver.sessions.sharing.terms import IDLE_TIMEOUT_S, accept_with, check_listed_keys
 
 _IDLE = SetTimer("idle", IDLE_TIMEOUT_S)
 
@@ -96,26 +96,16 @@ def join(ctx: Context, sender: NodeId, message: PresignPropose) -> Step[Phase]:
     check_request(ctx)
     if sender not in ctx.node_set:
         raise Refused(Refusal.TEMPORARY, "the node is not in the current set, as far as known here")
-    terms = terms_of(ctx.sid, _record(ctx, message), message.signers)
+    terms = terms_of(ctx.sid, record_in_force(ctx, message.record_hash), message.signers)
     if ctx.me not in terms.signers:
         raise Refused(Refusal.BAD, "this node is not among the signers")
-    if ctx.key.share is None:
-        raise Refused(Refusal.TEMPORARY, "this node has no share of the key yet")
+    check_share(ctx)
     if not ctx.presignatures.has_room(sender, ctx.now):
         raise Refused(Refusal.BUSY, "too many presignatures of this node are kept")
     one_time = OneTimeKey.random(ctx.random)
     own = accept_with(ctx, terms.params_hash, one_time)
     accept = PresignAccept(own.one_time, own.proof, own.signature)
     return Step(AwaitingStart(terms, one_time, own), (_IDLE, Send(ctx.coordinator, accept)))
-
-
-def _record(ctx: Context, message: PresignPropose) -> KeyRecord:
-    active = ctx.key.active
-    if active is None:
-        raise Refused(Refusal.NOT_FOUND, "the key is not known here")
-    if message.record_hash != active.record.hash:
-        raise Refused(Refusal.STALE, "another version of the key is in force here")
-    return active.record
 
 
 def step(ctx: Context, phase: ParticipantPhase, event: Event) -> Step[Phase]:
@@ -146,11 +136,7 @@ def _on_start(ctx: Context, phase: AwaitingStart, start: PresignStart) -> Step[P
     terms = phase.terms
     if tuple(entry.node for entry in start.accepted) != terms.signers:
         raise Refused(Refusal.BAD, "START does not list the signers")
-    for entry in start.accepted:
-        if entry.node != ctx.me:
-            check_one_time_key(terms.params_hash, entry)
-        elif replace(entry, proof=phase.accepted.proof) != phase.accepted:
-            raise Refused(Refusal.BAD, "START does not list this node's own key")
+    check_listed_keys(ctx, terms.params_hash, start.accepted, phase.accepted)
     group = Group.of(terms, [entry.one_time for entry in start.accepted])
     return _deal(ctx, Progress(group, phase.one_time))
 

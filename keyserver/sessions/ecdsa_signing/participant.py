@@ -5,7 +5,6 @@ from dataclasses import replace
 from keyserver.crypto.ecdsa import sign_alone, sign_share
 from keyserver.crypto.errors import CryptoError
 from keyserver.model.identifiers import NodeId, Signature
-from keyserver.model.keys import KeyRecord
 from keyserver.model.requests import OnChainAddress
 from keyserver.sessions.authentication import authenticate
 from keyserver.sessions.core import (
@@ -42,6 +41,7 @@ from keyserver.sessions.ecdsa_signing.terms import (
     share_digest,
     signing_of,
 )
+from keyserver.sessions.key_in_force import check_share, record_in_force
 from keyserver.sessions.outcomes import EcdsaReady
 from keyserver.sessions.presignature_pool import Owner
 from keyserver.sessions.waiting import verdict_refusal
@@ -54,7 +54,9 @@ def join(ctx: Context, sender: NodeId, message: EcdsaRequest) -> Step[Phase]:
     owner = Owner(sender, ctx.boot_nonce)
     kept = ctx.presignatures.take(message.presig_id, owner, ctx.now)
     authentic = authenticate(ctx)
-    signing = signing_of(ctx.sid, authentic, _record(ctx, message))
+    record = record_in_force(ctx, message.record_hash)
+    check_share(ctx)
+    signing = signing_of(ctx.sid, authentic, record)
     assert authentic.chain_check is not None, "nobody has a signature without permission"
     asks = replace(authentic.chain_check, permission_block=message.permission_block)
     effects = (SetTimer("idle", 85), asks)
@@ -65,17 +67,6 @@ def join(ctx: Context, sender: NodeId, message: EcdsaRequest) -> Step[Phase]:
     if kept.record_hash != message.record_hash:
         raise Refused(Refusal.BAD, "the presignature was made for another record")
     return Step(AwaitingVerdict(signing, kept.presignature), effects)
-
-
-def _record(ctx: Context, message: EcdsaRequest) -> KeyRecord:
-    active = ctx.key.active
-    if active is None:
-        raise Refused(Refusal.NOT_FOUND, "the key is not known here")
-    if message.record_hash != active.record.hash:
-        raise Refused(Refusal.STALE, "another version of the key is in force here")
-    if ctx.key.share is None:
-        raise Refused(Refusal.TEMPORARY, "this node has no share of the key yet")
-    return active.record
 
 
 def step(ctx: Context, phase: ParticipantPhase, event: Event) -> Step[Phase]:

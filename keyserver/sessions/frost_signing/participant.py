@@ -39,6 +39,7 @@ from keyserver.sessions.frost_signing.phases import (
 )
 from keyserver.sessions.frost_signing.terms import FORMS, Signing
 from keyserver.sessions.identity import check_signature
+from keyserver.sessions.key_in_force import check_share, record_in_force
 from keyserver.sessions.outcomes import SignatureReady
 from keyserver.sessions.waiting import verdict_refusal
 
@@ -57,14 +58,9 @@ def signing_of(ctx: Context, authentic: Authentic, record: KeyRecord) -> Signing
 def join(ctx: Context, sender: NodeId, message: SignRequest) -> Step[Phase]:
     """Check the request and the record it names."""
     authentic = authenticate(ctx)
-    active = ctx.key.active
-    if active is None:
-        raise Refused(Refusal.NOT_FOUND, "the key is not known here")
-    signing = signing_of(ctx, authentic, active.record)
-    if message.record_hash != active.record.hash:
-        raise Refused(Refusal.STALE, "another version of the key is in force here")
-    if ctx.key.share is None:
-        raise Refused(Refusal.TEMPORARY, "this node has no share of the key yet")
+    record = record_in_force(ctx, message.record_hash)
+    signing = signing_of(ctx, authentic, record)
+    check_share(ctx)
     assert authentic.chain_check is not None, "nobody has a signature without permission"
     asks = replace(authentic.chain_check, permission_block=message.permission_block)
     return Step(AwaitingVerdict(signing), (SetTimer("idle", 85), asks))

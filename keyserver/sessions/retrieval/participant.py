@@ -34,6 +34,7 @@ from keyserver.sessions.core import (
     Verdict,
 )
 from keyserver.sessions.identity import check_signature, is_canonical
+from keyserver.sessions.key_in_force import check_share, record_in_force
 from keyserver.sessions.outcomes import ShadowReady
 from keyserver.sessions.retrieval.evidence import WrongSelection
 from keyserver.sessions.retrieval.messages import (
@@ -81,15 +82,10 @@ def join(ctx: Context, sender: NodeId, message: DecRequest) -> Step[Phase]:
         raise Refused(Refusal.BAD, "the request is not one for a document key")
     if message.mode != mode_of(ctx.request):
         raise Refused(Refusal.BAD, "the mode does not fit the request")
-    active = ctx.key.active
-    if active is None:
-        raise Refused(Refusal.NOT_FOUND, "the key is not known here")
-    if message.record_hash != active.record.hash:
-        raise Refused(Refusal.STALE, "another version of the key is in force here")
-    if ctx.key.share is None:
-        raise Refused(Refusal.TEMPORARY, "this node has no share of the key yet")
+    record = record_in_force(ctx, message.record_hash)
+    check_share(ctx)
     document, effects = _document(ctx, message)
-    subject = Subject(Mode(message.mode), active.record, document.document, authentic.recipient)
+    subject = Subject(Mode(message.mode), record, document.document, authentic.recipient)
     assert authentic.chain_check is not None, "nobody has a document key without permission"
     asks = replace(authentic.chain_check, permission_block=message.permission_block)
     return Step(AwaitingVerdict(subject), (SetTimer("idle", 85), *effects, asks))

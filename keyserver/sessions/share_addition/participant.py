@@ -4,8 +4,6 @@ The donor trusts the late node for nothing. Its share leaves it only under masks
 which those of honest ones are known to nobody else.
 """
 
-from dataclasses import replace
-
 from keyserver.crypto.curve import MaybeSecret, Point
 from keyserver.crypto.dealkey import OneTimeKey
 from keyserver.crypto.errors import (
@@ -25,7 +23,6 @@ from keyserver.crypto.share_addition import (
 )
 from keyserver.crypto.transcripts import share_digest
 from keyserver.model.identifiers import Hash32, NodeId
-from keyserver.model.keys import KeyRecord
 from keyserver.model.requests import Proof
 from keyserver.sessions.core import (
     Completed,
@@ -40,6 +37,7 @@ from keyserver.sessions.core import (
     Step,
     UnavailableError,
 )
+from keyserver.sessions.key_in_force import check_share, record_in_force
 from keyserver.sessions.share_addition.messages import (
     AddAccept,
     AddBlinded,
@@ -61,7 +59,7 @@ from keyserver.sessions.share_addition.phases import (
 )
 from keyserver.sessions.share_addition.terms import check_request, group_of, terms_of
 from keyserver.sessions.sharing.messages import SealedShare, SignedShare
-from keyserver.sessions.sharing.terms import IDLE_TIMEOUT_S, accept_with, check_one_time_key
+from keyserver.sessions.sharing.terms import IDLE_TIMEOUT_S, accept_with, check_listed_keys
 
 _IDLE = SetTimer("idle", IDLE_TIMEOUT_S)
 
@@ -71,26 +69,15 @@ def join(ctx: Context, sender: NodeId, message: AddPropose) -> Step[Phase]:
     check_request(ctx)
     if sender not in ctx.node_set:
         raise Refused(Refusal.TEMPORARY, "the node is not in the current set, as far as known here")
-    record = _record(ctx, message)
+    record = record_in_force(ctx, message.record_hash)
     terms = terms_of(ctx.sid, record, sender, message.donors)
     if ctx.me not in terms.donors:
         raise Refused(Refusal.BAD, "this node is not among the donors")
-    if ctx.key.share is None:
-        raise Refused(Refusal.TEMPORARY, "this node has no share of the key yet")
+    check_share(ctx)
     one_time = OneTimeKey.random(ctx.random)
     own = accept_with(ctx, terms.params_hash, one_time)
     accept = AddAccept(own.one_time, own.proof, own.signature)
     return Step(AwaitingStart(terms, one_time, own), (_IDLE, Send(ctx.coordinator, accept)))
-
-
-def _record(ctx: Context, message: AddPropose) -> KeyRecord:
-    """The certified record in force here, if it is the one that the late node means."""
-    active = ctx.key.active
-    if active is None:
-        raise Refused(Refusal.NOT_FOUND, "the key is not known here")
-    if message.record_hash != active.record.hash:
-        raise Refused(Refusal.STALE, "another version of the key is in force here")
-    return active.record
 
 
 def step(ctx: Context, phase: ParticipantPhase, event: Event) -> Step[Phase]:
@@ -110,11 +97,7 @@ def _on_start(ctx: Context, phase: AwaitingStart, start: AddStart) -> Step[Phase
     terms = phase.terms
     if [entry.node for entry in start.accepted] != terms.nodes:
         raise Refused(Refusal.BAD, "START does not list the donors and the late node")
-    for entry in start.accepted:
-        if entry.node != ctx.me:
-            check_one_time_key(terms.params_hash, entry)
-        elif replace(entry, proof=phase.accepted.proof) != phase.accepted:
-            raise Refused(Refusal.BAD, "START does not list this node's own key")
+    check_listed_keys(ctx, terms.params_hash, start.accepted, phase.accepted)
     group = group_of(terms, start.accepted)
     if terms.record.threshold == 0:
         return _give(ctx, group, phase.one_time, None, ())

@@ -92,7 +92,7 @@ from keyserver.sessions.sharing.terms import (
     CHAIN_WAIT_S,
     IDLE_TIMEOUT_S,
     accept_with,
-    check_accepted,
+    check_listed_keys,
     generation_params,
     group_of,
     holder_quorum,
@@ -197,16 +197,11 @@ def _accept(ctx: Context, terms: Terms) -> Step[Phase]:
 def _on_start(ctx: Context, phase: AwaitingStart, start: Start) -> Step[Phase]:
     terms, accepted = phase.terms, start.accepted
     nodes = [entry.node for entry in accepted]
-    own = phase.accept
     if not is_canonical(nodes) or not set(nodes) <= set(ctx.node_set.nodes):
         raise Refused(Refusal.BAD, "START does not list members of the set in canonical order")
     if len(nodes) < ctx.quorums(len(ctx.node_set)).holders(terms.params.threshold):
         raise Refused(Refusal.BAD, "START lists too few nodes")
-    for entry in accepted:
-        if entry.node != ctx.me:
-            check_accepted(terms, entry)
-        elif (entry.one_time, entry.signature) != (own.one_time, own.signature):
-            raise Refused(Refusal.BAD, "START does not list this node's own key")
+    check_listed_keys(ctx, terms.params_hash, accepted, phase.accept)
     if ctx.me not in nodes:
         raise Refused(Refusal.BAD, "START does not list this node")
     group = group_of(terms, accepted)

@@ -48,6 +48,7 @@ from keyserver.sessions.sharing.terms import (
     IDLE_TIMEOUT_S,
     accept_with,
     check_accepted,
+    check_listed_keys,
     group_of,
     holder_quorum,
     redistribution_params,
@@ -193,18 +194,14 @@ def on_handover(ctx: Context, phase: AwaitingHandover, handover: Handover) -> St
 
 def _check_group(ctx: Context, phase: AwaitingHandover, accepted: tuple[Accepted, ...]) -> None:
     """All dealers, enough receivers, this node among them with its own key, nobody else."""
-    terms, own = phase.terms, phase.accept
+    terms = phase.terms
     nodes = [entry.node for entry in accepted]
     dealers, committee = set(terms.params.dealers), set(terms.committee)
     if not is_canonical(nodes) or not dealers <= set(nodes) <= dealers | committee:
         raise Refused(Refusal.BAD, "HANDOVER does not list dealers and receivers")
     if len(committee & set(nodes)) < holder_quorum(ctx, terms):
         raise Refused(Refusal.BAD, "HANDOVER lists too few receivers")
-    for entry in accepted:
-        if entry.node != ctx.me:
-            check_accepted(terms, entry)
-        elif (entry.one_time, entry.signature) != (own.one_time, own.signature):
-            raise Refused(Refusal.BAD, "HANDOVER does not list this node's own key")
+    check_listed_keys(ctx, terms.params_hash, accepted, phase.accept)
     if ctx.me not in nodes:
         raise Refused(Refusal.BAD, "HANDOVER does not list this node")
 

@@ -16,7 +16,7 @@ from keyserver.model.node_set import NodeSet
 from keyserver.model.requests import Proof
 from keyserver.sessions.core import Context, Refusal, Refused, SetTimer
 from keyserver.sessions.identity import check_signature, digest
-from keyserver.sessions.sharing.messages import Accepted, ShareParams
+from keyserver.sessions.sharing.messages import Accept, Accepted, ShareParams
 from keyserver.sessions.sharing.phases import NO_PLACE, Group, Terms
 
 
@@ -125,6 +125,20 @@ def check_one_time_key(params_hash: Hash32, accepted: Accepted) -> None:
         verify(one_time_statement(params_hash, node, accepted.one_time), accepted.proof)
     except InvalidProofError as problem:
         raise Refused(Refusal.BAD, f"one-time key of {accepted.node.short}: {problem}") from problem
+
+
+def check_listed_keys(
+    ctx: Context, params_hash: Hash32, listed: Sequence[Accepted], own: Accept | Accepted
+) -> None:
+    """Check every one-time key that a coordinator lists; raises `Refused`.
+
+    This node's must be the one it has accepted with, `own`; a list without this node passes.
+    """
+    for entry in listed:
+        if entry.node != ctx.me:
+            check_one_time_key(params_hash, entry)
+        elif (entry.one_time, entry.signature) != (own.one_time, own.signature):
+            raise Refused(Refusal.BAD, "another key than this node's own is listed for it")
 
 
 def group_of(terms: Terms, accepted: Sequence[Accepted]) -> Group:

@@ -25,6 +25,7 @@ from keyserver.sessions.core import (
     Step,
     Verdict,
 )
+from keyserver.sessions.key_in_force import record_in_force
 from keyserver.sessions.storing.messages import (
     StoreAck,
     StoreCert,
@@ -56,12 +57,7 @@ def join(ctx: Context, sender: NodeId, message: StorePropose) -> Step[Phase]:
     """Check request, author, record and that nothing else was stored or voted for."""
     authentic = authenticate(ctx)
     _check_points(ctx, authentic.operation, message)
-    active = ctx.key.active
-    if active is None:
-        raise Refused(Refusal.NOT_FOUND, "the key is not known here")
-    record = active.record
-    if message.record_hash != record.hash:
-        raise Refused(Refusal.STALE, "another version of the key is in force here")
+    record = record_in_force(ctx, message.record_hash)
     if ctx.me not in record.coordinates:
         raise Refused(Refusal.BAD, "this node is not in the key's committee")
     if ctx.key.document is not None:
