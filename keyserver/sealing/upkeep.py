@@ -30,6 +30,7 @@ from keyserver.sealing.ports import (
     AuditDetails,
     AuditLog,
     AuditOutcome,
+    ReplicaFacts,
     SealStore,
     StoredBox,
 )
@@ -123,14 +124,18 @@ class Upkeep:
         self._progress = RewrapProgress(running=True)
         self._wanted.set()
 
-    async def retire(self, term: int, actor: Actor) -> None:
+    async def retire(self, term: int, actor: Actor, replicas: Sequence[ReplicaFacts] = ()) -> None:
         """Drop a term that no record has.
 
-        Raises `NoSuchTermError`, `TermInUseError` for the active term, for one that was replaced
-        so lately that another replica may still use it, and while records have it; `SealedError`,
-        `SealConflictError`, `StorageError`, `AuditUnavailableError`.
+        `replicas`: the processes of this node. Raises `NoSuchTermError`; `TermInUseError` for the
+        active term, for one that a live replica still uses, or may use because it was replaced a
+        moment ago, and while records have it; `SealedError`, `SealConflictError`, `StorageError`,
+        `AuditUnavailableError`.
         """
+        active = self._vault.open_seal.keyring.active_term
         self._require_unused(self._vault.open_seal, term)
+        if any(one.live and 0 < one.term < active for one in replicas):
+            raise TermInUseError(f"term {term}: a replica still makes boxes of an earlier term")
         if (await self._store.boxes_by_term()).get(term):
             raise TermInUseError(f"term {term}: there are boxes of it; run a rewrap first")
         await self._audit.record("seal.retire", AuditOutcome.OK, actor, {"term": term})
