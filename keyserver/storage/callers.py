@@ -102,6 +102,16 @@ class SqlGrantStore:
             lambda connection: [Grant(*row) for row in connection.execute(query)]
         )
 
+    async def find(self, grant_id: str) -> Grant | None:
+        """The grant of this id."""
+        query = select(GRANTS).where(GRANTS.c.grant_id == grant_id)
+
+        def work(connection: Connection) -> Grant | None:
+            row = connection.execute(query).one_or_none()
+            return None if row is None else Grant(*row)
+
+        return await self._database.read(work)
+
     async def add(self, grant: Grant) -> None:
         """Keep a new one."""
         row = {

@@ -204,6 +204,8 @@ async def test_grants_are_found_by_whom_they_are_given_to(sql_site: SqlSite) -> 
         await grants.add(grant)
     assert set(await grants.of_principal("svc:a")) == set(made[:2])
     assert await grants.of_principal("svc:") == []
+    assert await grants.find("2") == made[0]
+    assert await grants.find("4") is None
     assert [grant.grant_id for grant in await grants.page("1", 10)] == ["2", "3"]
     assert [await grants.delete("2") for _ in range(2)] == [True, False]
     assert await grants.of_principal("svc:a") == [made[1]]

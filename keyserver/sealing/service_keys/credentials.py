@@ -7,7 +7,7 @@ from typing import Final
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.ports import Clock
 from keyserver.sealing.errors import BadNameError, ForbiddenError
-from keyserver.sealing.ports import AuditLog, AuditOutcome, Caller, Scope
+from keyserver.sealing.ports import AuditLog, Caller, Scope
 from keyserver.sealing.service_keys.model import DAY_MS
 from keyserver.sealing.service_keys.names import (
     ACCOUNT_PREFIX,
@@ -16,6 +16,7 @@ from keyserver.sealing.service_keys.names import (
     new_key_id,
 )
 from keyserver.sealing.service_keys.rights import Grant, GrantStore
+from keyserver.sealing.service_keys.trail import Trail
 from keyserver.sealing.tokens import LONGEST_LIFE_DAYS, StoredToken, Token, TokenStore
 
 MOST_PATTERNS: Final = 64
@@ -47,7 +48,7 @@ class Credentials:
     ) -> None:
         self._tokens = tokens
         self._grants = grants
-        self._audit = audit
+        self._trail = Trail(audit)
         self._random = random
         self._clock = clock
 
@@ -63,7 +64,7 @@ class Credentials:
 
         Raises `BadNameError`, and `ForbiddenError` for a scope that the caller does not have.
         """
-        _check_principal(principal)
+        check_name("principal", principal)
         if principal.startswith(ACCOUNT_PREFIX):
             raise BadNameError("principal: an account proves itself by signing, not by a token")
         if not scopes or not set(scopes) <= caller.scopes:
@@ -82,18 +83,14 @@ class Credentials:
             created_at=now,
             expires_at=expires_at,
         )
-        await self._tokens.add(stored)
-        await self._audit.record(
-            "token.create",
-            AuditOutcome.OK,
-            caller.actor,
-            {
-                "token": token.token_id,
-                "principal": principal,
-                "scopes": ", ".join(sorted(scope.value for scope in scopes)),
-                "expires_at": expires_at,
-            },
-        )
+        details: dict[str, str | int | bool | None] = {
+            "token": token.token_id,
+            "principal": principal,
+            "scopes": ", ".join(sorted(scope.value for scope in scopes)),
+            "expires_at": expires_at,
+        }
+        async with self._trail.of("token.create", caller, details):
+            await self._tokens.add(stored)
         return NewToken(token, stored)
 
     async def tokens(self, after: str, limit: int) -> Sequence[StoredToken]:
@@ -102,12 +99,10 @@ class Credentials:
 
     async def revoke_token(self, caller: Caller, token_id: str) -> bool:
         """Forget a token at once; whether it was there."""
-        found = await self._tokens.delete(token_id)
-        if found:
-            await self._audit.record(
-                "token.revoke", AuditOutcome.OK, caller.actor, {"token": token_id}
-            )
-        return found
+        if await self._tokens.find(token_id) is None:
+            return False
+        async with self._trail.of("token.revoke", caller, {"token": token_id}):
+            return await self._tokens.delete(token_id)
 
     async def make_grant(
         self,
@@ -118,7 +113,7 @@ class Credentials:
         days: int,
     ) -> Grant:
         """Let a principal act for owners, for some services and days; raises `BadNameError`."""
-        _check_principal(principal)
+        check_name("principal", principal)
         now, expires_at = self._life(days)
         grant = Grant(
             grant_id=new_key_id(self._random),
@@ -129,19 +124,15 @@ class Credentials:
             created_at=now,
             expires_at=expires_at,
         )
-        await self._grants.add(grant)
-        await self._audit.record(
-            "grant.create",
-            AuditOutcome.OK,
-            caller.actor,
-            {
-                "grant": grant.grant_id,
-                "principal": principal,
-                "owner_pattern": owner_pattern,
-                "service_pattern": service_pattern,
-                "expires_at": expires_at,
-            },
-        )
+        details: dict[str, str | int | bool | None] = {
+            "grant": grant.grant_id,
+            "principal": principal,
+            "owner_pattern": owner_pattern,
+            "service_pattern": service_pattern,
+            "expires_at": expires_at,
+        }
+        async with self._trail.of("grant.create", caller, details):
+            await self._grants.add(grant)
         return grant
 
     async def grants(self, after: str, limit: int) -> Sequence[Grant]:
@@ -150,19 +141,13 @@ class Credentials:
 
     async def revoke_grant(self, caller: Caller, grant_id: str) -> bool:
         """Forget a grant at once; whether it was there."""
-        found = await self._grants.delete(grant_id)
-        if found:
-            await self._audit.record(
-                "grant.revoke", AuditOutcome.OK, caller.actor, {"grant": grant_id}
-            )
-        return found
+        if await self._grants.find(grant_id) is None:
+            return False
+        async with self._trail.of("grant.revoke", caller, {"grant": grant_id}):
+            return await self._grants.delete(grant_id)
 
     def _life(self, days: int) -> tuple[int, int]:
         if not 1 <= days <= LONGEST_LIFE_DAYS:
             raise BadNameError(f"days: must be a whole number from 1 to {LONGEST_LIFE_DAYS}")
         now = self._clock.unix() * 1000
         return now, now + days * DAY_MS
-
-
-def _check_principal(principal: str) -> None:
-    check_name("principal", principal)

@@ -8,7 +8,7 @@ from typing import Any
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.ports import Clock
 from keyserver.sealing.errors import KeyNotFoundError, RestoreConflictError
-from keyserver.sealing.ports import AuditLog, AuditOutcome, Caller
+from keyserver.sealing.ports import AuditLog, Caller
 from keyserver.sealing.service_keys.boxes import KeyBoxes
 from keyserver.sealing.service_keys.exports import (
     document_of,
@@ -25,6 +25,7 @@ from keyserver.sealing.service_keys.model import (
     StoredVersion,
 )
 from keyserver.sealing.service_keys.names import check_name, new_key_id
+from keyserver.sealing.service_keys.trail import Trail
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Owners:
     ) -> None:
         self._store = store
         self._boxes = boxes
-        self._audit = audit
+        self._trail = Trail(audit)
         self._random = random
         self._clock = clock
 
@@ -92,9 +93,9 @@ class Owners:
             versions=versions_hash(version.version for version in stored),
             made_at=now,
         )
-        await self._store.keep_export(export)
-        details = {"export": export.export_id, "export_sha256": export.sha256.hex()}
-        await self._note("keys.owner.export", caller, owner, len(keys), details)
+        details = _details(owner, len(keys), export.export_id, export.sha256)
+        async with self._trail.of("keys.owner.export", caller, details):
+            await self._store.keep_export(export)
         return Exported(export, len(keys), document)
 
     async def delete(self, caller: Caller, owner: str, export_id: str, sha256: bytes) -> int:
@@ -105,10 +106,9 @@ class Owners:
         check_name("owner", owner)
         now = self._clock.unix() * 1000
         deletion = Deletion(owner, export_id, sha256, caller.principal, now)
-        count = await self._store.delete(deletion)
-        details = {"export": export_id, "export_sha256": sha256.hex()}
-        await self._note("keys.owner.delete", caller, owner, count, details)
-        return count
+        details = _details(owner, len(await self._store.all_of(owner)), export_id, sha256)
+        async with self._trail.of("keys.owner.delete", caller, details):
+            return await self._store.delete(deletion)
 
     # Any: what a client sent as JSON.
     async def restore(self, caller: Caller, owner: str, document: Mapping[str, Any]) -> Restored:
@@ -132,28 +132,20 @@ class Owners:
                     f"key {key.version.key_id} of service {key.version.pair.service!r} is there "
                     "with other content"
                 )
-        await self._store.restore(owner, missing)
-        await self._note("keys.owner.restore", caller, owner, len(missing))
+        async with self._trail.of("keys.owner.restore", caller, _details(owner, len(missing))):
+            await self._store.restore(owner, missing)
         return Restored(len(missing), len(keys) - len(missing))
 
     async def _opened(self, stored: StoredVersion) -> ServiceKey:
         return ServiceKey(stored.version, await self._boxes.open(stored), is_current=False)
 
-    async def _note(
-        self,
-        action: str,
-        caller: Caller,
-        owner: str,
-        keys: int,
-        more: Mapping[str, str] | None = None,
-    ) -> None:
-        details: dict[str, str | int | bool | None] = {
-            "owner": owner,
-            "principal": caller.principal,
-            "keys": keys,
-            **(more or {}),
-        }
-        await self._audit.record(action, AuditOutcome.OK, caller.actor, details)
+
+def _details(
+    owner: str, keys: int, export_id: str | None = None, sha256: bytes | None = None
+) -> dict[str, str | int | bool | None]:
+    """What the audit log is told."""
+    digest = None if sha256 is None else sha256.hex()
+    return {"owner": owner, "keys": keys, "export": export_id, "export_sha256": digest}
 
 
 def _is_same(there: ServiceKey, restored: ServiceKey) -> bool:

@@ -37,6 +37,10 @@ class GrantStore(Protocol):
         """All grants to somebody, expired ones too."""
         ...
 
+    async def find(self, grant_id: str) -> Grant | None:
+        """The grant of this id."""
+        ...
+
     async def add(self, grant: Grant) -> None:
         """Keep a new one."""
         ...

@@ -147,11 +147,14 @@ async def test_an_owner_is_deleted_and_comes_back(desk: Desk) -> None:
     restored = await desk.order("POST", owner_path(OWNER, "/restore"), document_of(export))
     assert fields_of(restored) == {"restored": 0, "present": 2}
     owners = [entry for entry in desk.audit.entries if entry[0].startswith("keys.owner")]
-    assert [(action, details["keys"]) for action, _, _, details in owners] == [
-        ("keys.owner.export", 2),
-        ("keys.owner.delete", 2),
-        ("keys.owner.restore", 2),
-        ("keys.owner.restore", 0),
+    told = [(action, outcome, details["keys"]) for action, outcome, _, details in owners]
+    assert told == [
+        ("keys.owner.export", "ok", 2),
+        ("keys.owner.delete", "ok", 2),
+        ("keys.owner.delete", "ok", 0),
+        ("keys.owner.delete", "refused", 0),
+        ("keys.owner.restore", "ok", 2),
+        ("keys.owner.restore", "ok", 0),
     ]
     assert {details["principal"] for *_, details in owners} == {owner_of_key(ADMIN)}
 
@@ -181,6 +184,42 @@ async def test_nothing_is_deleted_without_a_fresh_and_complete_export(desk: Desk
     desk.clock.advance(DAY_S)
     assert code_of(await desk.order("DELETE", deletion(export))) == "EXPORT_STALE"
     assert len(await desk.store.all_of(OWNER)) == 2
+
+
+async def test_nothing_is_changed_that_cannot_be_written_down(desk: Desk) -> None:
+    await make_keys(desk, "mail")
+    export = await exported(desk)
+    document = document_of(export)
+    document["keys"][0]["service"] = "post"
+    token = fields_of(await desk.order("POST", "/v1/admin/tokens", TOKEN))["token_id"]
+    grant = fields_of(await desk.order("POST", "/v1/admin/grants", GRANT))["grant"]
+    desk.audit.is_broken = True
+    for method, target, body in (
+        ("POST", owner_path(OWNER, "/export"), {"recipients": [RECIPIENT]}),
+        ("DELETE", deletion(export), None),
+        ("POST", owner_path(OWNER, "/restore"), document),
+        ("POST", "/v1/admin/tokens", TOKEN),
+        ("POST", "/v1/admin/grants", GRANT),
+        ("DELETE", f"/v1/admin/tokens/{token}", None),
+        ("DELETE", f"/v1/admin/grants/{grant}", None),
+    ):
+        answer = await desk.order(method, target, body)
+        assert (answer.status, code_of(answer)) == (503, "AUDIT_UNAVAILABLE")
+    desk.audit.is_broken = False
+    assert len(await desk.store.all_of(OWNER)) == 1
+    tokens = await desk.tokens.page("", 10)
+    assert token in [each.token_id for each in tokens]
+    assert [each.grant_id for each in await desk.grants.page("", 10)] == [grant]
+
+
+async def test_what_was_refused_in_the_end_is_written_down_as_such(desk: Desk) -> None:
+    await make_keys(desk, "mail")
+    export = await exported(desk)
+    await make_keys(desk, "post")
+    assert code_of(await desk.order("DELETE", deletion(export))) == "EXPORT_STALE"
+    told = [entry for entry in desk.audit.entries if entry[0] == "keys.owner.delete"]
+    assert [outcome for _, outcome, *_ in told] == ["ok", "refused"]
+    assert told[1][3]["code"] == "EXPORT_STALE"
 
 
 async def test_erased_boxes_are_not_in_the_files(desk: Desk, tmp_path: Path) -> None:
