@@ -64,7 +64,7 @@ class SqlRecordStore:
         known = self._cache.get(key_id)
         if known is None:
             known = await self._read(key_id)
-            if known.has_damage and await self._boxes.refresh():
+            if known.damaged and await self._boxes.refresh():
                 # A share in a term of another process is not damaged: its term is known now.
                 self._cache.drop([key_id])
                 known = await self._read(key_id)
