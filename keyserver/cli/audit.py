@@ -72,9 +72,8 @@ def _show(verdicts: "list[tuple[Path, Verdict]]", *, as_json: bool) -> None:
     print_rows([_row(file, verdict) for file, verdict in verdicts], as_json=False)
     for file, verdict in verdicts:
         if verdict.is_good and verdict.unsigned:
-            what = "no entry is" if not verdict.checkpoints else f"the last {verdict.unsigned} are"
-            covered = "" if not verdict.checkpoints else "not yet "
-            print(f"{file}: {what} {covered}under the node's signature (a checkpoint).")
+            first = verdict.head.seq - verdict.unsigned + 1
+            print(f"{file}: entries from {first} on are not under the node's signature yet.")
 
 
 def _facts(file: Path, verdict: "Verdict") -> dict[str, object]:

@@ -172,6 +172,8 @@ class _File:
         self._descriptor: int | None = None
         self._size = 0
         """How long the file is with whole entries only."""
+        self._has_failed = False
+        """Whether the last write may have left something behind."""
 
     @property
     def is_open(self) -> bool:
@@ -202,11 +204,13 @@ class _File:
             lines.append(entry.line)
         data = b"".join(lines)
         if size > self._size:
-            # An earlier write failed, and has left something behind.
+            if not self._has_failed:
+                _log.error("audit_log_altered", file=str(self.path), bytes=size - self._size)
             os.ftruncate(self._descriptor, self._size)
+        self._has_failed = True
         _write_all(self._descriptor, data, self._size)
         os.fsync(self._descriptor)
-        self.head, self._size = head, self._size + len(data)
+        self.head, self._size, self._has_failed = head, self._size + len(data), False
         is_signed = events[-1].action == CHECKPOINT
         self.unsigned = 0 if is_signed else self.unsigned + len(events)
 

@@ -49,7 +49,7 @@ def test_what_is_not_signed_is_said(log: Path, capsys: Output) -> None:
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join(lines[:3]))
     assert verify(log) == 0
-    assert "no entry is under the node's signature" in capsys.readouterr().out
+    assert "entries from 1 on are not under the node's signature" in capsys.readouterr().out
 
 
 def test_the_first_bad_line_is_named(log: Path, tmp_path: Path, capsys: Output) -> None:
