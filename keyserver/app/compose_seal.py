@@ -13,6 +13,7 @@ import structlog
 from keyserver.api.administrators import Administrators
 from keyserver.api.refusals import Refusals
 from keyserver.app.accounts import NodeKey
+from keyserver.app.audit_log import opened_audit_log
 from keyserver.app.compose_service_keys import ServiceKeys, compose_service_keys
 from keyserver.app.config import HostPort, Loaded, operator_address
 from keyserver.app.replacing import sealed_because
@@ -23,7 +24,7 @@ from keyserver.engine.ports import Clock
 from keyserver.errors import ConfigError
 from keyserver.model.identifiers import NodeId
 from keyserver.sealing.callers import CallerRegistry
-from keyserver.sealing.errors import ForeignSealError, SealError
+from keyserver.sealing.errors import KeySourceError, SealError
 from keyserver.sealing.key_sources import KeySource
 from keyserver.sealing.opening import open_or_create
 from keyserver.sealing.ports import AuditOutcome, SealState
@@ -76,70 +77,72 @@ async def opened_seal(
     A new database gets a seal that the key source opens. Raises `ConfigError` (no node key, a key
     source or an audit log that cannot be used), `SealError` and `StorageError`.
     """
-    config, own = loaded.config, loaded.config.keyserver
     boot_id = str(UUID(bytes=random.bytes(16), version=4))
-    audit = AuditFiles(
-        own.audit.files, replica_id=boot_id, clock=clock, required=own.audit.required
-    )
-    await audit.open()
-    try:
-        store = SqlSealStore(database)
-        vault = Vault(
-            store,
-            audit,
-            random=random,
-            clock=clock,
-            share_minutes=own.seal.share_minutes,
-            node_id=None if key is None else key.node_id,
-            reason=sealed_because(),
-        )
-        await vault.load()
-        if vault.status().state is SealState.UNINITIALISED:
-            await _first_seal(loaded, store, key, random, clock)
-            await vault.load()
-        me = _checked_owner(vault, key)
-        source = automatic_source(loaded, vault.record())
-        if source is not None and sealed_because() in (None, EPOCH_CHANGED):
-            await _open(vault, source)
-        callers = CallerRegistry(
-            me,
-            own.seal.admins,
-            SqlRequestNonces(database),
-            SqlTokenStore(database),
-            clock,
-        )
-        denied = Refusals("auth.denied", audit, clock.monotonic, AuditOutcome.DENIED)
-        refused_shares = Refusals("seal.unseal.share", audit, clock.monotonic, AuditOutcome.REFUSED)
+    async with opened_audit_log(loaded.config, boot_id, clock=clock) as audit:
+        side = await _open(loaded, database, key, audit, boot_id, random=random, clock=clock)
         try:
-            yield SealSide(
-                me,
-                key,
-                boot_id,
-                database,
-                audit,
-                vault,
-                Upkeep(
-                    vault,
-                    store,
-                    audit,
-                    random=random,
-                    clock=clock,
-                    rotate_days=own.seal.rotate_days,
-                ),
-                Rekeys(vault, audit, random=random, clock=clock, source=source),
-                callers,
-                Administrators(callers, listens_locally(loaded), denied),
-                denied,
-                refused_shares,
-                compose_service_keys(config, database, vault, callers, audit, denied, clock, random)
-                if own.service_keys.enabled
-                else None,
-            )
+            yield side
         finally:
-            if vault.is_open:
-                vault.shut("stopped")
-    finally:
-        await audit.close()
+            side.rekeys.forget()
+            if side.vault.is_open:
+                side.vault.shut("stopped")
+
+
+async def _open(
+    loaded: Loaded,
+    database: Database,
+    key: NodeKey | None,
+    audit: AuditFiles,
+    boot_id: str,
+    *,
+    random: RandomSource,
+    clock: Clock,
+) -> SealSide:
+    """Load the vault, open it if it opens by itself, and make what stands around it."""
+    config, own = loaded.config, loaded.config.keyserver
+    store = SqlSealStore(database)
+    vault = Vault(
+        store,
+        audit,
+        random=random,
+        clock=clock,
+        share_minutes=own.seal.share_minutes,
+        node_id=None if key is None else key.node_id,
+        reason=sealed_because(),
+    )
+    await vault.load()
+    if vault.status().state is SealState.UNINITIALISED:
+        await _first_seal(loaded, store, key, random, clock)
+        await vault.load()
+    me = vault.status().node_id
+    assert me is not None, "the store has a seal by now"
+    source = automatic_source(loaded, vault.record())
+    if source is not None and sealed_because() in (None, EPOCH_CHANGED):
+        await _open_by_itself(vault, source)
+    nonces, tokens = SqlRequestNonces(database), SqlTokenStore(database)
+    callers = CallerRegistry(me, own.seal.admins, nonces, tokens, clock)
+    denied = Refusals("auth.denied", audit, clock.monotonic, AuditOutcome.DENIED)
+    service_keys = None
+    if own.service_keys.enabled:
+        service_keys = compose_service_keys(
+            config, database, vault, callers, audit, denied, clock, random
+        )
+    days = own.seal.rotate_days
+    return SealSide(
+        me=me,
+        key=key,
+        boot_id=boot_id,
+        database=database,
+        audit=audit,
+        vault=vault,
+        upkeep=Upkeep(vault, store, audit, random=random, clock=clock, rotate_days=days),
+        rekeys=Rekeys(vault, audit, random=random, clock=clock, source=source),
+        callers=callers,
+        administrators=Administrators(callers, listens_locally(loaded), denied),
+        denied=denied,
+        refused_shares=Refusals("seal.unseal.share", audit, clock.monotonic, AuditOutcome.REFUSED),
+        service_keys=service_keys,
+    )
 
 
 def listens_locally(loaded: Loaded) -> bool:
@@ -161,23 +164,11 @@ async def _first_seal(
     log.info("store_sealed", source=type(source).__name__)
 
 
-def _checked_owner(vault: Vault, key: NodeKey | None) -> NodeId:
-    """Whose store it is; raises `ConfigError` or `ForeignSealError`."""
-    owner = vault.status().node_id
-    assert owner is not None, "the store has a seal"
-    if key is not None and key.node_id != owner:
-        raise ForeignSealError(
-            f"seal: this store belongs to node {owner.short}…, but the configured key is that of "
-            f"node {key.node_id.short}…; check `path`, `database_url` and `self_secret`"
-        )
-    return owner
-
-
-async def _open(vault: Vault, source: KeySource) -> None:
+async def _open_by_itself(vault: Vault, source: KeySource) -> None:
     """Open a seal with a key source; where shares open it too, trouble leaves it sealed."""
     try:
         await vault.open_with(source)
-    except SealError as error:
+    except (SealError, KeySourceError) as error:
         if vault.status().required == 0:
             raise
         log.warning("seal_not_opened", problem=str(error))
@@ -199,4 +190,5 @@ def seal_facts(side: SealSide) -> dict[str, object]:
         "replica": side.boot_id,
         "version": version("keyserver"),
         "pid": os.getpid(),
+        "memory": {"mlock": side.vault.memory_locked},
     }

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
+from keyserver.app.audit_log import opened_audit_log
 from keyserver.app.config import Loaded
 from keyserver.app.store import automatic_source, make_data_directory
 from keyserver.crypto.randomness import RandomSource
@@ -12,7 +13,6 @@ from keyserver.engine.ports import Clock
 from keyserver.sealing.key_sources import KeySource
 from keyserver.sealing.ports import AuditLog, SealStore
 from keyserver.sealing.record import SealRecord
-from keyserver.storage.audit_file import AuditFiles
 from keyserver.storage.database import opened
 from keyserver.storage.replicas import require_stopped
 from keyserver.storage.sealing import SqlSealStore
@@ -39,16 +39,11 @@ async def stopped_store(
     Raises `StorageError` while a process of the node runs, or for a database that cannot be used,
     and `ConfigError` for a key source or an audit log that cannot.
     """
-    own = loaded.config.keyserver
     make_data_directory(loaded.config.secretstore.path)
     process = str(UUID(bytes=random.bytes(16), version=4))
-    async with opened(own.database_url) as database:
+    async with opened(loaded.config.keyserver.database_url) as database:
         await require_stopped(database)
-        audit = AuditFiles(
-            own.audit.files, replica_id=process, clock=clock, required=own.audit.required
-        )
-        await audit.open()
-        try:
+        async with opened_audit_log(loaded.config, process, clock=clock) as audit:
             seal = SqlSealStore(database)
             stored = await seal.load()
             source = None
@@ -56,5 +51,3 @@ async def stopped_store(
                 record = SealRecord.from_json(stored.record)
                 source = automatic_source(loaded, record.public())
             yield StoppedStore(seal, audit, source, stored is None)
-        finally:
-            await audit.close()
