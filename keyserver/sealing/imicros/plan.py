@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -87,8 +88,7 @@ class Plan:
 def make_plan(database: Database, master: MasterKey, named: Collection[NamePair]) -> Plan:
     """Read a whole database; `named` are pairs beyond those that its sets list."""
     reader = _Reader(database, master)
-    listed = reader.listed_pairs()
-    wanted = [*listed, *(pair for pair in dict.fromkeys(named) if pair not in listed)]
+    wanted = list(dict.fromkeys([*reader.listed_pairs(), *named]))
     pairs = [pair for owner, service in wanted if (pair := reader.read(owner, service))]
     return Plan(tuple(pairs), tuple(reader.findings), tuple(_questions(database, set(wanted))))
 
@@ -108,8 +108,10 @@ def documents(plan: Plan, now_ms: int, limit: int) -> Iterator[tuple[str, bytes]
 
     Yields the owner's name here, and the document (`keyserver.sealing.service_keys.exports`).
     """
-    for owner in dict.fromkeys(pair.owner for pair in plan.pairs):
-        keys = [key for pair in plan.pairs if pair.owner == owner for key in pair.keys]
+    by_owner: defaultdict[str, list[ServiceKey]] = defaultdict(list)
+    for pair in plan.pairs:
+        by_owner[pair.owner].extend(pair.keys)
+    for owner, keys in by_owner.items():
         for start in range(0, len(keys), limit):
             part = keys[start : start + limit]
             yield PREFIX + owner, document_of(PREFIX + owner, part, now_ms)
@@ -148,13 +150,15 @@ class _Reader:
         self.findings: list[Finding] = []
         self._database = database
         self._master = master
+        self._owners = database.sets.get(OWNERS, ())
+        self._has_namesake = OWNERS in self._owners
+        """Whether an owner has the name of the set of owners."""
 
     def listed_pairs(self) -> list[NamePair]:
         """All pairs that the sets name."""
-        members = self._database.sets.get(OWNERS, ())
         if OWNERS in self._database.others:
             self._odd(repr(OWNERS), f"is no set but a {self._database.others[OWNERS]}")
-        return [(owner, service) for owner in members for service in self._services(owner, members)]
+        return [(owner, service) for owner in self._owners for service in self._services(owner)]
 
     def read(self, owner: str, service: str) -> PlannedPair | None:
         """A pair with all its readable keys; `None` if there is none."""
@@ -176,16 +180,15 @@ class _Reader:
         ]
         return PlannedPair(owner, service, tuple(keys))
 
-    def _services(self, owner: str, members: Sequence[str]) -> Sequence[str]:
+    def _services(self, owner: str) -> Sequence[str]:
         """An owner's services; for a name that is none, what it is instead."""
-        has_namesake = OWNERS in members
         if owner == OWNERS:
             # This owner's services and the owners are one set: its services are those with keys.
-            return [member for member in members if self._is_known(OWNERS, member)]
+            return [member for member in self._owners if self._is_known(OWNERS, member)]
         services = self._database.sets.get(owner)
         if services is not None:
             return services
-        if not (has_namesake and self._is_known(OWNERS, owner)):
+        if not (self._has_namesake and self._is_known(OWNERS, owner)):
             kind = self._database.others.get(owner)
             problem = "has no set of services" if kind is None else f"is no set but a {kind}"
             self._odd(f"owner {owner!r}", problem)
