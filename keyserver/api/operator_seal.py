@@ -40,7 +40,7 @@ from keyserver.sealing.ports import (
 )
 from keyserver.sealing.rekeys import RekeyAnswer, Rekeys, RekeyStatus
 from keyserver.sealing.upkeep import Upkeep
-from keyserver.sealing.vault import Vault
+from keyserver.sealing.vault import ALREADY_UNSEALED, Vault
 
 MOST_SHARES: Final = 16
 _SHARE: Final = Actor(ActorKind.SHARE)
@@ -108,18 +108,21 @@ def _open_routes(needs: SealRoutes) -> list[Route]:
         return _answer(to_json(vault.record()))
 
     async def unseal(request: Request) -> Response:
+        address = client_address(request.scope)
         try:
             body = (await read_json_body(request)).only("share", "withdraw")
             text = body.text("share")
-            takes_back = body.switch("withdraw", default=False)
-            answer = await (vault.withdraw(text) if takes_back else vault.submit(text))
+            if body.switch("withdraw", default=False):
+                _limit(refused.withdrawals.note(address), "shares were taken back")
+                answer = await vault.withdraw(text)
+            else:
+                answer = await vault.submit(text)
         except _REFUSED as error:
-            wait_s = await refused.note(client_address(request.scope), error.code, _SHARE)
-            if wait_s is None:
-                raise
-            raise RateLimitedError(
-                "too many shares were refused; a good one is still taken", wait_s
-            ) from None
+            wait_s = await refused.note(address, error.code, _SHARE)
+            _limit(wait_s, "shares were refused; a good one is still taken")
+            raise
+        if answer.reason is not None and answer.reason != ALREADY_UNSEALED:
+            await refused.note(address, answer.reason.upper(), _SHARE, among=refused.repeats)
         return _answer(share_facts(answer))
 
     return [
@@ -127,6 +130,12 @@ def _open_routes(needs: SealRoutes) -> list[Route]:
         _route("record", "GET", record),
         _route("unseal", "POST", unseal),
     ]
+
+
+def _limit(wait_s: int | None, what: str) -> None:
+    """Raise `RateLimitedError` if there is no room."""
+    if wait_s is not None:
+        raise RateLimitedError(f"too many {what}", wait_s)
 
 
 def status_facts(status: SealStatus) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Refused attempts: how many an address may make, and what the audit log hears (sealing, C6.3).
 
-What is right is never refused by a limit: whoever uses this checks first, and notes only failures.
+A good share or signature is never refused by a limit: whoever uses this checks first, and notes
+only failures, and what changes nothing.
 """
 
 import asyncio
@@ -56,16 +57,22 @@ class Refusals:
         self._action = action
         self._audit = audit
         self._outcome = outcome
-        self._tally = RefusalTally(monotonic)
+        self._refused = RefusalTally(monotonic)
+        self.repeats = RefusalTally(monotonic)
+        """What is right but changes nothing, such as a share that is there already."""
+        self.withdrawals = RefusalTally(monotonic)
+        """What is right and undone again: without a limit it would fill the log."""
         self._sums: Counter[str] = Counter()
         """Refusals not written down yet, by code."""
 
-    async def note(self, address: str, code: str, actor: Actor) -> int | None:
+    async def note(
+        self, address: str, code: str, actor: Actor, *, among: RefusalTally | None = None
+    ) -> int | None:
         """Note a refusal; beyond the limits, in how many seconds there is room again.
 
-        Raises `AuditUnavailableError`.
+        It counts `among` the refusals or the repeats. Raises `AuditUnavailableError`.
         """
-        wait_s = self._tally.note(address)
+        wait_s = (among or self._refused).note(address)
         if wait_s is None:
             details = {"address": _shown(address), "code": code}
             await self._audit.record(self._action, self._outcome, actor, details)
