@@ -15,7 +15,6 @@ did in the last round.
 import argparse
 import asyncio
 import json
-import signal
 import statistics
 import sys
 import tempfile
@@ -24,8 +23,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
-from benchmarks.static_network import RunningNode, static_network, wait_until
+from benchmarks.static_network import BEGIN, WRITE, RunningNode, static_network, wait_until
 from keyserver.client.wallet import Wallet
 from keyserver.crypto.curve import Point, SecretScalar, sign_digest
 from keyserver.crypto.elgamal import encrypt_document_key, recover_document_key
@@ -168,6 +168,18 @@ def _request(method: str, path: str) -> bytes:
     return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n".encode()
 
 
+class Counting(Protocol):
+    """What counts beside the sessions."""
+
+    def begin(self) -> None:
+        """Begin from nothing."""
+        ...
+
+    def end(self, name: str, sessions: int) -> None:
+        """Keep what was counted in so many sessions."""
+        ...
+
+
 class Profile:
     """What the nodes did, by component and function; they must run `benchmarks.sampled_node`."""
 
@@ -180,12 +192,12 @@ class Profile:
         """Have all nodes count from nothing."""
         for node in self._nodes:
             node.profile.unlink(missing_ok=True)
-            node.process.send_signal(signal.SIGUSR1)
+            node.process.send_signal(BEGIN)
 
     def end(self, name: str, sessions: int) -> None:
         """Add up what all nodes counted."""
         for node in self._nodes:
-            node.process.send_signal(signal.SIGUSR2)
+            node.process.send_signal(WRITE)
         table: dict[str, Counter[str]] = {"components": Counter(), "functions": Counter()}
         for node in self._nodes:
             wait_until(node.profile.exists, f"{node.profile} is written")
@@ -225,9 +237,9 @@ def row_of(operation: str, clients: int, rounds: Sequence[Round]) -> Row:
 class Bench:
     """Runs operations against running nodes."""
 
-    def __init__(self, nodes: Sequence[RunningNode], profile: "Profile | None") -> None:
+    def __init__(self, nodes: Sequence[RunningNode], counting: Counting | None) -> None:
         self._nodes = nodes
-        self._profile = profile
+        self._counting = counting
 
     async def run(self, clients: int, sessions: int) -> dict[str, Round]:
         """All three operations with so many clients."""
@@ -263,15 +275,15 @@ class Bench:
                 took, answers[number] = await client.ask(request)
                 seconds.append(took)
 
-        if self._profile is not None:
-            self._profile.begin()
+        if self._counting is not None:
+            self._counting.begin()
         cpu, started = self._cpu_s(), time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for client in clients:
                 group.create_task(work(client))
         elapsed, cpu = time.perf_counter() - started, self._cpu_s() - cpu
-        if self._profile is not None:
-            self._profile.end(f"{operation}, clients: {len(clients)}", len(requests))
+        if self._counting is not None:
+            self._counting.end(f"{operation}, clients: {len(clients)}", len(requests))
         return Round(seconds, elapsed, cpu), [answers[number] for number in range(len(requests))]
 
     def _cpu_s(self) -> float:

@@ -5,8 +5,8 @@
 A timer of the process's CPU time interrupts the main thread, and the component, and the function,
 in which it is found is counted; the main thread's CPU time is then shared out by these counts. It
 is not counted where it waits for events: then another thread was running. What the process used
-beyond its main thread went into the threads of the database. SIGUSR1 starts to count from nothing,
-SIGUSR2 writes the file.
+beyond its main thread went into the threads of the database. `benchmarks.static_network` names the
+signals that have it count from nothing, and write the file.
 """
 
 import json
@@ -18,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 from types import FrameType
 
+from benchmarks.static_network import BEGIN, WRITE
 from keyserver.cli.main import main
 
 INTERVAL_S = 0.001
@@ -100,8 +101,8 @@ def run() -> int:
         partial.write_text(json.dumps(sampler.result()))
         partial.replace(path)
 
-    signal.signal(signal.SIGUSR1, sampler.start)
-    signal.signal(signal.SIGUSR2, write)
+    signal.signal(BEGIN, sampler.start)
+    signal.signal(WRITE, write)
     return main()
 
 

@@ -1,6 +1,7 @@
 """Nodes as processes on this machine, in a static set: no chain, open to all, SQLite."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,10 @@ from keyserver.model.identifiers import NodeId
 READY_S = 60.0
 STOP_S = 10.0
 NANOSECONDS = 1e9
+BEGIN = signal.SIGRTMIN
+"""Has a node that counts something (`sampled_node`, `metered_node`) count from nothing."""
+WRITE = signal.SIGRTMIN + 1
+"""Has it write what it counted. The usual two are a node's own: SIGUSR1 seals it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class RunningNode:
 
     @property
     def profile(self) -> Path:
-        """Where `benchmarks.sampled_node` writes."""
+        """Where `sampled_node` and `metered_node` write."""
         return self.directory / "profile.json"
 
     def cpu_s(self) -> float:
