@@ -12,6 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from keyserver.cli.main import APP_SETTINGS
+from keyserver.cli.operator_admin import (
+    AdminKeyOption,
+    AdminPasswordOption,
+    NodeIdOption,
+    Signing,
+    signed_by,
+)
 from keyserver.cli.operator_client import OperatorClient, find_operator
 from keyserver.cli.output import (
     FAILED,
@@ -217,13 +224,18 @@ def drain(
     wait: Annotated[
         float, typer.Option(min=0, help="Seconds to wait until the fees have been paid out.")
     ] = 120.0,
+    admin_key: AdminKeyOption = None,
+    password_file: AdminPasswordOption = None,
+    node_id: NodeIdOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Collect the fees that service contracts hold for the node, and wait for them.
 
-    Exit code 1 if they have not been paid out in time; the node goes on trying.
+    Exit code 1 if they have not been paid out in time; the node goes on trying. Where the node has
+    administrators, one of them signs (--admin-key).
     """
-    operator = find_operator(url, path, config)
+    signing = Signing(admin_key, password_file, node_id)
+    operator = signed_by(find_operator(url, path, config), signing)
     asked = operator.post("/v1/drain")["collecting"]
     left = _wait_until_paid(operator, {fee["contract"] for fee in asked}, wait)
     rows = [{**fee, "paid_out": fee["contract"] not in left} for fee in asked]

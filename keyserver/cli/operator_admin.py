@@ -77,7 +77,11 @@ def find_admin_operator(place: Place, signing: Signing) -> OperatorClient:
 
     Without a key the orders are not signed: good where the node has no administrators yet.
     """
-    operator = place.operator()
+    return signed_by(place.operator(), signing)
+
+
+def signed_by(operator: OperatorClient, signing: Signing) -> OperatorClient:
+    """The same listener, asked with signatures if there is a key; raises as above."""
     if signing.admin_key is None:
         return operator
     return operator.authorized(_authorize(signing, operator))
