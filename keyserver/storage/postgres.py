@@ -90,8 +90,13 @@ class PostgresAccess:
 
         async def transaction() -> T:
             connection = await self._kept_connection()
-            async with connection.begin():
-                return await connection.run_sync(work)
+            try:
+                async with connection.begin():
+                    return await connection.run_sync(work)
+            except DBAPIError as problem:
+                if _code(problem) is None:  # not the server's word: the connection is not sound
+                    await connection.invalidate()
+                raise
 
         async with self._writing:
             return await _tried(transaction)

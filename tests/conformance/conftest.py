@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from keyserver.storage.database import opened
 from tests.support.postgres import PostgresServer, PostgresUnavailableError
 from tests.support.stores import MemorySite, SqlSite, StoreSite
 
@@ -20,6 +21,14 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest_asyncio.fixture
+async def postgres_url(postgres: PostgresServer) -> str:
+    """A database with the tables in it, and nothing else."""
+    url = await postgres.new_database()
+    async with opened(url):
+        return url
 
 
 SQL_SITES = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
