@@ -41,6 +41,9 @@ GRANTS: Final = "/v1/admin/grants"
 MAX_DOCUMENT: Final = 16 * 1024 * 1024
 """Bytes of an export that is restored: some 60,000 keys."""
 
+MAX_RECIPIENTS: Final = 8 * 1024
+"""Bytes of a body that names to whom an export is encrypted."""
+
 DEFAULT_PAGE: Final = 100
 LARGEST_PAGE: Final = 1000
 
@@ -117,7 +120,7 @@ def _owner_routes(needs: OwnerRoutes) -> list[Route]:
     owner = f"{OWNERS}/{{owner:path}}"
     return [
         _route(needs, "GET", OWNERS, page),
-        _route(needs, "POST", f"{owner}/export", export),
+        _route(needs, "POST", f"{owner}/export", export, MAX_RECIPIENTS),
         _route(needs, "POST", f"{owner}/restore", restore, MAX_DOCUMENT),
         _route(needs, "DELETE", owner, delete),
     ]

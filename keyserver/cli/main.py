@@ -53,6 +53,9 @@ COMMANDS: Mapping[str, Lazy] = {
     "unseal-daemon": Lazy(
         "keyserver.cli.unseal_daemon:unseal_daemon", "Give one share to nodes whenever they start."
     ),
+    "service-keys": Lazy(
+        "keyserver.cli.service_keys:app", "Hand out rotating keys to services; who may ask."
+    ),
     "account": Lazy("keyserver.cli.account:app", "Make accounts."),
     "admin": Lazy("keyserver.cli.admin:app", "Change the set of nodes."),
     "audit": Lazy("keyserver.cli.audit:app", "Check audit logs."),

@@ -9,6 +9,7 @@
   `conversation`, one request to one node; `doors`, the two interfaces there are, `v1_door` and
   `original_door`, plain computation with `node_answers`, `node_refusals` and `shadow_fields`;
   `node_http`, the wire.
+- `service_keys`: the rotating keys that one node hands out to services.
 - `signatures`: signatures of server keys, checked.
 - `set_change_plan`, `set_change`: an administrator's orders to change the node set.
 - `permissions`: reserving key ids and letting others use them.

@@ -10,6 +10,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
+from yarl import URL
 
 from keyserver.client.errors import BadAnswerError, NodeNotTrustedError, NodeUnreachableError
 from keyserver.errors import ConfigError
@@ -29,7 +30,7 @@ class HttpRequest:
 
     method: str
     path: str = field(repr=False)
-    """Starts with a slash; has no characters that need encoding."""
+    """Starts with a slash; percent-encoded where it must be, and sent exactly so."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = b""
 
@@ -92,7 +93,8 @@ class HttpTransport:
         try:
             async with self._session.request(
                 request.method,
-                node + request.path,
+                # As it is: a signed request would not be itself with another spelling.
+                URL(node + request.path, encoded=True),
                 headers=request.headers,
                 data=request.body or None,
                 allow_redirects=False,

@@ -1,0 +1,214 @@
+"""`keyserver service-keys token` and `grant`: who may ask for which keys."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keyserver.cli.imicros_sources import write_private
+from keyserver.cli.inspect import ConfigOption, PathOption, UrlOption
+from keyserver.cli.main import APP_SETTINGS
+from keyserver.cli.operator_admin import (
+    AdminKeyOption,
+    AdminPasswordOption,
+    CaFileOption,
+    CertificateOption,
+    NodeIdOption,
+    Place,
+    Signing,
+    find_admin_operator,
+)
+from keyserver.cli.output import CommandError, JsonOption, print_facts, print_rows, time_text
+from keyserver.cli.service_keys_owners import all_pages
+
+TOKENS = "/v1/admin/tokens"
+GRANTS = "/v1/admin/grants"
+TIMES = ("created_at", "expires_at", "last_used_at")
+
+DaysOption = Annotated[
+    int, typer.Option("--days", min=1, max=366, help="After how many days it ends.")
+]
+PrincipalArgument = Annotated[
+    str,
+    typer.Argument(metavar="PRINCIPAL", help="Who: svc:NAME of a service, or another name."),
+]
+
+tokens = typer.Typer(**APP_SETTINGS)
+grants = typer.Typer(**APP_SETTINGS)
+
+
+@tokens.callback()
+def _tokens() -> None:
+    """Make, list and revoke tokens."""
+
+
+@grants.callback()
+def _grants() -> None:
+    """Let a service act for owners, list and revoke that."""
+
+
+@tokens.command("make")
+def make_token(
+    principal: PrincipalArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write it there, do not show it.")
+    ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option("--scope", help="What it may do; repeatable; else keys:use."),
+    ] = None,
+    service: Annotated[
+        list[str] | None,
+        typer.Option("--service", help="A service, or its beginning and *; repeatable; else all."),
+    ] = None,
+    days: DaysOption = 90,
+    config: ConfigOption = None,
+    path: PathOption = None,
+    url: UrlOption = None,
+    ca_file: CaFileOption = None,
+    certificate: CertificateOption = None,
+    admin_key: AdminKeyOption = None,
+    password_file: AdminPasswordOption = None,
+    node_id: NodeIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a token, which is shown once: the node keeps only a hash of it."""
+    place = Place(url, path, config, ca_file, certificate)
+    operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
+    wanted = {
+        "principal": principal,
+        "scopes": scope or ["keys:use"],
+        "services": service or ["*"],
+        "days": days,
+    }
+    facts = dict(operator.post(TOKENS, wanted))
+    if out is not None:
+        write_private(out, f"{facts.pop('token')}\n")
+        facts["file"] = str(out)
+    print_facts(facts if as_json else _readable(facts), as_json=as_json)
+
+
+@tokens.command("list")
+def list_tokens(
+    config: ConfigOption = None,
+    path: PathOption = None,
+    url: UrlOption = None,
+    ca_file: CaFileOption = None,
+    certificate: CertificateOption = None,
+    admin_key: AdminKeyOption = None,
+    password_file: AdminPasswordOption = None,
+    node_id: NodeIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List tokens, without their secrets."""
+    place = Place(url, path, config, ca_file, certificate)
+    operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
+    rows = all_pages(operator, TOKENS, "tokens")
+    print_rows(
+        rows if as_json else [_readable(row) for row in rows], as_json=as_json, empty="no tokens"
+    )
+
+
+@tokens.command("revoke")
+def revoke_token(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
+    config: ConfigOption = None,
+    path: PathOption = None,
+    url: UrlOption = None,
+    ca_file: CaFileOption = None,
+    certificate: CertificateOption = None,
+    admin_key: AdminKeyOption = None,
+    password_file: AdminPasswordOption = None,
+    node_id: NodeIdOption = None,
+) -> None:
+    """Make a token worthless, at once."""
+    place = Place(url, path, config, ca_file, certificate)
+    operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
+    _check_revoked(operator.delete(f"{TOKENS}/{_id(token_id)}"), "token")
+
+
+@grants.command("make")
+def make_grant(
+    principal: PrincipalArgument,
+    owner: Annotated[
+        str, typer.Option("--owner", help="An owner, or the beginning of owners and *.")
+    ],
+    service: Annotated[
+        str, typer.Option("--service", help="A service, or its beginning and *.")
+    ] = "*",
+    days: DaysOption = 366,
+    config: ConfigOption = None,
+    path: PathOption = None,
+    url: UrlOption = None,
+    ca_file: CaFileOption = None,
+    certificate: CertificateOption = None,
+    admin_key: AdminKeyOption = None,
+    password_file: AdminPasswordOption = None,
+    node_id: NodeIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a principal ask for the keys of owners other than itself."""
+    place = Place(url, path, config, ca_file, certificate)
+    operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
+    wanted = {"principal": principal, "owner": owner, "service": service, "days": days}
+    facts = operator.post(GRANTS, wanted)
+    print_facts(facts if as_json else _readable(facts), as_json=as_json)
+
+
+@grants.command("list")
+def list_grants(
+    config: ConfigOption = None,
+    path: PathOption = None,
+    url: UrlOption = None,
+    ca_file: CaFileOption = None,
+    certificate: CertificateOption = None,
+    admin_key: AdminKeyOption = None,
+    password_file: AdminPasswordOption = None,
+    node_id: NodeIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List who may act for which owners."""
+    place = Place(url, path, config, ca_file, certificate)
+    operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
+    rows = all_pages(operator, GRANTS, "grants")
+    print_rows(
+        rows if as_json else [_readable(row) for row in rows], as_json=as_json, empty="no grants"
+    )
+
+
+@grants.command("revoke")
+def revoke_grant(
+    grant_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
+    config: ConfigOption = None,
+    path: PathOption = None,
+    url: UrlOption = None,
+    ca_file: CaFileOption = None,
+    certificate: CertificateOption = None,
+    admin_key: AdminKeyOption = None,
+    password_file: AdminPasswordOption = None,
+    node_id: NodeIdOption = None,
+) -> None:
+    """Take a grant back, at once."""
+    place = Place(url, path, config, ca_file, certificate)
+    operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
+    _check_revoked(operator.delete(f"{GRANTS}/{_id(grant_id)}"), "grant")
+
+
+def _id(text: str) -> str:
+    if not (text.isascii() and text.replace("-", "").isalnum()):
+        raise CommandError(f"{text!r}: is no id; `list` shows them")
+    return text
+
+
+# Any: JSON as the node sends it.
+def _check_revoked(answer: dict[str, Any], what: str) -> None:
+    if not answer["revoked"]:
+        raise CommandError(f"there is no such {what}", hint="`list` shows those that are there.")
+    print("revoked")
+
+
+def _readable(facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: time_text(value // 1000) if name in TIMES and value is not None else value
+        for name, value in facts.items()
+    }
