@@ -6,7 +6,6 @@ Now and then the node signs the newest hash (a *checkpoint*), so that who cannot
 cannot write the past anew. `keyserver.sealing.audit_verification` checks all of it.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +15,7 @@ from keyserver.crypto.curve import recover
 from keyserver.crypto.hashing import keccak256, sha256
 from keyserver.model.identifiers import NodeId
 from keyserver.sealing.audit_details import CHECKPOINT, Detail, check_action, check_details
+from keyserver.sealing.json_text import read_json
 from keyserver.sealing.ports import SYSTEM, Actor, ActorKind, AuditOutcome
 
 FORMAT: Final = 1
@@ -127,8 +127,8 @@ def parse_line(line: bytes) -> Entry:
     Raises `BadEntryError` for what is no entry as this program writes them, or has another hash.
     """
     try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError):
+        fields = read_json(line)
+    except ValueError:
         raise BadEntryError("it is not JSON") from None
     _check_form(fields)
     if _written(fields) != line:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from keyserver.sealing.imicros.errors import DumpError
+from keyserver.sealing.json_text import read_json
 
 OWNERS: Final = "owners"
 """The set of owners; an owner of this very name has its services in it, too."""
@@ -55,8 +56,8 @@ def parse_dump(text: str) -> Database:
     Raises `DumpError`.
     """
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
+        content = read_json(text)
+    except ValueError:
         raise DumpError("dump: it is not JSON") from None
     if not isinstance(content, dict):
         raise DumpError("dump: must be a JSON object")

@@ -9,7 +9,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from keyserver.sealing.imicros.database import (
     possible_pairs,
 )
 from keyserver.sealing.imicros.shares import MasterKey
+from keyserver.sealing.json_text import read_json
 from keyserver.sealing.secret_key import SecretKey
 from keyserver.sealing.service_keys.exports import document_of
 from keyserver.sealing.service_keys.model import Origin, Pair, ServiceKey, Version
@@ -244,8 +244,8 @@ class _Reader:
 
 def _read_value(text: str) -> _Value:
     try:
-        content = json.loads(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError, RecursionError):
+        content = read_json(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError):
         raise _UnreadableError("is not JSON in base64") from None
     if not isinstance(content, dict) or not {"guid", "key", "iat", "exp"} <= content.keys():
         raise _UnreadableError("does not have guid, key, iat and exp")
