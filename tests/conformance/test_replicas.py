@@ -342,5 +342,5 @@ async def test_tables_are_not_changed_under_a_program_that_knows_no_replicas(
         with pytest.raises(StorageError, match="in use by a process of an earlier version"):
             await Database.open(url)
     await earlier.dispose()
-    async with opened(postgres_url):
+    async with opened(url):
         pass
