@@ -249,11 +249,12 @@ class Rekeys:
     async def _audit_share(
         self, action: str, rekey: Rekey, share: slip39.Share, reason: str | None
     ) -> None:
+        if reason is not None:
+            return
         details: AuditDetails = {
             "rekey": rekey.rekey_id,
             "member": share.member_index,
             "progress": len(rekey.shown.held),
-            "reason": reason,
         }
         await self._audit.record(action, AuditOutcome.OK, HOLDER, details)
 

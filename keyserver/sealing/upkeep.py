@@ -151,7 +151,12 @@ class Upkeep:
 
         `run` does this every `COMPARE_EVERY_S`. Raises `StorageError` and `AuditUnavailableError`.
         """
-        await self._vault.drop_expired()
+        try:
+            await self._vault.drop_expired()
+        finally:
+            await self._follow()
+
+    async def _follow(self) -> None:
         try:
             await self._vault.refresh()
             if self._vault.is_open and self._rotation_is_due():

@@ -159,6 +159,8 @@ class Vault:
     async def submit(self, text: str) -> ShareAnswer:
         """Take a share, words or a share document; the one that is enough opens (sealing, C6.2).
 
+        Who sends the same share again and again fills no log: only shares that count are in it.
+
         Raises `ShareMalformedError`, `ShareWrongSetError` and `ShareUnknownError`, after which
         nothing has changed; `NotInitialisedError`; `SealedError` after a rollback;
         `AuditUnavailableError`; `StorageError` for trouble while opening: then the shares stay,
@@ -170,9 +172,8 @@ class Vault:
             share = self._find(text)
             await self._drop_expired()
             machine, reason = self._machine.submitted(share, self._clock.monotonic())
-            await self._audit_share(
-                "seal.unseal.share", HOLDER, share.member_index, machine, reason
-            )
+            if reason is None:
+                await self._audit_share("seal.unseal.share", HOLDER, share.member_index, machine)
             self._machine = machine
             if machine.enough:
                 await self._open_with_shares()
@@ -186,9 +187,8 @@ class Vault:
             share = self._find(text)
             await self._drop_expired()
             machine, reason = self._machine.withdrawn(share)
-            await self._audit_share(
-                "seal.share.withdrawn", HOLDER, share.member_index, machine, reason
-            )
+            if reason is None:
+                await self._audit_share("seal.share.withdrawn", HOLDER, share.member_index, machine)
             self._machine = machine
             return self._answer(machine, reason)
 
@@ -203,7 +203,7 @@ class Vault:
             return count
 
     async def drop_expired(self) -> None:
-        """Drop the shares whose time has run out; raises `AuditUnavailableError`."""
+        """Drop the shares whose time has run out; raises `AuditUnavailableError` afterwards."""
         async with self._lock:
             await self._drop_expired()
 
@@ -422,19 +422,17 @@ class Vault:
         self._due_set.set()
 
     async def _drop_expired(self) -> None:
-        machine, members = self._machine.passed(self._clock.monotonic())
-        for member in members:
-            await self._audit_share("seal.share.expired", SYSTEM, member, machine, None)
-        self._machine = machine
+        self._machine, members = self._machine.passed(self._clock.monotonic())
+        for member in members:  # they are wiped, whether or not that can be written down
+            await self._audit_share("seal.share.expired", SYSTEM, member, self._machine)
 
     async def _audit_share(
-        self, action: str, actor: Actor, member: int, machine: Unsealing, reason: str | None
+        self, action: str, actor: Actor, member: int, machine: Unsealing
     ) -> None:
         details: AuditDetails = {
             "member": member,
             "epoch": self._known_record().epoch,
             "progress": machine.progress,
-            "reason": reason,
         }
         await self._audit.record(action, AuditOutcome.OK, actor, details)
 
