@@ -4,13 +4,10 @@ For networks on one machine and for drills, where one program has the shares of 
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
-from uuid import UUID
+from collections.abc import Mapping, Sequence
 
 from keyserver.app.config import Loaded
-from keyserver.app.store import make_data_directory
+from keyserver.app.offline_sealing import stopped_store
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import RandomSource
 from keyserver.crypto.slip39 import combine, parse_mnemonic
@@ -34,15 +31,10 @@ async def make_sealed_store(
 
     Raises `ConfigError`, `AlreadyInitialisedError` and `StorageError`.
     """
-    make_data_directory(loaded.config.secretstore.path)
-    own = loaded.config.keyserver
-    async with (
-        _audit_log(own.audit.files, random, clock) as audit,
-        opened(own.database_url) as database,
-    ):
+    async with stopped_store(loaded, random=random, clock=clock) as stopped:
         made = await initialise(
-            SqlSealStore(database),
-            audit,
+            stopped.seal,
+            stopped.audit,
             node_secret=secret,
             shares=sharing.shares,
             threshold=sharing.threshold,
@@ -62,7 +54,9 @@ async def secrets_of(
     copy. Raises `StorageError`, and `OperatorError` for shares that do not open it.
     """
     found: dict[str, bytes] = {}
-    async with opened(database_url) as database, _audit_log((), random, clock) as audit:
+    async with opened(database_url) as database:
+        # Nothing happens to the node, so nothing is written into its audit log.
+        audit = AuditFiles((), replica_id="", clock=clock)
         vault = Vault(SqlSealStore(database), audit, random=random, clock=clock)
         await vault.load()
         for share in shares:
@@ -87,16 +81,3 @@ async def _opened_boxes(database: Database, vault: Vault) -> dict[str, bytes]:
             found[name] = plain[-SIZE:]  # what stands before it in a box is public
         boxes = await store.boxes_not_of(0, _PAGE, boxes[-1])
     return found
-
-
-@asynccontextmanager
-async def _audit_log(
-    files: Sequence[Path], random: RandomSource, clock: Clock
-) -> AsyncIterator[AuditFiles]:
-    replica_id = str(UUID(bytes=random.bytes(16), version=4))
-    audit = AuditFiles(files, replica_id=replica_id, clock=clock)
-    await audit.open()
-    try:
-        yield audit
-    finally:
-        await audit.close()
