@@ -6,7 +6,7 @@ administrators.
 
 import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -183,7 +183,12 @@ def _order_routes(needs: SealRoutes) -> list[Route]:
 
     async def replicas(request: Request) -> Response:
         await needs.order(request)
-        return _answer(replicas_facts(await needs.replicas(), needs.peers()))
+        me, status = needs.facts().get("replica"), needs.vault.status()
+        found = [
+            _as_now(each, status) if each.replica_id == me else each
+            for each in await needs.replicas()
+        ]
+        return _answer(replicas_facts(found, needs.peers()))
 
     async def rotate(request: Request) -> Response:
         _, caller = await needs.order(request)
@@ -208,6 +213,18 @@ def _order_routes(needs: SealRoutes) -> list[Route]:
         _route("rewrap", "POST", rewrap),
         _route("terms/{term}/retire", "POST", retire),
     ]
+
+
+def _as_now(replica: ReplicaFacts, status: SealStatus) -> ReplicaFacts:
+    """This process as it is, not as its row was when it wrote it last."""
+    return replace(
+        replica,
+        state=status.state,
+        progress=status.progress,
+        required=status.required,
+        epoch=status.epoch,
+        term=status.term,
+    )
 
 
 def replicas_facts(replicas: Sequence[ReplicaFacts], peers: Sequence[PeerLine]) -> dict[str, Json]:

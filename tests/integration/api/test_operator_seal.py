@@ -193,6 +193,22 @@ async def test_a_flood_is_one_line_of_the_log(desk: SealDesk) -> None:
     )
 
 
+async def test_one_operator_cannot_fill_the_log(desk: SealDesk) -> None:
+    """With a good share: given again and again, or given and taken back in turns."""
+    for _ in range(MOST_OF_ONE + 200):
+        assert (await desk.give(desk.shares[0])).status == 200
+    for _ in range(200):
+        answer = await desk.ask("POST", "unseal", {"share": desk.shares[0], "withdraw": True})
+        assert answer.status in (200, 429)
+        assert (await desk.give(desk.shares[0])).status == 200, "a good share is taken all the same"
+    assert refusal(
+        await desk.ask("POST", "unseal", {"share": desk.shares[0], "withdraw": True})
+    ) == (429, "RATE_LIMITED")
+    await desk.bad_shares.write_sums()
+    assert len(desk.audit.entries) < 5 * MOST_OF_ONE
+    assert fields(await desk.give(desk.shares[1]))["sealed"] is False
+
+
 async def test_what_is_no_request_is_refused(desk: SealDesk) -> None:
     for number, body in enumerate([b"", b"{", b"[]", b'{"share":1}', b'{"share":"x","more":1}']):
         answer = await desk.ask("POST", "unseal", body, client=f"192.0.2.{number}")
@@ -279,6 +295,14 @@ async def test_the_list_of_replicas(desk: SealDesk) -> None:
     assert [each["replica_id"] for each in found["replicas"]] == ["r1", "r2", "r3", "r4"]
     assert found["replicas"][0]["state"] == "sealed"
     assert found["peers"] == [{"node_id": OTHER_NODE.hex(), "state": "unreachable"}]
+
+
+async def test_the_process_that_is_asked_shows_itself_as_it_is(desk: SealDesk) -> None:
+    desk.replicas = [replica("boot-1", SealState.SEALED), replica("r2", SealState.SEALED)]
+    await desk.open()
+    found = fields(await desk.ask("GET", "replicas"))
+    assert found["sealed"] == ["r2"]
+    assert (found["replicas"][0]["state"], found["replicas"][0]["term"]) == ("unsealed", 1)
 
 
 async def test_rotate_rewrap_retire(desk: SealDesk) -> None:
