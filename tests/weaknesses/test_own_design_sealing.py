@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyrage
@@ -10,7 +11,8 @@ import pytest_asyncio
 
 from keyserver.cli.main import main
 from keyserver.cli.output import FAILED
-from keyserver.sealing.ports import SYSTEM, AuditOutcome
+from keyserver.sealing.errors import AuditUnavailableError
+from keyserver.sealing.ports import SYSTEM, AuditOutcome, SealState
 from keyserver.storage.audit_file import AuditFiles
 from keyserver.storage.database import opened
 from tests.support.manual_clock import ManualClock
@@ -52,6 +54,22 @@ async def test_own_a_flood_of_bad_shares_from_everywhere() -> None:
     assert len(desk.audit.entries) < 110, "what goes beyond is summed"
 
 
+async def test_own_one_operator_fills_the_log_with_his_share() -> None:
+    """One dishonest operator hands his good share in a thousand times, and takes it back as often.
+    If each of that were an entry, he would fill the disk, and without a log nobody can open."""
+    desk = await SealDesk().started()
+    for _ in range(500):
+        assert (await desk.give(desk.shares[0])).status == 200
+        withdrawn = await desk.ask("POST", "unseal", {"share": desk.shares[0], "withdraw": True})
+        assert withdrawn.status in (200, 429)
+        again = await desk.ask("POST", "unseal", {"share": desk.shares[0], "withdraw": True})
+        assert again.status in (200, 429)
+    assert len(desk.audit.entries) < 300
+    for share in desk.shares[1:]:
+        answer = await desk.give(share)
+    assert fields(answer)["sealed"] is False
+
+
 async def test_own_what_cannot_be_written_down_is_not_done(desk: Desk) -> None:
     """The disk of the log is full, perhaps because somebody filled it. An administrator who would
     rather not be seen deletes an owner, grants himself others, brings deleted keys back, and takes
@@ -86,6 +104,21 @@ async def test_own_what_cannot_be_written_down_is_not_done(desk: Desk) -> None:
     assert fields_of(same)["key"] == key["key"]
     assert not await desk.grants.of_principal("svc:b")
     assert [line.owner for line in await desk.store.owners("", 10)] == ["svc:a"]
+
+
+async def test_own_shares_outlive_their_time_while_the_log_is_full() -> None:
+    """Shares are wiped after fifteen minutes, whether or not that can be written down; and the
+    node goes on to look whether its store was rolled back."""
+    desk = await SealDesk().started(threshold=3)
+    await desk.give(desk.shares[0])
+    desk.audit.fails = True
+    desk.clock.advance(15 * 60 + 1)
+    with suppress(AuditUnavailableError):  # it may say so, having done its work
+        await desk.upkeep.compare()
+    machine = desk.vault._machine
+    assert machine.collected is not None
+    assert machine.collected.held == ()
+    assert desk.vault.status().state is SealState.SEALED
 
 
 async def test_own_entries_are_lost_with_a_process_that_is_killed(tmp_path: Path) -> None:
