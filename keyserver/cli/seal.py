@@ -99,8 +99,8 @@ def _status_lines(facts: Facts) -> dict[str, object]:
         lines["shares here"] = facts["progress"]
     if facts["reason"]:
         lines["sealed because"] = facts["reason"].replace("_", " ")
-    for name in ("term", "rewrap", "replica", "version", "memory"):
-        if name in facts:
+    for name in ("problem", "term", "rewrap", "replica", "version", "memory"):
+        if facts.get(name) is not None:
             lines[name] = facts[name]
     return lines
 
