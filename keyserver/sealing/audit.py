@@ -14,7 +14,13 @@ from keyserver.crypto.boxes import canonical_json
 from keyserver.crypto.curve import recover
 from keyserver.crypto.hashing import keccak256, sha256
 from keyserver.model.identifiers import NodeId
-from keyserver.sealing.audit_details import CHECKPOINT, Detail, check_action, check_details
+from keyserver.sealing.audit_details import (
+    CHECKPOINT,
+    Detail,
+    check_action,
+    check_actor,
+    check_details,
+)
 from keyserver.sealing.json_text import read_json
 from keyserver.sealing.ports import SYSTEM, Actor, ActorKind, AuditOutcome
 
@@ -57,9 +63,10 @@ class Event:
     """Milliseconds since 1970."""
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for an action or a detail that may not be in the log."""
+        """Raise `ValueError` for an action, actor or detail that may not be in the log."""
         if self.action != CHECKPOINT:
             check_action(self.action)
+            check_actor(self.actor)
             check_details(self.details)
 
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from keyserver.sealing.ports import Actor, ActorKind
+
 CHECKPOINT: Final = "audit.checkpoint"
 """The head of the log, signed by the node's key; made by the log itself."""
 
@@ -61,6 +63,13 @@ _NAMES: Final = frozenset(
 )
 """Names that somebody chose: any text of 1 to `NAME_BYTES` bytes."""
 
+_TOKEN_ID: Final = re.compile(r"[a-z2-7]{16}")
+_ACTORS: Final[Mapping[ActorKind, re.Pattern[str]]] = {
+    ActorKind.ETH: re.compile(r"0x[0-9a-f]{40}"),
+    ActorKind.TOKEN: _TOKEN_ID,
+}
+"""What actors are called; those of other kinds have no name."""
+
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _WORD_TEXT: Final = re.compile(r"[a-z][a-z0-9_.:-]{0,39}")
 
@@ -81,7 +90,7 @@ _TEXTS: Final[Mapping[str, re.Pattern[str]]] = {
     "rekey": re.compile(r"[0-9a-f-]{8,36}"),
     "export": re.compile(r"[0-9a-f-]{8,36}"),
     "export_sha256": _HASH,
-    "token": re.compile(r"[a-z2-7]{16}"),
+    "token": _TOKEN_ID,
     "grant": re.compile(r"[0-9a-z-]{1,36}"),
 }
 """Texts by the form that each has."""
@@ -130,6 +139,13 @@ def check_action(action: str) -> None:
     family, _, word = action.rpartition(".")
     if family not in FAMILIES or not _WORD.fullmatch(word):
         raise ValueError("audit log: no action of this name")
+
+
+def check_actor(actor: Actor) -> None:
+    """Raise `ValueError` unless the actor's name is what its kind stands for."""
+    form = _ACTORS.get(actor.kind)
+    if actor.name is not None and (form is None or not form.fullmatch(actor.name)):
+        raise ValueError(f"audit log: an actor of kind {actor.kind.value} has no such name")
 
 
 def check_details(details: Mapping[str, Detail]) -> None:

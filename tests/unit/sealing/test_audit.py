@@ -24,7 +24,7 @@ from keyserver.sealing.audit_details import (
     check_details,
 )
 from keyserver.sealing.audit_verification import Verdict, verify
-from keyserver.sealing.ports import SYSTEM, AuditOutcome
+from keyserver.sealing.ports import SYSTEM, Actor, ActorKind, AuditOutcome
 
 KEY, OTHER_KEY = SecretScalar.from_int(7), SecretScalar.from_int(8)
 NODE = NodeId.of(KEY.public())
@@ -294,6 +294,27 @@ def test_a_secret_fits_under_no_name_but_those_that_people_choose(name: str, sec
 def test_details_have_their_form(details: dict[str, Detail]) -> None:
     with pytest.raises(ValueError, match="another form"):
         check_details(details)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (ActorKind.ETH, "0x" + "ab" * 20),
+        (ActorKind.TOKEN, "abcdefghij234567"),
+        (ActorKind.TOKEN, None),
+        (ActorKind.SYSTEM, None),
+    ],
+)
+def test_actors_have_the_name_of_their_kind(kind: ActorKind, name: str | None) -> None:
+    Event("keys.get", AuditOutcome.OK, Actor(kind, name), {}, 0)
+
+
+@pytest.mark.parametrize("kind", ActorKind)
+@pytest.mark.parametrize("name", ["", KEY_HEX, TOKEN, MNEMONIC, f"0x{KEY_HEX}"])
+def test_a_secret_is_no_name_of_an_actor(kind: ActorKind, name: str) -> None:
+    with pytest.raises(ValueError, match="has no such name") as problem:
+        Event("keys.get", AuditOutcome.OK, Actor(kind, name), {}, 0)
+    assert not name or name not in str(problem.value)
 
 
 def test_details_in_their_form() -> None:
