@@ -1,4 +1,5 @@
 import base64
+import ctypes
 import pickle
 from pathlib import Path
 
@@ -90,3 +91,26 @@ def test_a_secret_key_keeps_to_itself() -> None:
     buffer = key._key
     key.__del__()
     assert bytes(buffer) == bytes(32)
+
+
+def test_a_key_is_locked_where_the_platform_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = SecretKey(bytes(range(32)))
+    asked: list[int] = []
+
+    class Library:
+        def __init__(self, _: None) -> None:
+            pass
+
+        @staticmethod
+        def mlock(address: object, size: object) -> int:
+            asked.append(size.value)  # type: ignore[attr-defined]
+            return answers.pop()
+
+    answers = [-1, 0]
+    monkeypatch.setattr(ctypes, "CDLL", Library)
+    assert key.lock()
+    assert not key.lock()
+    assert asked == [32, 32]
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    assert not key.lock()
+    assert key.expose() == bytes(range(32))

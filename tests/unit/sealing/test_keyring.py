@@ -12,6 +12,7 @@ from keyserver.crypto.errors import (
 )
 from keyserver.sealing.errors import SealRecordDamagedError
 from keyserver.sealing.keyring import Keyring
+from keyserver.sealing.secret_key import SecretKey
 from tests.support.stored_values import boxes, keyring
 
 PLACE = ("key_shares", "share_box", ("aa", "1"))
@@ -54,6 +55,15 @@ def test_a_keyring_in_no_known_format_is_refused_unseen(plain: bytes) -> None:
 
 def test_a_keyring_is_read_as_written() -> None:
     assert Keyring.from_plain(bytes(range(16)), keyring().to_plain()) == keyring()
+
+
+def test_terms_come_at_the_end_and_go_unless_active() -> None:
+    ring = keyring().rotated(SecretKey(bytes(32)), 5)
+    assert ring.active_term == max(ring.terms)
+    assert ring.terms[ring.active_term].created_at == 5
+    with pytest.raises(ValueError, match="active"):
+        ring.without(ring.active_term)
+    assert ring.without(1).terms.keys() == ring.terms.keys() - {1}
 
 
 def test_a_box_opens_in_its_place() -> None:

@@ -265,6 +265,17 @@ async def test_a_lost_answer_is_made_up_for() -> None:
         await seal.commit()
 
 
+async def test_a_write_that_fails_on_a_store_in_use_is_that_failure() -> None:
+    class Failing(MemorySealStore):
+        async def replace(self, *_: Any, **__: Any) -> None:
+            raise DiedError("the disk is full")
+
+    store = Failing((await running()).stored)
+    seal = await prepared(store, source=KEY)
+    with pytest.raises(DiedError):
+        await seal.commit()
+
+
 async def test_history_tells_no_set_where_there_was_none() -> None:
     store = await running()
     seal = await prepared(store, source=KEY)

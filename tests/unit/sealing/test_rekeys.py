@@ -15,6 +15,7 @@ from keyserver.sealing.errors import (
     RekeyNotFoundError,
     SealConflictError,
     SealedError,
+    SealRecordDamagedError,
     ShareMalformedError,
     ShareUnknownError,
     ShareWrongSetError,
@@ -25,6 +26,7 @@ from keyserver.sealing.key_sources import KeyText, Passphrase
 from keyserver.sealing.ports import SYSTEM, Actor, ActorKind, AuditOutcome
 from keyserver.sealing.rekeying import MAX_HISTORY
 from keyserver.sealing.rekeys import REKEY_S, Rekeys
+from keyserver.sealing.secret_key import SecretKey
 from keyserver.sealing.shares import check_share
 from tests.support.sealing import SealScene, documents
 
@@ -328,6 +330,47 @@ async def test_a_slot_whose_key_is_not_at_hand_stops_it(source: KeyText | None) 
         await scene.rekeys(vault, source).start(2, 3, (), True, ADMIN)
     await proved(scene.rekeys(vault, source), scene.shares[:2], verify=False, drop_slots=True)
     assert [slot["kind"] for slot in vault.record()["slots"]] == ["shamir"]
+
+
+async def test_two_slots_beside_the_shares_need_both_their_keys() -> None:
+    scene = await SealScene.make(source=KEY)
+    vault = await scene.opened()
+    slots = vault.open_seal.record.slots
+    another = replace(slots[1], slot_id=9, params={"key_id": "second"})
+    vault._seal = replace(
+        vault.open_seal, record=replace(vault.open_seal.record, slots=(*slots, another))
+    )
+    with pytest.raises(SlotUnavailableError, match=r"slot 9 \(static\)"):
+        await scene.rekeys(vault, KEY).start(2, 3, (), True, ADMIN)
+
+
+async def test_shares_must_open_the_root_key_in_use() -> None:
+    """As they would not, had somebody put another store's rows in place of ours."""
+    scene = await SealScene.make()
+    vault = await scene.opened()
+    vault._seal = replace(vault.open_seal, root=SecretKey(bytes(32)))
+    rekeys = scene.rekeys(vault)
+    started = await rekeys.start(2, 3, (), True, ADMIN)
+    await rekeys.prove(started.rekey, scene.shares[0])
+    before = scene.store.stored
+    with pytest.raises(SealRecordDamagedError, match="another root key"):
+        await rekeys.prove(started.rekey, scene.shares[1])
+    assert scene.store.stored == before
+
+
+async def test_new_shares_must_open_the_new_root_key() -> None:
+    scene = await SealScene.make()
+    rekeys = scene.rekeys(await scene.opened())
+    rekey_id, new = await proved(rekeys, scene.shares[:2])
+    assert rekeys._open is not None
+    assert rekeys._open.renewal is not None
+    wrong = replace(rekeys._open.renewal, root=SecretKey(bytes(32)))
+    rekeys._open = replace(rekeys._open, renewal=wrong)
+    await rekeys.verify(rekey_id, documents(new)[0])
+    before = scene.store.stored
+    with pytest.raises(SealRecordDamagedError):
+        await rekeys.verify(rekey_id, documents(new)[1])
+    assert scene.store.stored == before
 
 
 async def test_a_store_without_shares_is_initialised_not_rekeyed() -> None:
