@@ -126,6 +126,21 @@ async def test_an_owner_is_deleted_with_a_fresh_export_only(sql_site: SqlSite) -
             await asking
 
 
+async def test_a_deletion_that_fails_in_its_last_step_has_done_nothing(sql_site: SqlSite) -> None:
+    store = SqlServiceKeyStore(sql_site.database)
+    versions = [version(seq=1), version(seq=2)]
+    for stored in versions:
+        await store.add(stored)
+    await store.keep_export(export_of(versions))
+    nobody = Deletion("a", "e1", b"\x01" * 32, None, NOW)  # type: ignore[arg-type]
+    with pytest.raises(StorageError):
+        await store.delete(nobody)
+    await sql_site.reopen()
+    store = SqlServiceKeyStore(sql_site.database)
+    assert await store.all_of("a") == versions
+    assert await store.delete(deletion()) == 2
+
+
 async def test_old_exports_are_forgotten(sql_site: SqlSite) -> None:
     store = SqlServiceKeyStore(sql_site.database)
     stored = version()

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import update
 
 from keyserver.api.rate_limit import RateLimiter
 from keyserver.errors import StorageError
 from keyserver.sealing.ports import Scope
+from keyserver.storage.schema import SERVICE_KEYS
 from tests.support.asgi import call
 from tests.support.service_key_desk import (
     ADMIN,
@@ -343,6 +345,16 @@ async def test_trouble_with_the_database_is_told_without_its_words(
     answer = await desk.ask("POST", CURRENT, key=ALICE)
     assert (answer.status, code_of(answer)) == (503, "STORAGE_UNAVAILABLE")
     assert "10.0.0.1" not in answer.text
+
+
+async def test_a_key_that_does_not_open_is_told_without_its_place(desk: Desk) -> None:
+    await desk.ask("POST", CURRENT, key=ALICE)
+    broken = update(SERVICE_KEYS).values(key_box=b"x")
+    await desk.database.write_shared(lambda connection: connection.execute(broken))
+    answer = await desk.ask("POST", CURRENT, key=ALICE)
+    assert (answer.status, code_of(answer)) == (500, "STORAGE_CORRUPT")
+    assert "see the log" in answer.text
+    assert (await desk.ask("POST", CURRENT, key=BOB)).status == 201
 
 
 async def test_a_caller_has_one_rate_wherever_it_asks_from(desk: Desk) -> None:
