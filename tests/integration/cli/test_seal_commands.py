@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import typer
 
+from keyserver.api.operator_seal import PeerLine
+from keyserver.app.accounts import write_key_file
 from keyserver.cli import seal_handing_out, seal_orders
 from keyserver.cli.main import main
 from keyserver.cli.output import FAILED, OK, SEALED, USAGE, WRONG_SHARE
@@ -304,6 +306,60 @@ def test_orders_are_signed(tmp_path: Path, capsys: Output) -> None:
         capsys.readouterr()
         assert run("status", "--json", *signed) == OK
         assert json.loads(capsys.readouterr().out)["term"] == 2
+
+
+def test_an_encrypted_key_file_and_the_nodes_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], capsys: Output
+) -> None:
+    """The node's file says which node it is, so nobody has to."""
+    desk = desk_of(admins=(ADMIN,), is_open=True)
+    admin = write_key_file(tmp_path / "keys", ADMIN, "pass word", iterations=1)
+    password = private_file(tmp_path / "password", "pass word\n")
+    with listening(desk) as (server, _):
+        desk.clock.advance(time.time() - desk.clock.unix())
+        facts = {"url": server.url, "node_id": f"0x{NODE.hex()}"}
+        (tmp_path / "operator.json").write_text(json.dumps(facts))
+        order = ["seal", "rotate", "--path", str(tmp_path), "--admin-key", str(admin)]
+        assert main([*order, "--password-file", str(password)]) == OK
+        typed += [" pass word", "wrong"]
+        assert main(order) == OK
+        assert main(order) == USAGE
+        assert "wrong passphrase" in capsys.readouterr().err
+        empty = private_file(tmp_path / "empty", "")
+        assert main([*order, "--password-file", str(empty)]) == USAGE
+        monkeypatch.setattr("sys.stdin", TypedInput(io.BytesIO()))
+        assert main(order) == USAGE
+        assert "--password-file" in capsys.readouterr().err
+    assert desk.vault.status().term == 3
+
+
+def test_certificates_in_options(tmp_path: Path, capsys: Output) -> None:
+    authority, certificate, key = make_authority(tmp_path)
+    desk = desk_of()
+    with listening(desk, tls=(certificate, key)) as (_, run):
+        assert run("status", "--certificate", certificate) == OK
+        assert run("status", "--ca-file", authority) == OK
+        assert run("status", "--ca-file", authority, "--certificate", certificate) == USAGE
+        assert run("status", "--ca-file", tmp_path / "none") == USAGE
+        assert run("status") == 3
+
+
+def test_replicas_and_peers_for_people(capsys: Output) -> None:
+    desk = desk_of()
+    desk.replicas = [
+        replica("r1", SealState.SEALED),
+        replica("r2", SealState.UNSEALED),
+        replica("r3", SealState.SEALED, live=False),
+    ]
+    desk.peers = [PeerLine(OTHER_NODE, True)]
+    with listening(desk) as (_, run):
+        assert run("replicas") == OK
+        told = capsys.readouterr().out
+        assert "not seen lately" in told
+        assert "0 of 2" in told
+        assert "connected" in told
+        assert run("replicas", "--json") == OK
+        assert json.loads(capsys.readouterr().out)["sealed"] == ["r1"]
 
 
 def test_the_whole_of_a_data_key(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
