@@ -92,6 +92,18 @@ class SqlSealStore:
         )
 
 
+def require_current_term(connection: Connection, term: int) -> None:
+    """Refuse to store a box in a term that is about to go, or gone; raises `StorageError`.
+
+    For whoever stores a box made before this transaction: its process may have stood still in
+    between, while another one retired the term. The node's key tells: it is moved to every new
+    term, and no term is retired before. Without one in the store nothing is known.
+    """
+    moved_to = connection.scalar(select(NODE_IDENTITY.c.secret_term))
+    if moved_to is not None and term < moved_to:
+        raise StorageError(f"a box was made in term {term}, which was replaced; try again")
+
+
 # --- the seal ---------------------------------------------------------------------------------
 
 

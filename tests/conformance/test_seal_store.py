@@ -1,6 +1,7 @@
 """The seal, the node's key and the boxes of all tables, in each database."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from keyserver.sealing.vault import Vault
 from keyserver.sessions.writes import PutPrepared
 from keyserver.storage.records import SqlRecordStore
 from keyserver.storage.schema import KEY_SHARES, SERVICE_KEYS
-from keyserver.storage.sealing import SqlSealStore
+from keyserver.storage.sealing import SqlSealStore, require_current_term
 from tests.support.manual_clock import ManualClock
 from tests.support.sealing import NOW_MS, AuditList, documents
 from tests.support.stored_values import NODES, digest, key_id, record, share
@@ -202,6 +203,24 @@ async def test_a_term_with_boxes_is_not_dropped(sql_site: SqlSite) -> None:
     assert await store.load() == SEAL
     await store.replace(NEXT, expected=SEAL.version, without_term=2)
     assert await store.load() == NEXT
+
+
+async def test_a_box_of_a_term_that_goes_is_not_stored(sql_site: SqlSite) -> None:
+    """Its process may have stood still between making and storing it."""
+
+    def late(term: int) -> Callable[[Connection], None]:
+        return lambda connection: require_current_term(connection, term)
+
+    store = SqlSealStore(sql_site.database)
+    await sql_site.database.write_shared(late(1))  # there is no node's key: nothing is known
+    await store.create(SEAL, IDENTITY)
+    await sql_site.database.write_shared(late(1))
+    (identity,) = await store.boxes_not_of(2, 1)
+    await store.replace_boxes([(identity, box_of(2))])
+    with pytest.raises(StorageError, match="term 1, which was replaced"):
+        await sql_site.database.write_shared(late(1))
+    for term in (2, 3):
+        await sql_site.database.write_shared(late(term))
 
 
 # --- a node's life ----------------------------------------------------------------------------
