@@ -134,7 +134,7 @@ def import_imicros(
     elif counts is not None:
         print(f"{counts['restored']} came over, {counts['present']} were there already.")
         print(f"All {plan.keys} were compared with what the node has now: they are the same.")
-    _tell_what_is_left(plan, only_listed=only_listed)
+    _tell_what_is_left(plan, only_listed=only_listed, dry_run=dry_run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,7 @@ def _facts(plan: "Plan", counts: Mapping[str, int] | None) -> Mapping[str, objec
     }
 
 
-def _tell_what_is_left(plan: "Plan", *, only_listed: bool) -> None:
+def _tell_what_is_left(plan: "Plan", *, only_listed: bool, dry_run: bool) -> None:
     """Raise `CommandError` if anything did not come over, or may not have."""
     lines = [f"left out: {odd.where}: {odd.problem}" for odd in plan.findings]
     questions = [] if only_listed else plan.questions
@@ -276,6 +276,5 @@ def _tell_what_is_left(plan: "Plan", *, only_listed: bool) -> None:
     if not lines:
         return
     hint = "Name the pairs that were in use, or say --only-listed." if questions else ""
-    raise CommandError(
-        "\n".join(["not everything has come over", *lines]), hint=hint, exit_code=FAILED
-    )
+    first = "not everything would come over" if dry_run else "not everything has come over"
+    raise CommandError("\n".join([first, *lines]), hint=hint, exit_code=FAILED)
