@@ -78,7 +78,7 @@ class Administrators:
                 )
             _refuse_web_pages(request)
             return LOCAL
-        return await self._callers.authenticate(_signed(request, body))
+        return await self._callers.authenticate(_signed(request, body), admins_only=True)
 
 
 def _signed(request: Request, body: bytes) -> SignedRequest:

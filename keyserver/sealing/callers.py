@@ -61,21 +61,22 @@ class CallerRegistry:
         """Whether accounts are configured as such."""
         return bool(self._admins)
 
-    async def authenticate(self, request: SignedRequest) -> Caller:
+    async def authenticate(self, request: SignedRequest, *, admins_only: bool = False) -> Caller:
         """Who has signed it, or whose token it shows.
 
-        Raises `UnauthenticatedError`, `SignatureExpiredError`, `NonceUsedError`; `StorageError` if
-        nonces and tokens cannot be looked up.
+        With `admins_only` other accounts have no scopes, and nothing is remembered of them. Raises
+        `UnauthenticatedError`, `SignatureExpiredError`, `NonceUsedError`; `StorageError` if nonces
+        and tokens cannot be looked up.
         """
         scheme, _, credential = (request.authorization or "").partition(" ")
         match scheme.lower():
             case "keyserver-eth":
-                return await self._signer(request, credential.strip())
+                return await self._signer(request, credential.strip(), admins_only)
             case "bearer":
                 return await self._holder(Token.read(credential.strip()))
         raise UnauthenticatedError(f"authorization: must be {FORM} or {TOKEN_SCHEME} <token>")
 
-    async def _signer(self, request: SignedRequest, parameters: str) -> Caller:
+    async def _signer(self, request: SignedRequest, parameters: str, admins_only: bool) -> Caller:
         signed, now = read_signature(parameters), self._clock.unix()
         if abs(signed.timestamp - now) > MAX_SKEW_S:
             raise SignatureExpiredError(
@@ -83,13 +84,16 @@ class CallerRegistry:
                 f"{now}; sign again"
             )
         address = signer_of(self._node_id, request, signed)
+        name = f"0x{address.hex()}"
+        actor, principal = Actor(ActorKind.ETH, name), f"eth:{name}"
+        is_admin = address in self._admins
+        if admins_only and not is_admin:
+            return Caller(actor, principal, frozenset())  # may do nothing, and so repeat nothing
         # The last check: what is wrong in another way uses up nobody's nonce.
         expires_at = signed.timestamp + MAX_SKEW_S
         if not await self._nonces.take(address, signed.nonce, now=now, expires_at=expires_at):
             raise NonceUsedError("nonce: was used; sign again with another")
-        name = f"0x{address.hex()}"
-        scopes = ALL_SCOPES if address in self._admins else ACCOUNT_SCOPES
-        return Caller(Actor(ActorKind.ETH, name), f"eth:{name}", scopes)
+        return Caller(actor, principal, ALL_SCOPES if is_admin else ACCOUNT_SCOPES)
 
     async def _holder(self, token: Token) -> Caller:
         stored, now_ms = await self._tokens.find(token.token_id), self._clock.unix() * 1000

@@ -271,11 +271,12 @@ class SignedRequest:
 class Callers(Protocol):
     """Tells who sent a request."""
 
-    async def authenticate(self, request: SignedRequest) -> Caller:
+    async def authenticate(self, request: SignedRequest, *, admins_only: bool = False) -> Caller:
         """Who has signed it, or whose token it shows.
 
         Administrators of the configuration have all scopes; any other account `keys:use` and
-        `keys:data`. Raises `UnauthenticatedError`, `SignatureExpiredError` or `NonceUsedError`.
+        `keys:data`; with `admins_only` it has none, and nothing is remembered of it. Raises
+        `UnauthenticatedError`, `SignatureExpiredError` or `NonceUsedError`.
         """
         ...
 

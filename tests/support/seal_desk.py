@@ -41,11 +41,11 @@ class UsedNonces:
     """`RequestNonces` in memory."""
 
     def __init__(self) -> None:
-        self._used: set[tuple[Address, bytes]] = set()
+        self.used: set[tuple[Address, bytes]] = set()
 
     async def take(self, address: Address, nonce: bytes, *, now: int, expires_at: int) -> bool:
-        is_new = (address, nonce) not in self._used
-        self._used.add((address, nonce))
+        is_new = (address, nonce) not in self.used
+        self.used.add((address, nonce))
         return is_new
 
 
@@ -85,7 +85,8 @@ class SealDesk:
         )
         self.rekeys = Rekeys(self.vault, self.audit, random=self.random, clock=self.clock)
         addresses = [address_of_key(key) for key in admins]
-        self.callers = CallerRegistry(NODE, addresses, UsedNonces(), NoTokens(), self.clock)
+        self.nonces = UsedNonces()
+        self.callers = CallerRegistry(NODE, addresses, self.nonces, NoTokens(), self.clock)
         monotonic = self.clock.monotonic
         self.denied = Refusals("auth.denied", self.audit, monotonic, AuditOutcome.DENIED)
         self.bad_shares = Refusals("seal.unseal.share", self.audit, monotonic, AuditOutcome.REFUSED)

@@ -3,7 +3,7 @@
 import pytest
 
 from keyserver.api.refusals import MOST_OF_ONE
-from keyserver.sealing.ports import Actor, ActorKind, AuditOutcome
+from keyserver.sealing.ports import SYSTEM, Actor, ActorKind, AuditOutcome
 from tests.support.raw_http import Answer
 from tests.support.seal_desk import (
     ADMIN,
@@ -85,6 +85,15 @@ async def test_nobody_else(administered: SealDesk) -> None:
     assert administered.vault.status().term == 1
 
 
+async def test_strangers_write_nothing(administered: SealDesk) -> None:
+    """Not even the nonce of a signature that is good, but nobody's: anybody can make many."""
+    nonce_of = administered.signed(STRANGER, "POST", "/v1/seal/rotate")
+    for _ in range(3):
+        answer = await order(administered, headers=[("authorization", nonce_of)])
+        assert refusal(answer) == (403, "FORBIDDEN")
+    assert administered.nonces.used == set()
+
+
 async def test_a_signature_is_for_one_request(administered: SealDesk) -> None:
     path, body = "rekey", b'{"threshold":2,"shares":3}'
     good = administered.signed(ADMIN, "POST", f"/v1/seal/{path}", body)
@@ -120,7 +129,7 @@ async def test_refusals_are_written_down_once_each_and_then_summed(
     entry = administered.audit.entries[0]
     assert entry[1:] == (
         AuditOutcome.DENIED,
-        Actor(ActorKind.ETH, f"0x{address_of_key(STRANGER).hex()}"),
+        SYSTEM,
         {"address": "127.0.0.1", "code": "FORBIDDEN"},
     )
     await administered.denied.write_sums()
