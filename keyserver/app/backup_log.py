@@ -1,5 +1,6 @@
 """What the audit log knows about the time of a backup, and about what was done since."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,9 @@ from keyserver.storage.backup_file import AuditHead, Manifest
 
 NEW_KEYS: Final = ("keys.create", "keys.rotate", "keys.import")
 """Actions that make versions of service keys."""
+
+TAKEN_AWAY: Final = ("token.revoke", "grant.revoke", "keys.owner.delete")
+"""Actions that a restore undoes, to the good of those they were meant against."""
 
 _TAIL: Final = 64 * 1024
 """Bytes in which the last entries of a file are."""
@@ -35,11 +39,13 @@ def done_since(
     """What is lost by going back to a backup, as far as the audit log and the store before know."""
     then = SealVersion(manifest.epoch, manifest.keyring_version)
     newest = replaced or then
-    new_keys = 0
+    done: Counter[str] = Counter()
     for entry in _entries(files):
+        if entry.fields["outcome"] != AuditOutcome.OK.value:
+            continue
         newest = max(newest, _version(entry, then))
-        is_new = entry.fields["ts"] > manifest.created_at
-        new_keys += is_new and entry.fields["action"] in NEW_KEYS
+        if entry.fields["ts"] > manifest.created_at:
+            done[entry.fields["action"]] += 1
     if newest.epoch > then.epoch:
         yield (
             f"the store had shares of set {newest.epoch}; it is back at set {then.epoch}, and "
@@ -51,18 +57,23 @@ def done_since(
             f"the keyring had version {newest.keyring_version}; it is back at "
             f"{then.keyring_version}: rotations since the backup are undone"
         )
-    if new_keys:
+    if new_keys := sum(done[action] for action in NEW_KEYS):
         yield (
             f"versions of service keys that were made since the backup are gone ({new_keys}): "
             "what their owners encrypted with them can no longer be read"
+        )
+    if taken_away := sum(done[action] for action in TAKEN_AWAY):
+        yield (
+            f"tokens and grants that were revoked, and owners that were deleted, since the backup "
+            f"are there again ({taken_away}): the audit log names them; do the same again"
         )
 
 
 def _version(entry: Entry, unknown: SealVersion) -> SealVersion:
     """Which seal an entry tells of that was in force."""
-    fields, details = entry.fields, entry.fields["details"]
+    details = entry.fields["details"]
     epoch, version = details.get("epoch"), details.get("version")
-    if (fields["action"], fields["outcome"]) != ("seal.unsealed", AuditOutcome.OK.value):
+    if entry.fields["action"] != "seal.unsealed":
         return unknown
     if not isinstance(epoch, int) or not isinstance(version, int):
         return unknown

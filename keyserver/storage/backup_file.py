@@ -23,6 +23,7 @@ from typing import IO, Any, Final
 import pyrage
 
 from keyserver.errors import KeyServerError
+from keyserver.sealing.json_text import read_json
 
 FORMAT: Final = 1
 KIND: Final = "keyserver-backup"
@@ -32,11 +33,15 @@ MAX_MANIFEST: Final = 16 << 20
 _AGE: Final = b"age-encryption.org/v1"
 _BLOCK: Final = 1 << 20
 _HASH: Final = re.compile("[0-9a-f]{64}")
+_SEAL_ID: Final = re.compile("[0-9a-f]{32}")
+_NODE_ID: Final = re.compile("[0-9a-f]{128}")
 _SCHEMA: Final = re.compile("[0-9]{4}")
 _NAME: Final = re.compile("[a-z][a-z0-9_]{0,62}")
 
 Value = str | int | bool | bytes | None
 """What a row may hold."""
+
+_INTEGERS: Final = 1 << 63
 
 KINDS: Final = ("bytes", "integer", "text", "boolean")
 """What a column may hold, besides nothing."""
@@ -107,7 +112,7 @@ class Manifest:
     def from_json(cls, text: bytes) -> "Manifest":
         """Read a manifest; raises `BackupError`."""
         try:
-            data = json.loads(text)
+            data = read_json(text)
             if (data.pop("kind"), data.pop("format")) != (KIND, FORMAT):
                 raise BackupError("the file is no backup of a format that this program knows")
             _check_manifest(data)
@@ -125,12 +130,14 @@ class Manifest:
 def _check_manifest(data: Mapping[str, Any]) -> None:
     """Raise `ValueError` or `TypeError` for a value that is not what its name stands for."""
     numbers = (data["created_at"], data["epoch"], data["keyring_version"], *data["terms"])
-    texts = (data["software"], data["seal_id"], data["node_id"], *data["opens_with"])
+    texts = (data["software"], *data["opens_with"])
     tables = [part["table"] for part in data["parts"]]
     if not all(_is_count(number) for number in numbers):
         raise ValueError("numbers")
     if not all(isinstance(each, str) for each in texts):
         raise ValueError("texts")
+    if not _SEAL_ID.fullmatch(data["seal_id"]) or not _NODE_ID.fullmatch(data["node_id"]):
+        raise ValueError("ids")
     if not _SCHEMA.fullmatch(data["schema"]) or len(set(tables)) != len(tables):
         raise ValueError("tables")
 
@@ -148,7 +155,7 @@ def _part(data: Mapping[str, Any]) -> Part:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
 
 
 # --- rows -------------------------------------------------------------------------------------
@@ -165,7 +172,7 @@ def encode_row(values: Sequence[Value]) -> bytes:
 def decode_row(part: Part, line: bytes) -> dict[str, Value]:
     """A row by the names of its columns; raises `BackupError`."""
     try:
-        values = json.loads(line)
+        values = read_json(line)
         return {
             name: _decoded(kind, value)
             for (name, kind), value in zip(part.columns, values, strict=True)
@@ -181,9 +188,12 @@ def _decoded(kind: str, value: Value) -> Value:
             return None
         case "bytes", str():
             return base64.b64decode(value, validate=True)
-        case ("text", str()) | ("boolean", bool()):
+        case "text", str():
+            value.encode()  # no half characters
             return value
-        case "integer", int() if not isinstance(value, bool):
+        case "boolean", bool():
+            return value
+        case "integer", int() if not isinstance(value, bool) and -_INTEGERS <= value < _INTEGERS:
             return value
     raise ValueError("value")
 
@@ -310,12 +320,9 @@ class Archive:
 
     def _open(self, part: Part) -> IO[bytes]:
         try:
-            file = self._tar.extractfile(part.name)
+            return _open_member(self._tar, self._tar.getmember(part.name))
         except KeyError:
-            file = None
-        if file is None:
-            raise BackupError(f"{part.name}: is missing")
-        return file
+            raise BackupError(f"{part.name}: is missing") from None
 
 
 def is_encrypted(path: Path) -> bool:
@@ -341,10 +348,18 @@ def open_archive(path: Path, identities: Sequence[Any] = ()) -> Iterator[Archive
 
 def _manifest(tar: tarfile.TarFile, path: Path) -> Manifest:
     first = tar.next()
-    file = tar.extractfile(first) if first is not None and first.name == MANIFEST_NAME else None
-    if file is None:
+    if first is None or first.name != MANIFEST_NAME:
         raise BackupError(f"{path}: is no backup: it does not begin with a manifest")
-    return Manifest.from_json(file.read(MAX_MANIFEST))
+    with _open_member(tar, first) as file:
+        return Manifest.from_json(file.read(MAX_MANIFEST))
+
+
+def _open_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    """Its content; raises `BackupError` for a link, a folder or anything else without any."""
+    file = tar.extractfile(member) if member.isreg() else None
+    if file is None:
+        raise BackupError(f"{member.name}: is no file")
+    return file
 
 
 def _decrypted(path: Path, folder: Path, identities: Sequence[Any]) -> Path:

@@ -142,15 +142,18 @@ def test_what_was_done_since_is_told(
         patch.setattr(SystemClock, "unix", lambda _: 1_800_000_000)
         run(capsys, "create", "-c", place.config, "--out", str(out))
         patch.setattr(SystemClock, "unix", lambda _: 1_800_000_001)
-        place.write_down(("seal.unsealed", {"epoch": 1, "version": 4}), ("keys.create", {}))
+        place.write_down(
+            ("seal.unsealed", {"epoch": 1, "version": 4}), ("keys.create", {}), ("token.revoke", {})
+        )
     said = run(capsys, "restore", str(out), "-c", place.config, code=FAILED)
     assert "--replace" in said
     restored = run(capsys, "restore", str(out), "-c", place.config, "--replace")
-    keyring, keys = restored["warnings"]
+    keyring, keys, tokens = restored["warnings"]
+    assert "are there again (1)" in tokens
     assert "the keyring had version 4; it is back at 1" in keyring
     assert "service keys that were made since the backup are gone (1)" in keys
     outcomes = [parse_line(line).fields["outcome"] for line in place.log.read_bytes().splitlines()]
-    assert outcomes == ["ok", "ok", "ok", "error", "ok"]
+    assert outcomes == ["ok", "ok", "ok", "ok", "error", "ok"]
 
     place.write_down(("seal.unsealed", {"epoch": 3, "version": 5}))
     assert main(["backup", "restore", str(out), "-c", place.config, "--replace"]) == 0

@@ -149,6 +149,9 @@ def test_parts_that_were_changed_are_found(
         {"schema": "../8"},
         {"schema": 8},
         {"seal_id": 5},
+        {"seal_id": "AB" * 16},
+        {"node_id": "cd" * 63},
+        {"keyring_version": 1 << 53},
         {"terms": [1, "2"]},
         {"terms": 5},
         {"opens_with": [1]},
@@ -187,6 +190,29 @@ def test_a_part_with_other_values_is_damage(manifest: Manifest, change: dict[str
         Manifest.from_json(text)
 
 
+def test_no_nesting_ends_the_program(manifest: Manifest) -> None:
+    deep = b"[" * 100_000
+    with pytest.raises(BackupError, match="manifest is damaged"):
+        Manifest.from_json(deep)
+    with pytest.raises(BackupError, match="no row"):
+        decode_row(manifest.parts[0], deep)
+
+
+@pytest.mark.parametrize("name", [MANIFEST_NAME, "tables/things.jsonl"])
+def test_a_link_is_no_part(made: Path, name: str) -> None:
+    members = members_of(made)
+    made.unlink()
+    with tarfile.open(made, "w") as tar:
+        for each, data in members.items():
+            member = tarfile.TarInfo(each)
+            if each == name:
+                member.type, member.linkname = tarfile.SYMTYPE, "/etc/hostname"
+            else:
+                member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    assert f"{name}: is no file" in refusal(made)
+
+
 def test_a_table_is_there_once(manifest: Manifest) -> None:
     data = manifest.to_json()
     text = json.dumps(data | {"parts": [*data["parts"], *data["parts"]]}).encode()
@@ -223,6 +249,8 @@ def test_a_row_comes_back(row: tuple[Any, ...]) -> None:
         b'[1, "A", "x", true]',
         b'[1, "AA==", 5, true]',
         b'[1, "AA==", "secret", 1]',
+        b'[1, "AA==", "\\ud800", true]',
+        b"[9223372036854775808, null, null, null]",
         b'[1.5, "AA==", "x", true]',
         b'[1, "AA==", "x", true, 5]',
         b"\xff",
