@@ -475,6 +475,25 @@ def test_a_rekey_that_is_broken_off(tmp_path: Path, typed: list[str], capsys: Ou
     assert desk.vault.status().epoch == 1
 
 
+def test_whoever_leaves_the_terminal_breaks_the_rekey_off(
+    typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of(is_open=True)
+    typed += [desk.shares[0]]
+
+    def prompt(text: str, **_: Any) -> str:
+        if not typed:
+            raise typer.Abort
+        return typed.pop(0)
+
+    monkeypatch.setattr(typer, "prompt", prompt)
+    with listening(desk) as (_, run):
+        assert run("rekey", "--plain-shares", "--shares", 3, "--threshold", 2) == FAILED
+        assert "present shares stay in force" in capsys.readouterr().err
+        started = asyncio.run(desk.ask("POST", "rekey", {"threshold": 2, "shares": 3}))
+        assert started.status == 201, "there is room for the next one"
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
