@@ -30,7 +30,8 @@ MAX_TEXT: Final = 4096
 """Characters of the longest share document that is read."""
 
 _COMMITMENT: Final = b"keyserver.seal.v1/share\0"
-_DOCUMENT_FIELDS: Final = {"v", "seal_id", "epoch", "slot_id", "group", "member", "mnemonic"}
+_DOCUMENT_NUMBERS: Final = ("v", "epoch", "slot_id", "group", "member")
+_DOCUMENT_FIELDS: Final = {*_DOCUMENT_NUMBERS, "seal_id", "mnemonic"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +149,8 @@ def parse_share(text: str) -> ShareText:
         seal_id, mnemonic = bytes.fromhex(document["seal_id"]), document["mnemonic"]
         well_formed = (
             document.keys() == _DOCUMENT_FIELDS
+            and all(_is_number(document[name]) for name in _DOCUMENT_NUMBERS)
             and document["v"] == 1
-            and all(_is_number(document[name]) for name in ("epoch", "slot_id", "group", "member"))
             and isinstance(mnemonic, str)
         )
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -249,9 +249,9 @@ class Upkeep:
             await self._pause(max(1.0, SETTLED_S - age))
 
     def _age_s(self, seal: OpenSeal) -> float:
-        """How old the active term is."""
+        """How old the active term is at least; another replica's clock may have dated it ahead."""
         active = seal.keyring.terms[seal.keyring.active_term]
-        return (self._now_ms() - active.created_at) / 1000
+        return max((self._now_ms() - active.created_at) / 1000, self._vault.term_known_s)
 
     def _rotation_is_due(self) -> bool:
         age_ms = 1000 * self._age_s(self._vault.open_seal)

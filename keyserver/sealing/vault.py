@@ -94,6 +94,7 @@ class Vault:
         self._due: str | None = None
         self._due_set = asyncio.Event()
         self._memory_locked = False
+        self._term_since = 0.0
 
     async def load(self) -> None:
         """Read what is stored: afterwards the state is `SEALED` or `UNINITIALISED`.
@@ -233,6 +234,12 @@ class Vault:
             raise SealedError("the node is sealed")
         return self._seal
 
+    @property
+    def term_known_s(self) -> float:
+        """For how many seconds this process has had the active term; raises `SealedError`."""
+        self.open_seal  # noqa: B018 - raises while sealed
+        return self._clock.monotonic() - self._term_since
+
     async def change(
         self, change: Callable[[OpenSeal], OpenSeal], *, without_term: int | None = None
     ) -> OpenSeal:
@@ -362,7 +369,9 @@ class Vault:
 
     def _adopt(self, seal: OpenSeal) -> None:
         assert self._boxes is not None
-        self._seal = seal
+        before, self._seal = self._seal, seal
+        if before is None or before.keyring.active_term != seal.keyring.active_term:
+            self._term_since = self._clock.monotonic()
         self._boxes.use(seal.keyring)
         keys = [seal.root, *(term.key for term in seal.keyring.terms.values())]
         locked = [key.lock() for key in keys]

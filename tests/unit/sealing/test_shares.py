@@ -123,6 +123,7 @@ def test_the_document_is_the_vectors() -> None:
         ('{"a":' * 700, "not a share document", None, None),
         ("{}", "not a share document", None, None),
         (document(v=2), "not a share document", None, None),
+        (document(v=True), "not a share document", None, None),
         (document(more=1), "not a share document", None, None),
         (document(epoch=True), "not a share document", None, None),
         (document(epoch=-1), "not a share document", None, None),

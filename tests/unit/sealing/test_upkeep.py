@@ -17,6 +17,7 @@ from keyserver.sealing.errors import (
 from keyserver.sealing.ports import SYSTEM, AuditOutcome, ReplicaFacts, SealState
 from keyserver.sealing.upkeep import COMPARE_EVERY_S, SETTLED_S, Upkeep
 from keyserver.sealing.vault import Vault
+from tests.support.manual_clock import ManualClock
 from tests.support.sealing import SealScene
 
 DAY_S = 86_400
@@ -122,6 +123,21 @@ async def test_records_are_moved_once_every_replica_has_the_term() -> None:
         await asyncio.sleep(0)
         scene.clock.advance(1)
     assert terms(scene) == {2}
+
+
+async def test_a_term_that_a_fast_clock_has_dated_is_moved_to_all_the_same() -> None:
+    scene, vault, upkeep = await scene_with_records()
+    fast = await scene.opened()
+    ahead = replace(scene, clock=ManualClock(scene.clock.unix() + DAY_S))
+    await ahead.upkeep(fast).rotate(SYSTEM)
+    await upkeep.compare()
+    assert vault.status().term == 2
+    with pytest.raises(TermInUseError, match="a moment ago"):
+        await upkeep.retire(1, SYSTEM)
+    scene.clock.advance(SETTLED_S)
+    await upkeep.rewrap_all()
+    assert terms(scene) == {2}
+    await upkeep.retire(1, SYSTEM)
 
 
 async def test_an_empty_term_is_retired() -> None:
