@@ -5,19 +5,23 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pyrage
 import pytest_asyncio
 
 from keyserver.cli.main import main
 from keyserver.cli.output import FAILED
+from keyserver.crypto.curve import SecretScalar
 from keyserver.sealing.errors import AuditUnavailableError
 from keyserver.sealing.ports import SYSTEM, AuditOutcome, SealState
 from keyserver.storage.audit_file import AuditFiles
 from keyserver.storage.database import opened
 from tests.support.manual_clock import ManualClock
-from tests.support.seal_desk import SealDesk, fields
+from tests.support.seal_desk import ADMIN, SealDesk, fields, refusal
 from tests.support.service_key_desk import Desk, code_of, fields_of, owner_path, service_path
+
+STRANGERS = [SecretScalar.from_int(number) for number in range(9000, 9030)]
 
 
 @pytest_asyncio.fixture
@@ -104,6 +108,25 @@ async def test_own_what_cannot_be_written_down_is_not_done(desk: Desk) -> None:
     assert fields_of(same)["key"] == key["key"]
     assert not await desk.grants.of_principal("svc:b")
     assert [line.owner for line in await desk.store.owners("", 10)] == ["svc:a"]
+
+
+async def test_own_strangers_write_to_the_database_of_a_sealed_node() -> None:
+    """Every account can sign a request to the operator listener. Those of strangers are refused
+    before anything is stored for them: else a flood of them keeps the database busy."""
+    desk = await SealDesk(admins=[ADMIN]).started()
+    taken: list[Any] = []
+
+    class Nonces:
+        async def take(self, address: Any, nonce: bytes, *, now: int, expires_at: int) -> bool:
+            taken.append(address)
+            return True
+
+    desk.callers._nonces = Nonces()
+    for stranger in STRANGERS:
+        assert refusal(await desk.ask("POST", "seal", key=stranger)) == (403, "FORBIDDEN")
+    assert taken == []
+    assert (await desk.ask("GET", "replicas", key=ADMIN)).status == 200
+    assert len(taken) == 1
 
 
 async def test_own_shares_outlive_their_time_while_the_log_is_full() -> None:
