@@ -90,13 +90,8 @@ class PostgresAccess:
 
         async def transaction() -> T:
             connection = await self._kept_connection()
-            try:
-                async with connection.begin():
-                    return await connection.run_sync(work)
-            except DBAPIError as problem:
-                if _code(problem) is None:  # not the server's word: the connection is not sound
-                    await connection.invalidate()
-                raise
+            async with connection.begin():
+                return await connection.run_sync(work)
 
         async with self._writing:
             return await _tried(transaction)

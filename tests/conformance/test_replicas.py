@@ -1,13 +1,14 @@
 """Which process of a node acts: the lease and the fence, in a file and on a server."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import await_only
 
@@ -230,8 +231,9 @@ async def test_a_change_of_hands_waits_for_a_write_that_has_begun(postgres_url: 
 
 
 @pytest.mark.postgres
+@pytest.mark.parametrize("has_written", [False, True])
 async def test_a_holder_that_stands_still_in_a_write_keeps_nobody_longer(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, has_written: bool
 ) -> None:
     monkeypatch.setattr(postgres_access, "IDLE_TIMEOUT_S", 0.2)
     async with opened(postgres_url) as first, opened(postgres_url) as second:
@@ -241,10 +243,13 @@ async def test_a_holder_that_stands_still_in_a_write_keeps_nobody_longer(
         begun, may_go_on = asyncio.Event(), asyncio.Event()
 
         def stand_still(connection: Connection) -> None:
+            row = {"chain_id": 1, "number": 1, "hash": bytes(32)}
+            if has_written:
+                connection.execute(insert(READ_BLOCKS).values(**row))
             begun.set()
             await_only(may_go_on.wait())
-            row = {"chain_id": 1, "number": 1, "hash": bytes(32)}
-            connection.execute(insert(READ_BLOCKS).values(**row))
+            if not has_written:
+                connection.execute(insert(READ_BLOCKS).values(**row))
 
         writing = asyncio.ensure_future(first.write(stand_still))
         await begun.wait()
@@ -255,6 +260,27 @@ async def test_a_holder_that_stands_still_in_a_write_keeps_nobody_longer(
         with pytest.raises(FenceLostError):
             await add(first, 2)
         assert await second.read(count) == 0
+
+
+@pytest.mark.postgres
+async def test_a_process_that_was_stopped_in_a_write_loses_this_write_only(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not read yet that its connection was ended when it goes on."""
+    monkeypatch.setattr(postgres_access, "IDLE_TIMEOUT_S", 0.1)
+    async with opened(postgres_url) as database:
+
+        def be_stopped(connection: Connection) -> None:
+            connection.execute(delete(READ_BLOCKS))
+            time.sleep(0.3)  # the whole process
+
+        with pytest.raises(StorageError):
+            await database.write(be_stopped)
+        await add(database, 1)
+        with pytest.raises(StorageError):
+            await database.write_shared(be_stopped)
+        await database.write_shared(lambda connection: connection.execute(delete(READ_BLOCKS)))
+        assert await database.read(count) == 0
 
 
 # --- conflicts --------------------------------------------------------------------------------
