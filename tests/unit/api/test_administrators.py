@@ -3,7 +3,7 @@
 import pytest
 
 from keyserver.api.refusals import MOST_OF_ONE
-from keyserver.sealing.ports import SYSTEM, Actor, ActorKind, AuditOutcome
+from keyserver.sealing.ports import Actor, ActorKind, AuditOutcome
 from tests.support.raw_http import Answer
 from tests.support.seal_desk import (
     ADMIN,
@@ -129,7 +129,7 @@ async def test_refusals_are_written_down_once_each_and_then_summed(
     entry = administered.audit.entries[0]
     assert entry[1:] == (
         AuditOutcome.DENIED,
-        SYSTEM,
+        Actor(ActorKind.ETH, f"0x{address_of_key(STRANGER).hex()}"),
         {"address": "127.0.0.1", "code": "FORBIDDEN"},
     )
     await administered.denied.write_sums()
