@@ -47,6 +47,10 @@ class KeyBoxes:
         sealed = self._vault.boxes.seal(TABLE, COLUMN, version.row_key, key.expose())
         return StoredVersion(version, sealed.box, sealed.term)
 
+    async def refresh(self) -> None:
+        """Look for terms that other replicas have made."""
+        await self._vault.refresh()
+
     async def open(self, stored: StoredVersion) -> SecretKey:
         """The key of a stored version; raises `SealedError` and `CorruptKeyError`."""
         try:

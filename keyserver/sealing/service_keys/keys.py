@@ -17,6 +17,7 @@ from keyserver.sealing.service_keys.model import (
     ServiceKey,
     ServiceKeyStore,
     ServiceLine,
+    StaleTermError,
     Version,
 )
 from keyserver.sealing.service_keys.names import check_key_id, check_name, new_key_id
@@ -148,10 +149,18 @@ class ServiceKeys:
                 origin=Origin.MADE,
             )
             key = SecretKey(self._random.bytes(SIZE))
-            if await self._store.add(self._boxes.seal(version, key)):
+            if await self._add(version, key):
                 action = "keys.create" if latest is None else "keys.rotate"
                 await self._note(action, asker, version)
                 return Handed(ServiceKey(version, key, is_current=True), made=True)
+
+    async def _add(self, version: Version, key: SecretKey) -> bool:
+        """Keep a new version, in the newest term; whether its number was free."""
+        try:
+            return await self._store.add(self._boxes.seal(version, key))
+        except StaleTermError:
+            await self._boxes.refresh()
+        return await self._store.add(self._boxes.seal(version, key))
 
     async def _by_id(self, pair: Pair, key_id: str) -> ServiceKey:
         stored = await self._store.find(pair, key_id)

@@ -4,12 +4,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
+from keyserver.errors import StorageError
 from keyserver.sealing.secret_key import SecretKey
 
 DAY_MS: Final = 24 * 60 * 60 * 1000
 
 EXPORT_LIFE_MS: Final = DAY_MS
 """How long an export allows the deletion of what it holds."""
+
+
+class StaleTermError(StorageError):
+    """A box was made in a term that another replica has replaced meanwhile."""
 
 
 class Origin:
@@ -128,7 +133,7 @@ class ServiceKeyStore(Protocol):
     async def add(self, stored: StoredVersion) -> bool:
         """Keep a version, unless its number or its id is taken; whether it was kept.
 
-        Raises `OwnerDeletedError`, by what is so when it would be kept.
+        Raises `OwnerDeletedError` and `StaleTermError`, by what is so when it would be kept.
         """
         ...
 
@@ -165,6 +170,6 @@ class ServiceKeyStore(Protocol):
     async def restore(self, owner: str, versions: Sequence[StoredVersion]) -> None:
         """Keep versions of an owner and take its tombstone away, all or nothing.
 
-        Raises `RestoreConflictError` if a number or an id is taken.
+        Raises `RestoreConflictError` if a number or an id is taken, and `StaleTermError`.
         """
         ...

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from keyserver.crypto.errors import BoxTagError
 from keyserver.sealing.errors import (
@@ -18,10 +18,10 @@ from keyserver.sealing.errors import (
 from keyserver.sealing.ports import Actor, ActorKind, Caller, Scope
 from keyserver.sealing.service_keys.boxes import CorruptKeyError
 from keyserver.sealing.service_keys.data import Ciphertext
-from keyserver.sealing.service_keys.model import DAY_MS, Pair
+from keyserver.sealing.service_keys.model import DAY_MS, Pair, StaleTermError
 from keyserver.sealing.service_keys.rights import Asker
-from keyserver.storage.schema import SERVICE_KEYS
-from tests.support.service_key_desk import Desk, StoredKeyring
+from keyserver.storage.schema import NODE_IDENTITY, SERVICE_KEYS
+from tests.support.service_key_desk import NODE, Desk, StoredKeyring
 
 DAY_S = 24 * 60 * 60
 ALICE = "svc:alice"
@@ -197,6 +197,23 @@ async def test_a_key_sealed_under_a_new_term_opens_after_one_look_at_the_keyring
     assert here.vault.refreshed == 1
     await here.keys.current(here.asker(ALICE), "mail")
     assert here.vault.refreshed == 1
+
+
+async def test_a_key_is_never_kept_in_a_term_that_was_replaced(desk: Desk) -> None:
+    stored = StoredKeyring()
+    here = Desk(desk.database, stored=stored)
+    stored.rotate()  # elsewhere, where the node's key was moved to the new term at once
+    moved = insert(NODE_IDENTITY).values(id=1, node_id=NODE, secret_box=b"x", secret_term=2)
+    await here.database.write_shared(lambda connection: connection.execute(moved))
+    made = await here.keys.current(here.asker(ALICE), "mail")
+    assert here.vault.refreshed == 1
+    [kept] = await here.store.all_of(ALICE)
+    assert (kept.version, kept.key_term) == (made.key.version, 2)
+    # one that does not find the new term keeps nothing
+    other = Desk(desk.database)
+    with pytest.raises(StaleTermError, match="term 1"):
+        await other.keys.current(other.asker("svc:bob"), "mail")
+    assert await other.store.all_of("svc:bob") == []
 
 
 async def test_a_box_that_was_moved_or_lost_its_term_is_corrupt(desk: Desk) -> None:
