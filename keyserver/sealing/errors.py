@@ -30,6 +30,10 @@ class SealRecordDamagedError(SealError):
     code = "SEAL_RECORD_DAMAGED"
 
 
+class StaleTermError(StorageError):
+    """A box was made in a term that another process has replaced meanwhile; nothing was stored."""
+
+
 class KeySourceError(ConfigError):
     """A key file, variable or passphrase that cannot be used; the message names it."""
 

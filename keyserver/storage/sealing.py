@@ -22,7 +22,12 @@ from sqlalchemy import (
 from keyserver.crypto.boxes import box_term
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import NodeId
-from keyserver.sealing.errors import AlreadyInitialisedError, SealConflictError, TermInUseError
+from keyserver.sealing.errors import (
+    AlreadyInitialisedError,
+    SealConflictError,
+    StaleTermError,
+    TermInUseError,
+)
 from keyserver.sealing.ports import SealVersion, StoredBox, StoredIdentity, StoredSeal
 from keyserver.storage.database import Database
 from keyserver.storage.schema import (
@@ -93,7 +98,7 @@ class SqlSealStore:
 
 
 def require_current_term(connection: Connection, term: int) -> None:
-    """Refuse to store a box in a term that is about to go, or gone; raises `StorageError`.
+    """Refuse to store a box in a term that is about to go, or gone; raises `StaleTermError`.
 
     For whoever stores a box made before this transaction: its process may have stood still in
     between, while another one retired the term. The node's key tells: it is moved to every new
@@ -101,7 +106,7 @@ def require_current_term(connection: Connection, term: int) -> None:
     """
     moved_to = connection.scalar(select(NODE_IDENTITY.c.secret_term))
     if moved_to is not None and term < moved_to:
-        raise StorageError(f"a box was made in term {term}, which was replaced; try again")
+        raise StaleTermError(f"a box was made in term {term}, which was replaced; try again")
 
 
 # --- the seal ---------------------------------------------------------------------------------

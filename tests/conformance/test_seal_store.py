@@ -10,7 +10,12 @@ from sqlalchemy import Connection, insert, select, text
 from keyserver.crypto.boxes import box_term
 from keyserver.crypto.randomness import SystemRandom
 from keyserver.errors import StorageError
-from keyserver.sealing.errors import AlreadyInitialisedError, SealConflictError, TermInUseError
+from keyserver.sealing.errors import (
+    AlreadyInitialisedError,
+    SealConflictError,
+    StaleTermError,
+    TermInUseError,
+)
 from keyserver.sealing.making import initialise
 from keyserver.sealing.ports import SYSTEM, SealVersion, StoredBox, StoredIdentity, StoredSeal
 from keyserver.sealing.rekeys import Rekeys
@@ -217,7 +222,7 @@ async def test_a_box_of_a_term_that_goes_is_not_stored(sql_site: SqlSite) -> Non
     await sql_site.database.write_shared(late(1))
     (identity,) = await store.boxes_not_of(2, 1)
     await store.replace_boxes([(identity, box_of(2))])
-    with pytest.raises(StorageError, match="term 1, which was replaced"):
+    with pytest.raises(StaleTermError, match="term 1, which was replaced"):
         await sql_site.database.write_shared(late(1))
     for term in (2, 3):
         await sql_site.database.write_shared(late(term))
