@@ -100,6 +100,10 @@ def _decrypted(data: bytes, file: Path | None, identities: Sequence[Path]) -> by
 
 
 def age_identities(path: Path) -> list[Any]:
+    """The private keys of age in a file; Any: the library's own type.
+
+    Raises `CommandError` for a file without any, `KeySourceError` for one that others can read.
+    """
     import pyrage  # deferred, as above
 
     from keyserver.sealing.key_sources import read_private_file
