@@ -279,8 +279,6 @@ def demo(
     """
     if sign and (migration or file is not None):
         raise CommandError("--sign: its story has no file and no --migration", exit_code=USAGE)
-    if sealed and migration:
-        raise CommandError("--sealed: its story does not go on with --migration", exit_code=USAGE)
     from keyserver.cli.narrator import ScreenNarrator, SilentNarrator
     from keyserver.devnet.signing_story import threshold_for
 

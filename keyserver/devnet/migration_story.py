@@ -1,16 +1,22 @@
 """How a network changes while it is used: nodes join and leave, shares are renewed and regained.
 
 The second half of the demo. The key of the first half stays the same all the time; where its shares
-are, and which, is asked of the nodes themselves.
+are, and which, is asked of the nodes themselves. Nodes that are sealed have their own key on the
+disk that one of them loses, so that one has a backup.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
+from keyserver.app import backup
+from keyserver.app.clock import SystemClock
+from keyserver.app.config import load
 from keyserver.client.node_set import NodeSetContract
 from keyserver.client.wallet import Wallet
+from keyserver.crypto.randomness import SystemRandom
 from keyserver.devnet.devnet_file import DevnetNode
 from keyserver.devnet.narrating import DemoError, Narrator, Step
 from keyserver.devnet.network import Network
@@ -50,10 +56,18 @@ class MigrationStory:
         self._joining = range(count + 1, count + SPARE + 1)
         self._leaving = 1
         self._emptied = 2
+        self._is_sealed = network.shares is not None
+        self._backup = network.directory / f"node{self._emptied}.backup"
 
     def steps(self, decrypt: Callable[[], Awaitable[None]]) -> list[Step]:
         """All of them; `decrypt` has Bob decrypt the file once more."""
         first, last = self._joining[0], self._joining[-1]
+        back = (
+            f"Node {self._emptied} gets a backup from before the refresh, and its operators open "
+            "it. Its shares are out of date: it regains them from the others."
+            if self._is_sealed
+            else f"Node {self._emptied} comes back empty, and regains its shares from the others."
+        )
         return [
             (
                 "join",
@@ -74,11 +88,7 @@ class MigrationStory:
                 self._refresh,
             ),
             ("empty", f"Node {self._emptied} loses its disk.", self._empty),
-            (
-                "repair",
-                f"Node {self._emptied} comes back empty, and regains its shares from the others.",
-                self._repair,
-            ),
+            ("repair", back, self._repair),
             ("decrypt_repaired", "Bob asks once more.", decrypt),
         ]
 
@@ -89,6 +99,8 @@ class MigrationStory:
         for number in self._joining:
             await self._network.start_spare(number)
             self._narrator.say(f"node {number} runs")
+            if self._is_sealed:
+                self._narrator.say(f"node {number}: {self._network.unseal(number)}")
         for number in self._joining:
             node = self._node(number)
             await self._contract.add(self._owner, _node_id(node), _peer(node))
@@ -108,6 +120,8 @@ class MigrationStory:
         self._narrator.say(f"node {self._leaving} has no share any more")
 
     async def _refresh(self) -> None:
+        if self._is_sealed:
+            await self._back_up()
         before = self._key()
         await self._until(lambda: self._key()["version"] > before["version"], "a refresh")
         after = self._key()
@@ -122,13 +136,36 @@ class MigrationStory:
         self._network.empty(self._emptied)
 
     async def _repair(self) -> None:
+        if self._is_sealed:
+            await self._restore()
         await self._network.restart(self._emptied)
+        if self._is_sealed:
+            self._narrator.say(f"node {self._emptied}: {self._network.unseal(self._emptied)}")
         await self._until(lambda: self._holds_share(self._emptied), "its share")
         public = self._public()
         key = self._key_at(self._emptied)
         if key is None or key["public"] != public:
             raise DemoError(f"node {self._emptied} tells of another key")
         self._narrator.say(f"node {self._emptied} has a share of the same key again")
+
+    async def _back_up(self) -> None:
+        loaded = load(Path(self._node(self._emptied).config))
+        made = await backup.create(
+            loaded, self._backup, (), clock=SystemClock(), on_table=lambda table: None
+        )
+        self._narrator.say(f"{self._backup.name}: {made.rows:,} rows, as sealed as the disk")
+
+    async def _restore(self) -> None:
+        loaded = load(Path(self._node(self._emptied).config))
+        await backup.restore(
+            loaded,
+            self._backup,
+            (),
+            replace=False,
+            random=SystemRandom(),
+            clock=SystemClock(),
+            on_table=lambda table: None,
+        )
 
     # --- a change ---------------------------------------------------------------------------------
 

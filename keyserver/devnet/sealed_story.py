@@ -36,6 +36,8 @@ class SealedStory:
         self._network = scene.network
         self._shares = shares
         self._nodes = range(1, nodes + 1)
+        self._all = range(1, len(shares.nodes) + 1)
+        """With those that join later."""
 
     # --- the steps --------------------------------------------------------------------------------
 
@@ -78,7 +80,7 @@ class SealedStory:
         """A thief learns nothing."""
         text = (
             "All key servers stop, and a thief copies their disks: databases, logs, "
-            "configurations. We know all secrets by their shares, and look for them there."
+            "configurations, backups. We know all secrets by their shares, and look for them there."
         )
         return "search", text, self._search_disks
 
@@ -145,13 +147,13 @@ class SealedStory:
     # --- the thief --------------------------------------------------------------------------------
 
     async def _search_disks(self) -> None:
-        for number in self._nodes:
+        for number in self._all:
             self._network.halt(number)
         stolen = self._network.directory / STOLEN
         secrets = await self._secrets_of_copies(stolen)
         shares = {
             f"share {place} of node {number}": words
-            for number in self._nodes
+            for number in self._all
             for place, words in enumerate(self._shares.of(number), 1)
         }
         secrets |= {name: parse_mnemonic(words).value for name, words in shares.items()}
@@ -170,7 +172,7 @@ class SealedStory:
         """Copy the nodes' directories, and open a second copy of each database with its shares."""
         secrets: dict[str, bytes] = {}
         random, clock = SystemRandom(), SystemClock()
-        for number in self._nodes:
+        for number in self._all:
             directory = Path(self._network.devnet.nodes[number - 1].config).parent
             shutil.copytree(directory, stolen / directory.name)
             opened = self._network.directory / f"opened-{directory.name}"
@@ -179,6 +181,8 @@ class SealedStory:
             shares = self._shares.of(number)[: self._shares.required]
             held = await secrets_of(f"sqlite:///{database}", shares, random=random, clock=clock)
             secrets |= {f"{name}, node {number}": value for name, value in held.items()}
+        for backup in self._network.directory.glob("*.backup"):
+            shutil.copy(backup, stolen)
         return secrets
 
     def _check_search(self, shares: dict[str, str]) -> None:

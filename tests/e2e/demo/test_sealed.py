@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.demo.command import facts, keyserver, processes_of
-from tests.e2e.demo.test_demo import SIGNING_STEPS, STEPS
+from tests.e2e.demo.test_demo import MIGRATION_STEPS, SIGNING_STEPS, STEPS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -48,6 +48,21 @@ def test_operators_open_the_key_servers_and_the_story_holds(tmp_path: Path) -> N
     assert names == sealed_story()
     assert processes_of(elsewhere) == []
     assert list(elsewhere.iterdir()) == []
+
+
+def test_sealed_key_servers_move_shares_and_get_a_backup(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if not request.config.getoption("--full-matrix"):
+        pytest.skip("with --full-matrix only")
+    options = ["--sealed", "--migration", "--nodes", "4", "--confirmations", "0", "--json"]
+    done = keyserver("demo", *options, env={"TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["ok"] is True
+    steps = [*sealed_story()[:-1], *MIGRATION_STEPS, "search"]
+    assert [step["name"] for step in result["steps"]] == steps
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sealed_key_servers_sign(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -147,7 +147,6 @@ async def test_a_node_that_stays_sealed_is_told(
         (["--shares", "2-of-3"], "--shares: only with --sealed"),
         (["--sealed", "--shares", "three"], "is not like 2-of-3"),
         (["--sealed", "--shares", "4-of-3"], "shares: 4-of-3"),
-        (["--sealed", "--migration"], "--migration"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(
