@@ -11,13 +11,20 @@ import pyrage
 import pytest
 
 from keyserver.app.clock import SystemClock
+from keyserver.app.config import load
+from keyserver.app.store import opened_store
 from keyserver.cli.main import main
 from keyserver.cli.output import FAILED, USAGE, WRONG_SHARE
+from keyserver.crypto.curve import SecretScalar
+from keyserver.crypto.randomness import SystemRandom
+from keyserver.model.identifiers import NodeId
 from keyserver.sealing.audit import parse_line
 from keyserver.sealing.ports import SYSTEM, AuditOutcome
+from keyserver.sessions.writes import PutPrepared
 from keyserver.storage.audit_file import AuditFiles
 from keyserver.storage.database import opened
 from tests.support.backups import Filled, all_rows, fill
+from tests.support.stored_values import digest, record, share
 
 
 @dataclass
@@ -128,6 +135,26 @@ def test_made_tried_and_put_back(
     (entry,) = [parse_line(line) for line in new_place.log.read_bytes().splitlines()]
     assert (entry.fields["action"], entry.fields["outcome"]) == ("backup.restore", "ok")
     assert entry.fields["details"]["rows"] == made["rows"]
+
+
+def test_one_that_a_key_file_opens(
+    place: Place, new_place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def work() -> None:
+        owner = NodeId.of(SecretScalar.from_int(3).public())
+        loaded, random = load(Path(place.config)), SystemRandom()
+        async with opened_store(loaded, owner, random=random, clock=SystemClock()) as store:
+            await store.records.commit([PutPrepared(record(), share(1), digest("t"))])
+
+    asyncio.run(work())
+    out = tmp_path / "backup"
+    assert run(capsys, "create", "-c", place.config, "--out", str(out))["opens_with"] == ["static"]
+    facts = run(capsys, "verify", str(out), "-c", place.config)
+    assert (facts["boxes"], facts["opened"], facts["damaged"]) == (1, True, [])
+    (new_place.folder / "data" / "seal.key").touch(0o600)
+    (new_place.folder / "data" / "seal.key").write_text("11" * 32)
+    said = run(capsys, "verify", str(out), "-c", new_place.config, code=FAILED)
+    assert "does not open slot 1 (static)" in said
 
 
 def test_what_was_done_since_is_told(
