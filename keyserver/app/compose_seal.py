@@ -29,6 +29,7 @@ from keyserver.sealing.key_sources import KeySource
 from keyserver.sealing.opening import open_or_create
 from keyserver.sealing.ports import AuditOutcome, SealState
 from keyserver.sealing.rekeys import Rekeys
+from keyserver.sealing.service_keys.proofs import ProvenTokens
 from keyserver.sealing.upkeep import Upkeep
 from keyserver.sealing.vault import EPOCH_CHANGED, Vault
 from keyserver.storage.audit_file import AuditFiles
@@ -83,6 +84,9 @@ async def opened_seal(
         try:
             yield side
         finally:
+            await side.denied.write_sums()
+            await side.refused_shares.write_sums()
+            await audit.checkpoint()
             side.rekeys.forget()
             if side.vault.is_open:
                 side.vault.shut("stopped")
@@ -119,7 +123,7 @@ async def _open(
     source = automatic_source(loaded, vault.record())
     if source is not None and sealed_because() in (None, EPOCH_CHANGED):
         await _open_by_itself(vault, source)
-    nonces, tokens = SqlRequestNonces(database), SqlTokenStore(database)
+    nonces, tokens = SqlRequestNonces(database), ProvenTokens(SqlTokenStore(database), vault)
     callers = CallerRegistry(me, own.seal.admins, nonces, tokens, clock)
     denied = Refusals("auth.denied", audit, clock.monotonic, AuditOutcome.DENIED)
     service_keys = None

@@ -14,6 +14,7 @@ from keyserver.sealing.service_keys.boxes import KeyBoxes, KeyVault
 from keyserver.sealing.service_keys.credentials import Credentials
 from keyserver.sealing.service_keys.keys import ServiceKeys as HandedOut
 from keyserver.sealing.service_keys.owners import Owners
+from keyserver.sealing.service_keys.proofs import ProvenGrants, ProvenTokens
 from keyserver.storage.callers import SqlGrantStore, SqlTokenStore
 from keyserver.storage.database import Database
 from keyserver.storage.service_keys import SqlServiceKeyStore
@@ -43,8 +44,9 @@ def compose_service_keys(
     random: RandomSource,
 ) -> ServiceKeys:
     """Make all of it; nothing runs by itself. `denied` hears who was turned away."""
-    store, grants = SqlServiceKeyStore(database), SqlGrantStore(database)
-    boxes = KeyBoxes(vault)
+    store, boxes = SqlServiceKeyStore(database), KeyBoxes(vault)
+    tokens = ProvenTokens(SqlTokenStore(database), vault)
+    grants = ProvenGrants(SqlGrantStore(database), vault)
     keys = HandedOut(
         store,
         boxes,
@@ -56,5 +58,5 @@ def compose_service_keys(
     return ServiceKeys(
         ServiceKeyNeeds(keys, callers, grants, denied, clock),
         Owners(store, boxes, audit, random=random, clock=clock),
-        Credentials(SqlTokenStore(database), grants, audit, random=random, clock=clock),
+        Credentials(tokens, grants, audit, random=random, clock=clock),
     )

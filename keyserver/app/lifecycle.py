@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from keyserver.api.listening import Listener
 from keyserver.api.operator import operator_app
+from keyserver.api.operator_answers import read_json_body
 from keyserver.api.operator_owners import owner_routes
 from keyserver.api.operator_seal import SealRoutes, seal_routes
 from keyserver.api.public_server import serve_public
@@ -193,12 +194,8 @@ class _Process:
         await seal.vault.opened()
         secret = node_secret(seal)
         seal.audit.sign_with(lambda digest: sign_digest(secret, digest))
-        try:
-            await seal.audit.checkpoint()
-            await seal.audit.run()
-        finally:
-            await seal.audit.checkpoint()
-            seal.audit.sign_with(None)
+        await seal.audit.checkpoint()
+        await seal.audit.run()
 
     # --- listeners ----------------------------------------------------------------------------
 
@@ -219,7 +216,7 @@ class _Process:
                 rekeys=seal.rekeys,
                 administrators=seal.administrators,
                 replicas=replica.all,
-                facts=lambda: seal_facts(seal),
+                facts=lambda: {**seal_facts(seal), "problem": roles.problem},
                 refused_shares=seal.refused_shares,
                 peers=lambda: peer_lines(roles.view),
             )
@@ -228,7 +225,8 @@ class _Process:
             routes += owner_routes(seal.service_keys.owner_needs(seal.administrators))
 
         async def admit(request: Request) -> None:
-            await seal.administrators.admit(request, await request.body(), Scope.SEAL_ADMIN)
+            body = await read_json_body(request)
+            await seal.administrators.admit(request, body.raw, Scope.SEAL_ADMIN)
 
         process = OperatorsProcess(roles, seal.vault, seal.upkeep)
         app = operator_app(process, admit, routes)

@@ -33,7 +33,7 @@ from keyserver.app.switching import SwitchingApp
 from keyserver.app.view import OperatorView
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.set_changes import SetChanges
-from keyserver.errors import ConfigError
+from keyserver.errors import ConfigError, StorageError
 from keyserver.model.identifiers import NodeId
 from keyserver.sealing.errors import SealedError, StandbyError
 from keyserver.sealing.vault import Vault
@@ -173,14 +173,25 @@ class Roles:
             return
         try:
             await run_until(over, [Part("chain watcher", following.watcher.run)], _nothing())
+        except StorageError as error:
+            if self._replica.is_active:
+                raise
+            log.info("role_lost", problem=str(error))
         finally:
             await following.client.close()
 
     async def _try_to_act(self) -> None:
-        """Act; where only shares open the node, it is not given up for an address that is taken."""
+        """Act, as long as the database lets this process.
+
+        Where only shares open the node, it is not given up for an address that is taken or a
+        database that is away: it would have to be opened again.
+        """
         try:
             await self._act()
-        except ConfigError as error:
+        except (ConfigError, StorageError) as error:
+            if not self._replica.is_active:
+                log.info("role_lost", problem=str(error))
+                return
             if self._vault.status().opens_itself:
                 raise
             self.problem = str(error)
