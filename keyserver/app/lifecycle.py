@@ -126,7 +126,7 @@ class _Process:
             stop = stack.enter_context(stop_signal())
             stack.enter_context(seal_signal(self._told.set))
             self._stop = stop
-            await run_parts(parts, stop, self._watch_seal(), when_overdue=self._end_overdue)
+            await run_parts(parts, stop, self._watch_seal(roles), when_overdue=self._end_overdue)
         return self._reason
 
     def _roles(self, replica: Replica, urls: Mapping[str, str]) -> Roles:
@@ -156,12 +156,13 @@ class _Process:
 
     # --- sealing ------------------------------------------------------------------------------
 
-    async def _watch_seal(self) -> None:
-        """Stop everything when the seal is to be shut."""
+    async def _watch_seal(self, roles: Roles) -> None:
+        """When the seal is to be shut, refuse new work at once, then stop everything."""
         async with asyncio.TaskGroup() as group:
             asking = group.create_task(self._ask_when_told())
             self._reason = await self._seal.vault.must_shut()
             asking.cancel()
+        roles.refuse_clients()
         log.warning("node_sealing", reason=self._reason)
         self._stop.set()
 

@@ -133,6 +133,10 @@ class Roles:
         """The running node; `None` while this process is not it."""
         return self._view
 
+    def refuse_clients(self) -> None:
+        """Let clients' new requests meet a sealed node; those under way go on."""
+        self.clients.app = self._doors.closed(Availability.SEALED)
+
     async def run(self) -> None:
         """Play one role after the other."""
         await self._replica.looked()
