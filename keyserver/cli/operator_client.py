@@ -173,6 +173,23 @@ class OperatorClient:
         except ValueError:
             return host == "localhost"
 
+    def require_private(self) -> None:
+        """Raise `CommandError` where others could read along."""
+        if not self.is_private:
+            raise CommandError(
+                f"{self.url}: secrets are not sent over a network without encryption",
+                hint="Use https://, or a tunnel to an address of this machine.",
+                exit_code=USAGE,
+            )
+
+    @property
+    def is_anywhere(self) -> bool:
+        """Whether the address is that of all interfaces, which leads nowhere."""
+        try:
+            return ipaddress.ip_address(urlsplit(self.url).hostname or "").is_unspecified
+        except ValueError:
+            return False
+
     def get(self, path: str) -> Any:
         """The body of a successful answer; raises `CommandError`."""
         return successful(self.ask("GET", path))
@@ -194,12 +211,8 @@ class OperatorClient:
         headers = {"Content-Type": "application/json"} if data else {}
         if self._authorize is not None:
             headers["Authorization"] = self._authorize(method, path, data)
-        if headers and not self.is_private:
-            raise CommandError(
-                f"{self.url}: secrets are not sent over a network without encryption",
-                hint="Use https://, or a tunnel to an address of this machine.",
-                exit_code=USAGE,
-            )
+        if headers:
+            self.require_private()
         connection = self._connection()
         try:
             connection.request(method, path, body=data or None, headers=headers)

@@ -168,9 +168,11 @@ def unseal(
         if not operators:
             print_facts({"sealed_replicas": 0}, as_json=as_json)
             return
-    records = [_record_of(operator) for operator in operators[:1]]
+    for operator in operators:
+        operator.require_private()  # before anybody types anything
+    found = _record_of(operators[0])
     text = read_share(file, [age_identity] if age_identity else [], PROMPT)
-    check(text, records[0])
+    check(text, found)
     body: dict[str, object] = {"share": text, **({"withdraw": True} if withdraw else {})}
     ask_each(operators, lambda operator: operator.post("/v1/seal/unseal", body), as_json, _told)
 

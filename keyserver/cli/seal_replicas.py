@@ -29,7 +29,16 @@ def replicas_of(place: Place, signing: Signing, *, only_sealed: bool) -> list[Op
     ]
     found = [first.at(url) for url in wanted]
     for operator in found:
-        if operator.url == first.url or operator.vouched_for(first):
+        if operator.url == first.url:
+            continue
+        if operator.is_anywhere:
+            raise CommandError(
+                f"{operator.url}: a replica listens on all its addresses, so the list does not say "
+                "which of them to use",
+                hint="Name one in its operator_listen, or give each replica with --url.",
+                exit_code=USAGE,
+            )
+        if operator.vouched_for(first):
             continue
         raise CommandError(
             f"{operator.url}: is on the node's list of replicas, but nothing proves that it is one",

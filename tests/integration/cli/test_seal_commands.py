@@ -276,6 +276,12 @@ def test_no_share_goes_to_an_address_that_only_the_database_names(
         assert run("unseal", "--all") == USAGE
         assert "nothing proves" in capsys.readouterr().err
         assert {asked.method for asked in server.asked} == {"GET"}
+        for url in ("https://0.0.0.0:8090", "https://[::]:8090"):
+            desk.replicas = [replica("r1", SealState.SEALED, url=url)]
+            assert run("unseal", "--all") == USAGE
+            assert "operator_listen" in capsys.readouterr().err
+    assert main(["seal", "unseal", "--url", "http://192.0.2.1:8090"]) == USAGE
+    assert "without encryption" in capsys.readouterr().err
     authority, certificate, key = make_authority(tmp_path)
     with listening(desk, tls=(certificate, key)) as (server, run):
         desk.replicas = [replica("r1", SealState.SEALED, url=server.url)]
