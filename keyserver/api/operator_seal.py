@@ -46,6 +46,8 @@ MOST_SHARES: Final = 16
 _SHARE: Final = Actor(ActorKind.SHARE)
 _REFUSED: Final = (ShareMalformedError, ShareWrongSetError, ShareUnknownError, BadRequestError)
 
+ShowShare = Callable[[str, str], Awaitable[RekeyAnswer]]
+
 
 @dataclass(frozen=True, slots=True)
 class PeerLine:
@@ -272,14 +274,21 @@ def _rekey_routes(needs: SealRoutes) -> list[Route]:
         return _answer(rekey_facts(await rekeys.status(request.path_params["rekey"])))
 
     async def prove(request: Request) -> Response:
-        body, _ = await needs.order(request)
-        share = body.only("share").text("share")
-        return _answer(rekey_answer(await rekeys.prove(request.path_params["rekey"], share)))
+        return await shown(request, rekeys.prove, "seal.rekey.share")
 
     async def verify(request: Request) -> Response:
-        body, _ = await needs.order(request)
+        return await shown(request, rekeys.verify, "seal.rekey.verify")
+
+    async def shown(request: Request, show: ShowShare, action: str) -> Response:
+        body, caller = await needs.order(request)
         share = body.only("share").text("share")
-        return _answer(rekey_answer(await rekeys.verify(request.path_params["rekey"], share)))
+        try:
+            answer = await show(request.path_params["rekey"], share)
+        except _REFUSED as error:
+            address = client_address(request.scope)
+            await needs.refused_shares.note(address, error.code, caller.actor, action=action)
+            raise
+        return _answer(rekey_answer(answer))
 
     async def cancel(request: Request) -> Response:
         _, caller = await needs.order(request)

@@ -62,22 +62,30 @@ class Refusals:
         """What is right but changes nothing, such as a share that is there already."""
         self.withdrawals = RefusalTally(monotonic)
         """What is right and undone again: without a limit it would fill the log."""
-        self._sums: Counter[str] = Counter()
-        """Refusals not written down yet, by code."""
+        self._sums: Counter[tuple[str, str]] = Counter()
+        """Refusals not written down yet, by action and code."""
 
     async def note(
-        self, address: str, code: str, actor: Actor, *, among: RefusalTally | None = None
+        self,
+        address: str,
+        code: str,
+        actor: Actor,
+        *,
+        among: RefusalTally | None = None,
+        action: str | None = None,
     ) -> int | None:
         """Note a refusal; beyond the limits, in how many seconds there is room again.
 
-        It counts `among` the refusals or the repeats. Raises `AuditUnavailableError`.
+        It counts `among` the refusals or the repeats; `action` is another one than the usual.
+        Raises `AuditUnavailableError`.
         """
+        action = action or self._action
         wait_s = (among or self._refused).note(address)
         if wait_s is None:
             details = {"address": _shown(address), "code": code}
-            await self._audit.record(self._action, self._outcome, actor, details)
+            await self._audit.record(action, self._outcome, actor, details)
         else:
-            self._sums[code] += 1
+            self._sums[action, code] += 1
         return wait_s
 
     async def run(self) -> None:
@@ -88,16 +96,16 @@ class Refusals:
 
     async def write_sums(self) -> None:
         """Write down what was summed; it is kept where the log cannot be written."""
-        for code, count in list(self._sums.items()):
+        for (action, code), count in list(self._sums.items()):
             details: dict[str, str | int] = {"code": code, "count": count}
             try:
-                await self._audit.record(self._action, self._outcome, SYSTEM, details)
+                await self._audit.record(action, self._outcome, SYSTEM, details)
             except AuditUnavailableError as error:
-                log.warning("refusals_not_written", action=self._action, problem=str(error))
+                log.warning("refusals_not_written", action=action, problem=str(error))
                 return
-            self._sums[code] -= count
-            if not self._sums[code]:
-                del self._sums[code]
+            self._sums[action, code] -= count
+            if not self._sums[action, code]:
+                del self._sums[action, code]
 
 
 def _shown(address: str) -> str:

@@ -359,6 +359,21 @@ async def test_a_whole_rekey(desk: SealDesk) -> None:
     assert refusal(await desk.ask("GET", f"rekey/{rekey['rekey']}")) == (404, "REKEY_NOT_FOUND")
 
 
+async def test_wrong_shares_of_a_rekey_are_written_down(desk: SealDesk) -> None:
+    await desk.open()
+    rekey = await begin(desk)
+    desk.audit.entries.clear()
+    foreign = (await foreign_shares())[0]
+    for _ in range(MOST_OF_ONE + 2):
+        with unchanged(desk):
+            assert refusal(await show(desk, rekey, "share", foreign)) == (400, "SHARE_WRONG_SET")
+    assert desk.audit.entries[0][:2] == ("seal.rekey.share", AuditOutcome.REFUSED)
+    assert len(desk.audit.entries) == MOST_OF_ONE
+    await desk.bad_shares.write_sums()
+    assert desk.audit.entries[-1][0] == "seal.rekey.share"
+    assert desk.audit.entries[-1][3] == {"code": "SHARE_WRONG_SET", "count": 2}
+
+
 async def test_new_shares_go_to_recipients_encrypted(desk: SealDesk) -> None:
     await desk.open()
     keys = [pyrage.x25519.Identity.generate() for _ in range(3)]
