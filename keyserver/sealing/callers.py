@@ -8,7 +8,7 @@ from keyserver.model.identifiers import Address, NodeId
 from keyserver.sealing.errors import NonceUsedError, SignatureExpiredError, UnauthenticatedError
 from keyserver.sealing.ports import Actor, ActorKind, Caller, Scope, SignedRequest
 from keyserver.sealing.signed_requests import FORM, SCHEME, read_signature, signer_of
-from keyserver.sealing.tokens import Token, TokenStore
+from keyserver.sealing.tokens import Token, TokenLookup
 
 MAX_SKEW_S: Final = 60
 """How far the time of a signed request may be from this node's."""
@@ -46,7 +46,7 @@ class CallerRegistry:
         node_id: NodeId,
         admins: Iterable[Address],
         nonces: RequestNonces,
-        tokens: TokenStore,
+        tokens: TokenLookup,
         clock: Clock,
     ) -> None:
         """`admins`: the accounts that have every scope."""
@@ -65,8 +65,8 @@ class CallerRegistry:
         """Who has signed it, or whose token it shows.
 
         With `admins_only` other accounts have no scopes, and nothing is remembered of them. Raises
-        `UnauthenticatedError`, `SignatureExpiredError`, `NonceUsedError`; `StorageError` if nonces
-        and tokens cannot be looked up.
+        `UnauthenticatedError`, `SignatureExpiredError`, `NonceUsedError`; `SealedError` for a token
+        while the node is sealed, `StorageError` if nonces and tokens cannot be looked up.
         """
         scheme, _, credential = (request.authorization or "").partition(" ")
         match scheme.lower():

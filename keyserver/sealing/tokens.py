@@ -16,6 +16,7 @@ from keyserver.crypto.hashing import sha256
 from keyserver.crypto.randomness import RandomSource
 from keyserver.sealing.errors import UnauthenticatedError
 from keyserver.sealing.ports import Scope
+from keyserver.sealing.secret_boxes import SealedValue
 
 PREFIX: Final = "kst1"
 ID_SIZE: Final = 10
@@ -84,10 +85,12 @@ class StoredToken:
     expires_at: int
     last_used_at: int | None = None
     """Within a minute; `None` if it never was."""
+    proof: SealedValue | None = field(default=None, repr=False)
+    """What the row says, in a box (`keyserver.sealing.service_keys.proofs`)."""
 
 
-class TokenStore(Protocol):
-    """Where tokens are kept; every method raises `StorageError` for trouble with the database."""
+class TokenLookup(Protocol):
+    """Where tokens are looked up; every method raises `StorageError`."""
 
     async def find(self, token_id: str) -> StoredToken | None:
         """The token of this id."""
@@ -97,8 +100,16 @@ class TokenStore(Protocol):
         """Note that it was used; `at` in milliseconds since 1970."""
         ...
 
+
+class TokenStore(TokenLookup, Protocol):
+    """Where tokens are kept; every method raises `StorageError` for trouble with the database."""
+
+    async def exists(self, token_id: str) -> bool:
+        """Whether there is a row of this id, whatever it says."""
+        ...
+
     async def add(self, token: StoredToken) -> None:
-        """Keep a new one."""
+        """Keep a new one, with its proof."""
         ...
 
     async def delete(self, token_id: str) -> bool:

@@ -1,20 +1,22 @@
 """Tokens, grants and used nonces in the database (sealing, C16 and C17)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Executable, Row, delete, insert, select, update
+from sqlalchemy import Connection, Executable, Row, Table, delete, insert, select, update
 
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address
 from keyserver.sealing.ports import Scope
+from keyserver.sealing.secret_boxes import SealedValue
 from keyserver.sealing.service_keys.rights import Grant
 from keyserver.sealing.tokens import StoredToken
 from keyserver.storage.access import Transaction
 from keyserver.storage.database import Database
 from keyserver.storage.inserting import insert_if_new
 from keyserver.storage.schema import API_TOKENS, GRANTS, REQUEST_NONCES
+from keyserver.storage.sealing import require_current_term
 
 KEPT_LONGER_S: Final = 300
 """How long used nonces are remembered after they are of no use: clocks of replicas differ."""
@@ -54,6 +56,11 @@ class SqlTokenStore:
 
         return await self._database.read(work)
 
+    async def exists(self, token_id: str) -> bool:
+        """Whether there is a row of this id, whatever it says."""
+        query = select(API_TOKENS.c.token_id).where(API_TOKENS.c.token_id == token_id)
+        return await self._database.read(lambda connection: connection.scalar(query) is not None)
+
     async def used(self, token_id: str, at: int) -> None:
         """Note that it was used."""
         change = update(API_TOKENS).where(API_TOKENS.c.token_id == token_id)
@@ -71,7 +78,7 @@ class SqlTokenStore:
             "expires_at": token.expires_at,
             "last_used_at": token.last_used_at,
         }
-        await self._database.write_shared(_doing(insert(API_TOKENS).values(row)))
+        await self._database.write_shared(_adding(API_TOKENS, row, token.proof))
 
     async def delete(self, token_id: str) -> bool:
         """Forget it; whether it was there."""
@@ -99,7 +106,7 @@ class SqlGrantStore:
         """All grants to somebody, expired ones too."""
         query = select(GRANTS).where(GRANTS.c.principal == principal)
         return await self._database.read(
-            lambda connection: [Grant(*row) for row in connection.execute(query)]
+            lambda connection: [_grant_of(row) for row in connection.execute(query)]
         )
 
     async def find(self, grant_id: str) -> Grant | None:
@@ -108,7 +115,7 @@ class SqlGrantStore:
 
         def work(connection: Connection) -> Grant | None:
             row = connection.execute(query).one_or_none()
-            return None if row is None else Grant(*row)
+            return None if row is None else _grant_of(row)
 
         return await self._database.read(work)
 
@@ -123,7 +130,7 @@ class SqlGrantStore:
             "created_at": grant.created_at,
             "expires_at": grant.expires_at,
         }
-        await self._database.write_shared(_doing(insert(GRANTS).values(row)))
+        await self._database.write_shared(_adding(GRANTS, row, grant.proof))
 
     async def delete(self, grant_id: str) -> bool:
         """Forget it; whether it was there."""
@@ -137,7 +144,7 @@ class SqlGrantStore:
         query = select(GRANTS).where(GRANTS.c.grant_id > after)
         query = query.order_by(GRANTS.c.grant_id).limit(limit)
         return await self._database.read(
-            lambda connection: [Grant(*row) for row in connection.execute(query)]
+            lambda connection: [_grant_of(row) for row in connection.execute(query)]
         )
 
 
@@ -148,6 +155,31 @@ def _doing(statement: Executable) -> Transaction[None]:
         connection.execute(statement)
 
     return work
+
+
+def _adding(table: Table, row: Mapping[str, Any], proof: SealedValue | None) -> Transaction[None]:
+    """A transaction that adds a row with its proof."""
+    assert proof is not None, "rows that say what somebody may do are proven"
+
+    def work(connection: Connection) -> None:
+        require_current_term(connection, proof.term)
+        proven = {**row, "proof_box": proof.box, "proof_term": proof.term}
+        connection.execute(insert(table).values(proven))
+
+    return work
+
+
+def _grant_of(row: Row[Any]) -> Grant:
+    return Grant(
+        grant_id=row.grant_id,
+        principal=row.principal,
+        owner_pattern=row.owner_pattern,
+        service_pattern=row.service_pattern,
+        granted_by=row.granted_by,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        proof=SealedValue(row.proof_box, row.proof_term),
+    )
 
 
 def _token_of(row: Row[Any]) -> StoredToken:
@@ -165,4 +197,5 @@ def _token_of(row: Row[Any]) -> StoredToken:
         created_at=row.created_at,
         expires_at=row.expires_at,
         last_used_at=row.last_used_at,
+        proof=SealedValue(row.proof_box, row.proof_term),
     )

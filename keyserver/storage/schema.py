@@ -154,8 +154,11 @@ API_TOKENS: Final = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("last_used_at", BigInteger),
+    Column("proof_box", LargeBinary, nullable=False),
+    Column("proof_term", BigInteger, nullable=False),
+    Index("api_tokens_by_term", "proof_term"),
 )
-"""Tokens of callers; `scopes` and `services` are JSON lists."""
+"""Tokens of callers; `scopes` and `services` are JSON lists, `proof_box` holds what a row says."""
 
 GRANTS: Final = Table(
     "grants",
@@ -167,9 +170,12 @@ GRANTS: Final = Table(
     Column("granted_by", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
+    Column("proof_box", LargeBinary, nullable=False),
+    Column("proof_term", BigInteger, nullable=False),
     Index("grants_of_principal", "principal"),
+    Index("grants_by_term", "proof_term"),
 )
-"""Who may act for which owners."""
+"""Who may act for which owners; `proof_box` holds what the row says."""
 
 
 # --- keys (engine design, sections 4 and 15) --------------------------------------------------
@@ -430,5 +436,8 @@ SHARE_BOX: Final = SealedColumn("key_shares", "share_box", ("key_id", "version")
 SECRET_BOX: Final = SealedColumn("node_identity", "secret_box", ("id",))
 KEY_BOX: Final = SealedColumn("service_keys", "key_box", ("owner", "service", "key_id"))
 
-SEALED_COLUMNS: Final = (SHARE_BOX, SECRET_BOX, KEY_BOX)
+TOKEN_PROOF: Final = SealedColumn("api_tokens", "proof_box", ("token_id",))
+GRANT_PROOF: Final = SealedColumn("grants", "proof_box", ("grant_id",))
+
+SEALED_COLUMNS: Final = (SHARE_BOX, SECRET_BOX, KEY_BOX, TOKEN_PROOF, GRANT_PROOF)
 """Every column that holds boxes; a test compares it with the tables."""

@@ -10,6 +10,7 @@ from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address
 from keyserver.sealing.errors import ExportStaleError, OwnerDeletedError, RestoreConflictError
 from keyserver.sealing.ports import Scope
+from keyserver.sealing.secret_boxes import SealedValue
 from keyserver.sealing.service_keys.exports import versions_hash
 from keyserver.sealing.service_keys.model import (
     EXPORT_LIFE_MS,
@@ -27,6 +28,7 @@ from keyserver.storage.service_keys import SqlServiceKeyStore
 from tests.support.stores import SqlSite
 
 NOW = 1_800_000_000_000
+PROOF = SealedValue(b"a box", 3)
 NAMES = ("B", "a", "a/b", "aa", "a~b", "größe", "z", "ä", "\U0001f511")
 """In the order of their UTF-8 bytes; a dictionary has another."""
 
@@ -190,7 +192,9 @@ async def test_a_nonce_is_used_once(sql_site: SqlSite) -> None:
 async def test_tokens_are_kept_as_they_are(sql_site: SqlSite) -> None:
     tokens = SqlTokenStore(sql_site.database)
     made = [
-        StoredToken(name * 16, b"\x05" * 32, "svc:größe", scopes, ("a", "b*"), NOW, NOW + 1)
+        StoredToken(
+            name * 16, b"\x05" * 32, "svc:größe", scopes, ("a", "b*"), NOW, NOW + 1, None, PROOF
+        )
         for name, scopes in (("b", frozenset(Scope)), ("a", frozenset({Scope.KEYS_USE})))
     ]
     for token in made:
@@ -199,6 +203,7 @@ async def test_tokens_are_kept_as_they_are(sql_site: SqlSite) -> None:
         await tokens.add(made[0])
     assert await tokens.find("b" * 16) == made[0]
     assert await tokens.find("c" * 16) is None
+    assert [await tokens.exists(name * 16) for name in "bc"] == [True, False]
     assert await tokens.page("", 10) == [made[1], made[0]]
     assert await tokens.page("a" * 16, 10) == [made[0]]
     await tokens.used("b" * 16, NOW + 7)
@@ -212,7 +217,7 @@ async def test_tokens_are_kept_as_they_are(sql_site: SqlSite) -> None:
 async def test_grants_are_found_by_whom_they_are_given_to(sql_site: SqlSite) -> None:
     grants = SqlGrantStore(sql_site.database)
     made = [
-        Grant(name, principal, "imicros:*", "*", "admin", NOW, NOW + 1)
+        Grant(name, principal, "imicros:*", "*", "admin", NOW, NOW + 1, PROOF)
         for name, principal in (("2", "svc:a"), ("1", "svc:a"), ("3", "svc:b"))
     ]
     for grant in made:

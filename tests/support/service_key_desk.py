@@ -32,6 +32,7 @@ from keyserver.sealing.keyring import Keyring, Term
 from keyserver.sealing.ports import Actor, ActorKind, AuditOutcome, Caller, Scope
 from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sealing.secret_key import SecretKey
+from keyserver.sealing.service_keys.proofs import ProvenTokens
 from keyserver.sealing.service_keys.rights import Asker
 from keyserver.sealing.signed_requests import sign_request
 from keyserver.storage.callers import SqlGrantStore, SqlRequestNonces, SqlTokenStore
@@ -148,7 +149,11 @@ class Desk:
         self.store = SqlServiceKeyStore(database)
         self.grants, self.tokens = SqlGrantStore(database), SqlTokenStore(database)
         self.callers = CallerRegistry(
-            NODE, [address_of_key(ADMIN)], SqlRequestNonces(database), self.tokens, self.clock
+            NODE,
+            [address_of_key(ADMIN)],
+            SqlRequestNonces(database),
+            ProvenTokens(self.tokens, self.vault),
+            self.clock,
         )
         denied = Refusals("auth.denied", self.audit, self.clock.monotonic, AuditOutcome.DENIED)
         self.parts: ServiceKeys = compose_service_keys(

@@ -1,5 +1,6 @@
 """Seals and opens service keys with the keys of the vault, wherever those are by now."""
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from keyserver.crypto.errors import BoxError, UnknownTermError
@@ -53,23 +54,25 @@ class KeyBoxes:
 
     async def open(self, stored: StoredVersion) -> SecretKey:
         """The key of a stored version; raises `SealedError` and `CorruptKeyError`."""
+        row_key, key_id = stored.version.row_key, stored.version.key_id
         try:
-            return self._opened(stored)
-        except UnknownTermError:
-            await self._vault.refresh()
+            key = await open_anew(self._vault, TABLE, COLUMN, row_key, stored.key_box)
         except BoxError as problem:
-            raise _corrupt(stored, problem) from problem
-        try:
-            return self._opened(stored)
-        except BoxError as problem:
-            raise _corrupt(stored, problem) from problem
-
-    def _opened(self, stored: StoredVersion) -> SecretKey:
-        key = self._vault.boxes.open(TABLE, COLUMN, stored.version.row_key, stored.key_box)
+            raise CorruptKeyError(f"service key {key_id}: {problem}") from problem
         if len(key) != SIZE:
-            raise CorruptKeyError(f"service key {stored.version.key_id}: has not {SIZE} bytes")
+            raise CorruptKeyError(f"service key {key_id}: has not {SIZE} bytes")
         return SecretKey(key)
 
 
-def _corrupt(stored: StoredVersion, problem: BoxError) -> CorruptKeyError:
-    return CorruptKeyError(f"service key {stored.version.key_id}: {problem}")
+async def open_anew(
+    vault: KeyVault, table: str, column: str, row_key: Sequence[str], box: bytes
+) -> bytes:
+    """Open a box, also one in a term that another replica has made meanwhile.
+
+    Raises `SealedError`, and `BoxError` for a box that does not open.
+    """
+    try:
+        return vault.boxes.open(table, column, row_key, box)
+    except UnknownTermError:
+        await vault.refresh()
+    return vault.boxes.open(table, column, row_key, box)

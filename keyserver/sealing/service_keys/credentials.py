@@ -34,7 +34,8 @@ class NewToken:
 class Credentials:
     """Tokens and grants; who may give them is checked before, save for what they contain.
 
-    Every method raises `StorageError`, and those that change something `AuditUnavailableError`.
+    Every method raises `StorageError`, and those that change something `AuditUnavailableError`;
+    those that make something `SealedError`, too.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Credentials:
 
     async def revoke_token(self, caller: Caller, token_id: str) -> bool:
         """Forget a token at once; whether it was there."""
-        if await self._tokens.find(token_id) is None:
+        if not await self._tokens.exists(token_id):
             return False
         async with self._trail.of("token.revoke", caller, {"token": token_id}):
             return await self._tokens.delete(token_id)

@@ -5,11 +5,12 @@ request alone opens nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from keyserver.sealing.errors import ForbiddenError, OwnerNotProvenError
 from keyserver.sealing.ports import Caller, Scope
+from keyserver.sealing.secret_boxes import SealedValue
 from keyserver.sealing.service_keys.names import check_name, matches
 
 _INCLUDES: Final = {Scope.KEYS_DATA: Scope.KEYS_USE}
@@ -28,6 +29,8 @@ class Grant:
     """The principal of the administrator."""
     created_at: int
     expires_at: int
+    proof: SealedValue | None = field(default=None, repr=False)
+    """What the row says, in a box (`keyserver.sealing.service_keys.proofs`)."""
 
 
 class GrantStore(Protocol):
@@ -42,7 +45,7 @@ class GrantStore(Protocol):
         ...
 
     async def add(self, grant: Grant) -> None:
-        """Keep a new one."""
+        """Keep a new one, with its proof."""
         ...
 
     async def delete(self, grant_id: str) -> bool:

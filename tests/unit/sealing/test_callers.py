@@ -32,21 +32,12 @@ class Nonces:
 
 
 class NoTokens:
-    """`TokenStore` without any."""
+    """`TokenLookup` without any."""
 
     async def find(self, token_id: str) -> StoredToken | None:
         return None
 
     async def used(self, token_id: str, at: int) -> None:
-        raise NotImplementedError
-
-    async def add(self, token: StoredToken) -> None:
-        raise NotImplementedError
-
-    async def delete(self, token_id: str) -> bool:
-        raise NotImplementedError
-
-    async def page(self, after: str, limit: int) -> list[StoredToken]:
         raise NotImplementedError
 
 

@@ -93,8 +93,11 @@ def upgrade() -> None:
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("last_used_at", sa.BigInteger(), nullable=True),
+        sa.Column("proof_box", sa.LargeBinary(), nullable=False),
+        sa.Column("proof_term", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("token_id"),
     )
+    op.create_index("api_tokens_by_term", "api_tokens", ["proof_term"])
     op.create_table(
         "grants",
         sa.Column("grant_id", sa.Text(), nullable=False),
@@ -104,7 +107,10 @@ def upgrade() -> None:
         sa.Column("granted_by", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("proof_box", sa.LargeBinary(), nullable=False),
+        sa.Column("proof_term", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("grant_id"),
     )
+    op.create_index("grants_by_term", "grants", ["proof_term"])
     op.create_index("grants_of_principal", "grants", ["principal"])
     op.create_index("key_shares_by_term", "key_shares", ["share_term"])
