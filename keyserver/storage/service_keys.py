@@ -19,7 +19,6 @@ from sqlalchemy import (
     select,
 )
 
-from keyserver.errors import StorageError
 from keyserver.sealing.errors import ExportStaleError, OwnerDeletedError, RestoreConflictError
 from keyserver.sealing.service_keys.exports import versions_hash
 from keyserver.sealing.service_keys.model import (
@@ -29,7 +28,6 @@ from keyserver.sealing.service_keys.model import (
     OwnerLine,
     Pair,
     ServiceLine,
-    StaleTermError,
     StoredVersion,
     Version,
 )
@@ -63,7 +61,7 @@ class SqlServiceKeyStore:
 
         def work(connection: Connection) -> bool:
             _check_not_deleted(connection, stored.version.pair.owner)
-            _check_term(connection, stored)
+            require_current_term(connection, stored.key_term)
             return insert_if_new(connection, SERVICE_KEYS, _row_of(stored))
 
         return await self._database.write_shared(work)
@@ -145,7 +143,7 @@ class SqlServiceKeyStore:
         def work(connection: Connection) -> None:
             connection.execute(delete(OWNER_TOMBSTONES).where(_TOMBS.owner == owner))
             for stored in versions:
-                _check_term(connection, stored)
+                require_current_term(connection, stored.key_term)
                 if not insert_if_new(connection, SERVICE_KEYS, _row_of(stored)):
                     raise RestoreConflictError(
                         f"key {stored.version.key_id}: its id, or its number "
@@ -171,13 +169,6 @@ def _check_not_deleted(connection: Connection, owner: str) -> None:
     query = select(_TOMBS.deleted_at).where(_TOMBS.owner == owner)
     if connection.scalar(query) is not None:
         raise OwnerDeletedError("owner: its keys were deleted; an administrator can restore them")
-
-
-def _check_term(connection: Connection, stored: StoredVersion) -> None:
-    try:
-        require_current_term(connection, stored.key_term)
-    except StorageError as problem:
-        raise StaleTermError(str(problem)) from problem
 
 
 def _delete_owner(connection: Connection, deletion: Deletion) -> int:

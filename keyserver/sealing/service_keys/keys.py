@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.ports import Clock
-from keyserver.sealing.errors import KeyNotFoundError
+from keyserver.sealing.errors import KeyNotFoundError, StaleTermError
 from keyserver.sealing.ports import AuditLog, AuditOutcome, Scope
 from keyserver.sealing.secret_key import SIZE, SecretKey
 from keyserver.sealing.service_keys.boxes import KeyBoxes
@@ -17,7 +17,6 @@ from keyserver.sealing.service_keys.model import (
     ServiceKey,
     ServiceKeyStore,
     ServiceLine,
-    StaleTermError,
     Version,
 )
 from keyserver.sealing.service_keys.names import check_key_id, check_name, new_key_id

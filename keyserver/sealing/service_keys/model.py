@@ -4,17 +4,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
-from keyserver.errors import StorageError
 from keyserver.sealing.secret_key import SecretKey
 
 DAY_MS: Final = 24 * 60 * 60 * 1000
 
 EXPORT_LIFE_MS: Final = DAY_MS
 """How long an export allows the deletion of what it holds."""
-
-
-class StaleTermError(StorageError):
-    """A box was made in a term that another replica has replaced meanwhile."""
 
 
 class Origin:

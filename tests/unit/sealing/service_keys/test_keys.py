@@ -14,11 +14,12 @@ from keyserver.sealing.errors import (
     ForbiddenError,
     KeyNotFoundError,
     SealedError,
+    StaleTermError,
 )
 from keyserver.sealing.ports import Actor, ActorKind, Caller, Scope
 from keyserver.sealing.service_keys.boxes import CorruptKeyError
 from keyserver.sealing.service_keys.data import Ciphertext
-from keyserver.sealing.service_keys.model import DAY_MS, Pair, StaleTermError
+from keyserver.sealing.service_keys.model import DAY_MS, Pair
 from keyserver.sealing.service_keys.rights import Asker
 from keyserver.storage.schema import NODE_IDENTITY, SERVICE_KEYS
 from tests.support.service_key_desk import NODE, Desk, StoredKeyring
