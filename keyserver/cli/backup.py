@@ -193,8 +193,15 @@ def restore(
         {name: facts[name] for name in facts if as_json or name != "warnings"}, as_json=as_json
     )
     if not as_json:
+        print(_next_step(restored.manifest))
         for warning in restored.warnings:
             print(f"warning: {warning}")
+
+
+def _next_step(manifest: "Manifest") -> str:
+    if "shamir" in manifest.opens_with:
+        return f"Start the node; it opens with the shares of set {manifest.epoch}."
+    return "Start the node; it opens with the key or passphrase it had when the backup was made."
 
 
 # --- what they share --------------------------------------------------------------------------

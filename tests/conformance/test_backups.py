@@ -39,7 +39,7 @@ from keyserver.storage.schema import (
 from keyserver.storage.work import SqlWorkStore
 from tests.conformance.conftest import SQL_SITES
 from tests.conformance.test_store_places import run_meanwhile
-from tests.support.backups import all_rows, fill, vault_of
+from tests.support.backups import BOXES, all_rows, fill, vault_of
 from tests.support.known_secrets import KnownSecrets
 from tests.support.manual_clock import ManualClock
 from tests.support.postgres import PostgresServer
@@ -284,11 +284,11 @@ async def test_a_good_backup_is_found_good(tmp_path: Path) -> None:
     async with tried(backup) as shut:
         assert shut.required == 2
         verdict = await shut.check()
-        assert (verdict.boxes, verdict.opened, verdict.damaged) == (3, False, ())
+        assert (verdict.boxes, verdict.opened, verdict.damaged) == (BOXES, False, ())
     async with tried(backup) as to_open:
         await to_open.open_with_shares(filled.words)
         verdict = await to_open.check()
-        assert (verdict.boxes, verdict.opened, verdict.damaged) == (3, True, ())
+        assert (verdict.boxes, verdict.opened, verdict.damaged) == (BOXES, True, ())
 
 
 async def test_shares_that_do_not_open_it_are_named(tmp_path: Path) -> None:

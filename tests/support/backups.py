@@ -23,6 +23,10 @@ from tests.support.sealing import NOW_MS, AuditList, mnemonics
 from tests.support.stored_values import CHAIN, certified, digest, record, request, share
 
 SERVICE_KEY = keccak256(b"service key")
+TOKEN_ID = "t" * 16
+BOXES = 4
+"""Of a key share, a node's key, a service key, a token."""
+
 KEY_ID = "0f0e0d0c-0b0a-4908-8706-050403020100"
 
 
@@ -73,6 +77,7 @@ async def add_rows(database: Database, boxes: SecretBoxes) -> None:
     work = SqlWorkStore(database, CHAIN)
     await work.admit([request(key=1), request(key=2)])
     sealed = boxes.seal("service_keys", "key_box", ('Ölwerk\n"1"', "mail", KEY_ID), SERVICE_KEY)
+    proof = boxes.seal("api_tokens", "proof_box", (TOKEN_ID,), b"what the row says")
     rows = [
         insert(SERVICE_KEYS).values(
             owner='Ölwerk\n"1"',
@@ -86,7 +91,7 @@ async def add_rows(database: Database, boxes: SecretBoxes) -> None:
             origin="",
         ),
         insert(API_TOKENS).values(
-            token_id="t" * 16,
+            token_id=TOKEN_ID,
             secret_hash=bytes(32),
             principal="svc:mail",
             scopes="[]",
@@ -94,6 +99,8 @@ async def add_rows(database: Database, boxes: SecretBoxes) -> None:
             created_at=NOW_MS,
             expires_at=NOW_MS + 1,
             last_used_at=None,
+            proof_box=proof.box,
+            proof_term=proof.term,
         ),
         insert(REQUEST_NONCES).values(address=bytes(20), nonce=bytes(16), expires_at=1),
     ]

@@ -23,7 +23,7 @@ from keyserver.sealing.ports import SYSTEM, AuditOutcome
 from keyserver.sessions.writes import PutPrepared
 from keyserver.storage.audit_file import AuditFiles
 from keyserver.storage.database import opened
-from tests.support.backups import Filled, all_rows, fill
+from tests.support.backups import BOXES, Filled, all_rows, fill
 from tests.support.stored_values import digest, record, share
 
 
@@ -124,7 +124,7 @@ def test_made_tried_and_put_back(
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
 
     facts = run(capsys, "verify", str(out))
-    assert (facts["boxes"], facts["opened"], facts["damaged"]) == (3, False, [])
+    assert (facts["boxes"], facts["opened"], facts["damaged"]) == (BOXES, False, [])
     facts = run(capsys, "verify", str(out), *share_files(tmp_path, filled))
     assert facts["opened"] is True
 
@@ -184,7 +184,9 @@ def test_what_was_done_since_is_told(
 
     place.write_down(("seal.unsealed", {"epoch": 3, "version": 5}))
     assert main(["backup", "restore", str(out), "-c", place.config, "--replace"]) == 0
-    assert "warning: the store had shares of set 3; it is back at set 1" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Start the node; it opens with the shares of set 1." in told
+    assert "warning: the store had shares of set 3; it is back at set 1" in told
 
 
 def test_encrypted_to_somebody(
@@ -200,7 +202,7 @@ def test_encrypted_to_somebody(
     run(capsys, "create", "-c", place.config, "--out", str(out), "--recipient", recipient)
     assert b"mail" not in out.read_bytes()
     assert "is encrypted with age" in run(capsys, "verify", str(out), code=FAILED)
-    assert run(capsys, "verify", str(out), "--age-identity", str(key))["boxes"] == 3
+    assert run(capsys, "verify", str(out), "--age-identity", str(key))["boxes"] == BOXES
     arguments = ["-c", new_place.config, "--age-identity", str(key)]
     run(capsys, "restore", str(out), *arguments)
     assert new_place.rows() == place.rows()
