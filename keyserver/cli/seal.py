@@ -55,6 +55,9 @@ for _command in (seal, clear, replicas, rotate, rewrap, retire):
 @app.callback()
 def _group() -> None:
     """Open and close a node, and exchange what opens it."""
+    from keyserver.app.memory import forbid_dumps  # deferred, as in all commands
+
+    forbid_dumps()  # shares pass through here
 
 
 # --- what everybody may ask -------------------------------------------------------------------

@@ -29,6 +29,13 @@ ORDERS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _this_process_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run in it: it is not theirs."""
+    monkeypatch.setattr("keyserver.app.memory.forbid_dumps", lambda: None)
+    monkeypatch.setattr("keyserver.app.logging.configure", lambda: None)
+
+
 async def started(*, is_open: bool = False) -> SealDesk:
     desk = await SealDesk(admins=[ADMIN]).started()
     return await desk.open() if is_open else desk

@@ -81,6 +81,12 @@ def operators(tmp_path: Path) -> Iterator[Operators]:
         node.kill()
 
 
+@pytest.fixture(autouse=True)
+def _this_process_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands run in it: it is not theirs."""
+    monkeypatch.setattr("keyserver.app.memory.forbid_dumps", lambda: None)
+
+
 @pytest.mark.e2e
 def test_from_the_first_share_to_the_next_set(operators: Operators, capsys: Output) -> None:
     node = operators.node

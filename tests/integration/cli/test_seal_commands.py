@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,13 +136,16 @@ def test_shares_from_files_and_standard_input(
     assert desk.vault.is_open
 
 
-def test_a_share_typed_at_the_terminal(typed: list[str], capsys: Output) -> None:
+def test_a_share_typed_at_the_terminal(
+    typed: list[str], dumps_forbidden: Sequence[str], capsys: Output
+) -> None:
     desk = desk_of()
     typed += [f"  {words_of(desk.shares[0])} ", words_of(desk.shares[1])]
     with listening(desk) as (_, run):
         assert run("unseal") == OK
         assert run("unseal") == OK
     out, err = capsys.readouterr()
+    assert len(dumps_forbidden) == 2, "no core of a process that has held a share"
     assert "the node is open" in out
     assert words_of(desk.shares[0]).split()[5] not in out + err
 
