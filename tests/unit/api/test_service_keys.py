@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import update
 
+from keyserver.api.ports import Availability
 from keyserver.api.rate_limit import RateLimiter
 from keyserver.errors import StorageError
 from keyserver.sealing.ports import Scope
@@ -325,6 +326,13 @@ async def test_a_sealed_node_says_so_before_anything_else(desk: Desk) -> None:
         assert (answer.status, code_of(answer)) == (503, "SEALED")
         assert answer.header("retry-after") == "5"
     assert desk.audit.entries == []
+
+
+async def test_a_replica_on_standby_hands_out_keys(desk: Desk) -> None:
+    desk.node.availability = Availability.STANDBY
+    assert (await desk.ask("POST", CURRENT, key=ALICE)).status == 201
+    answer = await desk.ask("GET", "/v1/node")
+    assert (answer.status, code_of(answer)) == (503, "STANDBY")
 
 
 async def test_an_audit_log_that_cannot_be_written_stops_it(desk: Desk) -> None:
