@@ -74,7 +74,8 @@ class Vault:
     ) -> None:
         """`node_id`: whose the store must be, where the configuration has the node's key.
 
-        `reason`: why it is sealed, where that is not the start.
+        `reason`: why it is sealed, where that is not the start. After a rollback the process that
+        took the place of the one that saw it opens nothing either: unseal daemons would not ask.
         """
         self._store = store
         self._audit = audit
@@ -89,7 +90,7 @@ class Vault:
         self._boxes: SecretBoxes | None = None
         self._node_secret: SecretScalar | None = None
         self._reason = reason
-        self._store_went_back = False
+        self._store_went_back = reason == ROLLBACK_DETECTED
         self._opened = asyncio.Event()
         self._due: str | None = None
         self._due_set = asyncio.Event()

@@ -413,6 +413,11 @@ async def test_an_older_store_makes_sealing_due_until_the_next_start(part: str) 
             await one.submit(share)
     with pytest.raises(SealedError, match="went back"):
         await one.open_with(KEY)
+    in_its_place = await scene.process(reason="rollback_detected")
+    with pytest.raises(SealedError, match="went back"):
+        await in_its_place.submit(scene.shares[0])
+    await in_its_place.refresh()
+    assert in_its_place.status().reason == "rollback_detected"
     await scene.opened()
 
 
