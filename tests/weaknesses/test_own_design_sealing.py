@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pyrage
+import pytest
 import pytest_asyncio
 
 from keyserver.cli.main import main
 from keyserver.cli.output import FAILED
 from keyserver.crypto.curve import SecretScalar
-from keyserver.sealing.errors import AuditUnavailableError
+from keyserver.sealing.errors import AuditUnavailableError, SealedError
 from keyserver.sealing.ports import SYSTEM, AuditOutcome, SealState
+from keyserver.sealing.vault import Vault
 from keyserver.storage.audit_file import AuditFiles
 from keyserver.storage.database import opened
 from tests.support.manual_clock import ManualClock
@@ -142,6 +144,25 @@ async def test_own_shares_outlive_their_time_while_the_log_is_full() -> None:
     assert machine.collected is not None
     assert machine.collected.held == ()
     assert desk.vault.status().state is SealState.SEALED
+
+
+async def test_own_a_store_that_went_back_is_opened_by_the_fresh_process() -> None:
+    """The database is put back to an earlier state while a node is open. The node seals itself by
+    replacing its process; the fresh one knows no later state, and operators' daemons hand it their
+    shares at once. It stays shut until somebody starts it, who has looked why."""
+    desk = await (await SealDesk().started()).open()
+    earlier = desk.store.stored
+    await desk.upkeep.rotate(SYSTEM)
+    desk.store.stored = earlier
+    await desk.upkeep.compare()
+    reason = await asyncio.wait_for(desk.vault.must_shut(), 1)
+    desk.vault.shut(reason)
+    fresh = Vault(desk.store, desk.audit, random=desk.random, clock=desk.clock, reason=reason)
+    await fresh.load()
+    for share in desk.shares[:2]:
+        with pytest.raises(SealedError, match="went back"):
+            await fresh.submit(share)
+    assert fresh.status().reason == "rollback_detected"
 
 
 async def test_own_entries_are_lost_with_a_process_that_is_killed(tmp_path: Path) -> None:
