@@ -152,13 +152,16 @@ async def test_it_is_of_one_moment_and_of_a_store_in_use(sql_site: SqlSite, tmp_
     assert len(after[TASKS.name]) == before[TASKS.name] + 1
 
 
-async def test_no_secret_is_in_it(sql_site: SqlSite, tmp_path: Path) -> None:
+async def test_no_secret_is_in_it_nor_in_the_database_beside_it(
+    sql_site: SqlSite, tmp_path: Path
+) -> None:
     filled = await fill(sql_site.database)
     backup = await make(sql_site.database, tmp_path / "made")
-    data = backup.read_bytes()
-    assert KnownSecrets(filled.secrets).found_in(data) == set()
-    assert not any(words.encode() in data for words in filled.words)
-    assert b"mail" in data  # names are
+    for file in [each for each in tmp_path.rglob("*") if each.is_file()]:
+        data = file.read_bytes()
+        assert KnownSecrets(filled.secrets).found_in(data) == set(), file
+        assert not any(words.encode() in data for words in filled.words), file
+    assert b"mail" in backup.read_bytes()  # names are
 
 
 async def test_a_store_without_a_seal_is_not_backed_up(sql_site: SqlSite, tmp_path: Path) -> None:
