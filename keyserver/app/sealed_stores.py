@@ -15,6 +15,7 @@ from keyserver.engine.ports import Clock
 from keyserver.sealing.handing_out import Sharing
 from keyserver.sealing.making import initialise
 from keyserver.sealing.secret_key import SIZE
+from keyserver.sealing.service_keys.proofs import COLUMN as PROOF_COLUMN
 from keyserver.sealing.vault import Vault
 from keyserver.storage.audit_file import AuditFiles
 from keyserver.storage.database import Database, opened
@@ -76,6 +77,8 @@ async def _opened_boxes(database: Database, vault: Vault) -> dict[str, bytes]:
     boxes = await store.boxes_not_of(0, _PAGE)
     while boxes:
         for box in boxes:
+            if box.column == PROOF_COLUMN:
+                continue  # what a proof says stands in its row as well
             name = f"{box.table}.{box.column} of {', '.join(box.primary_key)}"
             plain = vault.boxes.open(box.table, box.column, box.primary_key, box.box)
             found[name] = plain[-SIZE:]  # what stands before it in a box is public

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import pyrage
 import pytest
 
 from keyserver.app.clock import SystemClock
@@ -24,11 +26,13 @@ from keyserver.crypto.elgamal import encrypt_document_key
 from keyserver.crypto.randomness import SystemRandom
 from keyserver.crypto.slip39 import parse_mnemonic
 from keyserver.devnet.secret_search import search
+from keyserver.sealing.service_keys.proofs import COLUMN as PROOF_COLUMN
+from keyserver.storage.schema import SEALED_COLUMNS
 from tests.support.node_processes import ConfiguredNode, set_members, static_node
 from tests.support.process_memory import found_in_memory
 from tests.support.sealed_nodes import ask_operator, seal_node, unseal, wait_state
 from tests.support.waiting import wait_for
-from tests.support.wire import ask
+from tests.support.wire import ask, request
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -86,12 +90,35 @@ def live(lived: Life) -> None:
     use_service_keys(lived)
     assert ask_operator(node, "POST", "/v1/seal/rotate", {})[0] == 200
     use_service_keys(lived)
+    export_keys(node)
     assert main(["backup", "create", *where(node), "--out", str(node.directory / "backup")]) == 0
+    keep_answers(node)
     lived.secrets |= asyncio.run(secrets_of_copy(lived))
     lived.open_memory = memory(lived)
     seal(lived)
     lived.sealed_memory = memory(lived)
     node.stop()
+
+
+def export_keys(node: ConfiguredNode) -> None:
+    """An owner's keys, encrypted to somebody."""
+    to = str(pyrage.x25519.Identity.generate().to_public())
+    status, page = ask_operator(node, "GET", "/v1/admin/owners")
+    assert status == 200, page
+    owner = quote(page["owners"][0]["owner"], safe="")
+    path = f"/v1/admin/owners/{owner}/export"
+    status, exported = ask_operator(node, "POST", path, {"recipients": [to]})
+    assert status == 200, exported
+    (node.directory / "export").write_bytes(base64.b64decode(exported["document"]))
+
+
+def keep_answers(node: ConfiguredNode) -> None:
+    """What the node says to everybody who reaches the operator listener."""
+    paths = ["/metrics", "/health/ready", "/v1/status", "/v1/keys", "/v1/admin/tokens"]
+    paths += [f"/v1/seal/{name}" for name in ("status", "record", "replicas")]
+    answers = [request(node.ready["operator"], "GET", path) for path in paths]
+    assert {answer.status for answer in answers} == {200}
+    (node.directory / "answers").write_bytes(b"\n".join(answer.body for answer in answers))
 
 
 def where(node: ConfiguredNode) -> list[str]:
@@ -107,6 +134,8 @@ def give_wrong_shares(lived: Life) -> None:
     ):
         status, answer = ask_operator(lived.node, "POST", "/v1/seal/unseal", {"share": share})
         assert (status, answer["error"]["code"]) == (400, code)
+        with (lived.node.directory / "refusals").open("a") as kept:
+            kept.write(json.dumps(answer))
 
 
 async def use_server_key(node: ConfiguredNode) -> None:
@@ -177,6 +206,7 @@ async def secrets_of_copy(lived: Life) -> dict[str, bytes]:
 
 def memory(lived: Life) -> set[str] | None:
     keys = {name: value for name, value in lived.secrets.items() if len(value) == 32}
+    keys |= {f"words of share {n}": words.encode() for n, words in enumerate(lived.shares)}
     try:
         return found_in_memory(lived.node.process.pid, keys)
     except PermissionError:
@@ -208,16 +238,27 @@ def shares_of(lived: Life) -> dict[str, str]:
 
 
 def test_no_secret_is_in_what_a_node_leaves_behind(life: Life, tmp_path: Path) -> None:
-    """Configuration, database with its journal, audit log, process log, backup."""
+    """Configuration, database with its journal, audit log, process log, backup, and answers."""
     directory = life.node.directory
     names = {file.name for file in directory.rglob("*") if file.is_file()}
-    assert {"config.toml", "config.log", "backup", "keyserver.sqlite", "audit.jsonl"} <= names
+    assert {"config.toml", "config.log", "keyserver.sqlite", "audit.jsonl"} <= names
+    assert {"backup", "export", "answers", "refusals"} <= names
     kinds = {name.split(" ")[0] for name in life.secrets}
     assert {"root", "unseal", "key", "share", "token", "service", "text"} <= kinds
     assert "key of term 2" in life.secrets
+    columns = {f"{one.table}.{one.column}" for one in SEALED_COLUMNS if one.column != PROOF_COLUMN}
     boxes = {name.split(" ")[0] for name in life.secrets if "_box" in name}
-    assert boxes == {"key_shares.share_box", "node_identity.secret_box", "service_keys.key_box"}
+    assert boxes == columns, "each column that holds secrets has one"
     assert search(directory, life.secrets, shares_of(life)) == []
+
+
+def test_the_audit_log_tells_of_all_of_it(life: Life) -> None:
+    log = life.node.data / "audit.jsonl"
+    assert main(["audit", "verify", str(log)]) == 0
+    actions = [json.loads(line)["action"] for line in log.read_text().splitlines()]
+    assert actions[0] == "seal.unseal.share"
+    wanted = {"seal.unsealed", "seal.rotate", "seal.sealed", "token.create", "keys.create"}
+    assert wanted | {"keys.encrypt", "keys.owner.export", "audit.checkpoint"} <= set(actions)
 
 
 def test_the_search_finds_what_is_planted(life: Life, tmp_path: Path) -> None:
