@@ -31,7 +31,7 @@ from keyserver.sealing.ports import AuditOutcome, SealState
 from keyserver.sealing.rekeys import Rekeys
 from keyserver.sealing.service_keys.proofs import ProvenTokens
 from keyserver.sealing.upkeep import Upkeep
-from keyserver.sealing.vault import EPOCH_CHANGED, Vault
+from keyserver.sealing.vault import EPOCH_CHANGED, ROLLBACK_DETECTED, Vault
 from keyserver.storage.audit_file import AuditFiles
 from keyserver.storage.callers import SqlRequestNonces, SqlTokenStore
 from keyserver.storage.database import Database
@@ -116,6 +116,8 @@ async def _open(
     )
     await vault.load()
     if vault.status().state is SealState.UNINITIALISED:
+        if sealed_because() == ROLLBACK_DETECTED:
+            raise SealError("seal: it is gone from the database, which went back; restore a backup")
         await _first_seal(loaded, store, key, random, clock)
         await vault.load()
     me = vault.status().node_id
