@@ -86,6 +86,9 @@ def verify(
     With shares, or with --config the key that the configuration names, every box in it is opened.
     Exit code 1 for a backup that is damaged, 4 for a wrong share.
     """
+    from keyserver.app.memory import forbid_dumps  # deferred, as above
+
+    forbid_dumps()  # shares pass through here
     verdict = asyncio.run(
         _verify(
             file, config, age_identity, _shares(shares, share_file, age_identity), as_json=as_json

@@ -83,6 +83,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("keyserver.app.memory.forbid_dumps", lambda: None)  # not this process
     return Place.make(tmp_path / "node")
 
 
