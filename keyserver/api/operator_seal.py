@@ -204,7 +204,7 @@ def _order_routes(needs: SealRoutes) -> list[Route]:
     async def retire(request: Request) -> Response:
         _, caller = await needs.order(request)
         term = _term(request.path_params["term"])
-        await needs.upkeep.retire(term, caller.actor)
+        await needs.upkeep.retire(term, caller.actor, await needs.replicas())
         return _answer({"retired": term})
 
     return [
