@@ -43,7 +43,10 @@ class SealedStory:
 
     def look(self) -> Step:
         """The nodes are sealed."""
-        text = f"All {len(self._nodes)} have started sealed: their keys are in none of their files."
+        text = (
+            f"All {len(self._nodes)} have started sealed: their keys are in boxes, and nothing on "
+            "their disks opens those."
+        )
         return "sealed", text, self._look
 
     def wait_in_vain(self, ask: Callable[[], Awaitable[None]]) -> Step:
@@ -128,7 +131,7 @@ class SealedStory:
             raise DemoError(f"a wrong share has changed node {first}")
         self._say(f"it has spoilt nothing: still {before}")
         last = hand_in(node, shares[-1])
-        self._say(f"a third has a good one: {last}")
+        self._say(f"the next has a good one: {last}")
         if last.sealed:
             raise DemoError(f"node {first} is still sealed")
 
