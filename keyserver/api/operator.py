@@ -20,6 +20,7 @@ from keyserver.api.facts import (
     TaskFacts,
     Trouble,
 )
+from keyserver.api.numbers import read_number
 from keyserver.api.operator_set_change import SetChangeFacts
 from keyserver.api.rendering import to_json
 from keyserver.errors import ChainError, KeyServerError, StorageError
@@ -195,9 +196,10 @@ def _hash32(name: str, text: str) -> Hash32:
 def _limit(text: str | None) -> int:
     if text is None:
         return DEFAULT_PAGE
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:9]) <= LARGEST_PAGE:
+    limit = read_number(text, 1, LARGEST_PAGE)
+    if limit is None:
         raise BadQueryError(f"limit: must be a number from 1 to {LARGEST_PAGE}")
-    return int(text)
+    return limit
 
 
 # --- errors -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from keyserver.api.administrators import Administrators
+from keyserver.api.numbers import read_number
 from keyserver.api.operator_answers import (
     MAX_BODY,
     NO_STORE,
@@ -255,9 +256,10 @@ def _grant_line(grant: Grant) -> Json:
 
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", str(DEFAULT_PAGE))
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:9]) <= LARGEST_PAGE:
+    limit = read_number(text, 1, LARGEST_PAGE)
+    if limit is None:
         raise BadRequestError(f"limit: must be a number from 1 to {LARGEST_PAGE}")
-    return int(text)
+    return limit
 
 
 def _answer(body: Json, status: int = 200) -> Response:

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from keyserver.api.administrators import Administrators
+from keyserver.api.numbers import read_number
 from keyserver.api.operator_answers import (
     NO_STORE,
     BadRequestError,
@@ -43,6 +44,7 @@ from keyserver.sealing.upkeep import Upkeep
 from keyserver.sealing.vault import ALREADY_UNSEALED, Vault
 
 MOST_SHARES: Final = 16
+MOST_TERM: Final = (1 << 32) - 1
 _SHARE: Final = Actor(ActorKind.SHARE)
 _REFUSED: Final = (ShareMalformedError, ShareWrongSetError, ShareUnknownError, BadRequestError)
 
@@ -245,9 +247,10 @@ def replicas_facts(replicas: Sequence[ReplicaFacts], peers: Sequence[PeerLine]) 
 
 
 def _term(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:11]) < 1 << 32:
+    term = read_number(text, 1, MOST_TERM)
+    if term is None:
         raise BadRequestError("term: must be the number of one")
-    return int(text)
+    return term
 
 
 # --- rekey ------------------------------------------------------------------------------------

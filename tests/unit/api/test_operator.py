@@ -235,6 +235,8 @@ async def test_bad_queries_name_the_field() -> None:
         ("/v1/keys?limit=0", "limit"),
         ("/v1/keys?limit=1001", "limit"),
         ("/v1/keys?limit=x", "limit"),
+        ("/v1/keys?limit=000000001000000000", "limit"),
+        ("/v1/keys?limit=000000001" + 5000 * "0", "limit"),
         ("/v1/keys?after=12", "after"),
         ("/v1/keys/12", "key id"),
         (f"/v1/keys/{'zz' * 32}", "key id"),
