@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any, Final
 
 import structlog
+from starlette.types import ASGIApp
 
 from keyserver.api.operator import NodeView
 from keyserver.api.operator_seal import PeerLine
@@ -109,6 +110,8 @@ class Roles:
         self._view: OperatorView | None = None
         self.problem: str | None = None
         """Why the node, though open, cannot be started; `None` where it can."""
+        self._refuses_clients = False
+        """Whether it stays so, whatever the role."""
         self.clients = SwitchingApp(doors.closed(Availability.SEALED))
         """What clients meet."""
 
@@ -124,6 +127,8 @@ class Roles:
         """The node as operators see it; raises `SealedError` or `StandbyError`."""
         if self._view is not None:
             return self._view
+        if self.problem is not None:
+            raise StandbyError(f"the node could not be started: {self.problem}")
         if self._vault.is_open:
             raise StandbyError("another process acts for this node; this one is on standby")
         raise SealedError("the node is sealed; open it with `keyserver seal unseal`")
@@ -134,8 +139,14 @@ class Roles:
         return self._view
 
     def refuse_clients(self) -> None:
-        """Let clients' new requests meet a sealed node; those under way go on."""
+        """From now on let clients' new requests meet a sealed node; those under way go on."""
+        self._refuses_clients = True
         self.clients.app = self._doors.closed(Availability.SEALED)
+
+    def _show(self, app: ASGIApp) -> None:
+        """Let clients' new requests meet this, unless the node is about to be sealed."""
+        if not self._refuses_clients:
+            self.clients.app = app
 
     async def run(self) -> None:
         """Play one role after the other."""
@@ -149,24 +160,41 @@ class Roles:
                 case Role.STANDBY:
                     await self._stand_by()
                 case Role.FOLLOWING:
-                    await self._follow()
+                    await self._try_to_follow()
                 case Role.WAITING:
                     await self._wait()
 
     # --- the roles ----------------------------------------------------------------------------
 
     async def _wait(self) -> None:
-        self.clients.app = self._doors.closed(Availability.SEALED)
+        self._show(self._doors.closed(Availability.SEALED))
         self._tell(Role.WAITING)
         await _first_of(self._vault.opened(), self._replica.until(active=True))
 
     async def _stand_by(self) -> None:
-        self.clients.app = self._doors.closed(Availability.STANDBY)
+        self.problem = None
+        self._show(self._doors.closed(Availability.STANDBY))
         self._tell(Role.STANDBY)
         await self._replica.until(active=True)
 
+    async def _try_to_follow(self) -> None:
+        """Follow the chain, as long as the database lets this process.
+
+        Where shares are being collected, it is not given up for a database that is away.
+        """
+        try:
+            await self._follow()
+        except StorageError as error:
+            if not self._replica.is_active:
+                log.info("role_lost", problem=str(error))
+                return
+            if self._vault.status().opens_itself:
+                raise
+            log.error("chain_not_followed", problem=str(error), retry_in_s=RETRY_S)
+            await self._clock_pause(RETRY_S)
+
     async def _follow(self) -> None:
-        self.clients.app = self._doors.closed(Availability.SEALED)
+        self._show(self._doors.closed(Availability.SEALED))
         config = self._loaded.config
         completed = await SqlSetChangeStore(self._database).completed()
         following = compose_follower(config, self._me, self._database, completed, clock=self._clock)
@@ -177,10 +205,6 @@ class Roles:
             return
         try:
             await run_until(over, [Part("chain watcher", following.watcher.run)], _nothing())
-        except StorageError as error:
-            if self._replica.is_active:
-                raise
-            log.info("role_lost", problem=str(error))
         finally:
             await following.client.close()
 
@@ -201,9 +225,6 @@ class Roles:
             self.problem = str(error)
             log.error("node_not_started", problem=self.problem, retry_in_s=RETRY_S)
             await self._clock_pause(RETRY_S)
-        finally:
-            self._view = None
-            self.clients.app = self._doors.closed(Availability.STANDBY)
 
     async def _clock_pause(self, seconds: float) -> None:
         elapsed = asyncio.Event()
@@ -219,13 +240,19 @@ class Roles:
             self._loaded, self._node_key(), store, clock=self._clock, random=self._random
         )
         self._view = view = OperatorView(node, self._warnings)
-        self.clients.app = self._doors.open(node)
-        over = self._replica.until(active=False)
+        self._show(self._doors.open(node))
         try:
-            await run_until(over, parts_of(node), self._tell_ready(node, view))
+            await run_until(self._lost(), parts_of(node), self._tell_ready(node, view))
         finally:
+            self._view = None
+            self._show(self._doors.closed(Availability.STANDBY))
             if node.chain is not None:
                 await node.chain.reading.client.close()
+
+    async def _lost(self) -> None:
+        """Wait until another process may act; clients are turned away before anything is ended."""
+        await self._replica.until(active=False)
+        self._show(self._doors.closed(Availability.STANDBY))
 
     def _node_key(self) -> NodeKey:
         secret = self._vault.node_secret

@@ -170,8 +170,8 @@ class Driver:
         return len(self._table)
 
     async def run(self) -> None:
-        """Consume the queue until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
+        """Consume the queue until cancelled; then every session is over."""
+        async with self._table.closing(), asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             self._started.set()
             while True:

@@ -3,13 +3,20 @@
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from keyserver.engine.ports import TimerHandle
 from keyserver.model.identifiers import KeyId, NodeId, Nonce32, SessionId
-from keyserver.sessions.core import Completed, Effect, Failed, Received, SessionKind
+from keyserver.sessions.core import (
+    Completed,
+    Effect,
+    Failed,
+    Received,
+    SessionKind,
+    UnavailableError,
+)
 from keyserver.sessions.runner import Role, Runner
 
 MAX_SESSIONS_PER_PEER = 256
@@ -95,6 +102,10 @@ class LiveSession:
                 self.result.set_exception(error)
 
 
+def _closed() -> UnavailableError:
+    return UnavailableError("this process does not act for the node any more")
+
+
 async def end_of(session: LiveSession | None) -> None:
     """Wait until a session is over, `SETTLING_S` at most."""
     if session is not None:
@@ -112,6 +123,7 @@ class SessionTable:
         self._open_by_peer: Counter[NodeId] = Counter()
         self._presignings: Counter[NodeId] = Counter()
         """Participants' parts, by the coordinator."""
+        self._is_closed = False
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -127,8 +139,22 @@ class SessionTable:
         """The participants' parts of such sessions that live here, the oldest first."""
         return list(self._parts.get(subject, ()))
 
+    @contextlib.asynccontextmanager
+    async def closing(self) -> AsyncIterator[None]:
+        """Afterwards all sessions are over; who waits for one's result learns that it is lost."""
+        try:
+            yield
+        finally:
+            self._is_closed = True
+            for session in self:
+                self.remove(session)
+                session.end()
+                session.tell(Failed(_closed()))
+
     def add(self, session: LiveSession) -> None:
-        """Let a session in."""
+        """Let a session in; raises `UnavailableError` once closed."""
+        if self._is_closed:
+            raise _closed()
         self._sessions[session.key] = session
         self._open_by_peer[session.coordinator] += 1
         if session.key[1] is Role.PARTICIPANT:

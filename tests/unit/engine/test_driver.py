@@ -77,6 +77,7 @@ from tests.support.keys import node_secrets
 from tests.support.manual_clock import ManualClock
 
 BOOT = Nonce32(b"\xb0" * 32)
+OTHER_KEY = KeyId(b"\x0e" * 32)
 PEER_BOOT = Nonce32(b"\xb1" * 32)
 
 
@@ -353,6 +354,24 @@ async def test_a_caller_that_goes_away_takes_the_session_along() -> None:
         await world.settle()
         assert len(world.sent(Cancel)) == 1
         assert world.driver.open_sessions == 0
+
+
+async def test_who_waits_when_the_driver_ends_learns_it_at_once() -> None:
+    async with running() as world:
+        world.store.writing.clear()
+        waiting = asyncio.ensure_future(_generate(world))
+        await world.settle()
+        world.store.loading.clear()
+        late = asyncio.ensure_future(_generate(world, OTHER_KEY))
+        await world.settle()
+        assert not waiting.done()
+    assert world.driver.open_sessions == 0
+    with pytest.raises(UnavailableError, match="does not act"):
+        await asyncio.wait_for(waiting, 1)
+    world.store.loading.set()
+    with pytest.raises(UnavailableError, match="does not act"):
+        await asyncio.wait_for(late, 1)
+    assert world.driver.open_sessions == 0
 
 
 async def test_a_failing_write_ends_the_part_of_this_node() -> None:
