@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from keyserver.engine.pausing import pause
 from keyserver.engine.ports import Clock, TimerHandle
 from keyserver.errors import StorageError
 from keyserver.sealing.ports import ReplicaFacts, SealStatus
@@ -124,7 +125,7 @@ class Replica:
                     await self._look()
             if self._waiting:
                 self._has_looked.set()
-            await self._pause()
+            await pause(self._clock, LOOK_EVERY_S)
 
     async def release(self) -> None:
         """Act no more, and let another process act at once; for a process that stops."""
@@ -185,14 +186,6 @@ class Replica:
         if report != self._reported or now - self._reported_at >= REPORT_EVERY_S:
             await self._table.report(report)
             self._reported, self._reported_at = report, now
-
-    async def _pause(self) -> None:
-        over = asyncio.Event()
-        timer = self._clock.call_later(LOOK_EVERY_S, over.set)
-        try:
-            await over.wait()
-        finally:
-            timer.cancel()
 
     # --- who acts -----------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from keyserver.app.store import open_store
 from keyserver.app.switching import SwitchingApp
 from keyserver.app.view import OperatorView
 from keyserver.crypto.randomness import RandomSource
+from keyserver.engine.pausing import pause
 from keyserver.engine.set_changes import SetChanges
 from keyserver.errors import ConfigError, StorageError
 from keyserver.model.identifiers import NodeId
@@ -191,7 +192,7 @@ class Roles:
             if self._vault.status().opens_itself:
                 raise
             log.error("chain_not_followed", problem=str(error), retry_in_s=RETRY_S)
-            await self._clock_pause(RETRY_S)
+            await pause(self._clock, RETRY_S)
 
     async def _follow(self) -> None:
         self._show(self._doors.closed(Availability.SEALED))
@@ -224,15 +225,7 @@ class Roles:
                 raise
             self.problem = str(error)
             log.error("node_not_started", problem=self.problem, retry_in_s=RETRY_S)
-            await self._clock_pause(RETRY_S)
-
-    async def _clock_pause(self, seconds: float) -> None:
-        elapsed = asyncio.Event()
-        timer = self._clock.call_later(seconds, elapsed.set)
-        try:
-            await elapsed.wait()
-        finally:
-            timer.cancel()
+            await pause(self._clock, RETRY_S)
 
     async def _act(self) -> None:
         store = await open_store(self._database, self._vault.boxes)

@@ -14,6 +14,7 @@ import structlog
 
 from keyserver.crypto.errors import BoxError
 from keyserver.crypto.randomness import RandomSource
+from keyserver.engine.pausing import pause
 from keyserver.engine.ports import Clock
 from keyserver.errors import KeyServerError, StorageError
 from keyserver.sealing.errors import (
@@ -186,7 +187,7 @@ class Upkeep:
                 await self.compare()
             except (StorageError, AuditUnavailableError) as problem:
                 log.warning("seal_upkeep_failed", problem=str(problem))
-            await self._pause(COMPARE_EVERY_S)
+            await pause(self._clock, COMPARE_EVERY_S)
 
     async def _rewrap_forever(self) -> None:
         while True:
@@ -246,7 +247,7 @@ class Upkeep:
 
     async def _wait_until_settled(self) -> None:
         while (age := self._age_s(self._vault.open_seal)) < SETTLED_S:
-            await self._pause(max(1.0, SETTLED_S - age))
+            await pause(self._clock, max(1.0, SETTLED_S - age))
 
     def _age_s(self, seal: OpenSeal) -> float:
         """How old the active term is at least; another replica's clock may have dated it ahead."""
@@ -259,14 +260,6 @@ class Upkeep:
 
     def _now_ms(self) -> int:
         return self._clock.unix() * 1000
-
-    async def _pause(self, seconds: float) -> None:
-        over = asyncio.Event()
-        timer = self._clock.call_later(seconds, over.set)
-        try:
-            await over.wait()
-        finally:
-            timer.cancel()
 
 
 def _renewed(boxes: SecretBoxes, found: Sequence[StoredBox]) -> list[tuple[StoredBox, bytes]]:

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from keyserver.engine.pausing import pause
 from keyserver.engine.ports import Clock
 from keyserver.errors import ConfigError
 from keyserver.sealing.audit import (
@@ -108,12 +109,7 @@ class AuditFiles(AuditLog):
     async def run(self) -> None:
         """Make a checkpoint every hour, for as long as this task lives."""
         while True:
-            elapsed = asyncio.Event()
-            timer = self._clock.call_later(CHECKPOINT_S, elapsed.set)
-            try:
-                await elapsed.wait()
-            finally:
-                timer.cancel()
+            await pause(self._clock, CHECKPOINT_S)
             await self.checkpoint()
 
     async def _append(self, event: Event) -> bool:

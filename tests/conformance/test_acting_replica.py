@@ -41,6 +41,10 @@ class LookingClock(ManualClock):
             self.waits.set()
         return super().call_later(seconds, callback)
 
+    def stand_still(self, seconds: float) -> None:
+        """Let time pass in which no timer runs."""
+        self._now += seconds
+
 
 class Process:
     """A replica whose clock stands still until the test moves it."""
@@ -228,6 +232,20 @@ async def test_one_that_was_paused_writes_nothing(postgres_url: str) -> None:
         assert await second.database.read(lambda connection: connection.scalar(nothing)) == 0
         assert await second.database.read(count) == 0
         assert (await first.look(), await second.look()) == (False, True)
+
+
+@pytest.mark.postgres
+async def test_one_that_was_too_busy_to_notice_acts_no_more(postgres_url: str) -> None:
+    """Its time runs out by its own clock, even if no timer has run."""
+    async with processes(postgres_url, UNSEALED) as (process,):
+        assert await process.look()
+        process.clock.stand_still(ACT_FOR_S - 0.1)
+        before = process.replica.is_active
+        await add(process.database, 1)
+        process.clock.stand_still(0.1)
+        assert (before, process.replica.is_active) == (True, False)
+        with pytest.raises(FenceLostError):
+            await add(process.database, 2)
 
 
 @pytest.mark.postgres

@@ -148,6 +148,13 @@ def test_a_share_of_another_store() -> None:
     assert caught.value.epoch is None
 
 
+@pytest.mark.parametrize("other", [{"epoch": 2}, {"slot_id": 2}], ids=str)
+def test_a_document_that_names_another_set_is_of_that_one(other: dict[str, int]) -> None:
+    with pytest.raises(ShareWrongSetError, match="but set 1 is in force") as caught:
+        check_share(document(**other), RECORD)
+    assert caught.value.epoch == other.get("epoch", 1)
+
+
 @pytest.mark.parametrize("text", [WORDS[0], document()], ids=["words", "document"])
 def test_a_share_that_was_replaced_is_told_so(text: str) -> None:
     with pytest.raises(ShareWrongSetError, match="set 1") as caught:
