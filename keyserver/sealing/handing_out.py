@@ -42,10 +42,9 @@ class Sharing:
             raise BadSharingError(
                 f"recipients: {len(self.recipients)} for {self.shares} shares; name one for each"
             )
-        if len(set(self.recipients)) != len(self.recipients):
+        known = {str(_age_recipient(*each)) for each in enumerate(self.recipients, start=1)}
+        if len(known) != len(self.recipients):
             raise BadSharingError("recipients: one is named twice; it would hold two shares")
-        for number, recipient in enumerate(self.recipients, start=1):
-            _age_recipient(number, recipient)
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,6 +251,7 @@ AGE = "age1kfkrpd4nundnk5mnz082mfqz59mg9y8szz42720yjnql65nkjvfq80jznk"
         ((1, 2), "it would open alone"),
         ((2, 3, (AGE,)), "1 for 3 shares"),
         ((2, 2, (AGE, AGE)), "named twice"),
+        ((2, 2, (AGE, AGE.upper())), "named twice"),
         ((1, 1, ("age1nobody",)), "number 1 is no age recipient"),
         ((1, 1, ("-----BEGIN PGP PUBLIC KEY BLOCK-----",)), "number 1 is no age recipient"),
     ],
