@@ -46,5 +46,5 @@ def test_how_a_key_is_shared_is_said_in_a_word() -> None:
 
 @pytest.mark.parametrize("text", ["", "2of3", "2-of-3 ", "-1-of-3", "3-of-2", "1-of-3", "2-of-17"])
 def test_sharing_that_cannot_be_is_named(text: str) -> None:
-    with pytest.raises(ConfigError, match="^shares: "):
+    with pytest.raises(ConfigError, match=r"^shares: "):
         sharing_of(text)
