@@ -93,13 +93,19 @@ def reference() -> None:
 
 
 def _facts(loaded: Loaded) -> tuple[dict[str, object], tuple[ConfigWarning, ...]]:
-    """Who the node is, and all warnings; raises `ConfigError` when its keys do not open."""
+    """Who the node is, and all warnings; raises `ConfigError` when its keys do not open.
+
+    The database is not looked at: whether it has the node's key, only `run` can say.
+    """
     facts: dict[str, object] = {"ok": True, "file": str(loaded.file)}
     facts["listeners"] = listeners(loaded.config)
     if loaded.config.secretstore.disable:
         facts["key_server"] = "disabled"
         return facts, (*loaded.warnings, *check_accounts(loaded.config))
     check_certificate(loaded.config)
+    if loaded.config.secretstore.self_secret is None:
+        facts["node_key"] = "not here: the database has it, once `keyserver seal init` was run"
+        return facts, (*loaded.warnings, *check_accounts(loaded.config))
     key = load_node_key(loaded.config)
     facts["node_id"] = f"0x{key.node_id.hex()}"
     facts["address"] = f"0x{key.node_id.address.hex()}"

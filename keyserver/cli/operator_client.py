@@ -72,7 +72,6 @@ _HINTS: Final = {
     "SHARE_UNKNOWN": "Nothing has changed: this share was never made for this node.",
     "REKEY_IN_PROGRESS": "End it first: `keyserver seal rekey cancel`.",
     "SLOT_UNAVAILABLE": "Let the node read that key, or give it up with --drop-slots.",
-    "TERM_IN_USE": "Move what is sealed under it first: `keyserver seal rewrap`.",
     "AUDIT_UNAVAILABLE": "Nothing was done: the audit log must be writable; look at its disk.",
     "STORAGE_UNAVAILABLE": "Look at the database, then try again.",
     "SEAL_RECORD_DAMAGED": "The shares are good, the database is not: restore it from a backup.",
@@ -294,7 +293,7 @@ def successful(answer: Answer) -> Any:
         error = {}
     code = str(error.get("code", ""))
     text = str(error.get("message") or f"the node answered with status {answer.status}")
-    hint = _HINTS.get(code, "")
+    hint = "" if "`keyserver " in text else _HINTS.get(code, "")  # it says what to do itself
     if answer.retry_after_s is not None and code not in ("SEALED", "STANDBY"):
         hint = f"{hint} Try again in {answer.retry_after_s} s.".strip()
     exit_code = _EXIT_CODES.get(code, _EXIT_STATUSES.get(answer.status, FAILED))
@@ -318,7 +317,8 @@ def find_operator(
     except FileNotFoundError:
         raise CommandError(
             f"{file} is not there: no node runs with this data directory",
-            hint="Name the node with --config FILE, --path DIR or --url URL.",
+            hint="Start it with `keyserver run`, or name another: --config FILE, --path DIR or "
+            "--url URL. A node that was just sealed is back in some seconds.",
             exit_code=UNREACHABLE,
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

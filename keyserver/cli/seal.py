@@ -41,7 +41,9 @@ PROMPT: Final = "Your share (not shown)"
 UrlsOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--url", help="An operator listener: http(s)://HOST:PORT or unix:PATH; repeatable."
+        "--url",
+        metavar="URL",
+        help="An operator listener: http(s)://HOST:PORT or unix:PATH; repeatable.",
     ),
 ]
 

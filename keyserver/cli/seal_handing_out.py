@@ -43,13 +43,38 @@ class HandingOut:
         """Hand the shares out; the files that were written.
 
         `shares`: as the node tells them, with `member` and either `document` or `age`. With
-        `as_json` and no directory nothing is done: they are in what is printed.
+        `as_json` and no directory nothing is done: they are in what is printed. Raises
+        `CommandError` if one cannot be written; none is there then.
         """
         if self.out_dir is not None:
-            return [str(self._write(share, epoch)) for share in shares]
+            written: list[str] = []
+            try:
+                # one by one: what was written before one that cannot be is in the list
+                written.extend(str(self._write(share, epoch)) for share in shares)
+            except CommandError:
+                take_back(written)
+                raise
+            return written
         if not self.as_json:
             _show(shares)
         return []
+
+    def lines(self, files: Sequence[str]) -> list[str]:
+        """Which file is whose."""
+        return [f"{file}  for {who}" for file, who in zip(files, self.recipients, strict=True)]
+
+    def refuse_old_files(self, epoch: int) -> None:
+        """Raise `CommandError` if a file of this set is there: before people type their shares."""
+        if self.out_dir is None:
+            return
+        for member in range(len(self.recipients)):
+            path = self.out_dir / file_name(member, epoch)
+            if path.exists():
+                raise CommandError(
+                    f"{path} is there already",
+                    hint="Unless it is of a set in force, it is void. Take another --out-dir.",
+                    exit_code=USAGE,
+                )
 
     def _write(self, share: Mapping[str, Any], epoch: int) -> Path:
         """One encrypted share in a new file, durably."""
@@ -73,6 +98,23 @@ class HandingOut:
                 exit_code=FAILED,
             ) from None
         return path
+
+
+def print_handed_out(way: HandingOut, files: Sequence[str]) -> None:
+    """Say who gets which file, before enough of the shares are asked for again.
+
+    To standard error, as all that is said on the way to a result.
+    """
+    print("Give each operator their file, to be opened with their own key:", file=sys.stderr)
+    for line in way.lines(files):
+        print(f"  {line}", file=sys.stderr)
+    print("Now they type what is in it: the words, or the whole document.", file=sys.stderr)
+
+
+def take_back(files: Sequence[str]) -> None:
+    """Remove files with shares that never came into force, so that nobody keeps them."""
+    for file in files:
+        Path(file).unlink(missing_ok=True)
 
 
 def file_name(member: int, epoch: int) -> str:

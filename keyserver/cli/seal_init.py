@@ -28,6 +28,8 @@ from keyserver.cli.seal_handing_out import (
     SharesOption,
     ThresholdOption,
     handing_out,
+    print_handed_out,
+    take_back,
 )
 from keyserver.cli.seal_shares import check, read_share
 
@@ -114,6 +116,7 @@ def init(
     if as_json:
         print_json(facts)
         return
+    facts = {**facts, "files": way.lines(facts["files"])}
     print_facts({name: facts[name] for name in facts if name not in _LISTS}, as_json=False)
     for name, title in _LISTS.items():
         if facts[name]:
@@ -203,14 +206,20 @@ class _Making:
             handed = made.pop("shares")
             files = self.way.give(handed, made["epoch"])
             if reads_back:
-                self._read_back(prepared)
+                try:
+                    self._read_back(prepared, files)
+                except BaseException:
+                    take_back(files)
+                    raise
             await prepared.commit()
             made["node_id"] = prepared.node_id.hex()
             shown = {"shares": handed} if self.way.as_json and not files else {}
             return {**made, **shown, "files": files, **self._left_over(prepared, stopped)}
 
-    def _read_back(self, prepared: "PreparedSeal") -> None:
+    def _read_back(self, prepared: "PreparedSeal", files: Sequence[str]) -> None:
         """Have enough new shares shown again; raises `CommandError` for files that are wrong."""
+        if files and not self.new_files:
+            print_handed_out(self.way, files)
         rest, seen = list(self.new_files), set[int]()
         while len(seen) < self.threshold:
             if self.new_files and not rest:

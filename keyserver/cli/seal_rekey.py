@@ -31,6 +31,7 @@ from keyserver.cli.output import (
     CommandError,
     JsonOption,
     print_facts,
+    print_json,
     report_error,
 )
 from keyserver.cli.seal_handing_out import (
@@ -41,6 +42,8 @@ from keyserver.cli.seal_handing_out import (
     SharesOption,
     ThresholdOption,
     handing_out,
+    print_handed_out,
+    take_back,
 )
 from keyserver.cli.seal_shares import read_share
 
@@ -116,12 +119,18 @@ def rekey(
         )
     place = Place(url, path, config, ca_file, certificate)
     operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
+    way.refuse_old_files(operator.get("/v1/seal/status")["epoch"] + 1)
     body = {"shares": shares, "threshold": threshold, "recipients": list(way.recipients)}
     started = operator.post("/v1/seal/rekey", {**body, "verify": verify, "drop_slots": drop_slots})
     ceremony = _Ceremony(operator, started["rekey"], way, tuple(identities or ()))
     done = ceremony.run(started, tuple(files or ()), tuple(new_files or ()))
-    print_facts(done, as_json=as_json)
-    if not as_json:
+    if as_json:
+        print_json(done)
+    else:
+        print_facts({name: done[name] for name in done if name != "files"}, as_json=False)
+        if "files" in done:
+            print("\nGive each operator their file:")
+            print("\n".join(f"  {line}" for line in way.lines(done["files"])))
         print("\nThe new shares are in force. Other replicas seal themselves: unseal them anew.")
         print("Keep the old shares until the backups are gone that only they open.")
 
@@ -182,6 +191,7 @@ class _Ceremony:
     def run(self, started: Facts, files: Sequence[Path], new_files: Sequence[Path]) -> Facts:
         """Go through to the end; what goes wrong on the way breaks the rekey off."""
         _say(f"rekey {self.rekey_id}")
+        written: list[str] = []
         try:
             answer = self._collect(started, "share", PROVING, "present", files)
             written = self.way.give(answer["shares"], answer["epoch"])
@@ -189,9 +199,11 @@ class _Ceremony:
             if self.way.as_json and not written:
                 made["shares"] = answer["shares"]
             if answer["state"] == VERIFYING:
+                if written and not new_files:
+                    print_handed_out(self.way, written)
                 self._collect(answer, "verify", VERIFYING, "new", new_files)
         except BaseException:
-            self._break_off()
+            self._break_off(written)
             raise
         return {**made, **({"files": written} if written else {})}
 
@@ -219,8 +231,11 @@ class _Ceremony:
                 _say("this share was there already")
         return answer
 
-    def _break_off(self) -> None:
-        """Nothing has changed; say so, and let the node forget the rekey."""
+    def _break_off(self, files: Sequence[str]) -> None:
+        """Nothing has changed; say so, and let the node and the directory forget the rekey.
+
+        Where the node does not say that it is broken off, the files stay: they may be in force.
+        """
         try:
             self.operator.delete(f"/v1/seal/rekey/{self.rekey_id}")
         except RefusedError as error:
@@ -229,6 +244,7 @@ class _Ceremony:
         except CommandError as error:
             report_error(error)
         else:
+            take_back(files)
             _say("the rekey was broken off: the present shares stay in force, new ones are void")
 
 

@@ -55,11 +55,15 @@ def make_token(
     ] = None,
     scope: Annotated[
         list[str] | None,
-        typer.Option("--scope", help="What it may do; repeatable; else keys:use."),
+        typer.Option("--scope", metavar="SCOPE", help="What it may do; repeatable; else keys:use."),
     ] = None,
     service: Annotated[
         list[str] | None,
-        typer.Option("--service", help="A service, or its beginning and *; repeatable; else all."),
+        typer.Option(
+            "--service",
+            metavar="NAME",
+            help="A service, or its beginning and *; repeatable; else all.",
+        ),
     ] = None,
     days: DaysOption = 90,
     config: ConfigOption = None,

@@ -464,6 +464,42 @@ def test_a_rekey_at_a_terminal(
     assert "in force" in out
 
 
+def test_a_rekey_with_recipients_says_who_gets_which_file_and_leaves_no_void_ones(
+    tmp_path: Path, typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    del typed  # somebody sits there, and gives up
+
+    def leave(text: str, **how: Any) -> str:
+        raise typer.Abort
+
+    monkeypatch.setattr(typer, "prompt", leave)
+    desk = desk_of(is_open=True)
+    recipients = [key_of_age(tmp_path / f"key{number}")[1] for number in range(2)]
+    out = tmp_path / "new"
+    options: list[object] = ["--shares", 2, "--threshold", 2, "--out-dir", out]
+    for recipient in recipients:
+        options += ["--recipient", recipient]
+    old = [private_file(tmp_path / f"old{n}", share) for n, share in enumerate(desk.shares)]
+    options += ["--file", old[0], "--file", old[1]]
+    wrong = private_file(tmp_path / "wrong", "one two three")
+    with listening(desk) as (_, run):
+        assert run("rekey", *options, "--new-file", wrong) == WRONG_SHARE
+        assert "broken off" in capsys.readouterr().err
+        assert list(out.iterdir()) == [], "its shares are void"
+        assert run("rekey", *options) == FAILED
+        asked = capsys.readouterr().err
+        for number, recipient in enumerate(recipients, start=1):
+            assert f"{out}/share-{number}-of-set-2.age  for {recipient}\n" in asked
+        assert list(out.iterdir()) == []
+        private_file(out / "share-2-of-set-2.age", "left over")
+        assert run("rekey", *options, "--no-verify") == USAGE
+        assert "share-2-of-set-2.age is there already" in capsys.readouterr().err
+        assert desk.vault.status().epoch == 1
+        (out / "share-2-of-set-2.age").unlink()
+        assert run("rekey", *options, "--no-verify") == OK
+        assert f"share-2-of-set-2.age  for {recipients[1]}\n" in capsys.readouterr().out
+
+
 def test_a_rekey_that_is_broken_off(tmp_path: Path, typed: list[str], capsys: Output) -> None:
     desk = desk_of(is_open=True)
     wrong = private_file(tmp_path / "wrong", "one two three")

@@ -95,6 +95,21 @@ def test_check_of_a_client_without_a_key(
     assert json.loads(capsys.readouterr().out)["key_server"] == "disabled"
 
 
+def test_check_of_a_node_whose_key_is_in_its_database(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `seal init` says to leave the configuration."""
+    file = written(tmp_path, '[secretstore]\nserver_set_contract = "none"\n')
+    assert main(["config", "check", file, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["ok"] is True
+    assert "keyserver seal init" in facts["node_key"]
+    assert "node_id" not in facts
+    absent = f'[account]\npassword = ["{tmp_path}/no"]\n'
+    assert main(["config", "check", written(tmp_path, f"[secretstore]\n{absent}")]) == 2
+    assert "Unable to read password file." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("account", "expected"),
     [
