@@ -25,7 +25,7 @@ from keyserver.app.compose_seal import SealSide, node_secret, opened_seal, seal_
 from keyserver.app.config import Config, Loaded
 from keyserver.app.logging import log_config_warnings
 from keyserver.app.operator_listener import operator_listener
-from keyserver.app.parts import Part, exit_process, run_parts, seal_signal, stop_signal
+from keyserver.app.parts import Deadline, Part, exit_process, run_parts, seal_signal, stop_signal
 from keyserver.app.process_view import OperatorsProcess
 from keyserver.app.replacing import replace_process
 from keyserver.app.replica import Replica
@@ -66,14 +66,15 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> str | None:
     log_config_warnings((*loaded.warnings, *(key.warnings if key is not None else ())))
     random, clock = SystemRandom(), SystemClock()
     make_data_directory(config.secretstore.path)
-    async with (
-        opened(config.keyserver.database_url) as database,
-        opened_seal(loaded, database, key, random=random, clock=clock) as seal,
-    ):
-        text = f"Starting SecretStore node: 0x{seal.me.hex()}"
-        log.info("node_starting", text=text, address=seal.me.address, pid=os.getpid())
-        process = _Process(loaded, seal, random, clock, announce)
-        reason = await process.run()
+    with Deadline() as leaving:  # a database that hangs keeps no process, and no key, alive
+        async with (
+            opened(config.keyserver.database_url) as database,
+            opened_seal(loaded, database, key, random=random, clock=clock) as seal,
+        ):
+            text = f"Starting SecretStore node: 0x{seal.me.hex()}"
+            log.info("node_starting", text=text, address=seal.me.address, pid=os.getpid())
+            process = _Process(loaded, seal, random, clock, announce)
+            reason = await process.run(leaving)
     log.info("node_stopped", **({} if reason is None else {"sealed_because": reason}))
     return reason
 
@@ -99,8 +100,11 @@ class _Process:
         self._told = asyncio.Event()
         """Set when a signal asks for the seal."""
 
-    async def run(self) -> str | None:
-        """Listen, and play the role that seal and replicas give; returns why to be sealed."""
+    async def run(self, leaving: Deadline) -> str | None:
+        """Listen, and play the role that seal and replicas give; returns why to be sealed.
+
+        `leaving` begins when all parts have ended.
+        """
         config, seal = self._loaded.config, self._seal
         async with AsyncExitStack() as stack:
             clients = stack.enter_context(client_listeners(config))
@@ -126,7 +130,12 @@ class _Process:
             stop = stack.enter_context(stop_signal())
             stack.enter_context(seal_signal(self._told.set))
             self._stop = stop
-            await run_parts(parts, stop, self._watch_seal(roles), when_overdue=self._end_overdue)
+            try:
+                await run_parts(
+                    parts, stop, self._watch_seal(roles), when_overdue=self._end_overdue
+                )
+            finally:
+                leaving.begin(self._end_overdue)
         return self._reason
 
     def _roles(self, replica: Replica, urls: Mapping[str, str]) -> Roles:

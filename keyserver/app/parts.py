@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import structlog
 
@@ -62,7 +62,8 @@ async def run_parts(
             waiting = group.create_task(beside)
             await stop.wait()
             log.info("node_stopping")
-            with _deadline(when_overdue):
+            with Deadline() as deadline:
+                deadline.begin(when_overdue)
                 for task in (waiting, *tasks):
                     task.cancel()
                     await asyncio.wait([task])
@@ -116,19 +117,27 @@ def first_cause(error: BaseException) -> BaseException:
     return error
 
 
-@contextmanager
-def _deadline(when_overdue: Callable[[], None]) -> Iterator[None]:
-    """End the process if what is inside takes too long."""
+class Deadline:
+    """Ends the process if what is left of a block takes too long, once it is told to watch."""
 
-    def give_up() -> None:
-        log.error("stop_overdue", after_s=STOP_WITHIN_S)
-        when_overdue()
+    def __init__(self) -> None:
+        self._timer: asyncio.TimerHandle | None = None
 
-    timer = asyncio.get_running_loop().call_later(STOP_WITHIN_S, give_up)
-    try:
-        yield
-    finally:
-        timer.cancel()
+    def begin(self, when_overdue: Callable[[], None]) -> None:
+        """From now on the block has `STOP_WITHIN_S`; then `when_overdue` is called."""
+
+        def give_up() -> None:
+            log.error("stop_overdue", after_s=STOP_WITHIN_S)
+            when_overdue()
+
+        self._timer = asyncio.get_running_loop().call_later(STOP_WITHIN_S, give_up)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 @contextmanager

@@ -84,6 +84,8 @@ class Vault:
         self._node_id = node_id
         self._machine = Unsealing(keep_s=60.0 * share_minutes)
         self._lock = asyncio.Lock()
+        self._shutting = asyncio.Lock()
+        """Held while sealing becomes due, with or without the other one."""
         self._stored: StoredSeal | None = None
         self._record: SealRecord | None = None
         self._seal: OpenSeal | None = None
@@ -276,10 +278,11 @@ class Vault:
     # --- shutting -----------------------------------------------------------------------------
 
     async def request_seal(self, actor: Actor) -> None:
-        """Make sealing due; does nothing where it is sealed already."""
-        async with self._lock:
-            if self.is_open and self._due is None:
-                await self._ask_to_shut(REQUESTED, actor)
+        """Make sealing due; does nothing where it is sealed already.
+
+        It waits for nothing that goes on: a store that hangs keeps no seal open.
+        """
+        await self._ask_to_shut(REQUESTED, actor)
 
     async def must_shut(self) -> str:
         """Return, once anything asks for sealing, what: it is the reason for `shut`."""
@@ -400,8 +403,7 @@ class Vault:
     async def _follow(self) -> None:
         stored = await self._store.load()
         if _is_older(stored, self._stored):
-            if self.is_open and self._due is None:
-                await self._ask_to_shut(ROLLBACK_DETECTED, SYSTEM)
+            await self._ask_to_shut(ROLLBACK_DETECTED, SYSTEM)
             self._take_rollback()
         elif stored is None or self._due is not None:
             return
@@ -426,10 +428,13 @@ class Vault:
             raise SealedError("the store went back to an earlier state; look why, then restart")
 
     async def _ask_to_shut(self, reason: str, actor: Actor) -> None:
-        details = {"reason": reason}
-        await self._audit.record("seal.sealed", AuditOutcome.OK, actor, details)
-        self._due = reason
-        self._due_set.set()
+        async with self._shutting:
+            if not self.is_open or self._due is not None:
+                return
+            details = {"reason": reason}
+            await self._audit.record("seal.sealed", AuditOutcome.OK, actor, details)
+            self._due = reason
+            self._due_set.set()
 
     async def _drop_expired(self) -> None:
         self._machine, members = self._machine.passed(self._clock.monotonic())

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import asyncio
 from keyserver.app import parts
@@ -25,9 +27,25 @@ asyncio.run(main())
 """
 
 
-def test_a_stop_does_not_take_forever() -> None:
+LEAVING = """
+import asyncio
+from keyserver.app import parts
+
+async def main():
+    with parts.Deadline() as leaving:
+        leaving.begin(parts.exit_process)
+        await asyncio.Event().wait()
+
+parts.STOP_WITHIN_S = 0.2
+asyncio.run(main())
+"""
+"""All parts have ended, and then the database hangs."""
+
+
+@pytest.mark.parametrize("program", [PROGRAM, LEAVING], ids=["part", "leaving"])
+def test_a_stop_does_not_take_forever(program: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
     )
     assert done.returncode == 1
     assert "stop_overdue" in done.stdout + done.stderr

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from keyserver.app import parts
 from keyserver.app.parts import NodeStoppedError, Part, first_cause, run_parts
 from keyserver.errors import ConfigError
 
@@ -54,6 +55,20 @@ async def test_a_part_is_gone_before_the_next_is_told() -> None:
 
     await run_parts([Part("slow", slow), parts.lasting("next")], stop, stop_soon())
     assert parts.seen == ["next runs", "slow ends", "next ends"]
+
+
+async def test_what_ends_in_time_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "STOP_WITHIN_S", 0.01)
+    overdue: list[str] = []
+    with parts.Deadline():
+        await asyncio.sleep(0.02)
+    with parts.Deadline() as deadline:
+        deadline.begin(lambda: overdue.append("in time"))
+    await asyncio.sleep(0.02)
+    with parts.Deadline() as deadline:
+        deadline.begin(lambda: overdue.append("late"))
+        await asyncio.sleep(0.02)
+    assert overdue == ["late"]
 
 
 async def test_a_failing_part_stops_the_node_and_says_why() -> None:

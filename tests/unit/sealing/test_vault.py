@@ -1,3 +1,4 @@
+import asyncio
 import gc
 import json
 from dataclasses import replace
@@ -486,6 +487,27 @@ async def test_sealing_what_is_sealed_changes_nothing() -> None:
     assert vault.status().reason == "requested"
     await vault.request_seal(SYSTEM)
     assert "seal.sealed" not in scene.audit.actions()
+
+
+async def test_sealing_does_not_wait_for_a_store_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = await SealScene.make()
+    vault = await scene.opened()
+    monkeypatch.setattr(scene.store, "load", asyncio.Event().wait)
+    looking = asyncio.ensure_future(vault.refresh())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(vault.request_seal(SYSTEM), 1)
+    assert await vault.must_shut() == "requested"
+    assert not looking.done()
+    looking.cancel()
+
+
+async def test_two_orders_to_seal_at_once_are_one() -> None:
+    scene = await SealScene.make()
+    vault = await scene.opened()
+    await asyncio.gather(vault.request_seal(SYSTEM), vault.request_seal(SYSTEM))
+    assert scene.audit.actions().count("seal.sealed") == 1
 
 
 async def test_sealing_does_not_need_the_audit_log() -> None:
