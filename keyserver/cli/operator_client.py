@@ -62,7 +62,7 @@ _EXIT_STATUSES: Final = {400: USAGE, 503: UNREACHABLE}
 
 _HINTS: Final = {
     "SEALED": "Unseal it first: `keyserver seal unseal`.",
-    "STANDBY": "Another replica acts for the node: `keyserver seal replicas` shows which.",
+    "STANDBY": "`keyserver seal replicas` shows which one acts.",
     "NOT_INITIALISED": "Stop the node and make its shares: `keyserver seal init`.",
     "UNAUTHENTICATED": "Sign as an administrator: --admin-key FILE.",
     "SIGNATURE_EXPIRED": "The clocks of the two machines differ by more than a minute: set them.",
