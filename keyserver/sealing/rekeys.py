@@ -257,6 +257,7 @@ class Rekeys:
             "progress": len(rekey.shown.held),
         }
         await self._audit.record(action, AuditOutcome.OK, HOLDER, details)
+        self._known(rekey.rekey_id)  # its time may have run out meanwhile
 
     def _status(self, rekey: Rekey) -> RekeyStatus:
         left = max(0, math.ceil(self._ends_at - self._clock.monotonic()))

@@ -192,6 +192,24 @@ async def test_one_at_a_time_for_an_hour() -> None:
     await rekeys.start(2, 3, (), True, ADMIN)
 
 
+async def test_a_rekey_that_runs_out_during_a_step_stays_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = await SealScene.make()
+    rekeys = scene.rekeys(await scene.opened())
+    started = await rekeys.start(2, 3, (), True, ADMIN)
+
+    async def slowly(*_: object) -> None:
+        scene.clock.advance(REKEY_S)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.audit, "record", slowly)
+        with pytest.raises(RekeyNotFoundError):
+            await rekeys.prove(started.rekey, scene.shares[0])
+    with pytest.raises(RekeyNotFoundError):
+        await rekeys.status(started.rekey)
+
+
 async def test_cancelling_changes_nothing() -> None:
     scene = await SealScene.make()
     vault = await scene.opened()
