@@ -44,7 +44,9 @@ def test_one_acts_when_the_other_is_stopped_or_killed(
     try:
         network.configure(second, confirmations=1)
         words = share_store(database, {"first": first, "second": second})
-        for node in (first, second, *others):
+        first.start()
+        wait_state(first, "sealed")  # it follows the chain, not the other one
+        for node in (second, *others):
             node.start()
         one = open_process(first, words, "ready")
         other = open_process(second, words, "standby")
