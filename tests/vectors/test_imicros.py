@@ -75,6 +75,38 @@ def test_every_set_has_its_secret(name: str) -> None:
         assert without_padding(at([any_share(text) for text in some])) == vector["secret"]
 
 
+def test_coefficients_make_the_shares() -> None:
+    vector = VECTORS["secretsjs"]["split"]
+    padded = bytes(15) + b"\x01" + raw(vector["secret"])
+    drawn = iter(vector["coefficients"])
+    lines = {at: (byte, next(drawn), next(drawn)) for at, byte in reversed([*enumerate(padded)])}
+    assert (vector["threshold"], vector["shares_total"]) == (3, len(vector["shares"]))
+    for text in vector["shares"]:
+        share = parse_share(text)
+        for at_byte, (secret, linear, square) in lines.items():
+            x = share.number
+            raised = multiply(square, multiply(x, x, POLYNOMIAL), POLYNOMIAL)
+            value = secret ^ multiply(linear, x, POLYNOMIAL) ^ raised
+            assert share.value[at_byte] == value
+
+
+def test_another_field_is_refused() -> None:
+    field, other = VECTORS["secretsjs"]["field"], VECTORS["secretsjs"]["other_field"]
+    assert (field["bits"], field["reduction_polynomial"]) == (8, hex(POLYNOMIAL))
+    assert other["bits"] == 10
+    for text in other["shares"]:
+        with pytest.raises(ImicrosShareError):
+            parse_share(text)
+
+
+def test_a_foreign_set_makes_no_confirmed_key() -> None:
+    foreign = [parse_share(text) for text in VECTORS["secretsjs"]["foreign_set"]]
+    right = parse_verify_hash(IMICROS["verify_hash"]["verify_hash"])
+    for count in (3, 4, 5):
+        with pytest.raises(ImicrosShareError, match="verify hash"):
+            combine(foreign[:count], right)
+
+
 def test_another_share_of_a_set() -> None:
     vector = VECTORS["secretsjs"]["new_share"]
     shares = [any_share(FIVE["shares"][index]) for index in vector["from_indices"]]
