@@ -293,7 +293,9 @@ def successful(answer: Answer) -> Any:
         error = {}
     code = str(error.get("code", ""))
     text = str(error.get("message") or f"the node answered with status {answer.status}")
-    hint = "" if "`keyserver " in text else _HINTS.get(code, "")  # it says what to do itself
+    hint = _HINTS.get(code, "")
+    if code == "SEALED" and text != "the node is sealed":
+        hint = ""  # other words of it say what to do themselves, which may not be to unseal it
     if answer.retry_after_s is not None and code not in ("SEALED", "STANDBY"):
         hint = f"{hint} Try again in {answer.retry_after_s} s.".strip()
     exit_code = _EXIT_CODES.get(code, _EXIT_STATUSES.get(answer.status, FAILED))

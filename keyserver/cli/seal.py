@@ -115,6 +115,8 @@ def _next_step(facts: Facts) -> str:
         return "Next: stop the node and make its shares with `keyserver seal init`."
     if not facts["sealed"]:
         return "The node is open."
+    if facts["reason"] == "rollback_detected":
+        return "Next: find out why the database went back; then restart the node and unseal it."
     if not facts["required"]:
         return "The node opens by itself, with the key of its configuration."
     return f"Next: {progress_text(facts)} `keyserver seal unseal` takes them."

@@ -207,7 +207,10 @@ class ServiceKeysClient:
         if not _KEY.fullmatch(secret) or fields.get("service") != service:
             raise BadAnswerError(f"{answer.node}: this is no key of the service that was asked for")
         if expected is not None and owner != expected:
-            raise BadAnswerError(f"{answer.node}: this is another owner's key than was asked for")
+            raise BadAnswerError(
+                f"{answer.node}: this is another owner's key than was asked for; where an account "
+                "asks: is the node's id right?"
+            )
         created_at, expires_at = fields.get("created_at"), fields.get("expires_at")
         current = fields.get("current")
         if type(created_at) is not int or type(expires_at) is not int or type(current) is not bool:

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from keyserver.cli import operator_client
-from keyserver.cli.operator_client import OperatorClient, RefusedError, Trust, find_operator
+from keyserver.cli.operator_client import (
+    Answer,
+    OperatorClient,
+    RefusedError,
+    Trust,
+    find_operator,
+    successful,
+)
 from keyserver.cli.output import FAILED, SEALED, UNREACHABLE, USAGE, WRONG_SHARE, CommandError
 from tests.support.certificates import make_authority, write_certificate
 from tests.support.operator_server import Asked, Reply, closed_port, operator_server
@@ -136,7 +143,6 @@ def test_each_request_is_signed_as_it_is_sent() -> None:
         (error_reply(409, "REKEY_IN_PROGRESS"), FAILED, "cancel"),
         (error_reply(429, "RATE_LIMITED", ("Retry-After", "42")), FAILED, "in 42 s"),
         (error_reply(501, "NOT_INITIALISED"), FAILED, "seal init"),
-        (error_reply(503, "SEALED", ("Retry-After", "5")), SEALED, "seal unseal"),
         (error_reply(503, "STORAGE_UNAVAILABLE", ("Retry-After", "5")), UNREACHABLE, "in 5 s"),
     ],
 )
@@ -148,6 +154,23 @@ def test_refusals_say_what_to_do(reply: Reply, code: int, hint: str) -> None:
     first, *rest = str(error).splitlines()
     assert first == f"about {error.code}"
     assert hint in "\n".join(rest)
+
+
+@pytest.mark.parametrize(
+    ("text", "hints"),
+    [
+        ("the node is sealed", ["Unseal it first: `keyserver seal unseal`."]),
+        ("the store went back to an earlier state; look why, then restart", []),
+    ],
+)
+def test_a_sealed_node_is_to_be_unsealed_unless_it_says_otherwise(
+    text: str, hints: list[str]
+) -> None:
+    body = {"error": {"code": "SEALED", "message": text, "retriable": True}}
+    with pytest.raises(RefusedError) as caught:
+        successful(Answer(503, body, retry_after_s=5))
+    assert caught.value.exit_code == SEALED
+    assert str(caught.value).splitlines() == [text, *hints]
 
 
 @pytest.mark.parametrize("body", [b"<html>502</html>", b"", b"[]", b'{"error": 1}', b"[" * 10_000])

@@ -18,7 +18,7 @@ from keyserver.cli import seal_handing_out, seal_orders
 from keyserver.cli.main import main
 from keyserver.cli.output import FAILED, OK, SEALED, USAGE, WRONG_SHARE
 from keyserver.crypto.curve import SecretScalar
-from keyserver.sealing.ports import SealState
+from keyserver.sealing.ports import Actor, ActorKind, SealState
 from tests.support.certificates import make_authority
 from tests.support.operator_server import OperatorServer, from_app, operator_server
 from tests.support.operator_shares import (
@@ -109,6 +109,27 @@ def test_status_of_other_states(capsys: Output) -> None:
     told = capsys.readouterr().out
     assert "The node is open." in told
     assert "term" in told
+
+
+def test_nobody_is_sent_to_unseal_a_node_whose_database_went_back(
+    typed: list[str], capsys: Output
+) -> None:
+    desk = desk_of(is_open=True)
+    before = desk.store.stored
+    asyncio.run(desk.upkeep.rotate(Actor(ActorKind.LOCAL)))
+    desk.vault.shut("rollback_detected")
+    desk.store.stored = before
+    asyncio.run(desk.vault.refresh())
+    typed += [desk.shares[0]]
+    with listening(desk) as (_, run):
+        assert run("status") == OK
+        told = capsys.readouterr().out
+        assert "find out why the database went back" in told
+        assert "keyserver seal unseal" not in told
+        assert run("unseal") == SEALED
+    assert capsys.readouterr().err.splitlines() == [
+        "keyserver: the store went back to an earlier state; look why, then restart"
+    ]
 
 
 def test_shares_from_files_and_standard_input(
