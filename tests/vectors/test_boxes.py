@@ -92,3 +92,37 @@ def test_records(record: dict[str, Any]) -> None:
             return box[6:30]
 
     assert boxes.seal_box(key, raw(record["plaintext"]), context, _Nonce(), term) == box
+
+
+def test_the_seal_after_a_rekey() -> None:
+    rekey = _SEAL["rekey"]
+    record = rekey["seal_record"]
+    (slot,) = record["slots"]
+    key = boxes.slot_key(
+        _SEAL_ID, slot["kind"], record["epoch"], slot["slot_id"], raw(rekey["unseal_secret"])
+    )
+    context = boxes.wrapped_root_context(
+        slot,
+        record_format=record["format"],
+        seal_id=_SEAL_ID,
+        node_id=raw(record["node_id"]),
+        epoch=record["epoch"],
+    )
+    assert (key, context) == (raw(rekey["kek"]), raw(rekey["wrapped_root_context"]))
+    root = boxes.open_box({boxes.NO_TERM: key}, raw(slot["wrapped_root"]), context)
+    assert root == raw(rekey["root_key"])
+    keyring = rekey["keyring"]
+    assert boxes.keyring_key(_SEAL_ID, root) == raw(keyring["key"])
+    assert boxes.keyring_context(_SEAL_ID, keyring["epoch"], keyring["version"]) == raw(
+        keyring["context"]
+    )
+
+
+def test_a_handover() -> None:
+    """No process makes one yet; its box is fixed all the same."""
+    handover = _SEAL["rekey"]["handover"]
+    key = boxes.handover_key(_SEAL_ID, raw(_SEAL["term_keys"][str(handover["term"])]))
+    context = boxes.handover_context(_SEAL_ID, handover["from_epoch"], handover["to_epoch"])
+    assert (key, context) == (raw(handover["key"]), raw(handover["context"]))
+    opened = boxes.open_box({handover["term"]: key}, raw(handover["box"]), context)
+    assert opened == raw(_SEAL["rekey"]["root_key"])

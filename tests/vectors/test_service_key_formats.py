@@ -70,7 +70,9 @@ def test_the_signer_of_a_published_request(vector: dict[str, Any]) -> None:
     )
     assert text == vector["text"]
     request = SignedRequest(vector["method"], vector["path"], body, header)
-    assert f"0x{signer_of(node_of(vector), request, signed).hex()}" == vector["address"]
+    assert signed.signature == bytes.fromhex(vector["signature"][2:])
+    address = f"0x{signer_of(node_of(vector), request, signed).hex()}"
+    assert (address, f"eth:{address}") == (vector["address"], vector["owner"])
 
 
 def test_the_published_delegation() -> None:
