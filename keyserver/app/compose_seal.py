@@ -117,7 +117,8 @@ async def _open(
     await vault.load()
     if vault.status().state is SealState.UNINITIALISED:
         if sealed_because() == ROLLBACK_DETECTED:
-            raise SealError("seal: it is gone from the database, which went back; restore a backup")
+            # with its exit code no supervisor starts it again, without what this process knows
+            raise ConfigError("database_url: the seal is gone, it went back; restore a backup")
         await _first_seal(loaded, store, key, random, clock)
         await vault.load()
     me = vault.status().node_id

@@ -8,8 +8,9 @@ from keyserver.app.accounts import load_node_key
 from keyserver.app.compose_seal import opened_seal
 from keyserver.app.config import Loaded, load
 from keyserver.app.replacing import SEALED_BECAUSE
+from keyserver.cli.output import exit_code_of
 from keyserver.crypto.randomness import SystemRandom
-from keyserver.sealing.errors import SealError
+from keyserver.errors import ConfigError
 from keyserver.sealing.vault import EPOCH_CHANGED, REQUESTED, ROLLBACK_DETECTED
 from keyserver.storage.database import opened
 from tests.support.manual_clock import ManualClock
@@ -59,5 +60,7 @@ async def test_no_new_seal_takes_the_place_of_one_that_is_gone(
     loaded: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SEALED_BECAUSE, ROLLBACK_DETECTED)
-    with pytest.raises(SealError, match="restore a backup"):
+    with pytest.raises(ConfigError, match="restore a backup") as caught:
         await is_open_at_start(loaded)
+    unit = (Path(__file__).parents[3] / "deploy" / "keyserver.service").read_text()
+    assert f"RestartPreventExitStatus={exit_code_of(caught.value)}\n" in unit
