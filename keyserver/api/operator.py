@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from keyserver.api.bodies import BodyError
 from keyserver.api.facts import (
     FeeFacts,
     KeyFacts,
@@ -21,11 +22,18 @@ from keyserver.api.facts import (
     Trouble,
 )
 from keyserver.api.numbers import read_number
+from keyserver.api.operator_answers import BODY_FAULTS, BadRequestError
 from keyserver.api.operator_set_change import SetChangeFacts
 from keyserver.api.rendering import to_json
 from keyserver.errors import ChainError, KeyServerError, StorageError
 from keyserver.model.identifiers import Hash32, KeyId
-from keyserver.sealing.errors import CallerError, ForbiddenError, SealedError, StandbyError
+from keyserver.sealing.errors import (
+    AuditUnavailableError,
+    CallerError,
+    ForbiddenError,
+    SealedError,
+    StandbyError,
+)
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 DEFAULT_PAGE: Final = 100
@@ -217,10 +225,18 @@ def _answers_with(status: int) -> Callable[[Request, Exception], Awaitable[Respo
     return handle
 
 
+async def _no_body(_: Request, error: Exception) -> Response:
+    assert isinstance(error, BodyError)
+    return _error(BadRequestError.code, BODY_FAULTS[error.status], error.status)
+
+
 _HANDLERS: Final = {
+    BodyError: _no_body,
+    BadRequestError: _answers_with(400),
     BadQueryError: _answers_with(400),
     CallerError: _answers_with(401),
     ForbiddenError: _answers_with(403),
+    AuditUnavailableError: _answers_with(503),
     SealedError: _answers_with(503),
     StandbyError: _answers_with(503),
     ChainError: _answers_with(503),

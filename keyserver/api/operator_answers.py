@@ -79,7 +79,7 @@ STATUSES: Final[Mapping[str, int]] = {
 RETRY_S: Final = 5
 """When a node that is sealed, on standby or without its database is worth another try."""
 
-_BODY_FAULTS: Final = {
+BODY_FAULTS: Final = {
     400: "the body did not come",
     408: "the body did not come in time",
     413: "the body is too large",
@@ -93,7 +93,7 @@ def answering(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except BodyError as error:
-            text = _BODY_FAULTS[error.status]
+            text = BODY_FAULTS[error.status]
             return _response(error.status, {"code": "BAD_REQUEST", "message": text})
         except KeyServerError as error:
             return error_response(error)

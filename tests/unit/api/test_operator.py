@@ -4,9 +4,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
+from keyserver.api.bodies import BodyError
 from keyserver.api.facts import (
     FeeFacts,
     KeyFacts,
@@ -19,11 +21,12 @@ from keyserver.api.facts import (
     Trouble,
 )
 from keyserver.api.operator import operator_app
+from keyserver.api.operator_answers import BadRequestError
 from keyserver.api.operator_set_change import ChangeFacts, KeptKeyFacts, SetChangeFacts
 from keyserver.errors import ChainError, KeyServerError, StorageError
 from keyserver.model.identifiers import Address, Hash32, KeyId, NodeId
 from keyserver.sealing.errors import (
-    CallerError,
+    AuditUnavailableError,
     ForbiddenError,
     SealedError,
     StandbyError,
@@ -47,7 +50,7 @@ class FakeNode:
         self.fault: Exception | None = None
         self.drained = 0
         self.closed: KeyServerError | None = None
-        self.refused: CallerError | None = None
+        self.refused: Exception | None = None
 
     @property
     def node(self) -> "FakeNode":
@@ -282,6 +285,25 @@ async def test_trouble_with_chain_or_database_is_told() -> None:
     node.fault = ChainError("no endpoint answers")
     status, body = await ask(node, "/v1/drain", "POST")
     assert (status, body["error"]["message"]) == (503, "no endpoint answers")
+
+
+@pytest.mark.parametrize(
+    ("problem", "status", "code"),
+    [
+        (BadRequestError("the body is not JSON"), 400, "BAD_REQUEST"),
+        (BodyError(413), 413, "BAD_REQUEST"),
+        (AuditUnavailableError("the disk is full"), 503, "AUDIT_UNAVAILABLE"),
+    ],
+    ids=["form", "size", "log"],
+)
+async def test_an_order_that_cannot_be_read_or_written_down(
+    problem: Exception, status: int, code: str
+) -> None:
+    node = FakeNode()
+    node.refused = problem
+    answered, body = await ask(node, "/v1/drain", "POST")
+    assert (answered, body["error"]["code"]) == (status, code)
+    assert node.drained == 0
 
 
 async def test_other_methods_and_paths() -> None:
