@@ -1,0 +1,166 @@
+"""`keyserver seal rekey` against the routes of a seal, over a socket."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from keyserver.cli.output import FAILED, OK, USAGE, WRONG_SHARE
+from tests.support.operator_shares import (
+    key_of_age,
+    private_file,
+    words_of,
+)
+from tests.support.seal_commands import desk_of, listening
+
+Output = pytest.CaptureFixture[str]
+
+
+def test_a_rekey_with_files(tmp_path: Path, capsys: Output) -> None:
+    desk = desk_of(is_open=True)
+    keys = [key_of_age(tmp_path / f"key{number}") for number in range(3)]
+    old = [private_file(tmp_path / f"old{n}", share) for n, share in enumerate(desk.shares)]
+    out = tmp_path / "new"
+    options: list[object] = ["--shares", 3, "--threshold", 2, "--out-dir", out]
+    for identity, recipient in keys:
+        options += ["--recipient", recipient, "--age-identity", identity]
+    for number in (0, 2):
+        options += ["--file", old[number], "--new-file", out / f"share-{number + 1}-of-set-2.age"]
+    with listening(desk) as (_, run):
+        assert run("rekey", *options, "--json") == OK
+        done = json.loads(capsys.readouterr().out)
+        assert (done["epoch"], done["threshold"], len(done["files"])) == (2, 2, 3)
+        assert desk.vault.status().epoch == 2
+        assert [path.stat().st_mode & 0o777 for path in sorted(out.iterdir())] == [0o600] * 3
+        # the same files again: nothing is overwritten, and the rekey is broken off
+        again = [str(option).replace("of-set-2", "of-set-3") for option in options]
+        assert run("rekey", *again) == WRONG_SHARE
+        assert "broken off" in capsys.readouterr().err
+        assert desk.vault.status().epoch == 2
+
+
+def test_a_rekey_at_a_terminal(
+    typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of(is_open=True)
+    shown: list[str] = []
+    give = desk.rekeys.prove
+
+    async def watching(rekey_id: str, text: str) -> Any:
+        answer = await give(rekey_id, text)
+        if answer.new_shares is not None:
+            shown.extend(share.content.decode() for share in answer.new_shares.shares)
+            typed.extend([words_of(shown[0]), "no share", words_of(shown[0]), words_of(shown[1])])
+        return answer
+
+    monkeypatch.setattr(desk.rekeys, "prove", watching)
+    typed += ["one two three", desk.shares[0], desk.shares[1]]
+    with listening(desk) as (_, run):
+        assert run("rekey", "--plain-shares", "--shares", 3, "--threshold", 2) == OK
+    out, err = capsys.readouterr()
+    assert desk.vault.status().epoch == 2
+    assert "3 words" in err, "a wrong share is asked for again"
+    assert "was there already" in err
+    for number, share in enumerate(shown, start=1):
+        page = out.split("Share ")[number]
+        assert page.startswith(f"{number} of 3.")
+        assert [word for word in page.split() if word in words_of(share).split()]
+        assert "\x1b[2J\x1b[3J" in page, "the screen is emptied, also of what was scrolled away"
+    assert "in force" in out
+
+
+def test_a_rekey_with_recipients_says_who_gets_which_file_and_leaves_no_void_ones(
+    tmp_path: Path, typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    del typed  # somebody sits there, and gives up
+
+    def leave(text: str, **how: Any) -> str:
+        raise typer.Abort
+
+    monkeypatch.setattr(typer, "prompt", leave)
+    desk = desk_of(is_open=True)
+    recipients = [key_of_age(tmp_path / f"key{number}")[1] for number in range(2)]
+    out = tmp_path / "new"
+    options: list[object] = ["--shares", 2, "--threshold", 2, "--out-dir", out]
+    for recipient in recipients:
+        options += ["--recipient", recipient]
+    old = [private_file(tmp_path / f"old{n}", share) for n, share in enumerate(desk.shares)]
+    options += ["--file", old[0], "--file", old[1]]
+    wrong = private_file(tmp_path / "wrong", "one two three")
+    with listening(desk) as (_, run):
+        assert run("rekey", *options, "--new-file", wrong) == WRONG_SHARE
+        assert "broken off" in capsys.readouterr().err
+        assert list(out.iterdir()) == [], "its shares are void"
+        assert run("rekey", *options) == FAILED
+        asked = capsys.readouterr().err
+        for number, recipient in enumerate(recipients, start=1):
+            assert f"{out}/share-{number}-of-set-2.age  for {recipient}\n" in asked
+        assert list(out.iterdir()) == []
+        private_file(out / "share-2-of-set-2.age", "left over")
+        assert run("rekey", *options, "--no-verify") == USAGE
+        assert "share-2-of-set-2.age is there already" in capsys.readouterr().err
+        assert desk.vault.status().epoch == 1
+        (out / "share-2-of-set-2.age").unlink()
+        assert run("rekey", *options, "--no-verify") == OK
+        assert f"share-2-of-set-2.age  for {recipients[1]}\n" in capsys.readouterr().out
+
+
+def test_a_rekey_that_is_broken_off(tmp_path: Path, typed: list[str], capsys: Output) -> None:
+    desk = desk_of(is_open=True)
+    wrong = private_file(tmp_path / "wrong", "one two three")
+    with listening(desk) as (_, run):
+        assert run("rekey", "--plain-shares", "--file", wrong) == WRONG_SHARE
+        assert "broken off" in capsys.readouterr().err
+        few = private_file(tmp_path / "few", desk.shares[0])
+        assert run("rekey", "--plain-shares", "--file", few) == USAGE
+        assert "present shares: 2 are needed" in capsys.readouterr().err
+        started = asyncio.run(desk.ask("POST", "rekey", {"threshold": 2, "shares": 3}))
+        rekey = json.loads(started.body)["rekey"]
+        assert run("rekey", "--plain-shares", "--file", few) == FAILED
+        assert "keyserver seal rekey cancel" in capsys.readouterr().err
+        assert run(f"rekey status {rekey}") == OK
+        assert run(f"rekey cancel {rekey}") == OK
+        assert run(f"rekey cancel {rekey}") == FAILED
+        assert run("rekey cancel ../seal") == USAGE
+    assert desk.vault.status().epoch == 1
+
+
+def test_whoever_leaves_the_terminal_breaks_the_rekey_off(
+    typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of(is_open=True)
+    typed += [desk.shares[0]]
+
+    def prompt(text: str, **_: Any) -> str:
+        if not typed:
+            raise typer.Abort
+        return typed.pop(0)
+
+    monkeypatch.setattr(typer, "prompt", prompt)
+    with listening(desk) as (_, run):
+        assert run("rekey", "--plain-shares", "--shares", 3, "--threshold", 2) == FAILED
+        assert "present shares stay in force" in capsys.readouterr().err
+        started = asyncio.run(desk.ask("POST", "rekey", {"threshold": 2, "shares": 3}))
+        assert started.status == 201, "there is room for the next one"
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ([], "Who gets the shares?"),
+        (["--recipient", "age1x"], "1 for 5 shares"),
+        (["--plain-shares", "--threshold", "6"], "6 of 5"),
+        (["--plain-shares", "--out-dir", "x"], "not written to files"),
+        (["--plain-shares"], "no terminal"),
+        (["--plain-shares", "--json"], "asked for before"),
+        (["--recipient", "age1x", "--shares", "1", "--threshold", "1"], "--out-dir"),
+    ],
+)
+def test_options_that_cannot_be(options: list[str], why: str, capsys: Output) -> None:
+    with listening(desk_of(is_open=True)) as (server, run):
+        assert run("rekey", *options) == USAGE
+        assert why in capsys.readouterr().err
+        assert server.asked == []
