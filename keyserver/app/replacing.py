@@ -1,6 +1,7 @@
 """Replaces the process by a fresh one: only that certainly frees its memory (sealing, C10)."""
 
 import os
+import signal
 import sys
 from typing import Final, NoReturn
 
@@ -16,4 +17,5 @@ def sealed_because() -> str | None:
 def replace_process(reason: str) -> NoReturn:
     """Run the same command in this process's place; its sockets and files are closed by that."""
     environment = {**os.environ, SEALED_BECAUSE: reason}
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the fresh process listens to it
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
