@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from keyserver.cli.asking import ask_hidden
 from keyserver.cli.output import USAGE, CommandError
 
 if TYPE_CHECKING:
@@ -199,8 +200,7 @@ def _password(key_file: Path, password_file: Path | None) -> str:
         raise CommandError(
             "The key file's password is needed: --password-file FILE", exit_code=USAGE
         )
-    answer: str = typer.prompt(f"Password of {key_file}", hide_input=True, err=True)
-    return answer
+    return ask_hidden(f"Password of {key_file}")
 
 
 def read_key_id(text: str) -> "KeyId":

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import typer
-
+from keyserver.cli.asking import ask_hidden
 from keyserver.cli.output import FAILED, UNREACHABLE, USAGE, WRONG_SHARE, CommandError
 
 if TYPE_CHECKING:
@@ -70,13 +69,7 @@ def _typed_shares() -> list["ImicrosShare"]:
     shares: list[ImicrosShare] = []
     while len(shares) < MAX_SHARES:
         done = ", or nothing if that was all" if len(shares) >= THRESHOLD else ""
-        text: str = typer.prompt(
-            f"Share {len(shares) + 1}{done}",
-            default="",
-            show_default=False,
-            hide_input=True,
-            err=True,
-        )
+        text = ask_hidden(f"Share {len(shares) + 1}{done}", may_be_empty=True)
         if not text.strip():
             if len(shares) >= THRESHOLD:
                 break

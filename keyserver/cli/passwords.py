@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-import typer
-
 from keyserver.app.accounts import read_passwords
+from keyserver.cli.asking import ask_hidden
 from keyserver.cli.output import USAGE, CommandError
 
 
@@ -26,8 +25,8 @@ def choose_password(file: Path | None) -> str:
             hint="Write it to a file that only you can read and give --password-file FILE.",
             exit_code=USAGE,
         )
-    password: str = typer.prompt("Password of the key file", hide_input=True, err=True)
-    again: str = typer.prompt("The same again", hide_input=True, err=True)
+    password = ask_hidden("Password of the key file")
+    again = ask_hidden("The same again")
     if password.strip() != again.strip():
         raise CommandError("The two passwords differ; nothing was written.", exit_code=USAGE)
     if not password.strip():
@@ -52,5 +51,4 @@ def ask_password(prompt: str, file: Path | None) -> str:
             hint="Write it to a file that only you can read and give --password-file FILE.",
             exit_code=USAGE,
         )
-    answer: str = typer.prompt(prompt, hide_input=True, err=True)
-    return answer.strip()
+    return ask_hidden(prompt).strip()

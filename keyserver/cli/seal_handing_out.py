@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from keyserver.cli.asking import wait_for_enter
 from keyserver.cli.output import FAILED, USAGE, CommandError
 
 SharesOption = Annotated[int, typer.Option(min=1, max=16, help="How many shares are handed out.")]
@@ -186,13 +187,7 @@ def _show(shares: Sequence[Mapping[str, Any]]) -> None:
         print(_CLEAR, end="", flush=True)
         print(f"Share {number} of {len(shares)}. Its keeper writes it down; nobody else looks.\n")
         print(_columns(json.loads(share["document"])["mnemonic"].split()))
-        typer.prompt(
-            "\nPress Enter when it is written down; the screen is cleared then",
-            default="",
-            show_default=False,
-            prompt_suffix=". ",
-            err=True,
-        )
+        wait_for_enter("\nPress Enter when it is written down; the screen is cleared then")
         print(_CLEAR, end="", flush=True)
 
 

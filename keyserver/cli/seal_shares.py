@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from keyserver.cli.asking import ask_hidden
 from keyserver.cli.output import USAGE, WRONG_SHARE, CommandError
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def read_share(file: Path | None, identities: Sequence[Path], prompt: str) -> st
     `ConfigError`, which never show any of it.
     """
     if file is None and sys.stdin.isatty():
-        answer: str = typer.prompt(prompt, hide_input=True, err=True)
-        return answer.strip()
+        return ask_hidden(prompt).strip()
     data = _bytes_of(file)
     if data.startswith(_AGE):
         data = _decrypted(data, file, identities)

@@ -72,7 +72,7 @@ def test_a_start_says_what_the_check_says(tmp_path: Path) -> None:
     node.set("secretstore", http_interface="all", admin_public=stranger)
     node.set("secretstore", nodes=[f"{node.id.hex()}@h:1", f"{node.id.hex()}@h:2"])
     node.set("rpc", interface="all")
-    node.set("keyserver", **{"audit.required": False})
+    node.set("keyserver", **{"seal.on_seal": "stay"})
     node.set("network", port=30303)
     (node.directory / "keys" / "README").write_text("no key file")
     node.environment["KEYSERVER_RATE_LIMITS"] = "5"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from keyserver.cli.output import FAILED, OK, USAGE, WRONG_SHARE
+from keyserver.cli.output import FAILED, INTERRUPTED, OK, USAGE, WRONG_SHARE
 from tests.support.operator_shares import (
     key_of_age,
     private_file,
@@ -94,7 +94,7 @@ def test_a_rekey_with_recipients_says_who_gets_which_file_and_leaves_no_void_one
         assert run("rekey", *options, "--new-file", wrong) == WRONG_SHARE
         assert "broken off" in capsys.readouterr().err
         assert list(out.iterdir()) == [], "its shares are void"
-        assert run("rekey", *options) == FAILED
+        assert run("rekey", *options) == INTERRUPTED
         asked = capsys.readouterr().err
         for number, recipient in enumerate(recipients, start=1):
             assert f"{out}/share-{number}-of-set-2.age  for {recipient}\n" in asked
@@ -141,7 +141,7 @@ def test_whoever_leaves_the_terminal_breaks_the_rekey_off(
 
     monkeypatch.setattr(typer, "prompt", prompt)
     with listening(desk) as (_, run):
-        assert run("rekey", "--plain-shares", "--shares", 3, "--threshold", 2) == FAILED
+        assert run("rekey", "--plain-shares", "--shares", 3, "--threshold", 2) == INTERRUPTED
         assert "present shares stay in force" in capsys.readouterr().err
         started = asyncio.run(desk.ask("POST", "rekey", {"threshold": 2, "shares": 3}))
         assert started.status == 201, "there is room for the next one"

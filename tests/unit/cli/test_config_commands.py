@@ -314,7 +314,7 @@ def typing(monkeypatch: pytest.MonkeyPatch, *answers: str) -> None:
     rest = list(answers)
     monkeypatch.setattr("sys.stdin", Terminal())
 
-    def prompt(text: str, *, hide_input: bool, err: bool) -> str:
+    def prompt(text: str, *, hide_input: bool, err: bool, **_: object) -> str:
         assert hide_input
         assert err
         return rest.pop(0)

@@ -1,0 +1,34 @@
+"""Questions at the terminal."""
+
+import pytest
+import typer
+
+from keyserver.cli.asking import ask_hidden, wait_for_enter
+from keyserver.cli.output import INTERRUPTED, report_error
+
+
+def test_what_is_typed_comes_back_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, object]]] = []
+
+    def prompt(question: str, **options: object) -> str:
+        asked.append((question, options))
+        return " words "
+
+    monkeypatch.setattr(typer, "prompt", prompt)
+    assert ask_hidden("Share") == " words "
+    assert ask_hidden("Share", may_be_empty=True) == " words "
+    wait_for_enter("Enter")
+    assert [question for question, _ in asked] == ["Share", "Share", "Enter"]
+    assert all(options["hide_input"] for _, options in asked)
+    assert [options["default"] for _, options in asked] == [None, "", ""]
+
+
+def test_who_breaks_off_interrupts_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    def prompt(_: str, **__: object) -> str:
+        raise typer.Abort
+
+    monkeypatch.setattr(typer, "prompt", prompt)
+    for ask in (ask_hidden, wait_for_enter):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            ask("Share")
+        assert report_error(caught.value) == INTERRUPTED
