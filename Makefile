@@ -47,13 +47,12 @@ unit: $(STAMP)
 	$(BIN)/coverage report --omit='$(PURE)' --skip-covered --sort=cover --fail-under=90
 	$(BIN)/pytest -n 2 -m "not e2e" $(addprefix --ignore=,tests/e2e $(MEASURED))
 
-# The longest first, so that no worker is left with one of them at the end. Three workers for two
-# cores: networks wait for their chains now and then.
+# The two longest first, so that neither worker is left with one of them at the end.
 LONGEST := tests/chaos/ tests/e2e/set_change/
 OTHERS := $(filter-out $(LONGEST) %/__pycache__/,$(wildcard tests/e2e/*/)) tests/interop/
 
 e2e: $(STAMP)
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m e2e $(LONGEST) $(OTHERS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m e2e $(LONGEST) $(OTHERS)
 
 CHAOS := --requests 1000 --calm 100 --seed 1 --minutes 30 --gap 5 --parallel 20
 

@@ -182,8 +182,9 @@ def _order_routes(needs: SealRoutes) -> list[Route]:
 
     async def seal(request: Request) -> Response:
         _, caller = await needs.order(request)
+        is_open = needs.vault.is_open
         await needs.vault.request_seal(caller.actor)
-        return _answer({"sealing": True}, 202)
+        return _answer({"sealing": is_open}, 202)
 
     async def replicas(request: Request) -> Response:
         await needs.order(request)

@@ -63,7 +63,7 @@ def seal(
         operators,
         lambda operator: operator.post("/v1/seal/seal"),
         as_json,
-        lambda _: "the node closes",
+        lambda answer: "the node closes" if answer["sealing"] else "the node is sealed already",
     )
 
 

@@ -45,7 +45,7 @@ def test_three_five_four_seven_five(
     changes = CHANGES
     if chain == "anvil":
         if not pytestconfig.getoption("--full-matrix"):
-            changes = CHANGES[:1]
+            changes = CHANGES[:2]
         try:
             find_anvil()
         except ConfigError as error:

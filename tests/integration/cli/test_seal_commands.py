@@ -384,3 +384,10 @@ def test_sealing_and_clearing(capsys: Output) -> None:
         assert server.url in capsys.readouterr().out
         assert run("seal", "--all") == OK
         assert asyncio.run(desk.vault.must_shut()) == "requested"
+
+
+def test_a_node_that_is_sealed_already_says_so(capsys: Output) -> None:
+    for desk, told in ((desk_of(is_open=True), "closes"), (desk_of(), "is sealed already")):
+        with listening(desk) as (_, run):
+            assert run("seal") == OK
+        assert told in capsys.readouterr().out
