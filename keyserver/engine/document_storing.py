@@ -4,12 +4,15 @@ A node votes for the first document key that it is asked to store, so of two tha
 same moment each may have too few votes. Then both coordinators give up, which has the attempt
 decided at once (section 7.6), and try again: the better one for the key at once, the others later,
 when there is something stored already.
+
+A request in a contract is every node's: what any of them had stored for it is a success for all. A
+client's own request is one node's, and what was stored through another node is stored already.
 """
 
 import asyncio
 from dataclasses import replace
 
-from keyserver.engine.credentials import CredentialSource
+from keyserver.engine.credentials import CredentialSource, signer_of
 from keyserver.engine.driver import Driver
 from keyserver.engine.knowledge import Knowledge
 from keyserver.engine.ports import RecordStore
@@ -62,16 +65,15 @@ class DocumentStoring:
         credential: CredentialSource,
         made_here: DocumentKey | None,
     ) -> CertifiedDocumentKey:
-        """Have the nodes agree; raises the `SessionError` that stands behind a failure.
-
-        What others store meanwhile is a success if it is the same document key.
-        """
+        """Have the nodes agree; raises the `SessionError` that stands behind a failure."""
         key_id = operation.key_id
+        asked_of_all = signer_of(credential) is None
         wanted = operation.document if isinstance(operation, StoreDocumentKey) else made_here
         others_began = self._driver.takes_part(SessionKind.STORING, key_id)
         await self._driver.settle(SessionKind.STORING, key_id)
         for attempt in range(1, ATTEMPTS + 1):
-            stored = await self._stored(key_id, wanted) if others_began else None
+            may_be_mine = asked_of_all or attempt > 1
+            stored = await self._stored(key_id, wanted) if others_began and may_be_mine else None
             if stored is not None:
                 return stored
             target = replace(await self.target(key_id), made_here=made_here)
@@ -79,6 +81,8 @@ class DocumentStoring:
             try:
                 result = await self._driver.execute(STORING, operation, credential, target)
             except SessionError as error:
+                if isinstance(error, DeniedError) and not may_be_mine:
+                    raise
                 stored = await self._stored_all_the_same(key_id, wanted, error)
                 if stored is not None:
                     return stored

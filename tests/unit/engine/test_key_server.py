@@ -9,10 +9,11 @@ from keyserver.api.credentials import PathCredential, open_path_credential
 from keyserver.crypto import ecies
 from keyserver.crypto.curve import SecretScalar, sign_digest
 from keyserver.crypto.randomness import SeededRandom
-from keyserver.model.identifiers import KeyId
+from keyserver.model.identifiers import KeyId, NodeId
 from keyserver.model.keys import DocumentKey
 from keyserver.model.node_set import NodeSet
 from keyserver.sessions.core import DeniedError, Policy, SessionError, UnavailableError
+from keyserver.sessions.storing.messages import Stored
 from keyserver.sessions.wire import LINK_TYPES, message_type
 from keyserver.simulation.cluster import Cluster
 from keyserver.simulation.loop import run_virtual
@@ -116,6 +117,27 @@ def test_storing_refuses_in_the_published_order() -> None:
         assert await refusal(disconnected) == "NodeDisconnected"
         unchecked = api.check_storing(UNKNOWN, asking(OTHER).address)
         assert await refusal(unchecked) == "NodeDisconnected"
+
+    on_cluster(scenario)
+
+
+@pytest.mark.parametrize("slow", [None, 1, 2])
+def test_what_was_stored_through_another_node_is_stored_already(slow: int | None) -> None:
+    """Also for the same points, and at a node that has not heard the end of that session."""
+
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.nodes[0].api.generate_server_key(KEY_ID, 1, asking(AUTHOR))
+        if slow is not None:
+            deaf = cluster.nodes[slow].id
+
+            def spare(_from: NodeId, to: NodeId, data: bytes) -> bytes | None:
+                return None if to == deaf and message_type(data) == Stored.TYPE else data
+
+            cluster.network.corrupt(cluster.nodes[0].id, spare)
+        await cluster.nodes[0].api.store_document_key(KEY_ID, DOCUMENT, asking(AUTHOR))
+        for node in cluster.nodes:
+            again = node.api.store_document_key(KEY_ID, DOCUMENT, asking(AUTHOR))
+            assert await refusal(again) == "DocumentKeyAlreadyStored"
 
     on_cluster(scenario)
 
