@@ -1,8 +1,13 @@
-"""Seals and opens service keys with the keys of the vault, wherever those are by now."""
+"""Seals and opens service keys with the keys of the vault, wherever those are by now.
+
+A box holds the key and what the row says beside it, `key(32) || canonical JSON`: who can write the
+database could otherwise have an old version be the current one again, or one live longer.
+"""
 
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from keyserver.crypto.boxes import canonical_json
 from keyserver.crypto.errors import BoxError, UnknownTermError
 from keyserver.errors import StorageError
 from keyserver.sealing.secret_boxes import SecretBoxes
@@ -45,7 +50,8 @@ class KeyBoxes:
 
     def seal(self, version: Version, key: SecretKey) -> StoredVersion:
         """A version ready to be stored; raises `SealedError`."""
-        sealed = self._vault.boxes.seal(TABLE, COLUMN, version.row_key, key.expose())
+        plaintext = key.expose() + _said_of(version)
+        sealed = self._vault.boxes.seal(TABLE, COLUMN, version.row_key, plaintext)
         return StoredVersion(version, sealed.box, sealed.term)
 
     async def refresh(self) -> None:
@@ -56,12 +62,23 @@ class KeyBoxes:
         """The key of a stored version; raises `SealedError` and `CorruptKeyError`."""
         row_key, key_id = stored.version.row_key, stored.version.key_id
         try:
-            key = await open_anew(self._vault, TABLE, COLUMN, row_key, stored.key_box)
+            plaintext = await open_anew(self._vault, TABLE, COLUMN, row_key, stored.key_box)
         except BoxError as problem:
             raise CorruptKeyError(f"service key {key_id}: {problem}") from problem
-        if len(key) != SIZE:
-            raise CorruptKeyError(f"service key {key_id}: has not {SIZE} bytes")
-        return SecretKey(key)
+        if plaintext[SIZE:] != _said_of(stored.version):
+            raise CorruptKeyError(f"service key {key_id}: its row says not what was sealed")
+        return SecretKey(plaintext[:SIZE])
+
+
+def _said_of(version: Version) -> bytes:
+    """Everything in a row that counts; its key is in the context of the box."""
+    said = {
+        "seq": version.seq,
+        "created_at": version.created_at,
+        "expires_at": version.expires_at,
+        "origin": version.origin,
+    }
+    return canonical_json(said)
 
 
 async def open_anew(

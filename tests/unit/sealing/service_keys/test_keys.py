@@ -241,6 +241,43 @@ async def test_a_box_that_was_moved_or_lost_its_term_is_corrupt(desk: Desk) -> N
     assert (await desk.keys.current(asker, "mail")).key.version.key_id
 
 
+async def spoil(desk: Desk, key_id: str, column: str, by: int | str) -> None:
+    """Change a row of service keys as somebody would who writes to the database."""
+    changed = SERVICE_KEYS.c[column] + by if isinstance(by, int) else by
+    row = update(SERVICE_KEYS).where(SERVICE_KEYS.c.key_id == key_id)
+    await desk.database.write_shared(
+        lambda connection: connection.execute(row.values({column: changed}))
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "by"),
+    [("seq", 2), ("created_at", -1), ("expires_at", 90 * DAY_MS), ("origin", "imicros")],
+)
+async def test_what_a_row_says_is_what_was_sealed(desk: Desk, column: str, by: int | str) -> None:
+    asker = desk.asker(ALICE)
+    version = (await desk.keys.current(asker, "mail")).key.version
+    await spoil(desk, version.key_id, column, by)
+    with pytest.raises(CorruptKeyError, match="says not what was sealed"):
+        await desk.keys.by_id(asker, "mail", version.key_id)
+
+
+async def test_no_version_is_made_the_current_one_again(desk: Desk) -> None:
+    """Neither by living longer, nor by another number."""
+    asker = desk.asker(ALICE)
+    old = (await desk.keys.current(asker, "mail")).key.version
+    await spoil(desk, old.key_id, "expires_at", 90 * DAY_MS)
+    desk.clock.advance(31 * DAY_S)
+    with pytest.raises(CorruptKeyError):
+        await desk.keys.current(asker, "mail")
+    await spoil(desk, old.key_id, "expires_at", -90 * DAY_MS)
+    assert (await desk.keys.current(asker, "mail")).made
+    await spoil(desk, old.key_id, "seq", 2)
+    await spoil(desk, old.key_id, "expires_at", 90 * DAY_MS)
+    with pytest.raises(CorruptKeyError):
+        await desk.keys.current(asker, "mail")
+
+
 async def test_everything_is_written_down_and_nothing_secret(desk: Desk) -> None:
     asker = desk.asker(ALICE)
     key = (await desk.keys.current(asker, "mail")).key

@@ -55,14 +55,16 @@ async def test_data_is_bounded_whoever_asks(desk: Desk) -> None:
             encrypt(key.key, PAIR, key.version.key_id, plaintext, aad, desk.random)
 
 
-async def test_a_box_of_another_length_is_corrupt(desk: Desk) -> None:
+@pytest.mark.parametrize("length", [0, 31, 32, 33])
+async def test_a_box_of_a_key_alone_is_corrupt(desk: Desk, length: int) -> None:
     await desk.keys.current(desk.asker(PAIR.owner), PAIR.service)
     [stored] = await desk.store.all_of(PAIR.owner)
-    sealed = desk.vault.boxes.seal("service_keys", "key_box", stored.version.row_key, bytes(31))
+    place = ("service_keys", "key_box", stored.version.row_key)
+    sealed = desk.vault.boxes.seal(*place, bytes(length))
     await desk.database.write_shared(
         lambda connection: connection.execute(update(SERVICE_KEYS).values(key_box=sealed.box))
     )
-    with pytest.raises(CorruptKeyError, match="32 bytes"):
+    with pytest.raises(CorruptKeyError, match="says not what was sealed"):
         await desk.keys.current(desk.asker(PAIR.owner), PAIR.service)
 
 
