@@ -20,7 +20,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from keyserver.errors import StorageError
 from keyserver.storage.access import Access, Fence, Transaction
-from keyserver.storage.postgres import PostgresAccess
 from keyserver.storage.process_lock import ProcessLock
 from keyserver.storage.schema import SCHEMA_VERSION
 from keyserver.storage.sqlite import SqliteAccess
@@ -63,8 +62,7 @@ class Database:
         name = parsed.render_as_string(hide_password=True)
         path = Path(parsed.database or "") if parsed.drivername == "sqlite" else None
         lock = _prepare_file(path, read_only=read_only) if path else None
-        kind = SqliteAccess if path else PostgresAccess
-        database = cls(kind(parsed, read_only=read_only), name, read_only=read_only)
+        database = cls(_access(parsed, read_only=read_only), name, read_only=read_only)
         database._process_lock = lock
         try:
             with _database_errors(name):
@@ -202,6 +200,15 @@ def _schema_version(connection: Connection) -> str | None:
         return None  # asked of the dialect: inspect() would load more
     version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return version
+
+
+def _access(url: URL, *, read_only: bool) -> Access:
+    if url.drivername == "sqlite":
+        return SqliteAccess(url, read_only=read_only)
+    # Deferred: most nodes have a file, and this takes a tenth of a second.
+    from keyserver.storage.postgres import PostgresAccess
+
+    return PostgresAccess(url, read_only=read_only)
 
 
 @contextmanager

@@ -1,10 +1,8 @@
-"""Nodes as processes of their own: `keyserver run` on a file, as operators start it."""
+"""Nodes as processes of their own: `keyserver run` on a file."""
 
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 from keyserver.crypto.curve import SecretScalar
 from keyserver.model.identifiers import NodeId
+from tests.support.forked_program import ForkedProgram
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 from tests.support.wire import request
@@ -37,11 +36,11 @@ class NodeProcess:
         """What it announced when it was ready."""
         self.log_file = config.with_suffix(".log")
         self.ready_file = config.with_suffix(".ready.json")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkedProgram | None = None
         self._log_begins = 0
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> ForkedProgram:
         """The process that was started last, unless it was waited for here."""
         assert self._process is not None, "it does not run"
         return self._process
@@ -57,19 +56,14 @@ class NodeProcess:
         assert self._process is None, "it runs already"
         self.ready = {}
         self.ready_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "keyserver.cli", "run", "--config", str(self.config)]
-        command += ["--ready-file", str(self.ready_file)]
         home = dict.fromkeys(("HOME", "XDG_DATA_HOME"), str(self.config.parent))
-        with self.log_file.open("ab") as log:
-            self._log_begins = log.tell()
-            self._process = subprocess.Popen(
-                command,
-                cwd=self.config.parent,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=os.environ | home | self.environment,
-            )
+        self._log_begins = self.log_file.stat().st_size if self.log_file.exists() else 0
+        self._process = ForkedProgram(
+            ["run", "--config", str(self.config), "--ready-file", str(self.ready_file)],
+            directory=self.config.parent,
+            environment=os.environ | home | self.environment,
+            log=self.log_file,
+        )
 
     def wait_ready(self) -> dict[str, Any]:
         def announced() -> dict[str, Any] | None:
