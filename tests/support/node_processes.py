@@ -17,7 +17,7 @@ from tests.support.wire import request
 
 LOOPBACK = "127.0.0.1"
 READY_S = 90.0
-"""A start takes two seconds of work, and there may be many at once."""
+"""There may be many starts at once."""
 STOP_S = 5.0
 """What a supervisor may expect of a node that is told to end."""
 
@@ -222,6 +222,16 @@ def wait_connected(nodes: Sequence[NodeProcess]) -> None:
         return all(len(node.others("connected")) == len(nodes) - 1 for node in nodes) or None
 
     wait_for(all_reach_all, timeout_s=READY_S, doing="connecting")
+
+
+def wait_until_used(node: NodeProcess, contracts: Mapping[str, str]) -> None:
+    """Wait until a node has found its contracts: option -> address."""
+
+    def are_used() -> bool | None:
+        used = node.operator("/v1/status")[1]["chain"]["contracts"]
+        return {option: used[option] for option in contracts} == contracts or None
+
+    wait_for(are_used, timeout_s=READY_S, doing="finding the contracts")
 
 
 def kill_all(nodes: Iterable[NodeProcess]) -> None:

@@ -5,6 +5,7 @@ the reader of the tutorial does with an editor and a browser, the test does: ent
 seen in the logs, deploying a contract, entering where it stands.
 """
 
+import asyncio
 import hashlib
 import json
 import re
@@ -29,7 +30,7 @@ from tests.e2e.clients.processes import (
 )
 from tests.e2e.node.foreign import NAME_PRICE, SIMPLE_REGISTRY, Deployer, published
 from tests.support.chain_network import CHAIN_ID
-from tests.support.node_processes import NodeProcess
+from tests.support.node_processes import NodeProcess, wait_until_used
 from tests.support.ports import free_ports
 from tests.support.scenario_clients import ALICE, BOB, CHARLIE, VECTORS, Person
 from tests.vectors.files import secret
@@ -229,6 +230,8 @@ async def introduce_permissions(reader: Reader, chain: LocalChain) -> None:
     reader.edit(old, 'acl_contract = "registry"', *others, added=connection)
     before = [node.log.count(LENIENT) for node in reader.nodes]
     await reader.restart()
+    for node in reader.nodes:
+        await asyncio.to_thread(wait_until_used, node, {"acl_contract": contract.lower()})
     assert [node.log.count(LENIENT) for node in reader.nodes] == before
 
 

@@ -27,6 +27,7 @@ from tests.e2e.node.foreign import (
     read_artifact,
 )
 from tests.support.chain_network import CHAIN_ID
+from tests.support.node_processes import wait_until_used
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -99,8 +100,7 @@ def test_separate_services_deployed_by_abi(tmp_path: Path) -> None:
         network.configure(network.nodes[1:], dict.fromkeys(OPTIONS, "registry"), registry)
         network.start()
         for node in network.nodes:
-            used = node.operator("/v1/status")[1]["chain"]["contracts"]
-            assert {option: used[option] for option in OPTIONS} == addresses
+            wait_until_used(node, addresses)
         asyncio.run(served(network, threshold_told=True))
         network.stop()
 
