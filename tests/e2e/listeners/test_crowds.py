@@ -69,8 +69,10 @@ def test_who_asks_stays(small: ConfiguredNode) -> None:
     idle: list[socket.socket] = []
     with Wire(url) as busy:
         try:
-            for _ in range(40):  # few at a time: a slow machine lets them in after the question
+            for _ in range(40):
                 idle += crowd(url, 10)
+                # Connections are taken in order: with the answer to a later one, these are in.
+                assert ask(url, "GET /x HTTP/1.1\nHost: n").is_empty_400
                 assert busy.ask("GET /x HTTP/1.1\nHost: n").is_empty_400
         finally:
             for each in idle:
