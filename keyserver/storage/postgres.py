@@ -14,7 +14,12 @@ from keyserver.storage.access import POOL_SIZE, Transaction
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT_S: Final = 10
+CONNECT_TIMEOUT_S: Final = 10.0
+"""How long the server may take for a connection."""
+
+ANSWER_TIMEOUT_S: Final = 60.0
+"""How long it may take for a statement. More than it waits by itself for anything, so that only one
+that hangs takes longer."""
 
 IDLE_TIMEOUT_S: Final = 5
 """After which the server ends a transaction of a process that has stopped in the middle of it, so
@@ -169,5 +174,9 @@ def _engine(url: URL, *, read_only: bool) -> AsyncEngine:
         pool_pre_ping=True,
         isolation_level="REPEATABLE READ",  # one state for all statements, as in SQLite
         hide_parameters=True,
-        connect_args={"timeout": CONNECT_TIMEOUT_S, "server_settings": settings},
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": ANSWER_TIMEOUT_S,
+            "server_settings": settings,
+        },
     )
