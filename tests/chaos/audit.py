@@ -5,7 +5,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from keyserver.evm.abi import ContractAbi, Function
 from keyserver.evm.artifacts import load_artifact
@@ -81,6 +81,8 @@ class ChainFacts:
         default_factory=lambda: defaultdict(set)
     )
     """Methods with which a node has answered a request."""
+    too_early: int = 0
+    """Answers before their request, which a reorganisation has put behind them: they do nothing."""
     reverted: Counter[str] = field(default_factory=Counter)
     """Answers that were mined and reverted, by method."""
     cancelled: int = 0
@@ -92,14 +94,24 @@ class ChainFacts:
 
     @property
     def mined_answers(self) -> int:
-        return self.answers.total() + self.reverted.total()
+        return self.answers.total() + self.too_early + self.reverted.total()
 
 
 # --- the chain ------------------------------------------------------------------------------------
 
 
+class Chain(Protocol):
+    """Where blocks are read (`Anvil`)."""
+
+    async def ask(self, method: str, *params: object) -> Json: ...
+
+    async def head(self) -> int: ...
+
+    async def blocks(self, first: int, last: int) -> list[Json]: ...
+
+
 async def read_chain(
-    chain: Anvil, service: Address, nodes: Sequence[Address], first: int
+    chain: Chain, service: Address, nodes: Sequence[Address], first: int
 ) -> ChainFacts:
     """Everything about the service contract from block `first` on."""
     facts, last = ChainFacts(), await chain.head()
@@ -151,6 +163,9 @@ def _add_answer(
     different = values[2:4] if function == "documentKeyPersonalRetrieved" else ()
     requester = Address(values[1]) if kind is Kind.SHADOW else NO_ACCOUNT
     subject = _subject(kind, values[0], requester)
+    if not facts.requests[subject]:
+        facts.too_early += 1
+        return
     facts.answers[(node, function, repr((subject, different)).encode())] += 1
     facts.both_ways[(node, subject)].add(function)
 

@@ -344,6 +344,7 @@ def _figures(
         "requests in the chain": facts.requests.total(),
         "answers mined": facts.mined_answers,
         "answers reverted": dict(facts.reverted),
+        "answers mined before their requests": facts.too_early,
         "transactions of nodes without effect by intent": facts.cancelled,
         "gas of nodes": facts.gas,
         "client transactions failed": facts.client_failures,

@@ -1,12 +1,13 @@
 """The audit finds what is lost, doubled or wrong: on figures that are made up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 from keyserver.crypto.curve import SecretScalar
 from keyserver.model.identifiers import Address, KeyId
-from tests.chaos.audit import NO_ACCOUNT, ChainFacts, check_chain
+from tests.chaos.audit import NO_ACCOUNT, SERVICE, ChainFacts, check_chain, read_chain
 from tests.chaos.clients import Book, Kind, Served
 
 KEY = KeyId(bytes(31) + b"\1")
@@ -96,3 +97,61 @@ def test_what_is_wrong_is_found(change: Callable[[ChainFacts, Book], None]) -> N
     facts, book = right()
     change(facts, book)
     assert check_chain(facts, book)
+
+
+# --- reading the chain ----------------------------------------------------------------------------
+
+CONTRACT = Address(b"\4" * 20)
+REQUEST = (ALICE, SERVICE.function("retrieveDocumentKeyShadow").encode(KEY, bytes(64)))
+ANSWER = (NODE, SERVICE.function("documentKeyCommonRetrieved").encode(KEY, ALICE, bytes(64), 1))
+
+
+class Chain:
+    """A chain of one transaction in each block."""
+
+    def __init__(self, calls: Sequence[tuple[Address, bytes]]) -> None:
+        self._calls = calls
+
+    async def head(self) -> int:
+        return len(self._calls) - 1
+
+    async def blocks(self, first: int, last: int) -> list[dict[str, Any]]:
+        return [
+            {
+                "number": hex(number),
+                "transactions": [
+                    {
+                        "hash": hex(number),
+                        "from": f"0x{sender.hex()}",
+                        "to": f"0x{CONTRACT.hex()}",
+                        "input": f"0x{data.hex()}",
+                    }
+                ],
+            }
+            for number, (sender, data) in enumerate(self._calls)
+            if first <= number <= last
+        ]
+
+    async def ask(self, method: str, *params: object) -> Any:
+        assert method == "eth_getBlockReceipts"
+        return [{"transactionHash": params[0], "status": "0x1", "gasUsed": "0x1", "logs": []}]
+
+
+@pytest.mark.parametrize(
+    ("calls", "is_doubled", "too_early"),
+    [
+        ([REQUEST, ANSWER], False, 0),
+        ([REQUEST, ANSWER, ANSWER], True, 0),
+        ([ANSWER, REQUEST, ANSWER], False, 1),
+        ([ANSWER, ANSWER, REQUEST, ANSWER], False, 2),
+        ([ANSWER, REQUEST, ANSWER, ANSWER], True, 1),
+    ],
+)
+async def test_an_answer_counts_from_its_request_on(
+    calls: Sequence[tuple[Address, bytes]], is_doubled: bool, too_early: int
+) -> None:
+    """A reorganisation may put a request behind an answer to it, which then does nothing."""
+    facts = await read_chain(Chain(calls), CONTRACT, [NODE], 0)
+    doubled = [trouble for trouble in check_chain(facts, Book()) if "doubled" in trouble]
+    assert (bool(doubled), facts.too_early) == (is_doubled, too_early)
+    assert facts.mined_answers == calls.count(ANSWER)

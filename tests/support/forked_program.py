@@ -20,7 +20,7 @@ from typing import NoReturn
 from keyserver.cli.main import main
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["keyserver.cli.run", __name__])
+_FORKS.set_forkserver_preload(["keyserver.cli.run", "alembic.command", __name__])
 
 
 class ForkedProgram:
