@@ -1,6 +1,5 @@
 """Options of the whole suite, and what every test is held to."""
 
-import gc
 import logging
 import socket
 from collections.abc import Iterator
@@ -27,12 +26,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     only = metafunc.config.getoption("--seed")
     seeds = range(metafunc.config.getoption("--seeds")) if only is None else [only]
     metafunc.parametrize("seed", seeds)
-
-
-def pytest_collection_finish() -> None:
-    """What was imported and collected stays: no look for garbage goes through it again."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
