@@ -96,7 +96,7 @@ def _status_lines(facts: Facts) -> dict[str, object]:
         "state": facts["state"],
         "node": facts["node_id"],
         "seal": facts["seal_id"],
-        "set of shares": facts["epoch"] if facts["required"] else "none",
+        "epoch": facts["epoch"] if facts["required"] else "none",
     }
     if facts["required"]:
         lines["opens with"] = f"{facts['required']} of {facts['shares']} shares"
@@ -244,7 +244,7 @@ def verify_share(
     facts = {
         "good": True,
         "share": share.member_index + 1,
-        "set_of_shares": found.epoch,
+        "epoch": found.epoch,
         "opens_with": share.member_threshold,
         "seal_id": found.seal_id.hex(),
         "node_id": found.node_id.hex(),

@@ -116,7 +116,7 @@ def _replica_row(facts: Facts) -> dict[str, object]:
         "state": facts["state"] if facts["live"] else "not seen lately",
         "acts": facts["active"],
         "shares": f"{facts['progress']} of {facts['required']}" if needs_shares else None,
-        "set": facts["epoch"],
+        "epoch": facts["epoch"],
         "seen": time_text(facts["seen_at"] // 1000),
     }
 
