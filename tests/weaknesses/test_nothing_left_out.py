@@ -2,10 +2,16 @@
 
 import ast
 import re
+from fnmatch import filter as matching
 from pathlib import Path
 
 WEAKNESSES = range(1, 41)
 """W1 to W40 of the audit of the original."""
+
+IMICROS = range(1, 21)
+"""B1 to B20 of what is wrong with imicros-keys (sealing, part B)."""
+
+ROOT = Path(__file__).parents[2]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -35,3 +41,36 @@ def test_every_attack_says_what_it_does() -> None:
     for test in _tests():
         if test.name.startswith(("test_w", "test_own_")):
             assert len(ast.get_docstring(test) or "") > 40, test.name
+
+
+# --- docs/weaknesses.md names the tests -------------------------------------------------------
+
+
+def _rows() -> dict[str, list[str]]:
+    """By what stands first in a row of a table, all tests that the row names."""
+    rows = re.findall(r"^\| ([^|]+) \|(.*)\|$", (ROOT / "docs/weaknesses.md").read_text(), re.M)
+    return {
+        first: [name for name in re.findall(r"`([^`]+)`", first + rest) if name.startswith("test")]
+        for first, rest in rows
+    }
+
+
+def test_every_row_has_a_test_that_exists() -> None:
+    rows = _rows()
+    assert len(rows) > 100
+    names = [test.name for test in _tests()]
+    for row, tests in rows.items():
+        assert tests or row in ("", "test"), row
+        for test in tests:
+            exists = (ROOT / test).exists() if "/" in test else matching(names, test)
+            assert exists, (row, test)
+
+
+def test_every_weakness_and_every_attack_has_a_row() -> None:
+    rows = _rows()
+    assert {f"W{number}" for number in WEAKNESSES} <= set(rows)
+    assert {f"B{number}" for number in IMICROS} <= set(rows)
+    told = {name for tests in rows.values() for name in tests}
+    for test in _tests():
+        if test.name.startswith(("test_w", "test_own_")):
+            assert test.name in told, test.name
