@@ -7,6 +7,7 @@ reads of keys and work may therefore be cached. One writer of the acting node fo
 """
 
 import asyncio
+import math
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -45,7 +46,7 @@ class Database:
         """What `write` asks first; `None` where only one process can be."""
         self._access = access
         self._process_lock: ProcessLock | None = None
-        self._forgets_from = 0.0
+        self._forgets_from = -math.inf
         """When the log could be emptied next, had it been emptied once a second ever since."""
         self._forgetting: asyncio.Task[None] | None = None
 
