@@ -41,11 +41,14 @@ MEASURED := $(addprefix tests/,unit vectors property conformance) \
 	$(addprefix tests/integration/,api client devnet net) \
 	$(addprefix tests/simulation/,test_scenarios.py test_signing.py test_worlds.py)
 
+# Tests of one file side by side in one process, and no process idle while another has tests left.
+SPREAD := -n 2 --dist worksteal
+
 unit: $(STAMP)
-	$(BIN)/pytest -n 2 -m "not e2e" $(MEASURED) --cov --cov-report=
+	$(BIN)/pytest $(SPREAD) -m "not e2e" $(MEASURED) --cov --cov-report=
 	$(BIN)/coverage report --include='$(PURE)' --skip-covered --show-missing --fail-under=100
 	$(BIN)/coverage report --omit='$(PURE)' --skip-covered --sort=cover --fail-under=90
-	$(BIN)/pytest -n 2 -m "not e2e" $(addprefix --ignore=,tests/e2e $(MEASURED))
+	$(BIN)/pytest $(SPREAD) -m "not e2e" $(addprefix --ignore=,tests/e2e $(MEASURED))
 
 # The two longest first, so that neither worker is left with one of them at the end.
 LONGEST := tests/chaos/ tests/e2e/set_change/
