@@ -16,7 +16,7 @@ from keyserver.app.accounts import NodeKey
 from keyserver.app.audit_log import opened_audit_log
 from keyserver.app.compose_service_keys import ServiceKeys, compose_service_keys
 from keyserver.app.config import HostPort, Loaded, operator_address
-from keyserver.app.replacing import sealed_because
+from keyserver.app.replacing import sealed_because, seen_before
 from keyserver.app.store import automatic_source
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import RandomSource
@@ -31,7 +31,7 @@ from keyserver.sealing.ports import AuditOutcome, SealState
 from keyserver.sealing.rekeys import Rekeys
 from keyserver.sealing.service_keys.proofs import ProvenTokens
 from keyserver.sealing.upkeep import Upkeep
-from keyserver.sealing.vault import EPOCH_CHANGED, ROLLBACK_DETECTED, Vault
+from keyserver.sealing.vault import EPOCH_CHANGED, Vault
 from keyserver.storage.audit_file import AuditFiles
 from keyserver.storage.callers import SqlRequestNonces, SqlTokenStore
 from keyserver.storage.database import Database
@@ -111,12 +111,13 @@ async def _open(
         random=random,
         clock=clock,
         share_minutes=own.seal.share_minutes,
-        node_id=None if key is None else key.node_id,
+        node_id=_expected_node(loaded, key),
         reason=sealed_because(),
+        seen=seen_before(),
     )
     await vault.load()
     if vault.status().state is SealState.UNINITIALISED:
-        if sealed_because() == ROLLBACK_DETECTED:
+        if sealed_because() is not None:
             # with its exit code no supervisor starts it again, without what this process knows
             raise ConfigError("database_url: the seal is gone, it went back; restore a backup")
         await _first_seal(loaded, store, key, random, clock)
@@ -124,7 +125,7 @@ async def _open(
     me = vault.status().node_id
     assert me is not None, "the store has a seal by now"
     source = automatic_source(loaded, vault.record())
-    if source is not None and sealed_because() in (None, EPOCH_CHANGED):
+    if source is not None and vault.status().reason in (None, EPOCH_CHANGED):
         await _open_by_itself(vault, source)
     nonces, tokens = SqlRequestNonces(database), ProvenTokens(SqlTokenStore(database), vault)
     callers = CallerRegistry(me, own.seal.admins, nonces, tokens, clock)
@@ -150,6 +151,18 @@ async def _open(
         refused_shares=Refusals("seal.unseal.share", audit, clock.monotonic, AuditOutcome.REFUSED),
         service_keys=service_keys,
     )
+
+
+def _expected_node(loaded: Loaded, key: NodeKey | None) -> NodeId | None:
+    """Whose the store must be, as far as the configuration says that."""
+    expected = loaded.config.keyserver.seal.expect_node_id
+    if key is None:
+        return expected
+    if expected not in (None, key.node_id):
+        raise ConfigError(
+            f"seal.expect_node_id: is not the node of self_secret, which is 0x{key.node_id.hex()}"
+        )
+    return key.node_id
 
 
 def listens_locally(loaded: Loaded) -> bool:

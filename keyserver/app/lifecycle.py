@@ -27,7 +27,7 @@ from keyserver.app.logging import log_config_warnings
 from keyserver.app.operator_listener import operator_listener
 from keyserver.app.parts import Deadline, Part, exit_process, run_parts, seal_signal, stop_signal
 from keyserver.app.process_view import OperatorsProcess
-from keyserver.app.replacing import replace_process
+from keyserver.app.replacing import Sealing, replace_process
 from keyserver.app.replica import Replica
 from keyserver.app.roles import Announce, Roles, peer_lines
 from keyserver.app.store import make_data_directory
@@ -51,7 +51,7 @@ LOCAL: Final = Actor(ActorKind.LOCAL)
 """Who sends the process a signal."""
 
 
-async def run_node(loaded: Loaded, *, announce: Announce) -> str | None:
+async def run_node(loaded: Loaded, *, announce: Announce) -> Sealing | None:
     """Run the node until SIGTERM or SIGINT, until it is to be sealed, or until a part of it fails.
 
     Returns why it is to be sealed: then a fresh process is to take this one's place; `None` for a
@@ -74,9 +74,9 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> str | None:
             text = f"Starting SecretStore node: 0x{seal.me.hex()}"
             log.info("node_starting", text=text, address=seal.me.address, pid=os.getpid())
             process = _Process(loaded, seal, random, clock, announce)
-            reason = await process.run(leaving)
-    log.info("node_stopped", **({} if reason is None else {"sealed_because": reason}))
-    return reason
+            sealing = await process.run(leaving)
+    log.info("node_stopped", **({} if sealing is None else {"sealed_because": sealing.reason}))
+    return sealing
 
 
 class _Process:
@@ -95,12 +95,12 @@ class _Process:
         self._random = random
         self._clock = clock
         self._announce = announce
-        self._reason: str | None = None
+        self._sealing: Sealing | None = None
         self._stop = asyncio.Event()
         self._told = asyncio.Event()
         """Set when a signal asks for the seal."""
 
-    async def run(self, leaving: Deadline) -> str | None:
+    async def run(self, leaving: Deadline) -> Sealing | None:
         """Listen, and play the role that seal and replicas give; returns why to be sealed.
 
         `leaving` begins when all parts have ended.
@@ -136,7 +136,7 @@ class _Process:
                 )
             finally:
                 leaving.begin(self._end_overdue)
-        return self._reason
+        return self._sealing
 
     def _roles(self, replica: Replica, urls: Mapping[str, str]) -> Roles:
         config, seal = self._loaded.config, self._seal
@@ -169,10 +169,11 @@ class _Process:
         """When the seal is to be shut, refuse new work at once, then stop everything."""
         async with asyncio.TaskGroup() as group:
             asking = group.create_task(self._ask_when_told())
-            self._reason = await self._seal.vault.must_shut()
+            reason = await self._seal.vault.must_shut()
             asking.cancel()
+        self._sealing = Sealing(reason, self._seal.vault.seen)
         roles.refuse_clients()
-        log.warning("node_sealing", reason=self._reason)
+        log.warning("node_sealing", reason=reason)
         self._stop.set()
 
     async def _ask_when_told(self) -> None:
@@ -185,8 +186,8 @@ class _Process:
 
     def _end_overdue(self) -> None:
         """A stop that takes too long: whatever it is for, the keys go with the memory."""
-        if self._reason is not None:
-            replace_process(self._reason)
+        if self._sealing is not None:
+            replace_process(self._sealing)
         exit_process()
 
     def _seal_parts(self) -> list[Part]:

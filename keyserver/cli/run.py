@@ -61,6 +61,6 @@ def run(
         if as_json:
             print(json.dumps(facts), flush=True)
 
-    reason = asyncio.run(run_node(loaded, announce=announce))
-    if reason is not None:
-        replace_process(reason)
+    sealing = asyncio.run(run_node(loaded, announce=announce))
+    if sealing is not None:
+        replace_process(sealing)

@@ -128,6 +128,7 @@ def init(
 
 _LISTS = {
     "files": "Give each operator their file:",
+    "add": "Write into the configuration, so that no other seal is opened:",
     "remove": "Remove from the configuration:",
     "destroy": "Destroy, once backups made so far are not needed any more:",
 }
@@ -214,7 +215,14 @@ class _Making:
             await prepared.commit()
             made["node_id"] = prepared.node_id.hex()
             shown = {"shares": handed} if self.way.as_json and not files else {}
-            return {**made, **shown, "files": files, **self._left_over(prepared, stopped)}
+            add = f'[keyserver.seal] expect_node_id = "{made["node_id"]}"'
+            return {
+                **made,
+                **shown,
+                "files": files,
+                "add": [add],
+                **self._left_over(prepared, stopped),
+            }
 
     def _read_back(self, prepared: "PreparedSeal", files: Sequence[str]) -> None:
         """Have enough new shares shown again; raises `CommandError` for files that are wrong."""

@@ -131,8 +131,8 @@ def read_record(stored: StoredSeal, node_id: NodeId | None) -> SealRecord:
     record = SealRecord.from_json(stored.record)
     if node_id is not None and record.node_id != node_id:
         raise ForeignSealError(
-            f"seal: this store belongs to node {record.node_id.short}…, but the configured key is "
-            f"that of node {node_id.short}…; check `path`, `database_url` and `self_secret`"
+            f"seal: this store belongs to node {record.node_id.short}…, the configuration to node "
+            f"{node_id.short}…; check `path`, `database_url`, `self_secret` and `expect_node_id`"
         )
     if not record.epoch == stored.epoch == stored.keyring_epoch:
         raise SealRecordDamagedError(

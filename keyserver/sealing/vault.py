@@ -20,6 +20,7 @@ from keyserver.sealing.errors import (
     NotInitialisedError,
     SealConflictError,
     SealedError,
+    SealRecordDamagedError,
     ShareWrongSetError,
 )
 from keyserver.sealing.key_sources import KeySource
@@ -46,6 +47,7 @@ from keyserver.sealing.ports import (
 )
 from keyserver.sealing.record import SealRecord
 from keyserver.sealing.secret_boxes import SecretBoxes
+from keyserver.sealing.seen import SeenSeal, is_older
 from keyserver.sealing.shares import SHAMIR, ShareSlot, find_share
 from keyserver.sealing.unsealing import Unsealing
 
@@ -53,6 +55,9 @@ ALREADY_UNSEALED: Final = "already_unsealed"
 REQUESTED: Final = "requested"
 ROLLBACK_DETECTED: Final = "rollback_detected"
 EPOCH_CHANGED: Final = "epoch_changed"
+
+AUDIT_WAIT_S: Final = 1.0
+"""How long sealing waits for its entry in the audit log."""
 
 HOLDER: Final = Actor(ActorKind.SHARE)
 """Whoever has a good share."""
@@ -71,11 +76,13 @@ class Vault:
         share_minutes: int = 15,
         node_id: NodeId | None = None,
         reason: str | None = None,
+        seen: SeenSeal | None = None,
     ) -> None:
-        """`node_id`: whose the store must be, where the configuration has the node's key.
+        """`node_id`: whose the store must be, where the configuration says that.
 
         `reason`: why it is sealed, where that is not the start. After a rollback the process that
         took the place of the one that saw it opens nothing either: unseal daemons would not ask.
+        `seen`: the seal that the process had open whose place this one took.
         """
         self._store = store
         self._audit = audit
@@ -92,6 +99,7 @@ class Vault:
         self._boxes: SecretBoxes | None = None
         self._node_secret: SecretScalar | None = None
         self._reason = reason
+        self._seen = seen
         self._store_went_back = reason == ROLLBACK_DETECTED
         self._opened = asyncio.Event()
         self._due: str | None = None
@@ -108,6 +116,8 @@ class Vault:
         async with self._lock:
             stored = await self._store.load()
             if stored is not None and not self.is_open:
+                if self._went_back(stored):
+                    self._take_rollback()
                 self._take(stored)
 
     # --- what is known without a key ----------------------------------------------------------
@@ -138,6 +148,11 @@ class Vault:
     def is_open(self) -> bool:
         """Whether the secrets are at hand."""
         return self._seal is not None
+
+    @property
+    def seen(self) -> SeenSeal | None:
+        """The seal that was open here last, or in the process before; for the one after."""
+        return self._seen
 
     @property
     def memory_locked(self) -> bool:
@@ -331,7 +346,7 @@ class Vault:
     async def _load(self) -> tuple[StoredSeal, SealRecord]:
         """The seal as it is stored now; raises for none, and for one older than was seen."""
         stored = await self._store.load()
-        if _is_older(stored, self._stored):
+        if self._went_back(stored):
             self._take_rollback()
         self._refuse_after_rollback()
         if stored is None:
@@ -356,7 +371,7 @@ class Vault:
 
     async def _use(self, seal: OpenSeal, kind: str) -> None:
         """Make an opened seal the one in use."""
-        secret = await self._load_node_secret(seal)
+        secret = await self._load_node_secret(seal, kind)
         details: AuditDetails = {
             "kind": kind,
             "epoch": seal.record.epoch,
@@ -373,7 +388,7 @@ class Vault:
 
     def _adopt(self, seal: OpenSeal) -> None:
         assert self._boxes is not None
-        before, self._seal = self._seal, seal
+        before, self._seal, self._seen = self._seal, seal, SeenSeal.of(seal)
         if before is None or before.keyring.active_term != seal.keyring.active_term:
             self._term_since = self._clock.monotonic()
         self._boxes.use(seal.keyring)
@@ -381,9 +396,15 @@ class Vault:
         locked = [key.lock() for key in keys]
         self._memory_locked = all(locked)
 
-    async def _load_node_secret(self, seal: OpenSeal) -> SecretScalar | None:
+    async def _load_node_secret(self, seal: OpenSeal, kind: str) -> SecretScalar | None:
+        """The node's key; where shares open, it is in the store.
+
+        It alone shows that the seal is this node's: anybody can make a seal with shares.
+        """
         identity = await self._store.identity()
         if identity is None:
+            if kind == SHAMIR:
+                raise SealRecordDamagedError("node_identity: the node's key is not there")
             return None
         return open_identity(identity, seal, SecretBoxes(seal.keyring, self._random))
 
@@ -402,7 +423,7 @@ class Vault:
 
     async def _follow(self) -> None:
         stored = await self._store.load()
-        if _is_older(stored, self._stored):
+        if self._went_back(stored):
             await self._ask_to_shut(ROLLBACK_DETECTED, SYSTEM)
             self._take_rollback()
         elif stored is None or self._due is not None:
@@ -417,8 +438,14 @@ class Vault:
             self._stored = stored
             self._adopt(seal)
 
+    def _went_back(self, stored: StoredSeal | None) -> bool:
+        """Whether the store has an older seal than was seen here, or another one."""
+        if self._stored is not None and is_older(stored, self._stored.version):
+            return True
+        return self._seen is not None and not self._seen.allows(stored)
+
     def _take_rollback(self) -> None:
-        """What is stored is older than what was seen: nothing is opened by this process again."""
+        """What is stored is not what was seen: nothing is opened by this process again."""
         self._store_went_back = True
         if not self.is_open:
             self._reason = ROLLBACK_DETECTED
@@ -431,10 +458,15 @@ class Vault:
         async with self._shutting:
             if not self.is_open or self._due is not None:
                 return
-            details = {"reason": reason}
-            await self._audit.record("seal.sealed", AuditOutcome.OK, actor, details)
             self._due = reason
-            self._due_set.set()
+            try:
+                async with asyncio.timeout(AUDIT_WAIT_S):
+                    details = {"reason": reason}
+                    await self._audit.record("seal.sealed", AuditOutcome.OK, actor, details)
+            except TimeoutError:
+                pass  # it is written when the disk answers; nothing that hangs keeps a seal open
+            finally:
+                self._due_set.set()
 
     async def _drop_expired(self) -> None:
         self._machine, members = self._machine.passed(self._clock.monotonic())
@@ -460,11 +492,3 @@ class Vault:
             required=self._slot.threshold if self._slot else 0,
             members=machine.members,
         )
-
-
-def _is_older(stored: StoredSeal | None, seen: StoredSeal | None) -> bool:
-    if seen is None:
-        return False
-    return (
-        stored is None or stored.epoch < seen.epoch or stored.keyring_version < seen.keyring_version
-    )

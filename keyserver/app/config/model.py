@@ -45,6 +45,7 @@ from keyserver.app.config.values import (
     parse_ip_network,
     parse_log_targets,
     parse_node,
+    parse_node_id,
     parse_operator_listen,
     parse_rpc_endpoint,
     parse_self_secret,
@@ -203,6 +204,11 @@ class Seal(Section):
     )
     bootstrap_token_file: Annotated[Path | None, PATH] = Field(
         None, description="Token for the first set-up over HTTP (later)."
+    )
+    expect_node_id: Annotated[NodeId | None, string("128 hex digits", parse_node_id)] = Field(
+        None,
+        description="Whose seal alone is opened: the id of this node. Set it where the key of the "
+        "node is in the database: whoever writes that could put another node's seal in its place.",
     )
     expect_seal_id: Annotated[str | None, TEXT] = Field(
         None, description="The only seal this node may be opened with (later)."

@@ -7,10 +7,15 @@ import pytest
 from keyserver.app.accounts import load_node_key
 from keyserver.app.compose_seal import opened_seal
 from keyserver.app.config import Loaded, load
-from keyserver.app.replacing import SEALED_BECAUSE
+from keyserver.app.replacing import SEALED_BECAUSE, SEEN
 from keyserver.cli.output import exit_code_of
+from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import SystemRandom
 from keyserver.errors import ConfigError
+from keyserver.model.identifiers import NodeId
+from keyserver.sealing.errors import ForeignSealError
+from keyserver.sealing.ports import SealVersion
+from keyserver.sealing.seen import SeenSeal
 from keyserver.sealing.vault import EPOCH_CHANGED, REQUESTED, ROLLBACK_DETECTED
 from keyserver.storage.database import opened
 from tests.support.manual_clock import ManualClock
@@ -56,10 +61,45 @@ async def test_what_was_sealed_for_a_reason(
     assert await is_open_at_start(loaded) == (is_open, None if is_open else reason)
 
 
-async def test_no_new_seal_takes_the_place_of_one_that_is_gone(
+async def test_an_older_store_is_not_opened_in_the_place_of_a_process_that_saw_a_later_one(
     loaded: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(SEALED_BECAUSE, ROLLBACK_DETECTED)
+    """It stays up, sealed: were it to end, a supervisor would start one that knows nothing."""
+    assert await is_open_at_start(loaded) == (True, None)
+    key = load_node_key(loaded.config)
+    seen = SeenSeal(bytes(16), key.node_id, SealVersion(1, 1))
+    monkeypatch.setenv(SEALED_BECAUSE, EPOCH_CHANGED)
+    monkeypatch.setenv(SEEN, seen.to_text())
+    assert await is_open_at_start(loaded) == (False, ROLLBACK_DETECTED)
+
+
+async def test_the_node_that_is_expected(tmp_path: Path, loaded: Loaded) -> None:
+    assert await is_open_at_start(loaded) == (True, None)
+    key = load_node_key(loaded.config)
+    other = NodeId.of(SecretScalar.from_int(2).public())
+    file = tmp_path / "config.toml"
+    plain = file.read_text()
+    for expected in (key.node_id, other):
+        file.write_text(f'{plain}[keyserver.seal]\nexpect_node_id = "{expected.hex()}"\n')
+        again = load(file, environ={"HOME": str(tmp_path)})
+        if expected == key.node_id:
+            assert await is_open_at_start(again) == (True, None)
+            continue
+        with pytest.raises(ConfigError, match="expect_node_id: is not the node of self_secret"):
+            await is_open_at_start(again)
+        async with opened(again.config.keyserver.database_url) as database:
+            with pytest.raises(ForeignSealError, match="expect_node_id"):
+                async with opened_seal(
+                    again, database, None, random=SystemRandom(), clock=ManualClock()
+                ):
+                    pass
+
+
+@pytest.mark.parametrize("reason", [ROLLBACK_DETECTED, REQUESTED, EPOCH_CHANGED])
+async def test_no_new_seal_takes_the_place_of_one_that_is_gone(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    monkeypatch.setenv(SEALED_BECAUSE, reason)
     with pytest.raises(ConfigError, match="restore a backup") as caught:
         await is_open_at_start(loaded)
     unit = (Path(__file__).parents[3] / "deploy" / "keyserver.service").read_text()
