@@ -40,15 +40,18 @@ class Administrators:
         self._is_local = is_local
         self._denied = denied
 
-    async def admit(self, request: Request, body: bytes, scope: Scope) -> Caller:
+    async def admit(
+        self, request: Request, body: bytes, scope: Scope, *, may_repeat: bool = False
+    ) -> Caller:
         """Who sent the request, if it has the scope; `body` exactly as it came.
 
+        `may_repeat`: giving the order twice does no harm, so a store that hangs does not stop it.
         Raises `CallerError` (unauthenticated, expired, nonce used, forbidden) and `StorageError`;
         `AuditUnavailableError` where a refusal cannot be written down.
         """
         actor = UNKNOWN
         try:
-            caller = await self._identify(request, body)
+            caller = await self._identify(request, body, may_repeat)
             actor = caller.actor
             if scope not in caller.scopes:
                 raise ForbiddenError(f"{caller.principal} has not the scope {scope.value}")
@@ -69,7 +72,7 @@ class Administrators:
         await self.admit(request, b"", Scope.SEAL_ADMIN)
         return True
 
-    async def _identify(self, request: Request, body: bytes) -> Caller:
+    async def _identify(self, request: Request, body: bytes, may_repeat: bool) -> Caller:
         if not self._callers.has_administrators:
             if not self._is_local:
                 raise ForbiddenError(
@@ -78,7 +81,9 @@ class Administrators:
                 )
             _refuse_web_pages(request)
             return LOCAL
-        return await self._callers.authenticate(_signed(request, body), admins_only=True)
+        return await self._callers.authenticate(
+            _signed(request, body), admins_only=True, may_repeat=may_repeat
+        )
 
 
 def _signed(request: Request, body: bytes) -> SignedRequest:

@@ -73,13 +73,14 @@ class SealRoutes:
     """Of the process: `boot_id`, `replica`, `version`, `memory`, `dev` and the like."""
     peers: Callable[[], Sequence[PeerLine]] = tuple
 
-    async def order(self, request: Request) -> tuple[JsonBody, Caller]:
+    async def order(self, request: Request, *, may_repeat: bool = False) -> tuple[JsonBody, Caller]:
         """Body and sender of what only an administrator may ask.
 
         Raises as `read_json_body` and `Administrators.admit`.
         """
         body = await read_json_body(request)
-        return body, await self.administrators.admit(request, body.raw, Scope.SEAL_ADMIN)
+        admit = self.administrators.admit
+        return body, await admit(request, body.raw, Scope.SEAL_ADMIN, may_repeat=may_repeat)
 
 
 def seal_routes(needs: SealRoutes) -> list[Route]:
@@ -181,7 +182,7 @@ def _order_routes(needs: SealRoutes) -> list[Route]:
         return _answer({"dropped": await needs.vault.clear(caller.actor)})
 
     async def seal(request: Request) -> Response:
-        _, caller = await needs.order(request)
+        _, caller = await needs.order(request, may_repeat=True)
         is_open = needs.vault.is_open
         await needs.vault.request_seal(caller.actor)
         return _answer({"sealing": is_open}, 202)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from keyserver.engine.ports import Clock
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, NodeId
 from keyserver.sealing.errors import NonceUsedError, SignatureExpiredError, UnauthenticatedError
 from keyserver.sealing.ports import Actor, ActorKind, Caller, Scope, SignedRequest
@@ -61,22 +62,28 @@ class CallerRegistry:
         """Whether accounts are configured as such."""
         return bool(self._admins)
 
-    async def authenticate(self, request: SignedRequest, *, admins_only: bool = False) -> Caller:
+    async def authenticate(
+        self, request: SignedRequest, *, admins_only: bool = False, may_repeat: bool = False
+    ) -> Caller:
         """Who has signed it, or whose token it shows.
 
-        With `admins_only` other accounts have no scopes, and nothing is remembered of them. Raises
-        `UnauthenticatedError`, `SignatureExpiredError`, `NonceUsedError`; `SealedError` for a token
-        while the node is sealed, `StorageError` if nonces and tokens cannot be looked up.
+        With `admins_only` other accounts have no scopes, and nothing is remembered of them. With
+        `may_repeat` a signature counts also while its nonce cannot be stored.
+
+        Raises `UnauthenticatedError`, `SignatureExpiredError`, `NonceUsedError`; `SealedError` for
+        a token while the node is sealed, `StorageError` if nonces and tokens cannot be looked up.
         """
         scheme, _, credential = (request.authorization or "").partition(" ")
         match scheme.lower():
             case "keyserver-eth":
-                return await self._signer(request, credential.strip(), admins_only)
+                return await self._signer(request, credential.strip(), admins_only, may_repeat)
             case "bearer":
                 return await self._holder(Token.read(credential.strip()))
         raise UnauthenticatedError(f"authorization: must be {FORM} or {TOKEN_SCHEME} <token>")
 
-    async def _signer(self, request: SignedRequest, parameters: str, admins_only: bool) -> Caller:
+    async def _signer(
+        self, request: SignedRequest, parameters: str, admins_only: bool, may_repeat: bool
+    ) -> Caller:
         signed, now = read_signature(parameters), self._clock.unix()
         if abs(signed.timestamp - now) > MAX_SKEW_S:
             raise SignatureExpiredError(
@@ -91,7 +98,13 @@ class CallerRegistry:
             return Caller(actor, principal, frozenset())  # may do nothing, and so repeat nothing
         # The last check: what is wrong in another way uses up nobody's nonce.
         expires_at = signed.timestamp + MAX_SKEW_S
-        if not await self._nonces.take(address, signed.nonce, now=now, expires_at=expires_at):
+        try:
+            is_new = await self._nonces.take(address, signed.nonce, now=now, expires_at=expires_at)
+        except StorageError:
+            if not may_repeat:
+                raise
+            is_new = True
+        if not is_new:
             raise NonceUsedError("nonce: was used; sign again with another")
         return Caller(actor, principal, ALL_SCOPES if is_admin else ACCOUNT_SCOPES)
 

@@ -271,11 +271,14 @@ class SignedRequest:
 class Callers(Protocol):
     """Tells who sent a request."""
 
-    async def authenticate(self, request: SignedRequest, *, admins_only: bool = False) -> Caller:
+    async def authenticate(
+        self, request: SignedRequest, *, admins_only: bool = False, may_repeat: bool = False
+    ) -> Caller:
         """Who has signed it, or whose token it shows.
 
         Administrators of the configuration have all scopes; any other account `keys:use` and
-        `keys:data`; with `admins_only` it has none, and nothing is remembered of it. Raises
+        `keys:data`; with `admins_only` it has none, and nothing is remembered of it. With
+        `may_repeat` a request that was signed counts also while that cannot be remembered. Raises
         `UnauthenticatedError`, `SignatureExpiredError` or `NonceUsedError`.
         """
         ...

@@ -13,6 +13,7 @@ from keyserver.api.refusals import Refusals
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.hashing import address_of
 from keyserver.crypto.randomness import SeededRandom
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address, NodeId
 from keyserver.sealing.callers import CallerRegistry
 from keyserver.sealing.making import initialise
@@ -42,8 +43,11 @@ class UsedNonces:
 
     def __init__(self) -> None:
         self.used: set[tuple[Address, bytes]] = set()
+        self.fails = False
 
     async def take(self, address: Address, nonce: bytes, *, now: int, expires_at: int) -> bool:
+        if self.fails:
+            raise StorageError("the database does not answer")
         is_new = (address, nonce) not in self.used
         self.used.add((address, nonce))
         return is_new

@@ -131,6 +131,17 @@ async def test_own_strangers_write_to_the_database_of_a_sealed_node() -> None:
     assert len(taken) == 1
 
 
+async def test_own_a_database_that_hangs_keeps_the_seal_open() -> None:
+    """Somebody holds the database, or the disk of the audit log, so that an administrator's order
+    to seal cannot be remembered, nor written down. It is carried out all the same, no other is."""
+    desk = await (await SealDesk(admins=[ADMIN]).started()).open()
+    desk.nonces.fails = True
+    assert refusal(await desk.ask("POST", "rotate", key=ADMIN)) == (503, "STORAGE_UNAVAILABLE")
+    assert refusal(await desk.ask("POST", "seal", key=STRANGERS[0])) == (403, "FORBIDDEN")
+    assert (await desk.ask("POST", "seal", key=ADMIN)).status == 202
+    assert await desk.vault.must_shut() == "requested"
+
+
 async def test_own_shares_outlive_their_time_while_the_log_is_full() -> None:
     """Shares are wiped after fifteen minutes, whether or not that can be written down; and the
     node goes on to look whether its store was rolled back."""

@@ -4,6 +4,7 @@ import pytest
 
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import SeededRandom
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address
 from keyserver.sealing.callers import ALL_SCOPES, CallerRegistry
 from keyserver.sealing.errors import ForbiddenError, NonceUsedError, UnauthenticatedError
@@ -23,9 +24,12 @@ class Nonces:
 
     def __init__(self) -> None:
         self.taken: dict[tuple[Address, bytes], int] = {}
+        self.fails = False
 
     async def take(self, address: Address, nonce: bytes, *, now: int, expires_at: int) -> bool:
         assert now <= expires_at <= now + 120
+        if self.fails:
+            raise StorageError("the database does not answer")
         is_new = (address, nonce) not in self.taken
         self.taken[(address, nonce)] = expires_at
         return is_new
@@ -78,6 +82,23 @@ async def test_nothing_is_remembered_of_strangers_where_administrators_are_wante
     await callers.authenticate(once, admins_only=True)
     with pytest.raises(NonceUsedError):
         await callers.authenticate(once, admins_only=True)
+
+
+async def test_a_store_that_does_not_answer_stops_no_order_that_may_be_repeated() -> None:
+    nonces = Nonces()
+    callers, once = registry(nonces, ADMIN), request(ADMIN)
+    nonces.fails = True
+    with pytest.raises(StorageError):
+        await callers.authenticate(once, admins_only=True)
+    for _ in range(2):
+        admin = await callers.authenticate(once, admins_only=True, may_repeat=True)
+        assert admin.scopes == ALL_SCOPES
+    stranger = await callers.authenticate(request(ALICE), admins_only=True, may_repeat=True)
+    assert stranger.scopes == frozenset()
+    nonces.fails = False
+    await callers.authenticate(once, admins_only=True, may_repeat=True)
+    with pytest.raises(NonceUsedError):
+        await callers.authenticate(once, admins_only=True, may_repeat=True)
 
 
 async def test_the_scheme_is_read_whatever_its_case() -> None:
