@@ -5,6 +5,7 @@ For networks on one machine and for drills, where one program has the shares of 
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from keyserver.app.config import Loaded
 from keyserver.app.offline_sealing import stopped_store
@@ -15,14 +16,25 @@ from keyserver.engine.ports import Clock
 from keyserver.sealing.handing_out import Sharing
 from keyserver.sealing.making import initialise
 from keyserver.sealing.secret_key import SIZE
-from keyserver.sealing.service_keys.proofs import COLUMN as PROOF_COLUMN
 from keyserver.sealing.vault import Vault
 from keyserver.storage.audit_file import AuditFiles
 from keyserver.storage.database import Database, opened
+from keyserver.storage.schema import GRANT_PROOF, KEY_BOX, SECRET_BOX, SHARE_BOX, TOKEN_PROOF
 from keyserver.storage.sealing import SqlSealStore
 
 _PAGE = 500
 """Boxes that are read at once."""
+
+_SECRETS: Final = {
+    (SHARE_BOX.table, SHARE_BOX.column): slice(-SIZE, None),
+    (SECRET_BOX.table, SECRET_BOX.column): slice(SIZE),
+    (KEY_BOX.table, KEY_BOX.column): slice(SIZE),
+}
+"""Where the secret is in a box: behind the names of a share, before what is said of a service key;
+all else in a box is public."""
+
+_PROOFS: Final = {(one.table, one.column) for one in (TOKEN_PROOF, GRANT_PROOF)}
+"""Boxes without a secret: what they say stands in their rows as well."""
 
 
 async def make_sealed_store(
@@ -77,10 +89,10 @@ async def _opened_boxes(database: Database, vault: Vault) -> dict[str, bytes]:
     boxes = await store.boxes_not_of(0, _PAGE)
     while boxes:
         for box in boxes:
-            if box.column == PROOF_COLUMN:
-                continue  # what a proof says stands in its row as well
+            if (box.table, box.column) in _PROOFS:
+                continue
             name = f"{box.table}.{box.column} of {', '.join(box.primary_key)}"
             plain = vault.boxes.open(box.table, box.column, box.primary_key, box.box)
-            found[name] = plain[-SIZE:]  # what stands before it in a box is public
+            found[name] = plain[_SECRETS[box.table, box.column]]
         boxes = await store.boxes_not_of(0, _PAGE, boxes[-1])
     return found

@@ -9,14 +9,17 @@ from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.hashing import keccak256
 from keyserver.crypto.randomness import SystemRandom
 from keyserver.sealing.making import initialise
-from keyserver.sealing.secret_boxes import SecretBoxes
+from keyserver.sealing.secret_key import SecretKey
+from keyserver.sealing.service_keys.boxes import KeyBoxes
+from keyserver.sealing.service_keys.model import Pair, Version
 from keyserver.sealing.vault import Vault
 from keyserver.sessions.writes import PutActive, PutPrepared
 from keyserver.storage.backup import LEFT_OUT
 from keyserver.storage.database import Database
 from keyserver.storage.records import SqlRecordStore
-from keyserver.storage.schema import API_TOKENS, METADATA, REQUEST_NONCES, SERVICE_KEYS
+from keyserver.storage.schema import API_TOKENS, METADATA, REQUEST_NONCES
 from keyserver.storage.sealing import SqlSealStore
+from keyserver.storage.service_keys import SqlServiceKeyStore
 from keyserver.storage.work import SqlWorkStore
 from tests.support.manual_clock import ManualClock
 from tests.support.sealing import NOW_MS, AuditList, mnemonics
@@ -64,32 +67,26 @@ async def fill(database: Database) -> Filled:
     vault = await vault_of(database)
     for each in words[:2]:
         await vault.submit(each)
-    await add_rows(database, vault.boxes)
+    await add_rows(database, vault)
     secrets += [term.key.expose() for term in vault.boxes._open_keyring().terms.values()]
     vault.shut("filled")
     return Filled(words, secrets)
 
 
-async def add_rows(database: Database, boxes: SecretBoxes) -> None:
+async def add_rows(database: Database, vault: Vault) -> None:
+    boxes = vault.boxes
     records = SqlRecordStore(database, boxes)
     await records.commit([PutPrepared(record(), share(1), digest("t"))])
     await records.commit([PutActive(certified(record()))])
     work = SqlWorkStore(database, CHAIN)
     await work.admit([request(key=1), request(key=2)])
-    sealed = boxes.seal("service_keys", "key_box", ('Ölwerk\n"1"', "mail", KEY_ID), SERVICE_KEY)
+    pair = Pair('Ölwerk\n"1"', "mail")
+    version = Version(pair, KEY_ID, 1, NOW_MS, NOW_MS + 1, origin="")
+    assert await SqlServiceKeyStore(database).add(
+        KeyBoxes(vault).seal(version, SecretKey(SERVICE_KEY))
+    )
     proof = boxes.seal("api_tokens", "proof_box", (TOKEN_ID,), b"what the row says")
     rows = [
-        insert(SERVICE_KEYS).values(
-            owner='Ölwerk\n"1"',
-            service="mail",
-            key_id=KEY_ID,
-            seq=1,
-            key_box=sealed.box,
-            key_term=sealed.term,
-            created_at=NOW_MS,
-            expires_at=NOW_MS + 1,
-            origin="",
-        ),
         insert(API_TOKENS).values(
             token_id=TOKEN_ID,
             secret_hash=bytes(32),
