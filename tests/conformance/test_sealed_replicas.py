@@ -87,7 +87,7 @@ async def test_new_shares_at_one_seal_the_other(postgres_url: str) -> None:
 
 
 async def test_of_two_rotations_at_once_none_is_lost(postgres_url: str) -> None:
-    async with two(postgres_url) as (one, other, _):
+    async with two(postgres_url) as (one, other, words):
         results = await asyncio.gather(
             one.upkeep.rotate(SYSTEM), other.upkeep.rotate(SYSTEM), return_exceptions=True
         )
@@ -97,6 +97,12 @@ async def test_of_two_rotations_at_once_none_is_lost(postgres_url: str) -> None:
             await each.upkeep.compare()
         terms = {one.vault.status().term, other.vault.status().term}
         assert terms == {max(each for each in results if isinstance(each, int))}
+        place = ("service_keys", "key_box", ("owner", "service", "id"))
+        for maker, reader in ((one, other), (other, one)):
+            sealed = maker.vault.boxes.seal(*place, b"made after the rotations")
+            fresh = await Process.open(reader.database, words)
+            for opener in (maker, reader, fresh):
+                assert opener.vault.boxes.open(*place, sealed.box) == b"made after the rotations"
 
 
 async def test_a_store_that_goes_back_seals_both(postgres_url: str) -> None:
