@@ -213,6 +213,7 @@ async def test_store_unreachable_at_unseal() -> None:
     for share in (shares[2], shares[2], shares[3]):
         with pytest.raises(StorageError):
             await vault.submit(share)
+        assert vault.status().state is SealState.UNSEALING
     assert vault.status().sealed
     scene.store.fails = False
     assert not (await vault.submit(shares[0])).sealed

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from keyserver.crypto.randomness import SeededRandom
@@ -141,8 +141,13 @@ async def _initialised(seed: int) -> tuple[MemorySealStore, list[str]]:
     return store, documents(new) if seed % 2 else mnemonics(new)
 
 
+FAILED_OPENING: Final = [Step("good", 0), Step("good", 1), Step("fail"), Step("good", 2)]
+
+
 @settings(max_examples=120, deadline=None)
 @given(STEPS, st.permutations(range(MEMBERS)))
+@example(FAILED_OPENING, list(range(MEMBERS)))
+@example([*FAILED_OPENING, Step("wait", seconds=3600)], list(range(MEMBERS)))
 async def test_good_shares_open_after_anything(steps: list[Step], order: list[int]) -> None:
     store, good = await _initialised(11)
     _, foreign = await _initialised(12)
