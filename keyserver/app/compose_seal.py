@@ -124,8 +124,9 @@ async def _open(
         await vault.load()
     me = vault.status().node_id
     assert me is not None, "the store has a seal by now"
-    source = automatic_source(loaded, vault.record())
-    if source is not None and vault.status().reason in (None, EPOCH_CHANGED):
+    may_open = vault.status().reason in (None, EPOCH_CHANGED)
+    source = automatic_source(loaded, vault.record(), may_ask=may_open)
+    if source is not None and may_open:
         await _open_by_itself(vault, source)
     nonces, tokens = SqlRequestNonces(database), ProvenTokens(SqlTokenStore(database), vault)
     callers = CallerRegistry(me, own.seal.admins, nonces, tokens, clock)

@@ -1,6 +1,9 @@
 """Opens what a node keeps on disk: the database, and the key that its secrets are sealed with."""
 
+import getpass
 import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -98,16 +101,22 @@ def key_source(loaded: Loaded) -> KeySource:
     return KeyFile(seal.key_file, seal.key_id, make_if_missing=is_default)
 
 
-def automatic_source(loaded: Loaded, record: Mapping[str, Any] | None) -> KeySource | None:
+def automatic_source(
+    loaded: Loaded, record: Mapping[str, Any] | None, *, may_ask: bool = True
+) -> KeySource | None:
     """What opens the store without operators; `None` where nothing does but their shares.
 
-    `record`: the seal record, `None` for a store without a seal. Raises `KeySourceError` for a key
+    `record`: the seal record, `None` for a store without a seal. A passphrase that stands in no
+    file is asked for, if somebody is at a terminal and `may_ask`. Raises `KeySourceError` for a key
     source that cannot be used, unless there are shares.
     """
     kinds = {slot["kind"] for slot in record["slots"]} if record is not None else {STATIC}
     if not kinds & {STATIC, PASSPHRASE}:
         return None
+    is_typed = STATIC not in kinds and loaded.config.keyserver.seal.passphrase_file is None
     try:
+        if is_typed and may_ask and sys.stdin.isatty():
+            return Passphrase(_ask_passphrase())
         return key_source(loaded)
     except KeySourceError as problem:
         if kinds <= {STATIC, PASSPHRASE}:
@@ -122,6 +131,21 @@ def make_data_directory(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
         raise StorageError(f"[secretstore] path: {path}: {problem.strerror}") from problem
+
+
+def _ask_passphrase() -> str:
+    """What is typed, without echo; raises `KeySourceError` for nothing, `KeyboardInterrupt`."""
+    # The event loop's own handler would only note the key until the answer is there.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        text = getpass.getpass("Passphrase that opens the store: ")
+    except EOFError:
+        text = ""
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if not text:
+        raise KeySourceError("no passphrase was typed")
+    return text
 
 
 def _first_line(path: Path) -> str:

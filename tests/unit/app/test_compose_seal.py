@@ -1,5 +1,6 @@
 """The seal at the start of a process: what opens by itself, and what an order to seal forbids."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,14 @@ import pytest
 from keyserver.app.accounts import load_node_key
 from keyserver.app.compose_seal import opened_seal
 from keyserver.app.config import Loaded, load
+from keyserver.app.config.model import Seal
 from keyserver.app.replacing import SEALED_BECAUSE, SEEN
 from keyserver.cli.output import exit_code_of
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import SystemRandom
 from keyserver.errors import ConfigError
 from keyserver.model.identifiers import NodeId
-from keyserver.sealing.errors import ForeignSealError
+from keyserver.sealing.errors import ForeignSealError, NoMatchingSlotError, WrongKeyError
 from keyserver.sealing.ports import SealVersion
 from keyserver.sealing.seen import SeenSeal
 from keyserver.sealing.vault import EPOCH_CHANGED, REQUESTED, ROLLBACK_DETECTED
@@ -59,6 +61,32 @@ async def test_what_was_sealed_for_a_reason(
     assert await is_open_at_start(loaded) == (True, None)
     monkeypatch.setenv(SEALED_BECAUSE, reason)
     assert await is_open_at_start(loaded) == (is_open, None if is_open else reason)
+
+
+async def test_a_passphrase_is_typed_at_every_start_that_may_open(
+    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = tmp_path / "words"
+    words.write_text("correct horse\n")
+    words.chmod(0o600)
+    seal = loaded.config.keyserver.seal.model_copy(update={"passphrase_file": words})
+    assert await is_open_at_start(with_seal(loaded, seal)) == (True, None)
+    words.unlink()
+    with pytest.raises(NoMatchingSlotError, match="this store has: passphrase"):
+        await is_open_at_start(loaded)
+    typed = ["correct horse", "wrong horse"]
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("getpass.getpass", lambda _: typed.pop(0))
+    assert await is_open_at_start(loaded) == (True, None)
+    with pytest.raises(WrongKeyError, match="the passphrase: "):
+        await is_open_at_start(loaded)
+    monkeypatch.setenv(SEALED_BECAUSE, REQUESTED)
+    assert await is_open_at_start(loaded) == (False, REQUESTED), "nobody is asked in vain"
+
+
+def with_seal(loaded: Loaded, seal: Seal) -> Loaded:
+    keyserver = loaded.config.keyserver.model_copy(update={"seal": seal})
+    return replace(loaded, config=loaded.config.model_copy(update={"keyserver": keyserver}))
 
 
 async def test_an_older_store_is_not_opened_in_the_place_of_a_process_that_saw_a_later_one(

@@ -1,11 +1,14 @@
 """Where the sealing key comes from, and which of its sources wins."""
 
+import signal
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from keyserver.app.config import Loaded, load
-from keyserver.app.store import key_source, make_data_directory
+from keyserver.app.store import automatic_source, key_source, make_data_directory
 from keyserver.errors import StorageError
 from keyserver.sealing.errors import KeySourceError
 from keyserver.sealing.key_sources import KeyFile, KeyText, Passphrase
@@ -79,6 +82,88 @@ def test_a_passphrase_that_is_no_text(tmp_path: Path) -> None:
     file.chmod(0o600)
     with pytest.raises(KeySourceError, match="not UTF-8"):
         key_source(configured(tmp_path, f'passphrase_file = "{file}"'))
+
+
+# --- a passphrase that is typed ---------------------------------------------------------------
+
+
+def record_with(*kinds: str) -> dict[str, Any]:
+    return {"slots": [{"kind": kind} for kind in kinds]}
+
+
+@dataclass
+class Terminal:
+    """Somebody who types, or nobody."""
+
+    typed: str | BaseException = "correct horse"
+    is_there: bool = True
+    asked: int = 0
+
+    def isatty(self) -> bool:
+        return self.is_there
+
+    def getpass(self, _: str) -> str:
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        self.asked += 1
+        if isinstance(self.typed, BaseException):
+            raise self.typed
+        return self.typed
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    made = Terminal()
+    monkeypatch.setattr("sys.stdin", made)
+    monkeypatch.setattr("getpass.getpass", made.getpass)
+    return made
+
+
+def test_a_passphrase_in_no_file_is_asked_for(tmp_path: Path, terminal: Terminal) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    source = automatic_source(configured(tmp_path), record_with("passphrase"))
+    assert (source, terminal.asked) == (Passphrase("correct horse"), 1)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("nothing", ["", EOFError()])
+def test_nothing_is_typed(tmp_path: Path, terminal: Terminal, nothing: str | EOFError) -> None:
+    """Where there are shares, it is left to them."""
+    terminal.typed = nothing
+    loaded = configured(tmp_path)
+    with pytest.raises(KeySourceError, match="no passphrase was typed"):
+        automatic_source(loaded, record_with("passphrase"))
+    assert automatic_source(loaded, record_with("shamir", "passphrase")) is None
+
+
+def test_who_presses_ctrl_c_at_the_question_ends_the_start(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    terminal.typed, before = KeyboardInterrupt(), signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        automatic_source(configured(tmp_path), record_with("passphrase"))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("kinds", [(), ("static",), ("static", "passphrase"), ("shamir",)])
+def test_nobody_is_asked_without_need(
+    tmp_path: Path, terminal: Terminal, kinds: tuple[str, ...]
+) -> None:
+    automatic_source(configured(tmp_path), record_with(*kinds) if kinds else None)
+    passphrase = private(tmp_path / "words", "from the file\n")
+    loaded = configured(tmp_path, f'passphrase_file = "{passphrase}"')
+    assert automatic_source(loaded, record_with("passphrase")) == Passphrase("from the file")
+    assert terminal.asked == 0
+
+
+def test_nobody_is_asked_who_is_not_there(tmp_path: Path, terminal: Terminal) -> None:
+    loaded = configured(tmp_path)
+    assert automatic_source(loaded, record_with("passphrase"), may_ask=False) == key_source(loaded)
+    terminal.is_there = False
+    assert automatic_source(loaded, record_with("passphrase")) == key_source(loaded)
+    assert terminal.asked == 0
+
+
+# --- the data directory -----------------------------------------------------------------------
 
 
 def test_the_data_directory_is_private(tmp_path: Path) -> None:
