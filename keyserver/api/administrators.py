@@ -21,6 +21,7 @@ from keyserver.sealing.ports import (
     Scope,
     SignedRequest,
 )
+from keyserver.sealing.signed_requests import SCHEME
 
 HEADER: Final = "Authorization"
 
@@ -59,6 +60,15 @@ class Administrators:
             await self._denied.note(client_address(request.scope), error.code, actor)
             raise
         return caller
+
+    async def admit_unread(self, request: Request, scope: Scope) -> None:
+        """Turn away, before a body is read, who can be judged without it; raises as `admit`.
+
+        Only a signature is over the body.
+        """
+        scheme = request.headers.get(HEADER, "").partition(" ")[0]
+        if scheme.lower() != SCHEME.lower():
+            await self.admit(request, b"", scope)
 
     async def knows(self, request: Request) -> bool:
         """Whether an open question comes from an administrator, who is told more.

@@ -203,8 +203,17 @@ async def read_json_body(request: Request, *, limit: int = MAX_BODY) -> JsonBody
 
     Raises `BodyError` and `BadRequestError`.
     """
+    return parse_json_body(await read_raw_body(request, limit))
+
+
+async def read_raw_body(request: Request, limit: int) -> bytes:
+    """The body exactly as it came; raises `BodyError`."""
     declared = request.headers.get("content-length")
-    raw = await read_body(request.receive, limit, declared=declared)
+    return await read_body(request.receive, limit, declared=declared)
+
+
+def parse_json_body(raw: bytes) -> JsonBody:
+    """A body as an object of JSON; raises `BadRequestError`."""
     if not raw:
         return JsonBody(raw, {})
     try:

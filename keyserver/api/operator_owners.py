@@ -4,6 +4,7 @@ Owners with their export, deletion and restoration; tokens and grants. All of it
 `keys:admin`.
 """
 
+import asyncio
 import base64
 import re
 from collections.abc import Awaitable, Callable
@@ -22,7 +23,8 @@ from keyserver.api.operator_answers import (
     BadRequestError,
     JsonBody,
     answering,
-    read_json_body,
+    parse_json_body,
+    read_raw_body,
 )
 from keyserver.api.path_names import decode_name, encoded_path
 from keyserver.api.rendering import Json, to_json
@@ -70,14 +72,22 @@ def owner_routes(needs: OwnerRoutes) -> list[Route]:
 def _route(
     needs: OwnerRoutes, method: str, path: str, order: Order, limit: int = MAX_BODY
 ) -> Route:
-    """A route for administrators; the body is read first, a signature is over it."""
+    """A route for administrators; a body is parsed only if it is one of theirs."""
 
     async def endpoint(request: Request) -> Response:
-        body = await read_json_body(request, limit=limit)
-        caller = await needs.administrators.admit(request, body.raw, Scope.KEYS_ADMIN)
-        return await order(request, body, caller)
+        raw = await read_raw_body(request, limit)  # first: a signature is over it
+        caller = await needs.administrators.admit(request, raw, Scope.KEYS_ADMIN)
+        return await order(request, parse_json_body(raw), caller)
 
-    return Route(path, answering(endpoint), methods=[method])
+    one_at_a_time = asyncio.Lock()
+
+    async def large(request: Request) -> Response:
+        await needs.administrators.admit_unread(request, Scope.KEYS_ADMIN)
+        async with one_at_a_time:
+            return await endpoint(request)
+
+    handler = endpoint if limit <= MAX_RECIPIENTS else large
+    return Route(path, answering(handler), methods=[method])
 
 
 # --- owners -----------------------------------------------------------------------------------

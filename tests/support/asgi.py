@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive
 
 from tests.support.raw_http import Answer
 
@@ -15,8 +15,12 @@ async def call(
     headers: Sequence[tuple[str, str]] = (),
     body: bytes = b"",
     client: tuple[str, int] = ("127.0.0.1", 50_000),
+    receive: Receive | None = None,
 ) -> Answer:
-    """One request, as the server would hand it on; the target is sent as it stands."""
+    """One request, as the server would hand it on; the target is sent as it stands.
+
+    `receive` gives its body where the test says when.
+    """
     raw_path, _, query = target.encode("latin-1").partition(b"?")
     scope = {
         "type": "http",
@@ -35,13 +39,13 @@ async def call(
     sent: list[dict[str, Any]] = []
     left = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def receive() -> dict[str, Any]:
+    async def whole() -> dict[str, Any]:
         return left.pop() if left else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await app(scope, receive, send)
+    await app(scope, receive or whole, send)
     start, *rest = sent
     answered = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in start["headers"])
     return Answer(start["status"], "", answered, b"".join(part["body"] for part in rest))

@@ -1,5 +1,6 @@
 """Owners, tokens and grants on the operator listener."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -13,6 +14,8 @@ import pytest_asyncio
 from sqlalchemy import select
 
 from keyserver.storage.schema import API_TOKENS, SERVICE_KEYS
+from tests.support.asgi import call
+from tests.support.raw_http import Answer
 from tests.support.service_key_desk import (
     ADMIN,
     ALICE,
@@ -100,6 +103,55 @@ async def test_only_administrators_get_in(desk: Desk) -> None:
         assert code_of(await desk.order(method, target, body, key=ALICE)) == "FORBIDDEN"
         assert code_of(await desk.order(method, target, body, key=None)) == "UNAUTHENTICATED"
     assert "keys.owner.export" not in desk.audit.actions
+
+
+async def unreadable() -> Any:
+    raise AssertionError("nobody may read this body")
+
+
+@pytest.mark.parametrize("credential", [None, "Bearer kst1_x", "Basic YTpi"])
+async def test_a_large_body_is_not_read_without_a_credential(
+    desk: Desk, credential: str | None
+) -> None:
+    headers = [] if credential is None else [("Authorization", credential)]
+    target = owner_path(OWNER, "/restore")
+    answer = await call(desk.operators, "POST", target, headers, receive=unreadable)
+    assert (answer.status, code_of(answer)) == (401, "UNAUTHENTICATED")
+    assert desk.audit.actions == ["auth.denied"]
+
+
+async def test_a_body_is_not_parsed_for_others(desk: Desk) -> None:
+    answer = await desk.order("POST", owner_path(OWNER, "/restore"), b"no JSON", key=ALICE)
+    assert (answer.status, code_of(answer)) == (403, "FORBIDDEN")
+    answer = await desk.order("POST", owner_path(OWNER, "/restore"), b"no JSON")
+    assert (answer.status, code_of(answer)) == (400, "BAD_REQUEST")
+
+
+async def test_one_large_body_at_a_time(desk: Desk) -> None:
+    await make_keys(desk, "mail")
+    body = json.dumps(document_of(await exported(desk))).encode()
+    target = owner_path(OWNER, "/restore")
+    reading, waiting = asyncio.Event(), asyncio.Event()
+    read: list[int] = []
+
+    async def restore(number: int) -> Answer:
+        async def receive() -> Any:
+            read.append(number)
+            reading.set()
+            await waiting.wait()
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        headers = desk.signed(ADMIN, "POST", target, body)
+        return await call(desk.operators, "POST", target, headers, receive=receive)
+
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(restore(1))
+        await reading.wait()
+        second = group.create_task(restore(2))
+        listed = await desk.order("GET", "/v1/admin/owners")
+        assert (listed.status, read) == (200, [1])
+        waiting.set()
+    assert (first.result().status, second.result().status, read) == (200, 200, [1, 2])
 
 
 async def test_an_export_holds_every_key_and_only_its_recipient_reads_it(desk: Desk) -> None:
