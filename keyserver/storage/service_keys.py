@@ -137,10 +137,16 @@ class SqlServiceKeyStore:
         await self._database.forget_erased()
         return count
 
-    async def restore(self, owner: str, versions: Sequence[StoredVersion]) -> None:
-        """Keep versions again, all or nothing; raises `RestoreConflictError`."""
+    async def restore(
+        self, owner: str, versions: Sequence[StoredVersion], present: Collection[Version] = ()
+    ) -> None:
+        """Keep versions again, beside those `present`, all or nothing.
+
+        Raises `RestoreConflictError`.
+        """
 
         def work(connection: Connection) -> None:
+            _check_present(connection, owner, present)
             connection.execute(delete(OWNER_TOMBSTONES).where(_TOMBS.owner == owner))
             for stored in versions:
                 require_current_term(connection, stored.key_term)
@@ -203,6 +209,17 @@ def _check_export(connection: Connection, deletion: Deletion, versions: bytes) -
         raise ExportStaleError("export: none of this owner, with this hash, of the last 24 hours")
     if covered != versions:
         raise ExportStaleError("export: keys were made since; export again")
+
+
+def _check_present(connection: Connection, owner: str, wanted: Collection[Version]) -> None:
+    if not wanted:
+        return
+    there = {_stored_of(row).version for row in connection.execute(_all_of(owner))}
+    for version in wanted:
+        if version not in there:
+            raise RestoreConflictError(
+                f"key {version.key_id}: was deleted just now; send the document again"
+            )
 
 
 def _living(connection: Connection, after: str, limit: int) -> list[OwnerLine]:

@@ -165,7 +165,12 @@ async def test_an_owner_is_restored_completely_or_not_at_all(sql_site: SqlSite) 
         await store.restore("a", [*versions, version(seq=2)])
     with pytest.raises(OwnerDeletedError):
         await store.latest(Pair("a", "b"))
+    with pytest.raises(RestoreConflictError):
+        await store.restore("a", versions[1:], present=[versions[0].version])
+    with pytest.raises(OwnerDeletedError):
+        await store.latest(Pair("a", "b"))
     await store.restore("a", versions)
+    await store.restore("a", [], present=[each.version for each in versions])
     assert await store.all_of("a") == versions
     assert await store.all_of("a", ["b"]) == versions
     assert await store.all_of("a", ["c"]) == []

@@ -162,9 +162,12 @@ class ServiceKeyStore(Protocol):
         """
         ...
 
-    async def restore(self, owner: str, versions: Sequence[StoredVersion]) -> None:
+    async def restore(
+        self, owner: str, versions: Sequence[StoredVersion], present: Collection[Version] = ()
+    ) -> None:
         """Keep versions of an owner and take its tombstone away, all or nothing.
 
-        Raises `RestoreConflictError` if a number or an id is taken, and `StaleTermError`.
+        Raises `RestoreConflictError` if a number or an id is taken, or one of those that were
+        `present` is not there any more; and `StaleTermError`.
         """
         ...

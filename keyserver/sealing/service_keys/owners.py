@@ -115,26 +115,28 @@ class Owners:
         """Keep the keys of a decrypted export, or of a part of one, again.
 
         Raises `SealedError`, `BadNameError`, `RestoreConflictError` if a key is there with other
-        content, or its number is taken.
+        content, its number is taken, or the owner is deleted meanwhile.
         """
         self._boxes.check_open()
         keys = read_document(check_name("owner", owner), document)
         services = {key.version.pair.service for key in keys}
         stored = await self._store.all_of(owner, services)
         known = {version.version.row_key: version for version in stored}
-        missing = []
+        missing, present = [], []
         for key in keys:
             there = known.get(key.version.row_key)
             if there is None:
                 missing.append(self._boxes.seal(key.version, key.key))
-            elif not _is_same(await self._opened(there), key):
+            elif _is_same(await self._opened(there), key):
+                present.append(there.version)
+            else:
                 raise RestoreConflictError(
                     f"key {key.version.key_id} of service {key.version.pair.service!r} is there "
                     "with other content"
                 )
         async with self._trail.of("keys.owner.restore", caller, _details(owner, len(missing))):
-            await self._store.restore(owner, missing)
-        return Restored(len(missing), len(keys) - len(missing))
+            await self._store.restore(owner, missing, present)
+        return Restored(len(missing), len(present))
 
     async def _opened(self, stored: StoredVersion) -> ServiceKey:
         return ServiceKey(stored.version, await self._boxes.open(stored), is_current=False)

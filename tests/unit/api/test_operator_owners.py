@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import select
 
+from keyserver.sealing.service_keys.model import StoredVersion
 from keyserver.storage.schema import API_TOKENS, SERVICE_KEYS
+from keyserver.storage.service_keys import SqlServiceKeyStore
 from tests.support.asgi import call
 from tests.support.raw_http import Answer
 from tests.support.service_key_desk import (
@@ -369,6 +371,34 @@ async def test_a_conflict_leaves_everything_as_it_was(desk: Desk) -> None:
     )
     assert (answer.status, code_of(answer)) == (409, "CONFLICT")
     assert len(await desk.store.all_of(OWNER)) == 1
+
+
+async def test_a_deletion_in_the_middle_of_a_restoration_loses_no_key(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there when the document is compared may be gone when it is stored."""
+    keys = await make_keys(desk, "mail", "post")
+    export = await exported(desk)
+    document, target = document_of(export), owner_path(OWNER, "/restore")
+    all_of = SqlServiceKeyStore.all_of
+
+    async def overtaken(*asked: Any) -> Sequence[StoredVersion]:
+        found = await all_of(*asked)
+        with monkeypatch.context() as patch:
+            patch.setattr(SqlServiceKeyStore, "all_of", all_of)
+            assert fields_of(await desk.order("DELETE", deletion(export))) == {"deleted": 2}
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlServiceKeyStore, "all_of", overtaken)
+        answer = await desk.order("POST", target, document)
+    assert (answer.status, code_of(answer)) == (409, "CONFLICT")
+    token = await desk.token(OWNER)
+    answer = await desk.ask("POST", service_path("mail", "/current"), token=token)
+    assert code_of(answer) == "OWNER_DELETED", "no other key is made meanwhile"
+    answer = await desk.order("POST", target, document)
+    assert fields_of(answer) == {"restored": 2, "present": 0}
+    assert await make_keys(desk, "mail", "post") == keys
 
 
 async def test_an_owner_without_keys_cannot_be_exported(desk: Desk) -> None:
