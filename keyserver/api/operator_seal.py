@@ -114,12 +114,15 @@ def _open_routes(needs: SealRoutes) -> list[Route]:
 
     async def unseal(request: Request) -> Response:
         address = client_address(request.scope)
+
+        def admit_withdrawal() -> None:
+            _limit(refused.withdrawals.note(address), "shares were taken back")
+
         try:
             body = (await read_json_body(request)).only("share", "withdraw")
             text = body.text("share")
             if body.switch("withdraw", default=False):
-                _limit(refused.withdrawals.note(address), "shares were taken back")
-                answer = await vault.withdraw(text)
+                answer = await vault.withdraw(text, admit_withdrawal)
             else:
                 answer = await vault.submit(text)
         except _REFUSED as error:

@@ -198,8 +198,11 @@ class Vault:
                 await self._open_with_shares()
             return self._answer(machine, reason)
 
-    async def withdraw(self, text: str) -> ShareAnswer:
-        """Take one's own share back; raises as `submit` does, but for opening."""
+    async def withdraw(self, text: str, admit: Callable[[], None] = lambda: None) -> ShareAnswer:
+        """Take one's own share back; raises as `submit` does, but for opening.
+
+        `admit` may raise: it is called where there is a share to be taken back.
+        """
         async with self._lock:
             if self.is_open:
                 return self._answer(self._machine, ALREADY_UNSEALED)
@@ -207,6 +210,7 @@ class Vault:
             await self._drop_expired()
             machine, reason = self._machine.withdrawn(share)
             if reason is None:
+                admit()
                 await self._audit_share("seal.share.withdrawn", HOLDER, share.member_index, machine)
             self._machine = machine
             return self._answer(machine, reason)

@@ -209,6 +209,37 @@ async def test_one_operator_cannot_fill_the_log(desk: SealDesk) -> None:
     assert fields(await desk.give(desk.shares[1]))["sealed"] is False
 
 
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_junk_does_not_keep_a_share_from_being_taken_back(
+    desk: SealDesk, is_open: bool
+) -> None:
+    """It counts as refused shares do; while the node is open it counts as nothing."""
+    if is_open:
+        await desk.open()
+    else:
+        await desk.give(desk.shares[0])
+    foreign = (await foreign_shares())[0]
+    for number in range(MOST_OF_ALL + 5):
+        share = foreign if number % 2 else desk.shares[1]
+        junk = {"share": share, "withdraw": True}
+        await desk.ask("POST", "unseal", junk, client=f"198.51.100.{number}")
+    if is_open:
+        desk.vault.shut("requested")
+        await desk.give(desk.shares[0])
+    assert fields(await desk.ask("GET", "status"))["progress"] == 1
+    own = {"share": desk.shares[0], "withdraw": True}
+    answer = await desk.ask("POST", "unseal", own, client="192.0.2.1")
+    assert fields(answer)["progress"] == 0
+
+
+async def test_junk_to_take_back_is_limited_as_other_junk(desk: SealDesk) -> None:
+    junk = {"share": (await foreign_shares())[0], "withdraw": True}
+    for _ in range(MOST_OF_ONE):
+        assert refusal(await desk.ask("POST", "unseal", junk)) == (400, "SHARE_WRONG_SET")
+    assert refusal(await desk.ask("POST", "unseal", junk)) == (429, "RATE_LIMITED")
+    assert refusal(await desk.give("junk")) == (429, "RATE_LIMITED")
+
+
 async def test_what_is_no_request_is_refused(desk: SealDesk) -> None:
     for number, body in enumerate([b"", b"{", b"[]", b'{"share":1}', b'{"share":"x","more":1}']):
         answer = await desk.ask("POST", "unseal", body, client=f"192.0.2.{number}")
