@@ -9,8 +9,8 @@ from keyserver.sealing.audit import BadEntryError, Entry, parse_line
 from keyserver.sealing.ports import AuditOutcome, SealVersion
 from keyserver.storage.backup_file import AuditHead, Manifest
 
-NEW_KEYS: Final = ("keys.create", "keys.rotate", "keys.import")
-"""Actions that make versions of service keys."""
+NEW_KEYS: Final = ("keys.create", "keys.rotate", "keys.owner.restore")
+"""Actions that make versions of service keys, or bring some in: imports and restored exports."""
 
 TAKEN_AWAY: Final = ("token.revoke", "grant.revoke", "keys.owner.delete")
 """Actions that a restore undoes, to the good of those they were meant against."""
@@ -45,7 +45,7 @@ def done_since(
             continue
         newest = max(newest, _version(entry, then))
         if entry.fields["ts"] > manifest.created_at:
-            done[entry.fields["action"]] += 1
+            done[entry.fields["action"]] += _count(entry)
     if newest.epoch > then.epoch:
         yield (
             f"the store had shares of set {newest.epoch}; it is back at set {then.epoch}, and "
@@ -59,14 +59,23 @@ def done_since(
         )
     if new_keys := sum(done[action] for action in NEW_KEYS):
         yield (
-            f"versions of service keys that were made since the backup are gone ({new_keys}): "
-            "what their owners encrypted with them can no longer be read"
+            f"versions of service keys that were made, imported or restored since the backup are "
+            f"gone ({new_keys}): what was encrypted with those made here can no longer be "
+            "read; import or restore the others again"
         )
     if taken_away := sum(done[action] for action in TAKEN_AWAY):
         yield (
             f"tokens and grants that were revoked, and owners that were deleted, since the backup "
             f"are there again ({taken_away}): the audit log names them; do the same again"
         )
+
+
+def _count(entry: Entry) -> int:
+    """How often an entry's action was done: of keys that came in, how many there were."""
+    if entry.fields["action"] != "keys.owner.restore":
+        return 1
+    keys = entry.fields["details"].get("keys")
+    return keys if isinstance(keys, int) else 1
 
 
 def _version(entry: Entry, unknown: SealVersion) -> SealVersion:

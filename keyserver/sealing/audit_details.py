@@ -40,7 +40,6 @@ ACTIONS: Final = frozenset(
         "keys.owner.export",
         "keys.owner.delete",
         "keys.owner.restore",
-        "keys.import",
         "auth.denied",
         CHECKPOINT,
         TORN,

@@ -69,7 +69,7 @@ class Place:
 
         return asyncio.run(work())
 
-    def write_down(self, *entries: tuple[str, dict[str, int]]) -> None:
+    def write_down(self, *entries: tuple[str, dict[str, int | str]]) -> None:
         async def work() -> None:
             log = AuditFiles([self.log], replica_id="r", clock=SystemClock())
             await log.open()
@@ -171,7 +171,11 @@ def test_what_was_done_since_is_told(
         run(capsys, "create", "-c", place.config, "--out", str(out))
         patch.setattr(SystemClock, "unix", lambda _: 1_800_000_001)
         place.write_down(
-            ("seal.unsealed", {"epoch": 1, "version": 4}), ("keys.create", {}), ("token.revoke", {})
+            ("seal.unsealed", {"epoch": 1, "version": 4}),
+            ("keys.create", {}),
+            ("keys.owner.restore", {"owner": "imicros:a", "keys": 40}),
+            ("keys.owner.restore", {"owner": "imicros:a", "keys": 0}),
+            ("token.revoke", {}),
         )
     said = run(capsys, "restore", str(out), "-c", place.config, code=FAILED)
     assert "--replace" in said
@@ -179,9 +183,9 @@ def test_what_was_done_since_is_told(
     keyring, keys, tokens = restored["warnings"]
     assert "are there again (1)" in tokens
     assert "the keyring had version 4; it is back at 1" in keyring
-    assert "service keys that were made since the backup are gone (1)" in keys
+    assert "imported or restored since the backup are gone (41)" in keys
     outcomes = [parse_line(line).fields["outcome"] for line in place.log.read_bytes().splitlines()]
-    assert outcomes == ["ok", "ok", "ok", "ok", "error", "ok"]
+    assert outcomes == [*["ok"] * 6, "error", "ok"]
 
     place.write_down(("seal.unsealed", {"epoch": 3, "version": 5}))
     assert main(["backup", "restore", str(out), "-c", place.config, "--replace"]) == 0

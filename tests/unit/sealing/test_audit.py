@@ -219,7 +219,7 @@ def test_all_actions_are_known() -> None:
         *("seal.init", "seal.unseal.share", "seal.unsealed", "seal.sealed", "seal.share.expired"),
         *("seal.share.withdrawn", "seal.shares.cleared", "seal.rekey.started", "seal.rotate"),
         *("seal.rewrap", "seal.retire", "seal.slot.removed", "seal.handover"),
-        *("keys.create", "keys.get", "keys.rotate", "keys.encrypt", "keys.decrypt", "keys.import"),
+        *("keys.create", "keys.get", "keys.rotate", "keys.encrypt", "keys.decrypt"),
         *("keys.owner.export", "keys.owner.delete", "keys.owner.restore", "auth.denied"),
         *("token.created", "delegation.used", "grant.created", "backup.created"),
         *("audit.checkpoint", "audit.torn"),
