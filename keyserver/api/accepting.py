@@ -1,18 +1,22 @@
 """Taking connections: how many there may be, which one makes room, and how they end.
 
 A client that keeps connections open without asking anything costs a file descriptor each; so their
-number is bounded, and a new client takes the place of the one that was silent for longest.
+number is bounded, and a new client takes the place of one that was silent for long. That is one of
+the address with the most connections: however many one has, those of others stay.
 """
 
 import asyncio
 import resource
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
+
+from keyserver.api.serving import counted_address
 
 HANDSHAKE_S: Final = 10.0
 """How long a client may take to agree on encryption."""
@@ -26,6 +30,9 @@ PAUSE_S: Final = 0.25
 FILES_SHARE: Final = 4
 """One listener takes at most one part in so many of the files that the process may open."""
 
+THIS_MACHINE: Final = "this machine"
+"""Whose the connections over a Unix socket or a loopback address are."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -34,7 +41,7 @@ class Connection(Protocol):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the client has to send the next bytes, so that nothing under way is lost."""
+        """Whether the client has to send the next bytes, or to read what is there for it."""
         ...
 
     def finish(self) -> None:
@@ -52,10 +59,20 @@ def connection_limit(wanted: int) -> int:
     return wanted if files == resource.RLIM_INFINITY else max(1, min(wanted, files // FILES_SHARE))
 
 
+# Any: a socket's address is a tuple, a text or bytes, as its family has it.
+def owner_of(peer: Any) -> str:
+    """Whom a connection is counted for: this machine, an IPv4 address or an IPv6 network."""
+    if not isinstance(peer, tuple):
+        return THIS_MACHINE
+    address = counted_address(peer[0])
+    return THIS_MACHINE if address.startswith(("127.", "::/64")) else address
+
+
 @dataclass(eq=False, slots=True)
 class Place:
     """A place among the open connections: of one that is being opened, then of the open one."""
 
+    owner: str
     connection: Connection | None = None
     opening: asyncio.Task[None] | None = None
 
@@ -82,9 +99,12 @@ class Place:
 class OpenConnections:
     """The connections of one listener, those that were silent for longest first."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, most_of_one: int | None = None) -> None:
+        """`most_of_one` is how many places one owner may have; absent: all that there are."""
         self._most = most
+        self._most_of_one = most if most_of_one is None else most_of_one
         self._by_silence: dict[Place, None] = {}
+        self._by_owner: Counter[str] = Counter()
         self._none_left = asyncio.Event()
         self._none_left.set()
 
@@ -94,30 +114,51 @@ class OpenConnections:
     def add(self, place: Place) -> None:
         """A connection has come."""
         self._by_silence[place] = None
+        self._by_owner[place.owner] += 1
         self._none_left.clear()
 
     def heard_of(self, place: Place) -> None:
-        """The client has sent something."""
+        """The client has sent or read something."""
         if place in self._by_silence:
             del self._by_silence[place]
             self._by_silence[place] = None
 
     def remove(self, place: Place) -> None:
         """A connection is closed."""
-        self._by_silence.pop(place, None)
+        if place not in self._by_silence:
+            return
+        del self._by_silence[place]
+        self._by_owner[place.owner] -= 1
+        if not self._by_owner[place.owner]:
+            del self._by_owner[place.owner]
         if not self._by_silence:
             self._none_left.set()
 
-    def make_room(self) -> bool:
-        """See that there is room for one more; false if all are busy."""
-        if len(self._by_silence) < self._most:
+    def make_room(self, owner: str) -> bool:
+        """See that there is room for one more of `owner`; false if all that could leave are busy.
+
+        Nobody leaves for an owner who has as many places.
+        """
+        own = self._share(owner)
+        has_all = own >= self._most_of_one
+        if len(self._by_silence) < self._most and not has_all:
             return True
-        silent = next((each for each in self._by_silence if each.is_waiting), None)
-        if silent is None:
+        leaving, most = None, -1
+        for place in self._by_silence:
+            share = self._share(place.owner)
+            may_leave = place.owner == owner or (share > own and not has_all)
+            if may_leave and share > most and place.is_waiting:
+                leaving, most = place, share
+        if leaving is None:
             return False
-        self.remove(silent)
-        silent.abort()
+        self.remove(leaving)
+        leaving.abort()
         return True
+
+    def _share(self, owner: str) -> int:
+        """How many places somebody has; this machine has half of all besides."""
+        places = self._by_owner[owner]
+        return max(0, places - self._most // 2) if owner == THIS_MACHINE else places
 
     async def finish(self, within_s: float) -> None:
         """Let answers under way go out, then close what is still open after `within_s`."""
@@ -167,7 +208,7 @@ class Acceptor:
     def _take(self) -> None:
         """Take a connection: at once, so that none is lost when the task is cancelled."""
         try:
-            client, _ = self._listener.accept()
+            client, peer = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return  # the client has changed its mind
         except OSError as error:
@@ -176,15 +217,15 @@ class Acceptor:
             loop.remove_reader(self._listener)
             self._pause = loop.call_later(PAUSE_S, self._begin)
             return
-        if self._connections.make_room():
-            self._welcome(client)
+        owner = owner_of(peer)
+        if self._connections.make_room(owner):
+            self._welcome(client, Place(owner))
         else:
             log.warning("connection_refused", open=len(self._connections))
             client.close()
 
-    def _welcome(self, client: socket.socket) -> None:
+    def _welcome(self, client: socket.socket, place: Place) -> None:
         client.setblocking(False)
-        place = Place()
         self._connections.add(place)
         place.opening = asyncio.create_task(self._open(client, place))
         place.opening.add_done_callback(lambda _: self._opened(client, place))

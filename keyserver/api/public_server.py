@@ -58,19 +58,21 @@ async def serve_public(
     tls: TlsFiles | None = None,
     trusted_proxies: Sequence[str] = (),
     most_connections: int = MOST_CONNECTIONS,
+    most_per_address: int | None = None,
     finish_s: float | None = None,
 ) -> None:
     """Serve an application on a listening socket until cancelled; closes the socket.
 
     When cancelled it takes no more requests, and ends when those under way are answered, after
     `finish_s` (absent: `FINISH_S`) at the latest. The address of a client behind one of
-    `trusted_proxies` is the one they forward. Raises `OSError` or `ssl.SSLError` when the
-    certificate cannot be used.
+    `trusted_proxies` is the one they forward. `most_per_address` bounds connections by the address
+    that they come from; absent: one may have all, as a proxy does, until others come. Raises
+    `OSError` or `ssl.SSLError` when the certificate cannot be used.
     """
     config = _config(app, tls, trusted_proxies)
     config.load()
     server = _Server(config)
-    connections = OpenConnections(connection_limit(most_connections))
+    connections = OpenConnections(connection_limit(most_connections), most_per_address)
 
     def make_protocol(place: Place) -> PublicProtocol:
         state = server.server_state
@@ -185,13 +187,13 @@ class PublicProtocol(H11Protocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more: what it has asked completely is answered all the same."""
         encrypted = self.transport.get_extra_info("sslcontext") is not None
-        self._half_closed = not self.is_waiting and not encrypted
+        self._half_closed = not self._is_idle and not encrypted
         return self._half_closed
 
     def on_response_complete(self) -> None:
         """An answer is out; the next request may be there already."""
         super().on_response_complete()
-        if self._half_closed and self.is_waiting:
+        if self._half_closed and self._is_idle:
             self.transport.close()
 
     def pause_writing(self) -> None:
@@ -201,6 +203,7 @@ class PublicProtocol(H11Protocol):
 
     def resume_writing(self) -> None:
         """The client reads."""
+        self._open_connections.heard_of(self._place)
         self._stop_reading_timer()
         super().resume_writing()
 
@@ -213,13 +216,18 @@ class PublicProtocol(H11Protocol):
 
     @property
     def is_waiting(self) -> bool:
+        """Whether no complete request is under way, or the client leaves answers unread."""
+        return self._is_idle or self.flow.write_paused
+
+    @property
+    def _is_idle(self) -> bool:
         """Whether no complete request is under way."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete or cycle.more_body
 
     def finish(self) -> None:
         """Close when the answer under way is out."""
-        if self.is_waiting:
+        if self._is_idle:
             self.transport.close()
         else:
             self.shutdown()

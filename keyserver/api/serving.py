@@ -68,17 +68,20 @@ async def run_on_nodes(node: NodeState, operation: Operation, work: Awaitable[T]
 
 
 def client_address(scope: Scope) -> str:
-    """Whom to count a request for; behind a trusted proxy, whom the proxy names.
+    """Whom to count a request for; behind a trusted proxy, whom the proxy names."""
+    client = Request(scope).client
+    return "" if client is None else counted_address(client.host)
+
+
+def counted_address(host: str) -> str:
+    """The address that stands for `host` wherever something is counted by address.
 
     Of IPv6 only the network counts, the first 64 bits: who has one has all addresses in it.
     """
-    client = Request(scope).client
-    if client is None:
-        return ""
     try:
-        address = ipaddress.ip_address(client.host)
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return client.host
+        return host
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     if address.ipv4_mapped is not None:

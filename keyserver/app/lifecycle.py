@@ -44,6 +44,9 @@ MOST_JSON_RPC_CONNECTIONS: Final = 100
 
 MOST_OPERATOR_CONNECTIONS: Final = 50
 
+MOST_PER_OPERATOR_ADDRESS: Final = 10
+"""So that who keeps all of theirs busy leaves places to operators."""
+
 OPERATOR_FINISH_S: Final = 0.5
 """How long operators' requests may take when all else has stopped."""
 
@@ -249,6 +252,7 @@ class _Process:
                 listener.socket,
                 tls=listener.tls,
                 most_connections=most,
+                most_per_address=MOST_PER_OPERATOR_ADDRESS,
                 finish_s=OPERATOR_FINISH_S,
             )
 

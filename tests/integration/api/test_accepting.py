@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -85,5 +86,31 @@ async def test_the_end_comes_while_connections_are_being_opened() -> None:
         accepts.cancel()
         await connections.finish(5)
         assert len(connections) == 0
+        for _, writer in streams:
+            writer.close()
+
+
+class Elsewhere(socket.socket):
+    """A listener whose clients come from the addresses that the test says."""
+
+    peers: Iterator[str]
+
+    def accept(self) -> tuple[socket.socket, object]:
+        client, _ = super().accept()
+        return client, (next(self.peers), 50_000)
+
+
+async def test_each_address_has_places_of_its_own() -> None:
+    with tcp_socket("test", "127.0.0.1", 0) as plain:
+        listener = Elsewhere(fileno=plain.detach())
+    listener.peers = iter(["192.0.2.1", "192.0.2.1", "2001:db8::1", "2001:db8::2", "192.0.2.3"])
+    connections = OpenConnections(9, 1)
+    acceptor = Acceptor(listener, connections, lambda place: Echo(connections, place))
+    with listener:
+        accepts = asyncio.ensure_future(acceptor.run())
+        streams = [await asyncio.open_connection(*listener.getsockname()) for _ in range(5)]
+        assert [await reader.read(1) for reader, _ in streams] == [b"x", b"", b"x", b"", b"x"]
+        accepts.cancel()
+        await connections.finish(5)
         for _, writer in streams:
             writer.close()

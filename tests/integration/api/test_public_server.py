@@ -183,6 +183,7 @@ class Large:
     """An application whose answers do not fit into any buffer."""
 
     def __init__(self) -> None:
+        self.begun = asyncio.Event()
         self.ended = asyncio.Event()
         """All but what the buffers take has been read, or the client is gone."""
 
@@ -191,6 +192,7 @@ class Large:
         await send({**head, "headers": [(b"content-length", str(64 << 20).encode())]})
         part = {"type": "http.response.body", "body": b"x" * (64 << 20), "more_body": True}
         await send(part)
+        self.begun.set()
         await send({"type": "http.response.body"})  # waits for room in the buffers
         self.ended.set()
 
@@ -208,6 +210,20 @@ async def test_who_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) -> Non
             while chunk := await asyncio.get_running_loop().sock_recv(client, 1 << 20):
                 received += len(chunk)
             assert received < 64 << 20
+    finally:
+        server.cancel()
+        await asyncio.gather(server, return_exceptions=True)
+
+
+async def test_who_does_not_read_makes_room() -> None:
+    listener, app = tcp_socket("http_port", "127.0.0.1", 0), Large()
+    server = asyncio.ensure_future(serve_public(app, listener, most_connections=1))
+    try:
+        with socket.create_connection(listener.getsockname()) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: n\r\n\r\n")
+            await app.begun.wait()
+            answer = await ask(NodeAddress(*listener.getsockname()[:2]), "GET", "/")
+            assert len(answer.body) == 64 << 20
     finally:
         server.cancel()
         await asyncio.gather(server, return_exceptions=True)
