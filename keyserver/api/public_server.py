@@ -24,6 +24,9 @@ from keyserver.api.accepting import Acceptor, OpenConnections, Place, connection
 from keyserver.api.guard import ALWAYS, MAX_HEADER_BYTES, MAX_REQUEST_LINE
 from keyserver.api.listening import TlsFiles
 
+MAX_HEAD: Final = MAX_REQUEST_LINE + MAX_HEADER_BYTES + 1024
+"""Bytes of a head that are read before it is complete."""
+
 HEAD_S: Final = 20.0
 """How long a client may take from the first byte of a request's head to its last."""
 
@@ -44,6 +47,12 @@ MAX_SURPLUS: Final = 8 << 20
 
 Enough for whoever sends somewhat too much: many clients read the answer only when all is sent.
 """
+
+SPARE_CHUNKS: Final = 256
+"""How many chunks of a body may be of any size."""
+
+CHUNK_BYTES: Final = 256
+"""What further chunks have on average, at least: a chunk costs as much time as many bytes."""
 
 _FRAMEWORK_LOG: Final = logging.getLogger("uvicorn.public")
 _FRAMEWORK_LOG.setLevel(logging.ERROR)  # what clients do wrong is told by this module
@@ -100,7 +109,6 @@ def _config(app: ASGIApp, tls: TlsFiles | None, trusted_proxies: Sequence[str]) 
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_OPEN_S,
-        h11_max_incomplete_event_size=MAX_REQUEST_LINE + MAX_HEADER_BYTES + 1024,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
         ssl_certfile=None if tls is None else tls.certificate,
@@ -145,6 +153,25 @@ class _Cancellable:
             log.info("request_cut_off")
 
 
+class _Connection(h11.Connection):
+    """A reader of requests that refuses bodies in very many very small chunks."""
+
+    _chunks = 0
+    _bytes = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """What the client says next; raises `h11.RemoteProtocolError`."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > SPARE_CHUNKS + self._bytes // CHUNK_BYTES:
+                raise h11.RemoteProtocolError("the chunks of the body are too small")
+        return event
+
+
 class PublicProtocol(H11Protocol):
     """One connection: bounded in time and size, and without texts of the framework."""
 
@@ -152,6 +179,7 @@ class PublicProtocol(H11Protocol):
     def __init__(self, connections: OpenConnections, place: Place, **of_uvicorn: Any) -> None:
         super().__init__(app_state={}, **of_uvicorn)
         self.logger = _FRAMEWORK_LOG
+        self.conn = _Connection(h11.SERVER, MAX_HEAD)
         self._open_connections = connections
         self._place = place
         self._head_timer: asyncio.TimerHandle | None = None

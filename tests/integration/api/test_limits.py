@@ -9,7 +9,7 @@ from keyserver.api import bodies, public_server
 from keyserver.api.public_server import MAX_SURPLUS
 from tests.integration.api.conftest import ALICE, fresh_id
 from tests.support.client_node import ClientNetwork, client_network, sign_id
-from tests.support.raw_http import HOST, Answer, Connection, ask
+from tests.support.raw_http import HOST, Answer, Connection, ask, head
 
 KIB = 1024
 
@@ -114,6 +114,44 @@ async def test_a_body_without_an_end(one: ClientNetwork) -> None:
         assert_empty(await connection.ask("POST", "/", length), 413)
         with pytest.raises(ConnectionError):
             await connection.flood(b"x" * (MAX_SURPLUS // 16), times=16 * 16)
+
+
+def chunks(count: int, size: int) -> bytes:
+    return count * (f"{size:x}\r\n".encode() + b"x" * size + b"\r\n")
+
+
+CHUNKED = [("Transfer-Encoding", "chunked")]
+
+
+@pytest.mark.parametrize(("count", "size"), [(256, 1), (512, 128)])
+async def test_a_body_in_small_chunks(one: ClientNetwork, count: int, size: int) -> None:
+    async with await Connection.to(one[0].address) as connection:
+        for _ in range(2):  # each request is counted by itself
+            body = chunks(count, size) + b"0\r\n\r\n"
+            answer = await connection.ask("POST", path_of(fresh_id()), CHUNKED, body)
+            assert answer.status == 200
+
+
+async def test_one_chunk_in_small_pieces(one: ClientNetwork) -> None:
+    """How the network cuts a body is nobody's fault."""
+    async with await Connection.to(one[0].address) as connection:
+        await connection.send(head("POST", path_of(fresh_id()), [("Host", HOST), *CHUNKED]))
+        for byte in b"80\r\n" + b"x" * 128 + b"\r\n0\r\n\r\n":
+            await connection.send(bytes([byte]))
+        assert (await connection.answer()).status == 200
+
+
+async def test_a_body_in_very_small_chunks(one: ClientNetwork) -> None:
+    begun = head("POST", path_of(fresh_id()), [("Host", HOST), *CHUNKED])
+    await assert_refused(one, begun + chunks(1000, 1), 400)
+
+
+async def test_very_small_chunks_after_the_answer(one: ClientNetwork) -> None:
+    async with await Connection.to(one[0].address) as connection:
+        too_large = chunks(1, 64 * KIB + 1)
+        assert_empty(await connection.ask("POST", "/", CHUNKED, too_large), 413)
+        await connection.send(chunks(5000, 1))
+        assert await connection.is_closed_by_peer()
 
 
 async def test_a_client_that_waits_for_permission_to_send(one: ClientNetwork) -> None:
