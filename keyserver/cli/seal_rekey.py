@@ -1,10 +1,12 @@
 """`keyserver seal rekey`: exchange all shares, with the present ones (sealing, C8).
 
 Nothing changes before the last step. Until then a rekey that is broken off leaves the present
-shares in force, and the new ones open nothing.
+shares in force, and the new ones open nothing. New shares are removed only once the node has
+confirmed that.
 """
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,11 +71,19 @@ IdentitiesOption = Annotated[
 ]
 VerifyOption = Annotated[
     bool,
-    typer.Option("--verify/--no-verify", help="Whether enough new shares must be read back first."),
+    typer.Option(
+        "--verify/--no-verify",
+        help="Whether enough new shares must be read back first. Without, they are in force before "
+        "anybody has them: if the node's answer is lost on its way, so are they.",
+    ),
 ]
 DropOption = Annotated[
     bool, typer.Option("--drop-slots", help="Let shares alone open the node from now on.")
 ]
+
+TRIES: Final = 5
+"""How often the last share of a step is sent where the node's store does not answer."""
+TRY_AGAIN_S: Final = 3.0
 
 app = typer.Typer(**{**APP_SETTINGS, "no_args_is_help": False})
 
@@ -122,7 +132,7 @@ def rekey(
     way.refuse_old_files(operator.get("/v1/seal/status")["epoch"] + 1)
     body = {"shares": shares, "threshold": threshold, "recipients": list(way.recipients)}
     started = operator.post("/v1/seal/rekey", {**body, "verify": verify, "drop_slots": drop_slots})
-    ceremony = _Ceremony(operator, started["rekey"], way, tuple(identities or ()))
+    ceremony = _Ceremony(operator, started["rekey"], way, tuple(identities or ()), verify)
     done = ceremony.run(started, tuple(files or ()), tuple(new_files or ()))
     if as_json:
         print_json(done)
@@ -187,13 +197,16 @@ class _Ceremony:
     rekey_id: str
     way: HandingOut
     identities: tuple[Path, ...]
+    verify: bool
 
     def run(self, started: Facts, files: Sequence[Path], new_files: Sequence[Path]) -> Facts:
         """Go through to the end; what goes wrong on the way breaks the rekey off."""
         _say(f"rekey {self.rekey_id}")
         written: list[str] = []
+        are_told = not self.verify
         try:
             answer = self._collect(started, "share", PROVING, "present", files)
+            are_told = True
             written = self.way.give(answer["shares"], answer["epoch"])
             made = {name: answer[name] for name in ("epoch", "identifier", "seal_id", "threshold")}
             if self.way.as_json and not written:
@@ -203,7 +216,7 @@ class _Ceremony:
                     print_handed_out(self.way, written)
                 self._collect(answer, "verify", VERIFYING, "new", new_files)
         except BaseException:
-            self._break_off(written)
+            self._break_off(written, are_told=are_told)
             raise
         return {**made, **({"files": written} if written else {})}
 
@@ -219,9 +232,7 @@ class _Ceremony:
             prompt = f"Share {number} of {required}, {which} set (not shown)"
             try:
                 text = read_share(rest.pop(0) if rest else None, self.identities, prompt)
-                answer = self.operator.post(
-                    f"/v1/seal/rekey/{self.rekey_id}/{step}", {"share": text}
-                )
+                answer = self._show(step, text)
             except CommandError as error:
                 if error.exit_code != WRONG_SHARE or files or not sys.stdin.isatty():
                     raise
@@ -231,21 +242,45 @@ class _Ceremony:
                 _say("this share was there already")
         return answer
 
-    def _break_off(self, files: Sequence[str]) -> None:
-        """Nothing has changed; say so, and let the node and the directory forget the rekey.
+    def _show(self, step: str, text: str) -> Any:
+        """Send a share; again, where the node cannot tell what became of its last step."""
+        for _ in range(TRIES - 1):
+            try:
+                return self.operator.post(self._path(step), {"share": text})
+            except RefusedError as error:
+                if error.code != "STORAGE_UNAVAILABLE":
+                    raise
+                _say(f"{str(error).splitlines()[0]}; trying again")
+                time.sleep(TRY_AGAIN_S)
+        return self.operator.post(self._path(step), {"share": text})
 
-        Where the node does not say that it is broken off, the files stay: they may be in force.
+    def _break_off(self, files: Sequence[str], *, are_told: bool) -> None:
+        """Let the node forget the rekey, and say which shares are in force.
+
+        Only where the node confirms that the present ones stay in force the new ones are removed.
+        `are_told`: whether the new ones may be in force at all.
         """
+        code = ""
         try:
-            self.operator.delete(f"/v1/seal/rekey/{self.rekey_id}")
-        except RefusedError as error:
-            if error.code != "REKEY_NOT_FOUND":
-                report_error(error)
+            self.operator.delete(self._path())
         except CommandError as error:
-            report_error(error)
+            code = error.code if isinstance(error, RefusedError) else code
+            if code != "REKEY_NOT_FOUND":
+                report_error(error)
         else:
             take_back(files)
             _say("the rekey was broken off: the present shares stay in force, new ones are void")
+            return
+        if code == "CONFLICT":
+            _say("the new shares are in force, the present ones are not: keep all new ones")
+        elif are_told:
+            _say(
+                "it is not known which shares are in force: keep the present and the new ones. "
+                "`keyserver seal status` shows the epoch: it has grown by one if the new ones are"
+            )
+
+    def _path(self, step: str = "") -> str:
+        return f"/v1/seal/rekey/{self.rekey_id}" + (f"/{step}" if step else "")
 
 
 def _say(text: str) -> None:

@@ -128,11 +128,14 @@ class Rekey:
     shown: Collected
     """Of the present set; once there is a renewal, of the new one."""
     renewal: Renewal | None = None
+    unsure: bool = False
+    """Whether the new set was to be put in force, and the store did not say whether it is."""
 
     @property
     def stage(self) -> RekeyStage:
         """How far it is."""
-        return RekeyStage.PROVING if self.renewal is None else RekeyStage.VERIFYING
+        is_made = self.verify and self.renewal is not None
+        return RekeyStage.VERIFYING if is_made else RekeyStage.PROVING
 
     def show(self, share: slip39.Share) -> tuple[Self, str | None]:
         """A good share of the set asked for is shown; also tells if it was shown before."""

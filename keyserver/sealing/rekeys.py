@@ -34,6 +34,9 @@ from keyserver.sealing.vault import HOLDER, Vault
 REKEY_S: Final = 3600.0
 """How long a rekey may take."""
 
+UNSURE: Final = "unsure"
+"""The state of a rekey whose new set may be in force or not: the store did not say."""
+
 _ID_SIZE: Final = 8
 
 
@@ -44,7 +47,7 @@ class RekeyStatus:
     rekey: str
     """Its id: 16 hexadecimal digits."""
     state: str
-    """`proving`, `verifying` or `done`."""
+    """`proving`, `verifying` or `done`; `unsure` if it is not known whether it is done."""
     progress: int
     """Shares shown in this state."""
     required: int
@@ -126,7 +129,8 @@ class Rekeys:
 
         They are told in this answer only. Without verification they are in force with it. Raises
         `Share…Error`, after which nothing has changed, `RekeyNotFoundError`, `SealedError`,
-        `SealConflictError`, `SealRecordDamagedError`, `StorageError`, `AuditUnavailableError`.
+        `SealConflictError`, `SealRecordDamagedError`, `AuditUnavailableError`, and `StorageError`:
+        then the new set may be in force, and any share shown again gives the same one.
         """
         async with self._lock:
             rekey = self._at(rekey_id, RekeyStage.PROVING)
@@ -136,19 +140,20 @@ class Rekeys:
             self._open = rekey
             if not rekey.shown.enough:
                 return RekeyAnswer(self._status(rekey), reason is None, reason)
-            self._require_root(rekey.shown.secret)
-            renewal = renew(
-                rekey.replaces,
-                rekey.sharing,
-                rekey.kept,
-                now_ms=self._clock.unix() * 1000,
-                rng=self._random,
-            )
-            rekey = rekey.renewed(renewal)
+            renewal = rekey.renewal
+            if renewal is None:
+                self._require_root(rekey.shown.secret)
+                renewal = renew(
+                    rekey.replaces,
+                    rekey.sharing,
+                    rekey.kept,
+                    now_ms=self._clock.unix() * 1000,
+                    rng=self._random,
+                )
             if not rekey.verify:
-                await self._commit(rekey, renewal)
-                return RekeyAnswer(self._done(rekey), True, reason, renewal.new)
-            self._open = rekey
+                await self._commit(replace(rekey, renewal=renewal), renewal)
+                return RekeyAnswer(self._done(rekey.renewed(renewal)), True, reason, renewal.new)
+            self._open = rekey = rekey.renewed(renewal)
             return RekeyAnswer(self._status(rekey), reason is None, reason, renewal.new)
 
     async def verify(self, rekey_id: str, text: str) -> RekeyAnswer:
@@ -172,12 +177,19 @@ class Rekeys:
 
     async def status(self, rekey_id: str) -> RekeyStatus:
         """How far it is; raises `RekeyNotFoundError`."""
-        return self._status(self._known(rekey_id))
+        rekey = self._known(rekey_id)
+        return self._done(rekey) if self._is_in_force(rekey) else self._status(rekey)
 
     async def cancel(self, rekey_id: str, actor: Actor) -> None:
-        """Give it up: nothing has changed. Raises `RekeyNotFoundError`, `AuditUnavailableError`."""
+        """Give it up: nothing has changed, and nothing will.
+
+        Raises `RekeyNotFoundError`, `AuditUnavailableError`, `SealConflictError` if the new set is
+        in force, `SealedError` and `StorageError` if that cannot be known.
+        """
         async with self._lock:
             rekey = self._known(rekey_id)
+            if rekey.unsure:
+                await self._settle(rekey)
             details = {"rekey": rekey.rekey_id}
             await self._audit.record("seal.rekey.cancel", AuditOutcome.OK, actor, details)
             self.forget()
@@ -195,7 +207,7 @@ class Rekeys:
 
     def _at(self, rekey_id: str, stage: RekeyStage) -> Rekey:
         rekey = self._known(rekey_id)
-        if self._vault.open_seal.record != rekey.replaces:
+        if self._vault.open_seal.record != rekey.replaces and not self._is_in_force(rekey):
             self.forget()
             raise SealConflictError("the shares were replaced meanwhile; start again")
         if rekey.stage is not stage:
@@ -228,6 +240,25 @@ class Rekeys:
             raise SlotUnavailableError(f"slot {slot.slot_id} ({slot.kind}): {hint}")
         return (kept,)
 
+    def _is_in_force(self, rekey: Rekey) -> bool:
+        """Whether the new set is the one in use here."""
+        if rekey.renewal is None or not self._vault.is_open:
+            return False
+        return self._vault.open_seal.record == rekey.renewal.record
+
+    async def _settle(self, rekey: Rekey) -> None:
+        """See to it that the new set neither is in force nor comes into force late."""
+        try:
+            if not self._is_in_force(rekey):
+                # Another version: a write that is still under way somewhere finds not its own.
+                await self._vault.change(lambda seal: seal)
+        except SealConflictError:
+            pass  # the vault has looked what is stored
+        if self._is_in_force(rekey):
+            if rekey.verify:
+                self.forget()
+            raise SealConflictError("the new shares are in force: keep them")
+
     async def _commit(self, rekey: Rekey, renewal: Renewal) -> None:
         slot = renewal.new.slot
         details: AuditDetails = {
@@ -238,13 +269,23 @@ class Rekeys:
             "dropped_slot": len(renewal.record.slots) < len(renewal.replaces.slots),
         }
         await self._audit.record("seal.rekey.commit", AuditOutcome.OK, HOLDER, details)
+        self._keep(replace(rekey, unsure=True))  # also for a request that ends meanwhile
         try:
             await self._vault.change(renewal.applied)
         except KeyServerError as problem:
+            if self._is_in_force(rekey):  # by an attempt before
+                self.forget()
+                return
+            if isinstance(problem, SealConflictError):
+                self._keep(replace(rekey, unsure=False))
             failed = {"rekey": rekey.rekey_id, "code": problem.code.upper()}
             await self._audit.record("seal.rekey.commit", AuditOutcome.ERROR, HOLDER, failed)
             raise
         self.forget()
+
+    def _keep(self, rekey: Rekey) -> None:
+        if self._open is not None:  # its time may have run out meanwhile
+            self._open = rekey
 
     async def _audit_share(
         self, action: str, rekey: Rekey, share: slip39.Share, reason: str | None
@@ -262,7 +303,8 @@ class Rekeys:
     def _status(self, rekey: Rekey) -> RekeyStatus:
         left = max(0, math.ceil(self._ends_at - self._clock.monotonic()))
         slot, shown = rekey.shown.slot, rekey.shown.held
-        return RekeyStatus(rekey.rekey_id, rekey.stage.value, len(shown), slot.threshold, left)
+        state = UNSURE if rekey.unsure else rekey.stage.value
+        return RekeyStatus(rekey.rekey_id, state, len(shown), slot.threshold, left)
 
     def _done(self, rekey: Rekey) -> RekeyStatus:
         return replace(self._status(rekey), state=RekeyStage.DONE.value, expires_in_s=0)

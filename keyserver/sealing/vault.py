@@ -96,6 +96,8 @@ class Vault:
         self._stored: StoredSeal | None = None
         self._record: SealRecord | None = None
         self._seal: OpenSeal | None = None
+        self._unsure: OpenSeal | None = None
+        """What was to be stored last, where the store did not say whether it was."""
         self._boxes: SecretBoxes | None = None
         self._node_secret: SecretScalar | None = None
         self._reason = reason
@@ -273,13 +275,13 @@ class Vault:
         `TermInUseError`; `StorageError`.
         """
         async with self._lock:
+            if self._unsure is not None:
+                await self._follow()
             before = self.open_seal
             after = replace(change(before), keyring_version=before.keyring_version + 1)
             stored = after.stored(self._random)
-            await self._replace(stored, before, without_term)
-            self._stored, self._record = stored, after.record
-            self._machine = self._machine.initialised(ShareSlot.of(after.record))
-            self._adopt(after)
+            await self._replace(stored, after, before, without_term)
+            self._follow_own(stored, after)
             return after
 
     async def refresh(self) -> None:
@@ -313,7 +315,7 @@ class Vault:
         """Forget all keys. Those that a running call still has are wiped when it ends."""
         if self._boxes is not None:
             self._boxes.shut()
-        self._seal = self._boxes = self._node_secret = None
+        self._seal = self._unsure = self._boxes = self._node_secret = None
         self._memory_locked = False
         self._machine = self._machine.shut()
         self._reason = reason
@@ -412,8 +414,15 @@ class Vault:
             return None
         return open_identity(identity, seal, SecretBoxes(seal.keyring, self._random))
 
+    def _follow_own(self, stored: StoredSeal, seal: OpenSeal) -> None:
+        """Use what this process has stored itself."""
+        self._stored, self._record = stored, seal.record
+        self._machine = self._machine.initialised(ShareSlot.of(seal.record))
+        self._unsure = None
+        self._adopt(seal)
+
     async def _replace(
-        self, stored: StoredSeal, before: OpenSeal, without_term: int | None
+        self, stored: StoredSeal, after: OpenSeal, before: OpenSeal, without_term: int | None
     ) -> None:
         try:
             await self._store.replace(stored, expected=before.version, without_term=without_term)
@@ -421,7 +430,8 @@ class Vault:
             await self._follow()
             raise
         except StorageError:
-            # The answer may be lost of something that was done.
+            # The answer may be lost of something that was done, or is done yet.
+            self._unsure = after
             if await self._store.load() != stored:
                 raise
 
@@ -435,6 +445,9 @@ class Vault:
         elif self._seal is None:
             if stored != self._stored and not self._store_went_back:
                 self._take(stored)
+        elif self._unsure is not None and stored.record == self._unsure.record.to_json():
+            seal = open_keyring(stored, self._unsure.record, self._unsure.root)
+            self._follow_own(stored, seal)
         elif stored.epoch > self._seal.record.epoch:
             await self._ask_to_shut(EPOCH_CHANGED, SYSTEM)
         elif stored.keyring_version > self._seal.keyring_version:

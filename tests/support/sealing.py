@@ -24,6 +24,7 @@ from keyserver.sealing.making import initialise
 from keyserver.sealing.opening import create
 from keyserver.sealing.ports import (
     Actor,
+    ActorKind,
     AuditDetails,
     AuditOutcome,
     SealVersion,
@@ -37,6 +38,7 @@ from keyserver.sealing.vault import Vault
 from tests.support.manual_clock import ManualClock
 
 NOW_MS = 1_800_000_000_000
+ADMIN = Actor(ActorKind.ETH, "0x" + "11" * 20)
 Row = tuple[str, str, tuple[str, ...]]
 
 
@@ -266,3 +268,17 @@ class SealScene:
     def get(self, vault: Vault, row: str) -> bytes:
         place = ("service_keys", "key_box", (row,))
         return vault.boxes.open(*place, self.store.boxes[place])
+
+
+async def proved(
+    rekeys: Rekeys, shares: list[str], *, threshold: int = 2, count: int = 3, **options: Any
+) -> tuple[str, NewShares]:
+    """A rekey whose old shares were shown; its id and the new shares."""
+    started = await rekeys.start(
+        threshold, count, (), options.pop("verify", True), ADMIN, **options
+    )
+    new: NewShares | None = None
+    for share in shares:
+        new = (await rekeys.prove(started.rekey, share)).new_shares
+    assert new is not None
+    return started.rekey, new

@@ -2,19 +2,22 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
-from keyserver.cli.output import FAILED, INTERRUPTED, OK, USAGE, WRONG_SHARE
+from keyserver.cli import seal_rekey
+from keyserver.cli.output import FAILED, INTERRUPTED, OK, UNREACHABLE, USAGE, WRONG_SHARE
 from tests.support.operator_shares import (
     key_of_age,
     private_file,
     words_of,
 )
 from tests.support.seal_commands import desk_of, listening
+from tests.support.seal_desk import SealDesk
 
 Output = pytest.CaptureFixture[str]
 
@@ -145,6 +148,82 @@ def test_whoever_leaves_the_terminal_breaks_the_rekey_off(
         assert "present shares stay in force" in capsys.readouterr().err
         started = asyncio.run(desk.ask("POST", "rekey", {"threshold": 2, "shares": 3}))
         assert started.status == 201, "there is room for the next one"
+
+
+def options_with_files(desk: SealDesk, folder: Path) -> tuple[list[object], Path]:
+    """Of a rekey that asks nobody, and where its new shares go."""
+    out = folder / "new"
+    options: list[object] = ["--shares", 3, "--threshold", 2, "--out-dir", out]
+    for number in range(3):
+        identity, recipient = key_of_age(folder / f"key{number}")
+        options += ["--recipient", recipient, "--age-identity", identity]
+    for number in (0, 2):
+        old = private_file(folder / f"old{number}", desk.shares[number])
+        options += ["--file", old, "--new-file", out / f"share-{number + 1}-of-set-2.age"]
+    return options, out
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the command has waited; it does not wait."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_commit_whose_answer_is_lost_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output, verify: bool
+) -> None:
+    desk = desk_of(is_open=True)
+    options, out = options_with_files(desk, tmp_path)
+    desk.store.dies_at, desk.store.dies_done = desk.store.writes + 1, True
+    monkeypatch.setattr(time, "sleep", lambda _: setattr(desk.store, "fails", False))
+    with listening(desk) as (_, run):
+        assert run("rekey", *options, *([] if verify else ["--no-verify"])) == OK
+    assert "trying again" in capsys.readouterr().err
+    assert desk.vault.status().epoch == 2
+    assert len(list(out.iterdir())) == 3
+
+
+def test_new_shares_stay_while_it_is_not_known_which_are_in_force(
+    tmp_path: Path, pauses: list[float], capsys: Output
+) -> None:
+    desk = desk_of(is_open=True)
+    options, out = options_with_files(desk, tmp_path)
+    desk.store.dies_at, desk.store.dies_done = desk.store.writes + 1, True
+    with listening(desk) as (_, run):
+        assert run("rekey", *options) == UNREACHABLE
+        told = capsys.readouterr().err
+        assert "not known which shares are in force: keep the present and the new" in told
+        assert "seal status" in told
+        assert "broken off" not in told
+        assert len(pauses) == seal_rekey.TRIES - 1
+        assert len(list(out.iterdir())) == 3
+        desk.store.fails = False
+        rekey_id = told.partition("rekey ")[2].split()[0]
+        assert run(f"rekey cancel {rekey_id}") == FAILED
+        assert "the new shares are in force" in capsys.readouterr().err
+
+
+def test_new_shares_stay_where_they_are_found_to_be_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of(is_open=True)
+    options, out = options_with_files(desk, tmp_path)
+    desk.store.dies_at, desk.store.dies_done = desk.store.writes + 1, True
+    monkeypatch.setattr(seal_rekey, "TRIES", 1)
+    cancel = desk.rekeys.cancel
+
+    async def back(rekey_id: str, actor: Any) -> None:
+        desk.store.fails = False
+        await cancel(rekey_id, actor)
+
+    monkeypatch.setattr(desk.rekeys, "cancel", back)
+    with listening(desk) as (_, run):
+        assert run("rekey", *options) == UNREACHABLE
+    assert "the new shares are in force" in capsys.readouterr().err
+    assert len(list(out.iterdir())) == 3
 
 
 @pytest.mark.parametrize(

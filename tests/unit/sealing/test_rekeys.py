@@ -21,36 +21,20 @@ from keyserver.sealing.errors import (
     ShareWrongSetError,
     SlotUnavailableError,
 )
-from keyserver.sealing.handing_out import NewShares
 from keyserver.sealing.key_sources import KeyText, Passphrase
-from keyserver.sealing.ports import SYSTEM, Actor, ActorKind, AuditOutcome
+from keyserver.sealing.ports import SYSTEM, AuditOutcome
 from keyserver.sealing.rekeying import MAX_HISTORY
 from keyserver.sealing.rekeys import REKEY_S, Rekeys
 from keyserver.sealing.secret_key import SecretKey
 from keyserver.sealing.shares import check_share
-from tests.support.sealing import SealScene, documents
+from tests.support.sealing import ADMIN, SealScene, documents, proved
 
-ADMIN = Actor(ActorKind.ETH, "0x" + "11" * 20)
 KEY = KeyText("KEY", "ab" * 32)
 
 
 @pytest.fixture(autouse=True)
 def cheap_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_sources, "SCRYPT_N", 16)
-
-
-async def proved(
-    rekeys: Rekeys, shares: list[str], *, threshold: int = 2, count: int = 3, **options: Any
-) -> tuple[str, NewShares]:
-    """A rekey whose old shares were shown; its id and the new shares."""
-    started = await rekeys.start(
-        threshold, count, (), options.pop("verify", True), ADMIN, **options
-    )
-    new: NewShares | None = None
-    for share in shares:
-        new = (await rekeys.prove(started.rekey, share)).new_shares
-    assert new is not None
-    return started.rekey, new
 
 
 async def test_new_shares_take_the_place_of_the_old_ones() -> None:
