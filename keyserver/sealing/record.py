@@ -10,12 +10,13 @@ from keyserver.crypto.errors import BoxError, BoxTagError
 from keyserver.crypto.randomness import RandomSource
 from keyserver.model.identifiers import NodeId
 from keyserver.sealing.errors import SealRecordDamagedError, WrongKeyError
+from keyserver.sealing.json_text import read_json
 from keyserver.sealing.secret_key import SecretKey
 
 RECORD_FORMAT = 1
 SEAL_ID_SIZE = 16
 
-Json = Any  # what `json.loads` gives; every field is checked when it is read
+Json = Any  # whatever JSON there is; every field is checked when it is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class SealRecord:
     def from_json(cls, text: str) -> "SealRecord":
         """Read a record; raises `SealRecordDamagedError` naming the field that is wrong."""
         try:
-            data = json.loads(text)
+            data = read_json(text)
         except ValueError as problem:
             raise SealRecordDamagedError("seal record: not JSON") from problem
         if not isinstance(data, dict):
@@ -79,12 +80,15 @@ class SealRecord:
                 f"seal record: format {data.get('format')!r} is not known, only {RECORD_FORMAT}"
             )
         slots = _list(data, "slots")
+        history = _list(data, "history") if "history" in data else []
+        if not all(isinstance(entry, dict) for entry in history):
+            raise SealRecordDamagedError("seal record: history must be a list of objects")
         return cls(
             seal_id=_hex(data, "seal_id", SEAL_ID_SIZE),
             node_id=NodeId(_hex(data, "node_id", NodeId.SIZE)),
             epoch=_number(data, "epoch"),
             slots=tuple(_slot(entry) for entry in slots),
-            history=tuple(_list(data, "history")) if "history" in data else (),
+            history=tuple(history),
         )
 
     def public(self) -> dict[str, Json]:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Executable, Row, Table, delete, insert, selec
 
 from keyserver.errors import StorageError
 from keyserver.model.identifiers import Address
+from keyserver.sealing.json_text import read_json
 from keyserver.sealing.ports import Scope
 from keyserver.sealing.secret_boxes import SealedValue
 from keyserver.sealing.service_keys.rights import Grant
@@ -184,8 +185,10 @@ def _grant_of(row: Row[Any]) -> Grant:
 
 def _token_of(row: Row[Any]) -> StoredToken:
     try:
-        scopes = frozenset(Scope(value) for value in json.loads(row.scopes))
-        services = tuple(json.loads(row.services))
+        scopes = frozenset(Scope(value) for value in read_json(row.scopes))
+        services = tuple(read_json(row.services))
+        if not all(isinstance(service, str) for service in services):
+            raise ValueError("services must be texts")
     except (ValueError, TypeError) as problem:
         raise StorageError(f"api_tokens: token {row.token_id} cannot be read") from problem
     return StoredToken(

@@ -154,6 +154,7 @@ async def test_history_is_outside_every_context() -> None:
         ({"slots": [{"params": 1}]}, "params must be an object"),
         ({"slots": [{"params": {}, "kind": 7}]}, "kind must be an ASCII text"),
         ({"history": 1}, "history must be a list"),
+        ({"history": [5]}, "history must be a list of objects"),
     ],
 )
 async def test_a_damaged_record_names_the_field(changes: dict[str, Any], said: str) -> None:
@@ -164,7 +165,7 @@ async def test_a_damaged_record_names_the_field(changes: dict[str, Any], said: s
         await opened(store, KEY)
 
 
-@pytest.mark.parametrize("text", ["{", "[]"])
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 200_000, '{"a":' * 200_000])
 async def test_a_record_that_is_no_json_object_is_refused(text: str) -> None:
     store = Store()
     await opened(store, KEY)

@@ -70,7 +70,9 @@ async def test_a_box_of_a_key_alone_is_corrupt(desk: Desk, length: int) -> None:
 
 async def test_a_token_that_cannot_be_read_opens_nothing(desk: Desk) -> None:
     token = await desk.token("svc:mail")
-    for change in ({"scopes": '["all"]'}, {"scopes": "x"}, {"services": "5", "scopes": "[]"}):
+    changes = [{"scopes": '["all"]'}, {"scopes": "x"}, {"services": "5", "scopes": "[]"}]
+    changes += [{"services": "[[]]", "scopes": "[]"}, {"services": "[" * 200_000, "scopes": "[]"}]
+    for change in (*changes, {"scopes": "[" * 200_000}):
         await desk.database.write_shared(_changing(change))
         with pytest.raises(StorageError, match="cannot be read"):
             await desk.tokens.find(token[5:21])
