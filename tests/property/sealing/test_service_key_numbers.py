@@ -1,7 +1,7 @@
 """Versions of a key, whoever asks when, at replicas whose clocks differ."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,7 +64,9 @@ class ListStore:
     async def delete(self, deletion: Deletion) -> int:
         raise NotImplementedError
 
-    async def restore(self, owner: str, versions: Sequence[StoredVersion]) -> None:
+    async def restore(
+        self, owner: str, versions: Sequence[StoredVersion], present: Collection[Version] = ()
+    ) -> None:
         raise NotImplementedError
 
 
