@@ -1,7 +1,7 @@
 """What administrators do with service keys on the operator listener (sealing, C15.4 and C18).
 
 Owners with their export, deletion and restoration; tokens and grants. All of it needs the scope
-`keys:admin`.
+`keys:admin`, and a node that is open.
 """
 
 import asyncio
@@ -72,9 +72,13 @@ def owner_routes(needs: OwnerRoutes) -> list[Route]:
 def _route(
     needs: OwnerRoutes, method: str, path: str, order: Order, limit: int = MAX_BODY
 ) -> Route:
-    """A route for administrators; a body is parsed only if it is one of theirs."""
+    """A route for administrators, while the node is open.
+
+    A body is parsed only if it is one of theirs.
+    """
 
     async def endpoint(request: Request) -> Response:
+        needs.owners.check_open()
         raw = await read_raw_body(request, limit)  # first: a signature is over it
         caller = await needs.administrators.admit(request, raw, Scope.KEYS_ADMIN)
         return await order(request, parse_json_body(raw), caller)
@@ -82,6 +86,7 @@ def _route(
     one_at_a_time = asyncio.Lock()
 
     async def large(request: Request) -> Response:
+        needs.owners.check_open()
         await needs.administrators.admit_unread(request, Scope.KEYS_ADMIN)
         async with one_at_a_time:
             return await endpoint(request)

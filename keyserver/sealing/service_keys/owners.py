@@ -69,6 +69,10 @@ class Owners:
         self._random = random
         self._clock = clock
 
+    def check_open(self) -> None:
+        """Raise `SealedError` while the node is sealed."""
+        self._boxes.check_open()
+
     async def page(self, after: str, limit: int) -> Sequence[OwnerLine]:
         """Owners in the order of their bytes, those after `after`."""
         return await self._store.owners(after, limit)

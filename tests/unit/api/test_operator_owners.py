@@ -415,13 +415,37 @@ async def test_recipients_must_be_age_recipients(desk: Desk) -> None:
         assert str(IDENTITY) not in answer.text
 
 
-async def test_a_sealed_node_neither_exports_nor_restores(desk: Desk) -> None:
+async def test_a_sealed_node_has_nothing_for_administrators_of_keys(desk: Desk) -> None:
     await make_keys(desk, "mail")
-    document = document_of(await exported(desk))
+    export = await exported(desk)
+    token = fields_of(await desk.order("POST", "/v1/admin/tokens", TOKEN))["token_id"]
+    grant = fields_of(await desk.order("POST", "/v1/admin/grants", GRANT))["grant"]
+    done = list(desk.audit.actions)
     desk.vault.is_open = False
-    for end, body in (("/export", {"recipients": [RECIPIENT]}), ("/restore", document)):
-        answer = await desk.order("POST", owner_path(OWNER, end), body)
-        assert (answer.status, code_of(answer)) == (503, "SEALED")
+    for method, target, body in (
+        ("GET", "/v1/admin/owners", None),
+        ("POST", owner_path(OWNER, "/export"), {"recipients": [RECIPIENT]}),
+        ("POST", owner_path(OWNER, "/restore"), document_of(export)),
+        ("DELETE", deletion(export), None),
+        ("GET", "/v1/admin/tokens", None),
+        ("POST", "/v1/admin/tokens", TOKEN),
+        ("DELETE", f"/v1/admin/tokens/{token}", None),
+        ("GET", "/v1/admin/grants", None),
+        ("POST", "/v1/admin/grants", GRANT),
+        ("DELETE", f"/v1/admin/grants/{grant}", None),
+    ):
+        for key in (ADMIN, None):
+            answer = await desk.order(method, target, body, key=key)
+            assert (answer.status, code_of(answer)) == (503, "SEALED"), (method, target)
+            assert answer.header("retry-after") == "5"
+    assert desk.audit.actions == done
+
+
+async def test_a_sealed_node_does_not_read_a_large_body(desk: Desk) -> None:
+    desk.vault.is_open = False
+    target = owner_path(OWNER, "/restore")
+    answer = await call(desk.operators, "POST", target, receive=unreadable)
+    assert (answer.status, code_of(answer)) == (503, "SEALED")
 
 
 async def test_slashes_in_a_path_must_be_encoded(desk: Desk) -> None:
