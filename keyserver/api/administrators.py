@@ -2,7 +2,8 @@
 
 Where accounts are configured as administrators, each order carries a signature or a token. Before
 that, who can reach a listener of this machine alone may order everything, but for web pages: a
-browser on this machine sends what any page tells it to.
+browser on this machine sends what any page tells it to. A listener that others reach takes a token
+with the scope all the same.
 """
 
 import ipaddress
@@ -75,22 +76,25 @@ class Administrators:
 
         Raises as `admit` if there is a credential that proves nothing.
         """
-        if self._callers.has_administrators and HEADER not in request.headers:
-            return False
-        if not self._callers.has_administrators and not self._is_local:
+        if HEADER not in request.headers and not self._takes_anybody:
             return False
         await self.admit(request, b"", Scope.SEAL_ADMIN)
         return True
 
+    @property
+    def _takes_anybody(self) -> bool:
+        """Whether who reaches the listener is an administrator."""
+        return self._is_local and not self._callers.has_administrators
+
     async def _identify(self, request: Request, body: bytes, may_repeat: bool) -> Caller:
-        if not self._callers.has_administrators:
-            if not self._is_local:
-                raise ForbiddenError(
-                    "this node has no administrators: name their addresses in [keyserver.seal] "
-                    "admins, or use its loopback address or Unix socket"
-                )
+        if self._takes_anybody:
             _refuse_web_pages(request)
             return LOCAL
+        if HEADER not in request.headers and not self._callers.has_administrators:
+            raise ForbiddenError(
+                "this node has no administrators: name their addresses in [keyserver.seal] "
+                "admins, show a token, or use its loopback address or Unix socket"
+            )
         return await self._callers.authenticate(
             _signed(request, body), admins_only=True, may_repeat=may_repeat
         )

@@ -1,7 +1,7 @@
 """Service keys of one replica, complete but for the seal: stores, audit log, both listeners."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -142,6 +142,8 @@ class Desk:
         random: RandomSource | None = None,
         rotation_days: int = 30,
         limiter: RateLimiter | None = None,
+        admins: Sequence[SecretScalar] = (ADMIN,),
+        is_local: bool = True,
     ) -> None:
         self.database, self.clock = database, clock or ManualClock()
         self.vault, self.audit = ScriptedVault(stored or StoredKeyring()), AuditBook()
@@ -150,7 +152,7 @@ class Desk:
         self.grants, self.tokens = SqlGrantStore(database), SqlTokenStore(database)
         self.callers = CallerRegistry(
             NODE,
-            [address_of_key(ADMIN)],
+            [address_of_key(key) for key in admins],
             SqlRequestNonces(database),
             ProvenTokens(self.tokens, self.vault),
             self.clock,
@@ -167,7 +169,7 @@ class Desk:
             self.random,
         )
         self.node, self.limiter = ScriptedNode(), limiter or RateLimiter(0, lambda: 0.0)
-        self.administrators = Administrators(self.callers, True, denied)
+        self.administrators = Administrators(self.callers, is_local, denied)
         self.keys = self.parts.client_needs.keys
 
     @cached_property

@@ -1,9 +1,11 @@
 """Who may order something on the operator listener."""
 
+from pathlib import Path
+
 import pytest
 
 from keyserver.api.refusals import MOST_OF_ONE
-from keyserver.sealing.ports import Actor, ActorKind, AuditOutcome
+from keyserver.sealing.ports import Actor, ActorKind, AuditOutcome, Scope
 from tests.support.raw_http import Answer
 from tests.support.seal_desk import (
     ADMIN,
@@ -14,6 +16,8 @@ from tests.support.seal_desk import (
     fields,
     refusal,
 )
+from tests.support.service_key_desk import ADMIN as OWNERS_ADMIN
+from tests.support.service_key_desk import Desk, opened_store
 
 LOCAL = Actor(ActorKind.LOCAL)
 
@@ -40,6 +44,27 @@ async def test_but_nobody_on_a_network() -> None:
     assert refusal(await order(desk)) == (403, "FORBIDDEN")
     assert refusal(await order(desk, key=ADMIN)) == (403, "FORBIDDEN")
     assert desk.audit.actions() == ["auth.denied"] * 2
+
+
+async def test_without_administrators_a_token_with_the_scope_counts_on_a_network(
+    tmp_path: Path,
+) -> None:
+    async with opened_store(tmp_path) as database:
+        desk = Desk(database, admins=(), is_local=False)
+        admin = await desk.token("ops", (Scope.KEYS_ADMIN,))
+        user = await desk.token("svc:mail")
+        target = "/v1/admin/owners"
+        assert (await desk.order("GET", target, key=None, token=admin)).status == 200
+        for key, token, status in (
+            (None, user, 403),
+            (None, None, 403),
+            (OWNERS_ADMIN, None, 403),
+            (None, admin[:-8] + "AAAAAAAA", 401),
+        ):
+            assert (await desk.order("GET", target, key=key, token=token)).status == status
+        desk.clock.advance(31 * 24 * 60 * 60)
+        assert (await desk.order("GET", target, key=None, token=admin)).status == 401
+        assert desk.audit.actions[-5:] == ["auth.denied"] * 5
 
 
 @pytest.mark.parametrize(
@@ -152,3 +177,4 @@ async def test_administrators_are_told_more(administered: SealDesk) -> None:
     assert refusal(await administered.ask("GET", "status", key=STRANGER)) == (403, "FORBIDDEN")
     remote = await (await SealDesk(is_local=False).started()).open()
     assert "term" not in fields(await remote.ask("GET", "status"))
+    assert refusal(await remote.ask("GET", "status", key=ADMIN)) == (403, "FORBIDDEN")
