@@ -1,8 +1,10 @@
 """What administrators do with the keys of an owner: list, export, delete, restore (C15.4)."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count, groupby
 from typing import Any
 
 from keyserver.crypto.randomness import RandomSource
@@ -19,6 +21,7 @@ from keyserver.sealing.service_keys.exports import (
 from keyserver.sealing.service_keys.model import (
     Deletion,
     Export,
+    Origin,
     OwnerLine,
     ServiceKey,
     ServiceKeyStore,
@@ -116,7 +119,9 @@ class Owners:
 
     # Any: what a client sent as JSON.
     async def restore(self, caller: Caller, owner: str, document: Mapping[str, Any]) -> Restored:
-        """Keep the keys of a decrypted export, or of a part of one, again.
+        """Keep the keys of a decrypted export, or of a part of one, again; or those of an import.
+
+        Keys that an import brings get other numbers than the document's where those are taken.
 
         Raises `SealedError`, `BadNameError`, `RestoreConflictError` if a key is there with other
         content, its number is taken, or the owner is deleted meanwhile.
@@ -126,11 +131,11 @@ class Owners:
         services = {key.version.pair.service for key in keys}
         stored = await self._store.all_of(owner, services)
         known = {version.version.row_key: version for version in stored}
-        missing, present = [], []
+        new, present = [], []
         for key in keys:
             there = known.get(key.version.row_key)
             if there is None:
-                missing.append(self._boxes.seal(key.version, key.key))
+                new.append(key)
             elif _is_same(await self._opened(there), key):
                 present.append(there.version)
             else:
@@ -138,6 +143,7 @@ class Owners:
                     f"key {key.version.key_id} of service {key.version.pair.service!r} is there "
                     "with other content"
                 )
+        missing = [self._boxes.seal(key.version, key.key) for key in _numbered(new, stored)]
         async with self._trail.of("keys.owner.restore", caller, _details(owner, len(missing))):
             await self._store.restore(owner, missing, present)
         return Restored(len(missing), len(present))
@@ -155,4 +161,25 @@ def _details(
 
 
 def _is_same(there: ServiceKey, restored: ServiceKey) -> bool:
-    return there.version == restored.version and there.key == restored.key
+    version = restored.version
+    if version.origin == Origin.IMICROS:
+        # There keys have no numbers, and each import counts anew: the current one comes last.
+        version = replace(version, seq=there.version.seq)
+    return there.version == version and there.key == restored.key
+
+
+def _numbered(new: Iterable[ServiceKey], stored: Iterable[StoredVersion]) -> Iterator[ServiceKey]:
+    """New keys, by service and number, as they will be stored.
+
+    Where an import's numbers are taken, its keys follow upon those that are there, in their order.
+    """
+    taken: defaultdict[str, set[int]] = defaultdict(set)
+    for each in stored:
+        taken[each.version.pair.service].add(each.version.seq)
+    for service, group in groupby(new, lambda key: key.version.pair.service):
+        keys = list(group)
+        is_import = all(key.version.origin == Origin.IMICROS for key in keys)
+        if is_import and any(key.version.seq in taken[service] for key in keys):
+            numbers = count(max(taken[service]) + 1)
+            keys = [replace(key, version=replace(key.version, seq=next(numbers))) for key in keys]
+        yield from keys
