@@ -117,4 +117,4 @@ class CallerRegistry:
         if stored.last_used_at is None or stored.last_used_at <= now_ms - NOTED_EVERY_MS:
             await self._tokens.used(stored.token_id, now_ms)
         actor = Actor(ActorKind.TOKEN, stored.token_id)
-        return Caller(actor, stored.principal, stored.scopes, stored.services)
+        return Caller(actor, stored.principal, stored.scopes, stored.services, stored.expires_at)

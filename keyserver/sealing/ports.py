@@ -254,6 +254,8 @@ class Caller:
     scopes: frozenset[Scope]
     services: tuple[str, ...] = ("*",)
     """Patterns of the services it may ask for."""
+    expires_at: int | None = None
+    """When its token ends, in milliseconds since 1970; `None` for who needs none."""
 
 
 @dataclass(frozen=True, slots=True)

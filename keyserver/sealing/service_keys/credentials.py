@@ -11,6 +11,7 @@ from keyserver.sealing.ports import AuditLog, Caller, Scope
 from keyserver.sealing.service_keys.model import DAY_MS
 from keyserver.sealing.service_keys.names import (
     ACCOUNT_PREFIX,
+    ANY,
     check_name,
     check_pattern,
     new_key_id,
@@ -21,6 +22,9 @@ from keyserver.sealing.tokens import LONGEST_LIFE_DAYS, StoredToken, Token, Toke
 
 MOST_PATTERNS: Final = 64
 """Of services, in one token."""
+
+_FOR_ALL: Final = frozenset({Scope.KEYS_ADMIN, Scope.SEAL_ADMIN})
+"""Scopes that no pattern of services narrows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,9 @@ class Credentials:
     ) -> NewToken:
         """Make a token for a principal, good for some services and days.
 
-        Raises `BadNameError`, and `ForbiddenError` for a scope that the caller does not have.
+        It ends with the token of the caller at the latest. Raises `BadNameError`, also for patterns
+        beside a scope that knows no services, and `ForbiddenError` for a scope that the caller does
+        not have.
         """
         check_name("principal", principal)
         if principal.startswith(ACCOUNT_PREFIX):
@@ -73,7 +79,11 @@ class Credentials:
         if not 1 <= len(services) <= MOST_PATTERNS:
             raise BadNameError(f"services: 1 to {MOST_PATTERNS} patterns are needed")
         patterns = tuple(check_pattern("services", pattern) for pattern in services)
+        if _FOR_ALL & set(scopes) and patterns != (ANY,):
+            raise BadNameError("services: must be * alone beside the scopes keys:admin, seal:admin")
         now, expires_at = self._life(days)
+        if caller.expires_at is not None:
+            expires_at = min(expires_at, caller.expires_at)
         token = Token.new(self._random)
         stored = StoredToken(
             token_id=token.token_id,

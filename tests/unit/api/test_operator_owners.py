@@ -497,6 +497,8 @@ async def test_a_token_is_shown_once(desk: Desk) -> None:
         ({"services": []}, "BAD_REQUEST"),
         ({"services": ["*"] * 65}, "BAD_REQUEST"),
         ({"services": ["a*b"]}, "BAD_REQUEST"),
+        ({"services": ["mail"], "scopes": ["keys:admin"]}, "BAD_REQUEST"),
+        ({"services": ["*", "mail"], "scopes": ["keys:use", "seal:admin"]}, "BAD_REQUEST"),
         ({"days": 0}, "BAD_REQUEST"),
         ({"days": 367}, "BAD_REQUEST"),
         ({"days": "7"}, "BAD_REQUEST"),
@@ -521,6 +523,17 @@ async def test_nobody_gives_scopes_that_they_do_not_have(desk: Desk) -> None:
         "POST", "/v1/admin/tokens", TOKEN | {"scopes": ["keys:admin"]}, token=token
     )
     assert answer.status == 201
+
+
+async def test_a_token_makes_none_that_lives_longer(desk: Desk) -> None:
+    admin = TOKEN | {"scopes": ["keys:admin"]}
+    made = fields_of(await desk.order("POST", "/v1/admin/tokens", admin))
+    desk.clock.advance(DAY_S)
+    for days, end in ((366, made["expires_at"]), (2, made["expires_at"] - 4 * DAY_S * 1000)):
+        body = admin | {"days": days}
+        answer = await desk.order("POST", "/v1/admin/tokens", body, token=made["token"])
+        assert fields_of(answer)["expires_at"] == end
+        assert desk.audit.entries[-1][3]["expires_at"] == end
 
 
 @pytest.mark.parametrize(
