@@ -22,7 +22,12 @@ from keyserver.api.facts import (
     Trouble,
 )
 from keyserver.api.numbers import read_number
-from keyserver.api.operator_answers import BODY_FAULTS, BadRequestError
+from keyserver.api.operator_answers import (
+    BODY_FAULTS,
+    RETRY_S,
+    BadRequestError,
+    error_response,
+)
 from keyserver.api.operator_set_change import SetChangeFacts
 from keyserver.api.rendering import to_json
 from keyserver.errors import ChainError, KeyServerError, StorageError
@@ -30,7 +35,6 @@ from keyserver.model.identifiers import Hash32, KeyId
 from keyserver.sealing.errors import (
     AuditUnavailableError,
     CallerError,
-    ForbiddenError,
     SealedError,
     StandbyError,
 )
@@ -214,7 +218,9 @@ def _limit(text: str | None) -> int:
 
 
 def _error(code: str, text: str, status: int) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": text}}, status)
+    told = {"code": code, "message": text, "retriable": status == 503}
+    headers = {"Retry-After": str(RETRY_S)} if status == 503 else None
+    return JSONResponse({"error": told}, status, headers)
 
 
 def _answers_with(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
@@ -225,6 +231,12 @@ def _answers_with(status: int) -> Callable[[Request, Exception], Awaitable[Respo
     return handle
 
 
+async def _as_told_elsewhere(_: Request, error: Exception) -> Response:
+    """As the routes of the seal and of service keys answer it."""
+    assert isinstance(error, KeyServerError)
+    return error_response(error)
+
+
 async def _no_body(_: Request, error: Exception) -> Response:
     assert isinstance(error, BodyError)
     return _error(BadRequestError.code, BODY_FAULTS[error.status], error.status)
@@ -232,13 +244,12 @@ async def _no_body(_: Request, error: Exception) -> Response:
 
 _HANDLERS: Final = {
     BodyError: _no_body,
-    BadRequestError: _answers_with(400),
+    BadRequestError: _as_told_elsewhere,
     BadQueryError: _answers_with(400),
-    CallerError: _answers_with(401),
-    ForbiddenError: _answers_with(403),
-    AuditUnavailableError: _answers_with(503),
-    SealedError: _answers_with(503),
-    StandbyError: _answers_with(503),
+    CallerError: _as_told_elsewhere,
+    AuditUnavailableError: _as_told_elsewhere,
+    SealedError: _as_told_elsewhere,
+    StandbyError: _as_told_elsewhere,
     ChainError: _answers_with(503),
-    StorageError: _answers_with(503),
+    StorageError: _as_told_elsewhere,
 }

@@ -32,6 +32,8 @@ from keyserver.sealing.errors import (
     StandbyError,
     UnauthenticatedError,
 )
+from keyserver.sealing.service_keys.boxes import CorruptKeyError
+from tests.support.asgi import call
 
 NODE = NodeId(bytes(range(64)))
 ADDRESS = Address(b"\xaa" * 20)
@@ -177,6 +179,31 @@ async def test_a_process_that_is_not_the_node() -> None:
             assert (status, body["error"]["code"]) == (503, error.code), path
         assert (await ask(node, "/health/live"))[0] == 200
         assert (await ask(node, "/metrics"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SealedError("sealed"), StandbyError("standby"), StorageError("gone"), ChainError("silent")],
+)
+async def test_what_passes_says_so_and_when_to_ask_again(error: KeyServerError) -> None:
+    node = FakeNode()
+    node.closed = error
+    answer = await call(operator_app(node, node.admit), "GET", "/v1/status")
+    assert answer.status == 503
+    assert json.loads(answer.body)["error"]["retriable"] is True
+    assert answer.header("retry-after") == "5"
+
+
+async def test_what_does_not_pass_says_so_too() -> None:
+    node = FakeNode()
+    for path in ("/v1/keys?limit=0", f"/v1/keys/{'09' * 32}"):
+        answer = await call(operator_app(node, node.admit), "GET", path)
+        assert json.loads(answer.body)["error"]["retriable"] is False
+        assert answer.header("retry-after") is None
+    node.closed = CorruptKeyError("a box does not open")
+    answer = await call(operator_app(node, node.admit), "GET", "/v1/status")
+    error = json.loads(answer.body)["error"]
+    assert (answer.status, error["code"]) == (500, "STORAGE_CORRUPT")
 
 
 async def test_only_administrators_have_fees_collected() -> None:
