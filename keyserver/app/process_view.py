@@ -42,6 +42,9 @@ class OperatorsProcess:
         """All metrics; raises `StorageError`."""
         view = self._roles.view
         own = self._metrics.render(
-            self._vault.status(), self._upkeep.progress, acting=view is not None
+            self._vault.status(),
+            self._upkeep.progress,
+            acting=view is not None,
+            unopened=self._vault.unopened,
         )
         return own if view is None else own + await view.metrics()

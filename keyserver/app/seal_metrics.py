@@ -16,6 +16,7 @@ _GAUGES: Final[Mapping[str, str]] = {
     "keyserver_seal_term": "Number of the key that new secrets are sealed with; 0 while sealed",
     "keyserver_unseal_shares": "Shares collected towards unsealing",
     "keyserver_unseal_shares_required": "Shares that unseal",
+    "keyserver_boxes_unopened": "How often a stored secret did not open since the seal was opened",
     "keyserver_rewrap_boxes_left": "Secrets that are still sealed with an earlier term",
     "keyserver_rewrap_running": "Whether they are being moved to the newest",
 }
@@ -30,7 +31,9 @@ class SealMetrics:
             name: Gauge(name, text, registry=self._registry) for name, text in _GAUGES.items()
         }
 
-    def render(self, status: SealStatus, rewrap: RewrapProgress, *, acting: bool) -> bytes:
+    def render(
+        self, status: SealStatus, rewrap: RewrapProgress, *, acting: bool, unopened: int
+    ) -> bytes:
         """All of them as of now."""
         values: Mapping[str, float] = {
             "keyserver_sealed": status.sealed,
@@ -40,6 +43,7 @@ class SealMetrics:
             "keyserver_seal_term": status.term,
             "keyserver_unseal_shares": status.progress,
             "keyserver_unseal_shares_required": status.required,
+            "keyserver_boxes_unopened": unopened,
             "keyserver_rewrap_boxes_left": rewrap.left,
             "keyserver_rewrap_running": rewrap.running,
         }

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from keyserver.crypto.boxes import box_term, open_box, record_context, seal_box
+from keyserver.crypto.errors import BoxError, UnknownTermError
 from keyserver.crypto.randomness import RandomSource
 from keyserver.sealing.errors import SealedError
 from keyserver.sealing.keyring import Keyring
@@ -36,6 +37,12 @@ class SecretBoxes:
         self._keyring: Keyring | None = keyring
         self._random = random
         self._compare = compare
+        self._unopened = 0
+
+    @property
+    def unopened(self) -> int:
+        """How often a box did not open, other than one of a term newer than all known here."""
+        return self._unopened
 
     def use(self, keyring: Keyring) -> None:
         """From now on use this keyring of the same store."""
@@ -73,9 +80,14 @@ class SecretBoxes:
         and `SealedError` once shut.
         """
         keyring = self._open_keyring()
-        term = box_term(box)
-        key = keyring.table_key(term, table)
-        return open_box({term: key}, box, record_context(table, column, primary_key))
+        try:
+            term = box_term(box)
+            key = keyring.table_key(term, table)
+            return open_box({term: key}, box, record_context(table, column, primary_key))
+        except BoxError as problem:
+            is_newer = isinstance(problem, UnknownTermError) and term > keyring.active_term
+            self._unopened += not is_newer
+            raise
 
     def _open_keyring(self) -> Keyring:
         keyring = self._keyring

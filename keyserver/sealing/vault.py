@@ -246,6 +246,11 @@ class Vault:
         return self._boxes
 
     @property
+    def unopened(self) -> int:
+        """How often the box of a row did not open, since the seal was opened."""
+        return self._boxes.unopened if self._boxes is not None else 0
+
+    @property
     def node_secret(self) -> SecretScalar | None:
         """The node's key; `None` where the configuration has it. Raises `SealedError`."""
         self.open_seal  # noqa: B018 - raises while sealed
