@@ -51,6 +51,11 @@ class RefusedError(CommandError):
         super().__init__(message, hint=hint, exit_code=exit_code)
         self.code = code
 
+    @property
+    def has_known_code(self) -> bool:
+        """Whether the code is one of those that nodes use, not any text."""
+        return self.code in _HINTS or self.code in _OTHER_CODES
+
 
 _EXIT_CODES: Final = {
     "SHARE_MALFORMED": WRONG_SHARE,
@@ -77,6 +82,9 @@ _HINTS: Final = {
     "SEAL_RECORD_DAMAGED": "The shares are good, the database is not: restore it from a backup.",
 }
 """What to do about it."""
+
+_OTHER_CODES: Final = frozenset({"BAD_REQUEST", "CONFLICT", "RATE_LIMITED", "STORAGE_CORRUPT"})
+"""Codes that say for themselves what to do."""
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -227,7 +235,7 @@ class OperatorClient:
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise CommandError(
-                f"no answer from the node at {self.url}: {reason}",
+                f"no answer from the node at {self.url}: {printable(reason)}",
                 hint="Is it running? Look at its log, or start it with `keyserver run`.",
                 exit_code=UNREACHABLE,
             ) from None
@@ -284,6 +292,11 @@ def _read(url: str, response: http.client.HTTPResponse) -> Answer:
     return Answer(response.status, body, retry_after_s)
 
 
+def printable(text: str) -> str:
+    """What somebody else has written, without what would steer a terminal or begin a line."""
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
 def successful(answer: Answer) -> Any:
     """The body of an answer that is none of an error; raises `RefusedError` for others."""
     if answer.status < 400:
@@ -291,8 +304,8 @@ def successful(answer: Answer) -> Any:
     error = answer.body.get("error") if isinstance(answer.body, dict) else None
     if not isinstance(error, dict):
         error = {}
-    code = str(error.get("code", ""))
-    text = str(error.get("message") or f"the node answered with status {answer.status}")
+    code = printable(str(error.get("code", "")))
+    text = printable(str(error.get("message") or f"the node answered with status {answer.status}"))
     hint = _HINTS.get(code, "")
     if code == "SEALED" and text != "the node is sealed":
         hint = ""  # other words of it say what to do themselves, which may not be to unseal it

@@ -78,6 +78,8 @@ class _Node:
     due: float
     told: str = ""
     """What was logged last: only what is new is."""
+    was_sent: bool = False
+    """Whether the share ever went there: what it writes may then hold the share."""
 
 
 class UnsealDaemon:
@@ -124,6 +126,7 @@ class UnsealDaemon:
         self._tell(node, finding.value, is_trouble=finding.is_trouble)
 
     def _give(self, node: _Node, boot_id: str) -> None:
+        node.was_sent = True
         try:
             answer = node.operator.post("/v1/seal/unseal", {"share": self._share.text})
         except RefusedError as error:
@@ -137,7 +140,8 @@ class UnsealDaemon:
         if isinstance(error, ShareRefusedError):
             raise error
         node.watch = node.watch.troubled()
-        self._tell(node, str(error).splitlines()[0], is_trouble=True)
+        text = _harmless(error) if node.was_sent else str(error).splitlines()[0]
+        self._tell(node, text, is_trouble=True)
 
     def _tell(self, node: _Node, what: str, *, is_trouble: bool = False) -> None:
         if what != node.told:
@@ -150,12 +154,18 @@ class ShareRefusedError(CommandError):
     """A node for which the share was made refuses it: it is not sent anywhere any more."""
 
     def __init__(self, url: str, why: RefusedError) -> None:
-        first = str(why).splitlines()[0]
         super().__init__(
-            f"{url} refused the share: {why.code}: {first}",
+            f"{url} refused the share: {why.code}",  # its own words may hold the share
             hint="Check it with `keyserver seal verify-share`; the daemon stops.",
             exit_code=WRONG_SHARE,
         )
+
+
+def _harmless(error: CommandError) -> str:
+    """What went wrong, without any words of the node."""
+    if not isinstance(error, RefusedError):
+        return "gave no answer that can be read"
+    return f"refuses: {error.code}" if error.has_known_code else "refuses, with no known code"
 
 
 def _given(answer: object) -> str:

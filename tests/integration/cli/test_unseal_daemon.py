@@ -207,6 +207,63 @@ def test_the_log_never_holds_the_share() -> None:
     assert not [word for word in json.dumps(log).split() if word.strip("\"',") in words]
 
 
+@pytest.mark.parametrize("code", ["SHARE_UNKNOWN", "RATE_LIMITED", "the share"])
+def test_a_node_that_sends_the_share_back_does_not_get_it_logged(code: str) -> None:
+    desk = desk_of()
+    answering = from_app(desk.app)
+    share = words_of(desk.shares[0])
+    has_share = False
+
+    def echoes(asked: Asked) -> Reply:
+        nonlocal has_share
+        if asked.method == "GET" and not has_share:
+            return answering(asked)
+        has_share = True
+        named = share if code == "the share" else code
+        error = {"code": named, "message": f"{share}\x1b[2J"}
+        return Reply(400, json.dumps({"error": error}).encode())
+
+    structlog.reset_defaults()
+    with operator_server(echoes) as server, capture_logs() as log:
+        node = OperatorClient(server.url)
+        daemon = UnsealDaemon(held(desk.shares[0]), [node], RunningTime(60), SeededRandom(1))
+        with pytest.raises((ShareRefusedError, EndError)) as caught:
+            daemon.run()
+    told = json.dumps(log) + str(caught.value)
+    assert share[:20] not in told
+    assert "refuse" in told
+    assert code in told or code == "the share"
+
+
+def test_no_odd_characters_of_a_node_get_into_the_log() -> None:
+    desk = desk_of()
+    error = {"error": {"code": "X", "message": "red \x1b[31m\nkeyserver: opened"}}
+    structlog.reset_defaults()
+    with (
+        operator_server(lambda _: Reply(500, json.dumps(error).encode())) as server,
+        capture_logs() as log,
+    ):
+        run(desk.shares[0], [OperatorClient(server.url)], 30)
+    assert [entry["finds"] for entry in log] == ["red ?[31m?keyserver: opened"]
+
+
+def test_what_is_no_answer_to_the_share_is_not_logged_either() -> None:
+    desk = desk_of()
+    answering = from_app(desk.app)
+
+    def junk(asked: Asked) -> Reply:
+        if asked.method == "GET":
+            return answering(asked)
+        # what the library quotes when it cannot read it
+        share = json.loads(json.loads(asked.body)["share"])["mnemonic"].encode()
+        return Reply(200, share, (("Transfer-Encoding", "chunked"), ("Content-Length", "1")))
+
+    structlog.reset_defaults()
+    with operator_server(junk) as server, capture_logs() as log:
+        run(desk.shares[0], [OperatorClient(server.url)], 30)
+    assert [entry["finds"] for entry in log] == ["gave no answer that can be read"]
+
+
 # --- configuration ----------------------------------------------------------------------------
 
 
