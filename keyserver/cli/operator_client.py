@@ -1,6 +1,7 @@
 """Asks a running node, over its operator listener, with the standard library: it starts quickly."""
 
 import http.client
+import io
 import ipaddress
 import json
 import socket
@@ -8,12 +9,19 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from keyserver.cli.output import FAILED, SEALED, UNREACHABLE, USAGE, WRONG_SHARE, CommandError
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 TIMEOUT_S = 15.0
+"""For a connection, and for anything more to come."""
+ANSWER_S: Final = 300.0
+"""For a whole answer, of up to `MAX_ANSWER`, however slowly it comes."""
 MAX_ANSWER: Final = 64 << 20
 """Bytes of an answer."""
 FILE_NAME = "operator.json"
@@ -87,6 +95,39 @@ _OTHER_CODES: Final = frozenset({"BAD_REQUEST", "CONFLICT", "RATE_LIMITED", "STO
 """Codes that say for themselves what to do."""
 
 
+class _TimelyReader(io.RawIOBase):
+    """Reads from a socket until a time, whatever drips in until then."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, until: float) -> None:
+        self._raw, self._sock, self._until = raw, sock, until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
+        left = self._until - monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer takes too long")
+        self._sock.settimeout(min(left, TIMEOUT_S))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _answers_within(seconds: float) -> type[http.client.HTTPResponse]:
+    """Answers that must be there whole within so many seconds."""
+
+    class Timely(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
+            super().__init__(sock, *arguments, **named)
+            reader = _TimelyReader(self.fp.detach(), sock, monotonic() + seconds)
+            self.fp = io.BufferedReader(reader)
+
+    return Timely
+
+
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
@@ -125,14 +166,16 @@ class OperatorClient:
         trust: Trust | None = None,
         authorize: Authorize | None = None,
         node_id: str | None = None,
+        answer_s: float = ANSWER_S,
     ) -> None:
         """`url`: `http(s)://HOST:PORT` or `unix:PATH`; raises `CommandError` for another.
 
         `authorize` makes the credential of each request; `node_id`: 128 hexadecimal digits, where
-        they are known from elsewhere than the node.
+        they are known from elsewhere than the node; `answer_s`: how long an answer may take.
         """
         self.url = url
         self.node_id = node_id
+        self._answer_s = answer_s
         self._trust = trust or Trust()
         self._authorize = authorize
         self._address = self._path = ""
@@ -151,13 +194,21 @@ class OperatorClient:
     def authorized(self, authorize: Authorize) -> "OperatorClient":
         """The same listener, with a credential on every request."""
         return OperatorClient(
-            self.url, trust=self._trust, authorize=authorize, node_id=self.node_id
+            self.url,
+            trust=self._trust,
+            authorize=authorize,
+            node_id=self.node_id,
+            answer_s=self._answer_s,
         )
 
     def at(self, url: str) -> "OperatorClient":
         """Another listener, asked under the same rules."""
         return OperatorClient(
-            url, trust=self._trust, authorize=self._authorize, node_id=self.node_id
+            url,
+            trust=self._trust,
+            authorize=self._authorize,
+            node_id=self.node_id,
+            answer_s=self._answer_s,
         )
 
     def vouched_for(self, by: "OperatorClient") -> bool:
@@ -221,6 +272,7 @@ class OperatorClient:
         if headers:
             self.require_private()
         connection = self._connection()
+        connection.response_class = _answers_within(self._answer_s)
         try:
             connection.request(method, path, body=data or None, headers=headers)
             with connection.getresponse() as response:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from keyserver.cli.operator_client import OperatorClient, Trust
+from keyserver.cli.operator_client import TIMEOUT_S, OperatorClient, Trust
 from keyserver.cli.output import USAGE, CommandError
 from keyserver.cli.seal_shares import read_share
 from keyserver.cli.unseal_deciding import HeldShare
@@ -79,7 +79,7 @@ def _node(path: Path, number: int, table: Table) -> OperatorClient:
     url = reader.text(table, "url")
     ca_file, certificate = reader.file(table, "ca_file"), reader.file(table, "certificate")
     try:
-        operator = OperatorClient(url, trust=Trust(ca_file, certificate))
+        operator = OperatorClient(url, trust=Trust(ca_file, certificate), answer_s=TIMEOUT_S)
     except CommandError:
         raise reader.wrong("url", f"{url} is neither https://HOST:PORT nor unix:PATH") from None
     if not operator.is_private:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from keyserver.cli import operator_client
 from keyserver.cli.main import main
 from keyserver.cli.operator_client import OperatorClient, Trust
 from keyserver.cli.output import USAGE, WRONG_SHARE, CommandError
@@ -193,6 +195,30 @@ def test_one_dead_node_does_not_hold_up_the_others() -> None:
     with operator_server(from_app(desk.app)) as server:
         nodes = [OperatorClient("http://127.0.0.1:1"), OperatorClient(server.url)]
         run(desk.shares[0], nodes, 3)
+    assert desk.vault.status().progress == 1
+
+
+def test_one_node_that_drips_does_not_hold_up_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = desk_of()
+    private_file(tmp_path / "share", desk.shares[0])
+    reads = count()
+    monkeypatch.setattr(operator_client, "monotonic", lambda: float(next(reads)))  # one a second
+    headers = tuple((f"X-Drip-{number}", "x" * 60_000) for number in range(90))
+    dripping = Reply(200, b'{"fine": true}', headers)
+    structlog.reset_defaults()
+    with (
+        operator_server(lambda _: dripping) as slow,
+        operator_server(from_app(desk.app)) as server,
+        capture_logs() as log,
+    ):
+        assert OperatorClient(slow.url, answer_s=10_000).get("/") == {"fine": True}
+        nodes = f'[[nodes]]\nurl = "{slow.url}"\n[[nodes]]\nurl = "{server.url}"\n'
+        found = read_config(write(tmp_path, f'share_file = "share"\n{nodes}'))
+        run(found.share.text, found.nodes, 3)
+    told = [entry["finds"] for entry in log if entry.get("node") == slow.url]
+    assert told == [f"no answer from the node at {slow.url}: the answer takes too long"]
     assert desk.vault.status().progress == 1
 
 
