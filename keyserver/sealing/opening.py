@@ -170,6 +170,21 @@ def open_identity(identity: StoredIdentity, seal: OpenSeal, boxes: SecretBoxes) 
     return secret
 
 
+def find_node_secret(
+    identity: StoredIdentity | None, seal: OpenSeal, boxes: SecretBoxes, kind: str
+) -> SecretScalar | None:
+    """The node's key if the store has it; where a slot of shares has opened the seal, it must.
+
+    It alone shows that the seal is this node's: anybody can make one with shares, and a copied
+    name. Raises `SealRecordDamagedError`.
+    """
+    if identity is not None:
+        return open_identity(identity, seal, boxes)
+    if kind == SHAMIR:
+        raise SealRecordDamagedError("node_identity: the node's key is not there")
+    return None
+
+
 def root_by_shares(record: SealRecord, secret: Callable[[], SecretKey]) -> SecretKey:
     """The root key by the secret of shares that are good by their commitments.
 

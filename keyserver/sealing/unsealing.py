@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 from keyserver.crypto import slip39
-from keyserver.sealing.ports import SealState
+from keyserver.sealing.ports import SealState, ShareAnswer
 from keyserver.sealing.secret_key import SecretKey
 from keyserver.sealing.shares import ShareSlot
 
@@ -168,6 +168,17 @@ class Unsealing:
     def shut(self) -> Self:
         """The keys are gone."""
         return replace(self.cleared(), state=SealState.SEALED)
+
+    def answer(self, reason: str | None, *, sealed: bool) -> ShareAnswer:
+        """What its holder is told of a share; `reason`: why it was not taken."""
+        return ShareAnswer(
+            sealed=sealed,
+            accepted=reason is None,
+            reason=reason,
+            progress=self.progress,
+            required=self.collected.slot.threshold if self.collected else 0,
+            members=self.members,
+        )
 
     def _collected(self) -> Collected:
         if self.collected is None:

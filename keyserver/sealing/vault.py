@@ -20,14 +20,13 @@ from keyserver.sealing.errors import (
     NotInitialisedError,
     SealConflictError,
     SealedError,
-    SealRecordDamagedError,
     ShareWrongSetError,
 )
 from keyserver.sealing.key_sources import KeySource
 from keyserver.sealing.opening import (
     OpenSeal,
+    find_node_secret,
     matching_slot,
-    open_identity,
     open_keyring,
     open_root,
     read_record,
@@ -112,8 +111,7 @@ class Vault:
     async def load(self) -> None:
         """Read what is stored: afterwards the state is `SEALED` or `UNINITIALISED`.
 
-        Raises `StorageError`, `SealRecordDamagedError`, and `ForeignSealError` for the store of
-        another node.
+        Raises `StorageError`, `SealRecordDamagedError`, `ForeignSealError` (another node's store).
         """
         async with self._lock:
             stored = await self._store.load()
@@ -189,7 +187,7 @@ class Vault:
         """
         async with self._lock:
             if self.is_open:
-                return self._answer(self._machine, ALREADY_UNSEALED)
+                return self._machine.answer(ALREADY_UNSEALED, sealed=False)
             share = self._find(text)
             await self._drop_expired()
             machine, reason = self._machine.submitted(share, self._clock.monotonic())
@@ -198,7 +196,7 @@ class Vault:
             self._machine = machine
             if machine.enough:
                 await self._open_with_shares()
-            return self._answer(machine, reason)
+            return machine.answer(reason, sealed=not self.is_open)
 
     async def withdraw(self, text: str, admit: Callable[[], None] = lambda: None) -> ShareAnswer:
         """Take one's own share back; raises as `submit` does, but for opening.
@@ -207,7 +205,7 @@ class Vault:
         """
         async with self._lock:
             if self.is_open:
-                return self._answer(self._machine, ALREADY_UNSEALED)
+                return self._machine.answer(ALREADY_UNSEALED, sealed=False)
             share = self._find(text)
             await self._drop_expired()
             machine, reason = self._machine.withdrawn(share)
@@ -215,15 +213,16 @@ class Vault:
                 admit()
                 await self._audit_share("seal.share.withdrawn", HOLDER, share.member_index, machine)
             self._machine = machine
-            return self._answer(machine, reason)
+            return machine.answer(reason, sealed=not self.is_open)
 
     async def clear(self, actor: Actor) -> int:
         """Drop all shares collected; returns how many. Raises `AuditUnavailableError`."""
         async with self._lock:
             await self._drop_expired()
             count = self._machine.progress
-            details = {"count": count}
-            await self._audit.record("seal.shares.cleared", AuditOutcome.OK, actor, details)
+            await self._audit.record(
+                "seal.shares.cleared", AuditOutcome.OK, actor, {"count": count}
+            )
             self._machine = self._machine.cleared()
             return count
 
@@ -382,7 +381,8 @@ class Vault:
 
     async def _use(self, seal: OpenSeal, kind: str) -> None:
         """Make an opened seal the one in use."""
-        secret = await self._load_node_secret(seal, kind)
+        own = SecretBoxes(seal.keyring, self._random)
+        secret = find_node_secret(await self._store.identity(), seal, own, kind)
         details: AuditDetails = {
             "kind": kind,
             "epoch": seal.record.epoch,
@@ -406,18 +406,6 @@ class Vault:
         keys = [seal.root, *(term.key for term in seal.keyring.terms.values())]
         locked = [key.lock() for key in keys]
         self._memory_locked = all(locked)
-
-    async def _load_node_secret(self, seal: OpenSeal, kind: str) -> SecretScalar | None:
-        """The node's key; where shares open, it is in the store.
-
-        It alone shows that the seal is this node's: anybody can make a seal with shares.
-        """
-        identity = await self._store.identity()
-        if identity is None:
-            if kind == SHAMIR:
-                raise SealRecordDamagedError("node_identity: the node's key is not there")
-            return None
-        return open_identity(identity, seal, SecretBoxes(seal.keyring, self._random))
 
     def _follow_own(self, stored: StoredSeal, seal: OpenSeal) -> None:
         """Use what this process has stored itself."""
@@ -451,8 +439,7 @@ class Vault:
             if stored != self._stored and not self._store_went_back:
                 self._take(stored)
         elif self._unsure is not None and stored.record == self._unsure.record.to_json():
-            seal = open_keyring(stored, self._unsure.record, self._unsure.root)
-            self._follow_own(stored, seal)
+            self._follow_own(stored, open_keyring(stored, self._unsure.record, self._unsure.root))
         elif stored.epoch > self._seal.record.epoch:
             await self._ask_to_shut(EPOCH_CHANGED, SYSTEM)
         elif stored.keyring_version > self._seal.keyring_version:
@@ -504,13 +491,3 @@ class Vault:
             "progress": machine.progress,
         }
         await self._audit.record(action, AuditOutcome.OK, actor, details)
-
-    def _answer(self, machine: Unsealing, reason: str | None) -> ShareAnswer:
-        return ShareAnswer(
-            sealed=not self.is_open,
-            accepted=reason is None,
-            reason=reason,
-            progress=machine.progress,
-            required=self._slot.threshold if self._slot else 0,
-            members=machine.members,
-        )
