@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.ports import Clock
@@ -22,6 +23,9 @@ from keyserver.sealing.service_keys.model import (
 from keyserver.sealing.service_keys.names import check_key_id, check_name, new_key_id
 from keyserver.sealing.service_keys.rights import Asker, check_scope
 
+LINES_AT_ONCE: Final = 1000
+"""Services that are looked through at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Handed:
@@ -37,8 +41,9 @@ class ServicePage:
     """Some services of an owner."""
 
     lines: Sequence[ServiceLine]
-    """Those that the asker may ask for: perhaps none, although there are more pages."""
+    """Those that the asker may ask for; it learns of no others."""
     next_after: str | None
+    """The last of them, if there may be more."""
 
 
 class ServiceKeys:
@@ -95,9 +100,15 @@ class ServiceKeys:
         """Services that the owner has keys for, after `after` in the order of their bytes."""
         self._boxes.check_open()
         check_scope(asker.caller, Scope.KEYS_USE)
-        lines = await self._store.services(asker.owner, after, limit)
-        more = lines[-1].service if len(lines) == limit else None
-        return ServicePage([line for line in lines if asker.may_use(line.service)], more)
+        shown: list[ServiceLine] = []
+        while len(shown) < limit:
+            lines = await self._store.services(asker.owner, after, LINES_AT_ONCE)
+            shown += [line for line in lines if asker.may_use(line.service)]
+            if len(lines) < LINES_AT_ONCE:
+                break
+            after = lines[-1].service
+        shown, is_full = shown[:limit], len(shown) >= limit
+        return ServicePage(shown, shown[-1].service if is_full else None)
 
     async def versions(
         self, asker: Asker, service: str, before: int | None, limit: int

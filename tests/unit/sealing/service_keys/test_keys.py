@@ -157,6 +157,27 @@ async def test_lists_show_what_the_asker_may_ask_for(desk: Desk) -> None:
     assert [line.service for line in narrow.lines] == ["b", "b/c"]
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3, 1000])
+async def test_no_page_tells_of_services_that_the_asker_may_not_ask_for(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("keyserver.sealing.service_keys.keys.LINES_AT_ONCE", at_once)
+    for service in ("a secret", "mail", "mail.in", "other", "post", "zeta"):
+        await desk.keys.current(desk.asker(ALICE), service)
+    narrow = desk.asker(ALICE, ("mail*", "post"))
+    told, after = [], ""
+    while True:
+        page = await desk.keys.services(narrow, after, 1)
+        told += [line.service for line in page.lines]
+        if page.next_after is None:
+            break
+        assert page.next_after == told[-1]
+        after = page.next_after
+    assert told == ["mail", "mail.in", "post"]
+    nothing = await desk.keys.services(desk.asker(ALICE, ("x",)), "", 1)
+    assert (nothing.lines, nothing.next_after) == ([], None)
+
+
 async def test_versions_come_in_pages_the_newest_first(desk: Desk) -> None:
     asker = desk.asker(ALICE)
     for _ in range(5):
