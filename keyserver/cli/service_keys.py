@@ -73,6 +73,9 @@ app.command("dump-imicros")(dump_imicros)
 @app.callback()
 def _group() -> None:
     """Keys of services: ask for them, administer owners, tokens and grants."""
+    from keyserver.app.memory import forbid_dumps  # deferred, as in all commands
+
+    forbid_dumps()  # keys and tokens pass through here, and the shares of another server
 
 
 @dataclass(frozen=True, slots=True)

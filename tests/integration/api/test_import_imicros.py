@@ -31,6 +31,7 @@ from tests.support.manual_clock import ManualClock
 from tests.support.redis_server import RedisServer, RedisUnavailableError
 from tests.support.service_key_desk import ADMIN, NODE, Desk, code_of, fields_of, service_path
 
+pytestmark = pytest.mark.usefixtures("dumps_forbidden")
 Output = pytest.CaptureFixture[str]
 PAIR = ("--pair", json.dumps(UNLISTED))
 

@@ -10,12 +10,11 @@ from keyserver.cli import seal_handing_out
 
 
 @pytest.fixture(autouse=True)
-def dumps_forbidden(monkeypatch: pytest.MonkeyPatch) -> Sequence[str]:
-    """Forbids nothing and configures no log; tells how often it was asked to forbid dumps."""
-    asked: list[str] = []
-    monkeypatch.setattr("keyserver.app.memory.forbid_dumps", lambda: asked.append("forbidden"))
+def _process_stays_as_it_is(
+    dumps_forbidden: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No dumps are forbidden, and no log is configured."""
     monkeypatch.setattr("keyserver.app.logging.configure", lambda: None)
-    return asked
 
 
 @pytest.fixture

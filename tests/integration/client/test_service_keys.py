@@ -246,13 +246,21 @@ class Shell:
 
 
 @pytest.fixture
-def shell(served: Served, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Shell:
+def shell(
+    served: Served,
+    tmp_path: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    dumps_forbidden: Sequence[str],
+) -> Shell:
     return Shell(served, tmp_path, capfdbinary)
 
 
-async def test_commands_of_a_service(shell: Shell, served: Served) -> None:
+async def test_commands_of_a_service(
+    shell: Shell, served: Served, dumps_forbidden: Sequence[str]
+) -> None:
     code, out, err = await shell.ask("get", SERVICE, "--json")
     assert code == 0, err
+    assert dumps_forbidden, "no core of a process that has held a key"
     key = json.loads(out)
     assert (key["service"], key["owner"]) == (SERVICE, owner_of_key(ALICE))
     code, out, _ = await shell.ask("get", SERVICE, key["id"])
