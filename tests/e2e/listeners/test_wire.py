@@ -127,8 +127,11 @@ def test_bodies(http: str) -> None:
 def test_chunks(http: str) -> None:
     head = f"POST {fresh_path()} HTTP/1.1\nHost: n\nTransfer-Encoding: chunked"
     assert ask(http, head, b"1;ext=1\r\nx\r\n0\r\nTrailer: 1\r\n\r\n").status == 200
-    many = b"1\r\nx\r\n" * (64 * KIB + 1) + b"0\r\n\r\n"
-    assert ask(http, "POST /x HTTP/1.1\nHost: n\nTransfer-Encoding: chunked", many).status == 413
+    to_any = "POST /x HTTP/1.1\nHost: n\nTransfer-Encoding: chunked"
+    too_many = b"400\r\n" + b"x" * KIB + b"\r\n"
+    assert ask(http, to_any, too_many * 65 + b"0\r\n\r\n").status == 413
+    too_small = b"1\r\nx\r\n"
+    assert ask(http, to_any, too_small * 1000 + b"0\r\n\r\n").status == 400
 
 
 @pytest.mark.parametrize(
