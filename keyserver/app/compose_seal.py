@@ -15,7 +15,8 @@ from keyserver.api.refusals import Refusals
 from keyserver.app.accounts import NodeKey
 from keyserver.app.audit_log import opened_audit_log
 from keyserver.app.compose_service_keys import ServiceKeys, compose_service_keys
-from keyserver.app.config import HostPort, Loaded, operator_address
+from keyserver.app.config import ConfigWarning, HostPort, Loaded, operator_address
+from keyserver.app.config.rules import KEY_BESIDE_DATA
 from keyserver.app.replacing import sealed_because, seen_before
 from keyserver.app.store import automatic_source
 from keyserver.crypto.curve import SecretScalar
@@ -25,11 +26,12 @@ from keyserver.errors import ConfigError
 from keyserver.model.identifiers import NodeId
 from keyserver.sealing.callers import CallerRegistry
 from keyserver.sealing.errors import KeySourceError, SealError
-from keyserver.sealing.key_sources import KeySource
+from keyserver.sealing.key_sources import STATIC, KeySource
 from keyserver.sealing.opening import open_or_create
 from keyserver.sealing.ports import AuditOutcome, SealState
 from keyserver.sealing.rekeys import Rekeys
 from keyserver.sealing.service_keys.proofs import ProvenTokens
+from keyserver.sealing.shares import SHAMIR
 from keyserver.sealing.upkeep import Upkeep
 from keyserver.sealing.vault import EPOCH_CHANGED, Vault
 from keyserver.storage.audit_file import AuditFiles
@@ -193,6 +195,23 @@ async def _open_by_itself(vault: Vault, source: KeySource) -> None:
         if vault.status().required == 0:
             raise
         log.warning("seal_not_opened", problem=str(error))
+
+
+def start_warnings(loaded: Loaded, side: SealSide) -> tuple[ConfigWarning, ...]:
+    """What the operator should know at every start, now that the store has told what opens it."""
+    kinds = {slot["kind"] for slot in side.vault.record()["slots"]}
+    from_files = () if side.key is None else side.key.warnings
+    found = [*loaded.warnings, *from_files]
+    if STATIC not in kinds:
+        found = [each for each in found if each.event != KEY_BESIDE_DATA]
+    if SHAMIR in kinds and side.key is not None:
+        text = (
+            "the node's key is in the store, which operators' shares open, and can be had without "
+            "them from [secretstore] self_secret: take it out, and [account] password with it; "
+            "destroy the files"
+        )
+        found.append(ConfigWarning("node_key_beside_shares", ("secretstore.self_secret",), text))
+    return tuple(found)
 
 
 def node_secret(side: SealSide) -> SecretScalar:

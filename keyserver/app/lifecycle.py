@@ -21,8 +21,14 @@ from keyserver.app.accounts import check_accounts, load_node_key
 from keyserver.app.client_listeners import ClientDoors, ClientListeners, client_listeners
 from keyserver.app.clock import SystemClock
 from keyserver.app.compose_json_rpc import compose_json_rpc
-from keyserver.app.compose_seal import SealSide, node_secret, opened_seal, seal_facts
-from keyserver.app.config import Config, Loaded
+from keyserver.app.compose_seal import (
+    SealSide,
+    node_secret,
+    opened_seal,
+    seal_facts,
+    start_warnings,
+)
+from keyserver.app.config import Config, ConfigWarning, Loaded
 from keyserver.app.logging import log_config_warnings
 from keyserver.app.operator_listener import operator_listener
 from keyserver.app.parts import Deadline, Part, exit_process, run_parts, seal_signal, stop_signal
@@ -66,7 +72,6 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> Sealing | None:
         return None
     config = loaded.config
     key = load_node_key(config) if config.secretstore.self_secret is not None else None
-    log_config_warnings((*loaded.warnings, *(key.warnings if key is not None else ())))
     random, clock = SystemRandom(), SystemClock()
     make_data_directory(config.secretstore.path)
     with Deadline() as leaving:  # a database that hangs keeps no process, and no key, alive
@@ -74,9 +79,11 @@ async def run_node(loaded: Loaded, *, announce: Announce) -> Sealing | None:
             opened(config.keyserver.database_url) as database,
             opened_seal(loaded, database, key, random=random, clock=clock) as seal,
         ):
+            warnings = start_warnings(loaded, seal)
+            log_config_warnings(warnings)
             text = f"Starting SecretStore node: 0x{seal.me.hex()}"
             log.info("node_starting", text=text, address=seal.me.address, pid=os.getpid())
-            process = _Process(loaded, seal, random, clock, announce)
+            process = _Process(loaded, seal, random, clock, announce, warnings)
             sealing = await process.run(leaving)
     log.info("node_stopped", **({} if sealing is None else {"sealed_because": sealing.reason}))
     return sealing
@@ -92,8 +99,10 @@ class _Process:
         random: RandomSource,
         clock: SystemClock,
         announce: Announce,
+        warnings: tuple[ConfigWarning, ...],
     ) -> None:
         self._loaded = loaded
+        self._warnings = warnings
         self._seal = seal
         self._random = random
         self._clock = clock
@@ -150,7 +159,6 @@ class _Process:
             clock=self._clock,
             service_keys=None if seal.service_keys is None else seal.service_keys.client_needs,
         )
-        warnings = (*self._loaded.warnings, *(seal.key.warnings if seal.key is not None else ()))
         return Roles(
             self._loaded,
             seal.key,
@@ -163,7 +171,7 @@ class _Process:
             random=self._random,
             urls=urls,
             announce=self._announce,
-            warnings=warnings,
+            warnings=self._warnings,
         )
 
     # --- sealing ------------------------------------------------------------------------------

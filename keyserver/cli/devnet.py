@@ -229,9 +229,10 @@ def unseal(
     directory: DirectoryOption = Path("devnet"),
     as_json: JsonOption = False,
 ) -> None:
-    """Open a sealed node with the shares of its operators, and wait until it is ready.
+    """Open a sealed node with the shares of its operators.
 
-    On a devnet alone: elsewhere nobody has all shares, and `keyserver seal unseal` takes one.
+    With the last one, wait until all that run are ready: a node alone is not. On a devnet only:
+    elsewhere nobody has all shares, and `keyserver seal unseal` takes one.
     """
     if (number is None) != every:
         raise CommandError("give the number of a node, or --all", exit_code=USAGE)
@@ -239,8 +240,11 @@ def unseal(
     numbers = [number] if number is not None else network.running()
     for each in numbers:
         network.unseal(each)
-    asyncio.run(network.until_ready(numbers))
-    print_facts({"unsealed": numbers}, as_json=as_json)
+    running = network.running()
+    sealed = [each for each in running if network.is_sealed(each)]
+    if not sealed:
+        asyncio.run(network.until_ready(running))
+    print_facts({"unsealed": numbers, "still_sealed": sealed}, as_json=as_json)
 
 
 def demo(

@@ -118,8 +118,9 @@ def _next_step(facts: Facts) -> str:
     if facts["reason"] == "rollback_detected":
         return "Next: find out why the database went back; then restart the node and unseal it."
     if not facts["required"]:
-        return "The node opens by itself, with the key of its configuration."
-    return f"Next: {progress_text(facts)} `keyserver seal unseal` takes them."
+        return "Next: restart the node: it opens by itself, with the key of its configuration."
+    opens_itself = " Or restart the node: its key file opens it, too." * facts["opens_itself"]
+    return f"Next: {progress_text(facts)} `keyserver seal unseal` takes them.{opens_itself}"
 
 
 def progress_text(answer: Facts) -> str:
@@ -178,6 +179,13 @@ def unseal(
     for operator in operators:
         operator.require_private()  # before anybody types anything
     found = _record_of(operators[0])
+    from keyserver.sealing.shares import ShareSlot  # deferred: sealing takes a while to load
+
+    if ShareSlot.of(found) is None:
+        raise CommandError(
+            "this node has no shares: a restart opens it, with the key of its configuration",
+            exit_code=USAGE,
+        )
     text = read_share(file, [age_identity] if age_identity else [], PROMPT)
     check(text, found)
     body: dict[str, object] = {"share": text, **({"withdraw": True} if withdraw else {})}

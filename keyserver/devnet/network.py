@@ -192,6 +192,11 @@ class Network:
             raise DevnetError(f"node {number} stays sealed\n{self._log_of(number)}")
         return standing
 
+    def is_sealed(self, number: int) -> bool:
+        """Whether node `number` waits for its operators; not, if it does not answer."""
+        standing = operators.standing_of(self._node(number))
+        return standing is not None and standing.sealed
+
     async def start_spare(self, number: int) -> None:
         """Start a node that is in no set yet, and wait until it answers.
 

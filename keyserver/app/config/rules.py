@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
+from typing import Final
 
 from keyserver.app.config.effective import (
     http_address,
@@ -23,6 +24,9 @@ from keyserver.app.config.values import HostPort, NoContract, PrivateKey
 from keyserver.app.config.writer import STRICT_VALUES
 
 Origins = Mapping[str, Origin]
+
+KEY_BESIDE_DATA: Final = "seal_key_beside_data"
+"""The warning about a key file, which a store that shares open has none of."""
 
 LENIENT_KEYS: Mapping[str, str] = {
     "keyserver.forbid_plain_modes": "operations that show a document key to one node are served",
@@ -240,7 +244,7 @@ def _seal_warnings(config: Config) -> Iterator[ConfigWarning]:
         f"{key_file} lies beside the data it protects: whoever copies {config.secretstore.path} "
         "has key and boxes (see [keyserver.seal] key_file)"
     )
-    yield ConfigWarning("seal_key_beside_data", ("keyserver.seal.key_file",), text)
+    yield ConfigWarning(KEY_BESIDE_DATA, ("keyserver.seal.key_file",), text)
 
 
 def _is_inside(path: Path, directory: Path) -> bool:

@@ -15,7 +15,10 @@ from keyserver.cli import seal_orders
 from keyserver.cli.main import main
 from keyserver.cli.output import FAILED, OK, SEALED, USAGE, WRONG_SHARE
 from keyserver.crypto.curve import SecretScalar
+from keyserver.sealing.key_sources import KeyText
+from keyserver.sealing.opening import open_or_create
 from keyserver.sealing.ports import Actor, ActorKind, SealState
+from keyserver.sealing.vault import REQUESTED
 from tests.support.certificates import make_authority
 from tests.support.operator_shares import (
     encrypted,
@@ -26,6 +29,7 @@ from tests.support.operator_shares import (
 )
 from tests.support.seal_commands import desk_of, listening
 from tests.support.seal_desk import ADMIN, NODE, OTHER_NODE, SealDesk, replica
+from tests.support.sealing import NOW_MS
 
 Output = pytest.CaptureFixture[str]
 
@@ -66,6 +70,27 @@ def test_status_of_other_states(capsys: Output) -> None:
     told = capsys.readouterr().out
     assert "The node is open." in told
     assert "term" in told
+
+
+def test_a_node_that_its_key_file_opens_is_opened_by_a_restart(capsys: Output) -> None:
+    """After an order to seal it nothing opens it by itself; there are no shares to ask for."""
+    desk = SealDesk()
+    key = KeyText("KEY", "11" * 32)
+
+    async def sealed_by_order() -> None:
+        await open_or_create(
+            desk.store, node_id=NODE, source=key, random=desk.random, now_ms=NOW_MS
+        )
+        await desk.vault.load()
+        await desk.vault.open_with(key)
+        desk.vault.shut(REQUESTED)
+
+    asyncio.run(sealed_by_order())
+    with listening(desk) as (_, run):
+        assert run("status") == OK
+        assert "Next: restart the node: it opens by itself" in capsys.readouterr().out
+        assert run("unseal") == USAGE
+    assert "this node has no shares: a restart opens it" in capsys.readouterr().err
 
 
 def test_nobody_is_sent_to_unseal_a_node_whose_database_went_back(

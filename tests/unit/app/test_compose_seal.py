@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from keyserver.app.accounts import load_node_key
-from keyserver.app.compose_seal import opened_seal
+from keyserver.app.compose_seal import opened_seal, start_warnings
 from keyserver.app.config import Loaded, load
 from keyserver.app.config.model import Seal
+from keyserver.app.offline_sealing import stopped_store
 from keyserver.app.replacing import SEALED_BECAUSE, SEEN
 from keyserver.cli.output import exit_code_of
 from keyserver.crypto.curve import SecretScalar
@@ -16,6 +17,7 @@ from keyserver.crypto.randomness import SystemRandom
 from keyserver.errors import ConfigError
 from keyserver.model.identifiers import NodeId
 from keyserver.sealing.errors import ForeignSealError, NoMatchingSlotError, WrongKeyError
+from keyserver.sealing.making import prepare
 from keyserver.sealing.ports import SealVersion
 from keyserver.sealing.seen import SeenSeal
 from keyserver.sealing.vault import EPOCH_CHANGED, REQUESTED, ROLLBACK_DETECTED
@@ -132,3 +134,48 @@ async def test_no_new_seal_takes_the_place_of_one_that_is_gone(
         await is_open_at_start(loaded)
     unit = (Path(__file__).parents[3] / "deploy" / "keyserver.service").read_text()
     assert f"RestartPreventExitStatus={exit_code_of(caught.value)}\n" in unit
+
+
+async def warned(loaded: Loaded) -> list[str]:
+    """What is said at a start, by its names."""
+    secret = loaded.config.secretstore.self_secret
+    key = None if secret is None else load_node_key(loaded.config)
+    url = loaded.config.keyserver.database_url
+    async with (
+        opened(url) as database,
+        opened_seal(loaded, database, key, random=SystemRandom(), clock=ManualClock()) as side,
+    ):
+        assert {each.event for each in loaded.warnings} >= {"seal_key_beside_data"} or key is None
+        return [each.event for each in start_warnings(loaded, side)]
+
+
+@pytest.mark.parametrize("keep_slot", [False, True])
+async def test_what_is_left_over_where_shares_open(
+    tmp_path: Path, loaded: Loaded, keep_slot: bool
+) -> None:
+    """A key file that is not there endangers nothing; the node's key in the configuration does."""
+    assert await warned(loaded) == [each.event for each in loaded.warnings]
+    random, clock = SystemRandom(), ManualClock()
+    async with stopped_store(loaded, random=random, clock=clock) as stopped:
+        prepared = await prepare(
+            stopped.seal,
+            stopped.audit,
+            node_secret=load_node_key(loaded.config).secret,
+            shares=3,
+            threshold=2,
+            recipients=(),
+            source=stopped.source,
+            keep_slot=keep_slot,
+            random=random,
+            now_ms=clock.unix() * 1000,
+        )
+        await prepared.commit()
+    told = await warned(loaded)
+    assert ("seal_key_beside_data" in told) == keep_slot
+    assert told[-1] == "node_key_beside_shares"
+    file = tmp_path / "config.toml"
+    without = [line for line in file.read_text().splitlines() if "self_secret" not in line]
+    file.write_text("\n".join(without))
+    without_key = await warned(load(file, environ={"HOME": str(tmp_path)}))
+    assert "node_key_beside_shares" not in without_key
+    assert "seal_key_beside_data" not in without_key
