@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Every node is a process: without its byte code kept, each would compile the program anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help install demo test check fix lint types unit e2e chaos contracts clean
 
 help:
