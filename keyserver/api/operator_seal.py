@@ -266,7 +266,7 @@ def _rekey_routes(needs: SealRoutes) -> list[Route]:
 
     async def start(request: Request) -> Response:
         body, caller = await needs.order(request)
-        body.only("threshold", "shares", "recipients", "verify", "drop_slots")
+        body.only("threshold", "shares", "recipients", "verify", "drop_slots", "staged")
         status = await rekeys.start(
             threshold=body.integer("threshold", 1, MOST_SHARES),
             shares=body.integer("shares", 1, MOST_SHARES),
@@ -274,6 +274,7 @@ def _rekey_routes(needs: SealRoutes) -> list[Route]:
             verify=body.switch("verify", default=True),
             actor=caller.actor,
             drop_slots=body.switch("drop_slots", default=False),
+            staged=body.switch("staged", default=False),
         )
         return _answer(rekey_facts(status), 201)
 
@@ -286,6 +287,10 @@ def _rekey_routes(needs: SealRoutes) -> list[Route]:
 
     async def verify(request: Request) -> Response:
         return await shown(request, rekeys.verify, "seal.rekey.verify")
+
+    async def commit(request: Request) -> Response:
+        _, caller = await needs.order(request)
+        return _answer(rekey_facts(await rekeys.commit(request.path_params["rekey"], caller.actor)))
 
     async def shown(request: Request, show: ShowShare, action: str) -> Response:
         body, caller = await needs.order(request)
@@ -309,6 +314,7 @@ def _rekey_routes(needs: SealRoutes) -> list[Route]:
         _route("rekey/{rekey}", "DELETE", cancel),
         _route("rekey/{rekey}/share", "POST", prove),
         _route("rekey/{rekey}/verify", "POST", verify),
+        _route("rekey/{rekey}/commit", "POST", commit),
     ]
 
 

@@ -112,6 +112,8 @@ class RekeyStage(Enum):
     """The holders of the present shares show them."""
     VERIFYING = "verifying"
     """The holders of the new shares show those."""
+    STAGED = "staged"
+    """The new shares are handed out; an order puts them in force."""
     DONE = "done"
     """The new shares are in force."""
 
@@ -128,14 +130,17 @@ class Rekey:
     shown: Collected
     """Of the present set; once there is a renewal, of the new one."""
     renewal: Renewal | None = None
+    staged: bool = False
+    """Without `verify`: whether the new set waits for an order, given once somebody has it."""
     unsure: bool = False
     """Whether the new set was to be put in force, and the store did not say whether it is."""
 
     @property
     def stage(self) -> RekeyStage:
         """How far it is."""
-        is_made = self.verify and self.renewal is not None
-        return RekeyStage.VERIFYING if is_made else RekeyStage.PROVING
+        if self.renewal is None or not (self.verify or self.staged):
+            return RekeyStage.PROVING
+        return RekeyStage.VERIFYING if self.verify else RekeyStage.STAGED
 
     def show(self, share: slip39.Share) -> tuple[Self, str | None]:
         """A good share of the set asked for is shown; also tells if it was shown before."""

@@ -47,7 +47,7 @@ class RekeyStatus:
     rekey: str
     """Its id: 16 hexadecimal digits."""
     state: str
-    """`proving`, `verifying` or `done`; `unsure` if it is not known whether it is done."""
+    """`proving`, `verifying`, `staged`, `done`; `unsure` if it is not known whether it is done."""
     progress: int
     """Shares shown in this state."""
     required: int
@@ -98,10 +98,12 @@ class Rekeys:
         actor: Actor,
         *,
         drop_slots: bool = False,
+        staged: bool = False,
     ) -> RekeyStatus:
         """Begin; nothing changes before the last step.
 
-        With `drop_slots` slots beside the shares are not kept. Raises `BadSharingError`,
+        With `drop_slots` slots beside the shares are not kept; with `staged` a set that is not
+        verified waits for `commit`. Raises `BadSharingError`,
         `SealedError`, `NotInitialisedError` for a store without shares, `RekeyInProgressError`,
         `SlotUnavailableError` and `AuditUnavailableError`.
         """
@@ -116,7 +118,7 @@ class Rekeys:
             kept = () if drop_slots else await self._kept(seal)
             rekey_id = self._random.bytes(_ID_SIZE).hex()
             shown = Collected(slot, REKEY_S)
-            rekey = Rekey(rekey_id, seal.record, sharing, verify, kept, shown)
+            rekey = Rekey(rekey_id, seal.record, sharing, verify, kept, shown, staged=staged)
             details: AuditDetails = {"rekey": rekey_id, "threshold": threshold, "shares": shares}
             await self._audit.record("seal.rekey.start", AuditOutcome.OK, actor, details)
             self._open = rekey
@@ -127,7 +129,8 @@ class Rekeys:
     async def prove(self, rekey_id: str, text: str) -> RekeyAnswer:
         """Show a share of the present set; the last one needed makes the new shares.
 
-        They are told in this answer only. Without verification they are in force with it. Raises
+        They are told in this answer only. Without verification they are in force with it, unless
+        they are staged. Raises
         `Share…Error`, after which nothing has changed, `RekeyNotFoundError`, `SealedError`,
         `SealConflictError`, `SealRecordDamagedError`, `AuditUnavailableError`, and `StorageError`:
         then the new set may be in force, and any share shown again gives the same one.
@@ -150,7 +153,7 @@ class Rekeys:
                     now_ms=self._clock.unix() * 1000,
                     rng=self._random,
                 )
-            if not rekey.verify:
+            if not (rekey.verify or rekey.staged):
                 await self._commit(replace(rekey, renewal=renewal), renewal)
                 return RekeyAnswer(self._done(rekey.renewed(renewal)), True, reason, renewal.new)
             self._open = rekey = rekey.renewed(renewal)
@@ -174,6 +177,17 @@ class Rekeys:
             _require_good(renewal, rekey.shown.secret)
             await self._commit(rekey, renewal)
             return RekeyAnswer(self._done(rekey), reason is None, reason)
+
+    async def commit(self, rekey_id: str, actor: Actor) -> RekeyStatus:
+        """Put a staged set in force, as whoever was told its shares has handed them out.
+
+        Raises as `prove`, but no `Share…Error`; after a `StorageError` it may be ordered again.
+        """
+        async with self._lock:
+            rekey = self._at(rekey_id, RekeyStage.STAGED)
+            assert rekey.renewal is not None
+            await self._commit(rekey, rekey.renewal, actor)
+            return self._done(rekey)
 
     async def status(self, rekey_id: str) -> RekeyStatus:
         """How far it is; raises `RekeyNotFoundError`."""
@@ -255,11 +269,11 @@ class Rekeys:
         except SealConflictError:
             pass  # the vault has looked what is stored
         if self._is_in_force(rekey):
-            if rekey.verify:
+            if rekey.stage is not RekeyStage.PROVING:
                 self.forget()
             raise SealConflictError("the new shares are in force: keep them")
 
-    async def _commit(self, rekey: Rekey, renewal: Renewal) -> None:
+    async def _commit(self, rekey: Rekey, renewal: Renewal, actor: Actor = HOLDER) -> None:
         slot = renewal.new.slot
         details: AuditDetails = {
             "rekey": rekey.rekey_id,
@@ -268,7 +282,7 @@ class Rekeys:
             "verified": rekey.verify,
             "dropped_slot": len(renewal.record.slots) < len(renewal.replaces.slots),
         }
-        await self._audit.record("seal.rekey.commit", AuditOutcome.OK, HOLDER, details)
+        await self._audit.record("seal.rekey.commit", AuditOutcome.OK, actor, details)
         self._keep(replace(rekey, unsure=True))  # also for a request that ends meanwhile
         try:
             await self._vault.change(renewal.applied)
@@ -279,7 +293,7 @@ class Rekeys:
             if isinstance(problem, SealConflictError):
                 self._keep(replace(rekey, unsure=False))
             failed = {"rekey": rekey.rekey_id, "code": problem.code.upper()}
-            await self._audit.record("seal.rekey.commit", AuditOutcome.ERROR, HOLDER, failed)
+            await self._audit.record("seal.rekey.commit", AuditOutcome.ERROR, actor, failed)
             raise
         self.forget()
 

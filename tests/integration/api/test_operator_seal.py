@@ -418,6 +418,20 @@ async def test_new_shares_go_to_recipients_encrypted(desk: SealDesk) -> None:
         assert (opened["epoch"], opened["member"]) == (2, share["member"])
 
 
+async def test_new_shares_are_in_force_once_somebody_has_them(desk: SealDesk) -> None:
+    await desk.open()
+    rekey = await begin(desk, verify=False, staged=True)
+    path = f"rekey/{rekey['rekey']}/commit"
+    assert refusal(await desk.ask("POST", path)) == (404, "REKEY_NOT_FOUND")
+    for share in desk.shares[:2]:
+        made = fields(await show(desk, rekey, "share", share))
+    assert (made["state"], made["epoch"], len(made["shares"])) == ("staged", 2, 3)
+    assert desk.vault.status().epoch == 1
+    done = fields(await desk.ask("POST", path))
+    assert (done["state"], done["rekey"]) == ("done", rekey["rekey"])
+    assert desk.vault.status().epoch == 2
+
+
 async def test_a_rekey_can_be_watched_and_cancelled(desk: SealDesk) -> None:
     await desk.open()
     rekey = await begin(desk)

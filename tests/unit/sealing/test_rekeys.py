@@ -87,6 +87,51 @@ async def test_without_verification_the_proof_is_the_last_step() -> None:
     await scene.opened(documents(new)[:2])
 
 
+async def test_a_staged_set_waits_for_the_order_after_its_shares_are_handed_out() -> None:
+    scene = await SealScene.make()
+    vault = await scene.opened()
+    rekeys = scene.rekeys(vault)
+    before = scene.store.stored
+    rekey_id, new = await proved(rekeys, scene.shares[:2], verify=False, staged=True)
+    assert scene.store.stored == before
+    status = await rekeys.status(rekey_id)
+    assert (status.state, status.progress, status.required) == ("staged", 0, 2)
+    with pytest.raises(RekeyNotFoundError, match="staged"):
+        await rekeys.verify(rekey_id, documents(new)[0])
+    done = await rekeys.commit(rekey_id, ADMIN)
+    assert (done.state, done.expires_in_s) == ("done", 0)
+    assert vault.status().epoch == 2
+    action, outcome, actor, details = scene.audit.entries[-1]
+    assert (action, outcome, actor) == ("seal.rekey.commit", AuditOutcome.OK, ADMIN)
+    assert details["verified"] is False
+    await scene.opened(documents(new)[:2])
+    with pytest.raises(RekeyNotFoundError):
+        await rekeys.commit(rekey_id, ADMIN)
+
+
+async def test_nothing_but_a_staged_set_is_put_in_force_by_an_order() -> None:
+    scene = await SealScene.make()
+    rekeys = scene.rekeys(await scene.opened())
+    started = await rekeys.start(2, 3, (), True, ADMIN)
+    with pytest.raises(RekeyNotFoundError, match="proving"):
+        await rekeys.commit(started.rekey, ADMIN)
+    for share in scene.shares[:2]:
+        await rekeys.prove(started.rekey, share)
+    with pytest.raises(RekeyNotFoundError, match="verifying"):
+        await rekeys.commit(started.rekey, ADMIN)
+
+
+async def test_a_staged_set_that_is_cancelled_never_counts() -> None:
+    scene = await SealScene.make()
+    rekeys = scene.rekeys(await scene.opened())
+    before = scene.store.stored
+    rekey_id, _ = await proved(rekeys, scene.shares[:2], verify=False, staged=True)
+    await rekeys.cancel(rekey_id, ADMIN)
+    with pytest.raises(RekeyNotFoundError):
+        await rekeys.commit(rekey_id, ADMIN)
+    assert scene.store.stored == before
+
+
 async def test_the_root_key_is_another_one() -> None:
     scene = await SealScene.make()
     vault = await scene.opened()

@@ -102,6 +102,34 @@ async def test_without_verification_the_same_shares_are_told_when_asked_again(do
     await scene.opened(documents(answer.new_shares)[:2])
 
 
+@pytest.mark.parametrize("done", [True, False])
+async def test_the_order_to_commit_a_staged_set_is_given_again(done: bool) -> None:
+    scene = await SealScene.make()
+    rekeys = scene.rekeys(await scene.opened())
+    rekey_id, new = await proved(rekeys, scene.shares[:2], verify=False, staged=True)
+    dies_at_the_next_write(scene, done=done)
+    with pytest.raises(StorageError):
+        await rekeys.commit(rekey_id, ADMIN)
+    assert (await rekeys.status(rekey_id)).state == "unsure"
+    scene.store.fails = False
+    assert (await rekeys.commit(rekey_id, ADMIN)).state == "done"
+    await scene.opened(documents(new)[:2])
+
+
+async def test_a_staged_set_that_may_be_in_force_is_not_cancelled() -> None:
+    scene = await SealScene.make()
+    rekeys = scene.rekeys(await scene.opened())
+    rekey_id, _ = await proved(rekeys, scene.shares[:2], verify=False, staged=True)
+    dies_at_the_next_write(scene, done=True)
+    with pytest.raises(StorageError):
+        await rekeys.commit(rekey_id, ADMIN)
+    scene.store.fails = False
+    with pytest.raises(SealConflictError, match="new shares are in force"):
+        await rekeys.cancel(rekey_id, ADMIN)
+    with pytest.raises(RekeyNotFoundError):
+        await rekeys.status(rekey_id)
+
+
 async def test_a_rekey_that_runs_out_while_it_is_committed_stays_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
