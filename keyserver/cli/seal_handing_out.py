@@ -52,7 +52,7 @@ class HandingOut:
             try:
                 # one by one: what was written before one that cannot be is in the list
                 written.extend(str(self._write(share, epoch)) for share in shares)
-            except CommandError:
+            except BaseException:
                 take_back(written)
                 raise
             return written
@@ -81,24 +81,35 @@ class HandingOut:
         """One encrypted share in a new file, durably."""
         assert self.out_dir is not None
         path = self.out_dir / file_name(share["member"], epoch)
-        content = base64.b64decode(share["age"])
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            folder = os.open(self.out_dir, os.O_RDONLY)
             try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+                _fill(descriptor, base64.b64decode(share["age"]))
+                _sync_directory(self.out_dir)
+            except BaseException:
+                path.unlink()
+                raise
         except OSError as error:
             raise CommandError(
                 f"{path}: cannot be written: {error.strerror}; nothing has changed",
                 exit_code=FAILED,
             ) from None
         return path
+
+
+def _fill(descriptor: int, content: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def print_handed_out(way: HandingOut, files: Sequence[str]) -> None:
@@ -185,10 +196,14 @@ def _show(shares: Sequence[Mapping[str, Any]]) -> None:
     """Each share alone on the screen, for the one who keeps it."""
     for number, share in enumerate(shares, start=1):
         print(_CLEAR, end="", flush=True)
-        print(f"Share {number} of {len(shares)}. Its keeper writes it down; nobody else looks.\n")
-        print(_columns(json.loads(share["document"])["mnemonic"].split()))
-        wait_for_enter("\nPress Enter when it is written down; the screen is cleared then")
-        print(_CLEAR, end="", flush=True)
+        try:
+            print(
+                f"Share {number} of {len(shares)}. Its keeper writes it down; nobody else looks.\n"
+            )
+            print(_columns(json.loads(share["document"])["mnemonic"].split()), flush=True)
+            wait_for_enter("\nPress Enter when it is written down; the screen is cleared then")
+        finally:
+            print(_CLEAR, end="", flush=True)
 
 
 def _columns(words: Sequence[str]) -> str:

@@ -31,6 +31,7 @@ from keyserver.cli.seal_handing_out import (
     print_handed_out,
     take_back,
 )
+from keyserver.cli.seal_output import print_for_good
 from keyserver.cli.seal_shares import check, read_share
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def init(
     )
     facts = asyncio.run(making.run(_node_key(loaded, import_node_key, password_file)))
     if as_json:
-        print_json(facts)
+        if "shares" not in facts:  # else it is printed: before they were in force
+            print_json(facts)
         return
     facts = {**facts, "files": way.lines(facts["files"])}
     print_facts({name: facts[name] for name in facts if name not in _LISTS}, as_json=False)
@@ -212,17 +214,20 @@ class _Making:
                 except BaseException:
                     take_back(files)
                     raise
-            await prepared.commit()
             made["node_id"] = prepared.node_id.hex()
             shown = {"shares": handed} if self.way.as_json and not files else {}
             add = f'[keyserver.seal] expect_node_id = "{made["node_id"]}"'
-            return {
+            facts = {
                 **made,
                 **shown,
                 "files": files,
                 "add": [add],
                 **self._left_over(prepared, stopped),
             }
+            if shown:
+                print_for_good(facts)
+            await prepared.commit()
+            return facts
 
     def _read_back(self, prepared: "PreparedSeal", files: Sequence[str]) -> None:
         """Have enough new shares shown again; raises `CommandError` for files that are wrong."""

@@ -1,6 +1,7 @@
 """`keyserver seal rekey`: exchange all shares, with the present ones (sealing, C8).
 
-Nothing changes before the last step. Until then a rekey that is broken off leaves the present
+Nothing changes before the last step, and that is taken when the new shares are handed out: written,
+printed, or seen by whoever keeps them. Until then a rekey that is broken off leaves the present
 shares in force, and the new ones open nothing. New shares are removed only once the node has
 confirmed that.
 """
@@ -47,12 +48,14 @@ from keyserver.cli.seal_handing_out import (
     print_handed_out,
     take_back,
 )
+from keyserver.cli.seal_output import print_for_good
 from keyserver.cli.seal_shares import read_share
 
 Facts = Mapping[str, Any]  # Any: JSON, as the node sends it
 
 PROVING: Final = "proving"
 VERIFYING: Final = "verifying"
+STAGED: Final = "staged"
 
 RekeyArgument = Annotated[str, typer.Argument(metavar="REKEY", help="As `rekey` has told it.")]
 OldFilesOption = Annotated[
@@ -73,8 +76,8 @@ VerifyOption = Annotated[
     bool,
     typer.Option(
         "--verify/--no-verify",
-        help="Whether enough new shares must be read back first. Without, they are in force before "
-        "anybody has them: if the node's answer is lost on its way, so are they.",
+        help="Whether enough new shares must be read back first. Without, they are in force once "
+        "they are handed out, whether or not anybody can read them.",
     ),
 ]
 DropOption = Annotated[
@@ -131,11 +134,13 @@ def rekey(
     operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
     way.refuse_old_files(operator.get("/v1/seal/status")["epoch"] + 1)
     body = {"shares": shares, "threshold": threshold, "recipients": list(way.recipients)}
-    started = operator.post("/v1/seal/rekey", {**body, "verify": verify, "drop_slots": drop_slots})
-    ceremony = _Ceremony(operator, started["rekey"], way, tuple(identities or ()), verify)
+    body |= {"verify": verify, "staged": not verify, "drop_slots": drop_slots}
+    started = operator.post("/v1/seal/rekey", body)
+    ceremony = _Ceremony(operator, started["rekey"], way, tuple(identities or ()))
     done = ceremony.run(started, tuple(files or ()), tuple(new_files or ()))
     if as_json:
-        print_json(done)
+        if "shares" not in done:  # else it is printed: before they were in force
+            print_json(done)
     else:
         print_facts({name: done[name] for name in done if name != "files"}, as_json=False)
         if "files" in done:
@@ -189,7 +194,7 @@ def _plain(rekey_id: str) -> str:
     return rekey_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Ceremony:
     """All steps of one rekey, at one terminal or with files."""
 
@@ -197,26 +202,28 @@ class _Ceremony:
     rekey_id: str
     way: HandingOut
     identities: tuple[Path, ...]
-    verify: bool
+    may_be_in_force: bool = False
+    """Whether the node was asked for the last step."""
 
     def run(self, started: Facts, files: Sequence[Path], new_files: Sequence[Path]) -> Facts:
         """Go through to the end; what goes wrong on the way breaks the rekey off."""
         _say(f"rekey {self.rekey_id}")
         written: list[str] = []
-        are_told = not self.verify
         try:
             answer = self._collect(started, "share", PROVING, "present", files)
-            are_told = True
             written = self.way.give(answer["shares"], answer["epoch"])
             made = {name: answer[name] for name in ("epoch", "identifier", "seal_id", "threshold")}
             if self.way.as_json and not written:
                 made["shares"] = answer["shares"]
-            if answer["state"] == VERIFYING:
+                print_for_good(made)
+            if answer["state"] == STAGED:
+                self._ask("commit", {}, is_last=True)
+            else:
                 if written and not new_files:
                     print_handed_out(self.way, written)
                 self._collect(answer, "verify", VERIFYING, "new", new_files)
         except BaseException:
-            self._break_off(written, are_told=are_told)
+            self._break_off(written)
             raise
         return {**made, **({"files": written} if written else {})}
 
@@ -232,7 +239,8 @@ class _Ceremony:
             prompt = f"Share {number} of {required}, {which} set (not shown)"
             try:
                 text = read_share(rest.pop(0) if rest else None, self.identities, prompt)
-                answer = self._show(step, text)
+                is_last = state == VERIFYING and number >= required
+                answer = self._ask(step, {"share": text}, is_last=is_last)
             except CommandError as error:
                 if error.exit_code != WRONG_SHARE or files or not sys.stdin.isatty():
                     raise
@@ -242,23 +250,23 @@ class _Ceremony:
                 _say("this share was there already")
         return answer
 
-    def _show(self, step: str, text: str) -> Any:
-        """Send a share; again, where the node cannot tell what became of its last step."""
+    def _ask(self, step: str, body: Mapping[str, object], *, is_last: bool) -> Any:
+        """Take a step; again, where the node cannot tell what became of the last one."""
+        self.may_be_in_force |= is_last
         for _ in range(TRIES - 1):
             try:
-                return self.operator.post(self._path(step), {"share": text})
+                return self.operator.post(self._path(step), body)
             except RefusedError as error:
                 if error.code != "STORAGE_UNAVAILABLE":
                     raise
                 _say(f"{str(error).splitlines()[0]}; trying again")
                 time.sleep(TRY_AGAIN_S)
-        return self.operator.post(self._path(step), {"share": text})
+        return self.operator.post(self._path(step), body)
 
-    def _break_off(self, files: Sequence[str], *, are_told: bool) -> None:
+    def _break_off(self, files: Sequence[str]) -> None:
         """Let the node forget the rekey, and say which shares are in force.
 
         Only where the node confirms that the present ones stay in force the new ones are removed.
-        `are_told`: whether the new ones may be in force at all.
         """
         code = ""
         try:
@@ -273,7 +281,7 @@ class _Ceremony:
             return
         if code == "CONFLICT":
             _say("the new shares are in force, the present ones are not: keep all new ones")
-        elif are_told:
+        elif self.may_be_in_force:
             _say(
                 "it is not known which shares are in force: keep the present and the new ones. "
                 "`keyserver seal status` shows the epoch: it has grown by one if the new ones are"

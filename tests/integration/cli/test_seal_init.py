@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,16 @@ def test_what_cannot_be_written_changes_nothing(tmp_path: Path, capsys: Output) 
     assert record_of(tmp_path) is None
     blocked = private_file(tmp_path / "file", "x")
     assert init(config, *one, "--out-dir", blocked / "below") == USAGE
+
+
+def test_shares_that_cannot_be_printed_are_never_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        assert init(config, *PLAIN) == FAILED
+    assert record_of(tmp_path) is None
 
 
 # --- a store in use ---------------------------------------------------------------------------

@@ -1,7 +1,10 @@
 """`keyserver seal rekey` against the routes of a seal, over a socket."""
 
 import asyncio
+import errno
 import json
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -184,6 +187,82 @@ def test_a_commit_whose_answer_is_lost_is_asked_for_again(
     assert "trying again" in capsys.readouterr().err
     assert desk.vault.status().epoch == 2
     assert len(list(out.iterdir())) == 3
+
+
+# --- without reading back ---------------------------------------------------------------------
+
+
+def test_new_shares_that_cannot_be_written_are_never_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of(is_open=True)
+    options, out = options_with_files(desk, tmp_path)
+    synced: list[int] = []
+
+    def sync(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == 4:  # the second file: each one is synced with its directory
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with listening(desk) as (_, run):
+        assert run("rekey", *options, "--no-verify") == FAILED
+        err = capsys.readouterr().err
+        assert "No space left on device" in err
+        assert "the present shares stay in force" in err
+        assert list(out.iterdir()) == []
+        assert desk.vault.status().epoch == 1
+        assert asyncio.run(desk.ask("POST", "rekey", {"threshold": 2, "shares": 3})).status == 201
+
+
+class FullOutput:
+    """Standard output on a disk that is full: it is noticed when the buffer is written."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("output", [FullOutput(), None], ids=["full", "closed"])
+def test_new_shares_that_cannot_be_printed_are_never_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output, output: FullOutput | None
+) -> None:
+    desk = desk_of(is_open=True)
+    old = [private_file(tmp_path / f"old{n}", share) for n, share in enumerate(desk.shares[:2])]
+    options = ["--shares", 3, "--threshold", 2, "--file", old[0], "--file", old[1]]
+    with listening(desk) as (_, run):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", output)
+            assert run("rekey", *options, "--plain-shares", "--json", "--no-verify") == FAILED
+        assert "the present shares stay in force" in capsys.readouterr().err
+        assert desk.vault.status().epoch == 1
+        assert run("rekey", *options, "--plain-shares", "--json", "--no-verify") == OK
+    made = json.loads(capsys.readouterr().out)
+    assert (made["epoch"], len(made["shares"])) == (2, 3)
+    assert desk.vault.status().epoch == 2
+
+
+def test_new_shares_that_nobody_has_confirmed_are_never_in_force(
+    typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of(is_open=True)
+    typed += desk.shares[:2]
+
+    def prompt(text: str, **_: Any) -> str:
+        if not typed:
+            raise typer.Abort  # at the first "Press Enter"
+        return typed.pop(0)
+
+    monkeypatch.setattr(typer, "prompt", prompt)
+    options = ["--plain-shares", "--shares", 3, "--threshold", 2, "--no-verify"]
+    with listening(desk) as (_, run):
+        assert run("rekey", *options) == INTERRUPTED
+    out, err = capsys.readouterr()
+    assert "the present shares stay in force" in err
+    assert out.endswith("\x1b[H\x1b[2J\x1b[3J"), "the share is not left on the screen"
+    assert desk.vault.status().epoch == 1
 
 
 def test_new_shares_stay_while_it_is_not_known_which_are_in_force(
