@@ -2,7 +2,6 @@
 
 import getpass
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ import structlog
 
 from keyserver.app.config import Loaded
 from keyserver.app.config.sources import Source
+from keyserver.app.interrupting import interrupted_at_once
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.ports import Clock
 from keyserver.errors import ConfigError, StorageError
@@ -135,14 +135,11 @@ def make_data_directory(path: Path) -> None:
 
 def _ask_passphrase() -> str:
     """What is typed, without echo; raises `KeySourceError` for nothing, `KeyboardInterrupt`."""
-    # The event loop's own handler would only note the key until the answer is there.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        text = getpass.getpass("Passphrase that opens the store: ")
+        with interrupted_at_once():
+            text = getpass.getpass("Passphrase that opens the store: ")
     except EOFError:
         text = ""
-    finally:
-        signal.signal(signal.SIGINT, before)
     if not text:
         raise KeySourceError("no passphrase was typed")
     return text

@@ -91,8 +91,7 @@ class HandingOut:
                 raise
         except OSError as error:
             raise CommandError(
-                f"{path}: cannot be written: {error.strerror}; nothing has changed",
-                exit_code=FAILED,
+                f"{path}: cannot be written: {error.strerror}", exit_code=FAILED
             ) from None
         return path
 

@@ -113,7 +113,11 @@ def init(
         tuple(new_files or ()),
         tuple(identities or ()),
     )
-    facts = asyncio.run(making.run(_node_key(loaded, import_node_key, password_file)))
+    try:
+        facts = asyncio.run(making.run(_node_key(loaded, import_node_key, password_file)))
+    except BaseException as error:
+        making.say_what_counts(error)
+        raise
     if as_json:
         if "shares" not in facts:  # else it is printed: before they were in force
             print_json(facts)
@@ -163,7 +167,16 @@ def _node_key(
     return imported
 
 
-@dataclass(frozen=True, slots=True)
+_NOTHING = "nothing has changed"
+_VOID = "nothing has changed: the new shares are void"
+_UNKNOWN = (
+    "it is not known whether the new shares are in force: keep them, and what opened the node "
+    "before. The same command says so if they are"
+)
+_IN_FORCE = "the new shares are in force: keep them"
+
+
+@dataclass(slots=True)
 class _Making:
     """One run: prepare, hand out, read back, put in force."""
 
@@ -175,10 +188,16 @@ class _Making:
     verify: bool
     new_files: Sequence[Path]
     identities: Sequence[Path]
+    _counts: str = _NOTHING
+    """What is to be said of the shares if it ends here."""
+
+    def say_what_counts(self, error: BaseException) -> None:
+        """Say which shares are in force, where the error leaves that open."""
+        if self._counts != _NOTHING or isinstance(error, KeyboardInterrupt):
+            print(f"keyserver: {self._counts}", file=sys.stderr)
 
     async def run(self, node_secret: "SecretScalar | None") -> Facts:
         """Go through to the end; before the last step nothing has changed."""
-        from keyserver.api.operator_seal import new_shares_facts
         from keyserver.app.clock import SystemClock
         from keyserver.app.offline_sealing import stopped_store
         from keyserver.crypto.randomness import SystemRandom
@@ -205,29 +224,59 @@ class _Making:
                 random=random,
                 now_ms=clock.unix() * 1000,
             )
-            made = new_shares_facts(prepared.shares)
-            handed = made.pop("shares")
-            files = self.way.give(handed, made["epoch"])
-            if reads_back:
-                try:
-                    self._read_back(prepared, files)
-                except BaseException:
+            files: list[str] = []
+            try:
+                facts = self._hand_out(prepared, stopped, files, reads_back=reads_back)
+                self._counts = _UNKNOWN
+                await self._commit(prepared)
+            except BaseException:
+                if self._counts == _VOID:
                     take_back(files)
-                    raise
+                raise
+            return facts
+
+    def _hand_out(
+        self,
+        prepared: "PreparedSeal",
+        stopped: "StoppedStore",
+        files: list[str],
+        *,
+        reads_back: bool,
+    ) -> Facts:
+        """Have the shares reach their keepers; what is to be told of them. Fills `files`."""
+        from keyserver.api.operator_seal import new_shares_facts
+        from keyserver.app.interrupting import interrupted_at_once
+
+        made = new_shares_facts(prepared.shares)
+        handed = made.pop("shares")
+        self._counts = _VOID
+        with interrupted_at_once():
+            files += self.way.give(handed, made["epoch"])
+            if reads_back:
+                self._read_back(prepared, files)
             made["node_id"] = prepared.node_id.hex()
             shown = {"shares": handed} if self.way.as_json and not files else {}
-            add = f'[keyserver.seal] expect_node_id = "{made["node_id"]}"'
             facts = {
                 **made,
                 **shown,
                 "files": files,
-                "add": [add],
+                "add": [f'[keyserver.seal] expect_node_id = "{made["node_id"]}"'],
                 **self._left_over(prepared, stopped),
             }
             if shown:
                 print_for_good(facts)
+        return facts
+
+    async def _commit(self, prepared: "PreparedSeal") -> None:
+        """Put the shares in force; raises as `PreparedSeal.commit`."""
+        from keyserver.sealing.errors import AlreadyInitialisedError, SealConflictError
+
+        try:
             await prepared.commit()
-            return facts
+        except (AlreadyInitialisedError, SealConflictError):
+            self._counts = _VOID
+            raise
+        self._counts = _IN_FORCE
 
     def _read_back(self, prepared: "PreparedSeal", files: Sequence[str]) -> None:
         """Have enough new shares shown again; raises `CommandError` for files that are wrong."""

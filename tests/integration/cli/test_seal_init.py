@@ -1,23 +1,29 @@
 """`keyserver seal init`: on the machine, with the node stopped."""
 
 import asyncio
+import getpass
 import json
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from keyserver.app.clock import SystemClock
 from keyserver.app.config import load
 from keyserver.app.offline_sealing import stopped_store
 from keyserver.app.store import opened_store
 from keyserver.cli.main import main
-from keyserver.cli.output import FAILED, OK, USAGE, WRONG_SHARE
+from keyserver.cli.output import FAILED, INTERRUPTED, OK, USAGE, WRONG_SHARE
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.randomness import SystemRandom
+from keyserver.errors import StorageError
 from keyserver.model.identifiers import NodeId
+from keyserver.sealing.errors import AlreadyInitialisedError
+from keyserver.sealing.making import PreparedSeal
 from keyserver.sealing.record import SealRecord
 from keyserver.sealing.shares import check_share
 from keyserver.sealing.vault import Vault
@@ -177,6 +183,79 @@ def test_shares_that_cannot_be_printed_are_never_in_force(
         patch.setattr(sys, "stdout", None)
         assert init(config, *PLAIN) == FAILED
     assert record_of(tmp_path) is None
+
+
+# --- interrupted ------------------------------------------------------------------------------
+
+
+def press_ctrl_c(*_: Any, **__: Any) -> str:
+    signal.raise_signal(signal.SIGINT)
+    return ""  # only where nothing heeds it
+
+
+@pytest.fixture
+def interrupted(typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody at the terminal who presses Ctrl-C once, at the first question."""
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.setattr(typer, "prompt", press_ctrl_c)
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_the_first_ctrl_c_while_shares_are_shown_ends_it(tmp_path: Path, capsys: Output) -> None:
+    config = configured(tmp_path)
+    assert init(config, "--plain-shares", "--shares", 3, "--threshold", 2) == INTERRUPTED
+    out, err = capsys.readouterr()
+    assert "Share 1 of 3" in out
+    assert out.endswith("\x1b[H\x1b[2J\x1b[3J"), "the share is not left on the screen"
+    assert err == "keyserver: nothing has changed: the new shares are void\n"
+    assert record_of(tmp_path) is None
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_the_first_ctrl_c_while_shares_are_read_back_ends_it(
+    tmp_path: Path, capsys: Output
+) -> None:
+    config = configured(tmp_path)
+    run_once(config)
+    before = record_of(tmp_path)
+    _, recipient = key_of_age(tmp_path / "key")
+    one = ["--shares", 1, "--threshold", 1, "--recipient", recipient]
+    assert init(config, *one, "--out-dir", tmp_path / "out") == INTERRUPTED
+    assert "nothing has changed: the new shares are void" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+    assert record_of(tmp_path) == before
+
+
+def test_the_first_ctrl_c_at_the_passphrase_ends_it(
+    tmp_path: Path, typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    passphrase = private_file(tmp_path / "passphrase", "correct horse\n")
+    run_once(configured(tmp_path, keyserver=f'seal.passphrase_file = "{passphrase}"'))
+    monkeypatch.setattr(getpass, "getpass", press_ctrl_c)
+    config = configured(tmp_path)
+    assert init(config, "--plain-shares", "--shares", 3, "--threshold", 2) == INTERRUPTED
+    assert capsys.readouterr().err == "keyserver: nothing has changed\n"
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_last_step_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output, is_known: bool
+) -> None:
+    """New shares are removed only where it is sure that they are not in force."""
+
+    async def fail(*_: Any) -> None:
+        if is_known:
+            raise AlreadyInitialisedError("the store has shares already")
+        raise StorageError("the database does not answer")
+
+    monkeypatch.setattr(PreparedSeal, "commit", fail)
+    _, recipient = key_of_age(tmp_path / "key")
+    one = ["--shares", 1, "--threshold", 1, "--recipient", recipient]
+    assert init(configured(tmp_path), *one, "--out-dir", tmp_path / "out") == FAILED
+    err = capsys.readouterr().err
+    assert ("nothing has changed: the new shares are void" in err) is is_known
+    assert ("not known whether the new shares are in force: keep them" in err) is not is_known
+    assert len(list((tmp_path / "out").iterdir())) == (0 if is_known else 1)
 
 
 # --- a store in use ---------------------------------------------------------------------------
