@@ -83,7 +83,6 @@ _HINTS: Final = {
     "SHARE_MALFORMED": "Nothing has changed: compare with the paper, word by word, and try again.",
     "SHARE_WRONG_SET": "Nothing has changed: look for the share that was made for this node last.",
     "SHARE_UNKNOWN": "Nothing has changed: this share was never made for this node.",
-    "REKEY_IN_PROGRESS": "End it first: `keyserver seal rekey cancel`.",
     "SLOT_UNAVAILABLE": "Let the node read that key, or give it up with --drop-slots.",
     "AUDIT_UNAVAILABLE": "Nothing was done: the audit log must be writable; look at its disk.",
     "STORAGE_UNAVAILABLE": "Look at the database, then try again.",
@@ -91,7 +90,9 @@ _HINTS: Final = {
 }
 """What to do about it."""
 
-_OTHER_CODES: Final = frozenset({"BAD_REQUEST", "CONFLICT", "RATE_LIMITED", "STORAGE_CORRUPT"})
+_OTHER_CODES: Final = frozenset(
+    {"BAD_REQUEST", "CONFLICT", "RATE_LIMITED", "REKEY_IN_PROGRESS", "STORAGE_CORRUPT"}
+)
 """Codes that say for themselves what to do."""
 
 

@@ -132,11 +132,12 @@ def rekey(
         )
     place = Place(url, path, config, ca_file, certificate)
     operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
-    way.refuse_old_files(operator.get("/v1/seal/status")["epoch"] + 1)
+    epoch = operator.get("/v1/seal/status")["epoch"]
+    way.refuse_old_files(epoch + 1)
     body = {"shares": shares, "threshold": threshold, "recipients": list(way.recipients)}
     body |= {"verify": verify, "staged": not verify, "drop_slots": drop_slots}
     started = operator.post("/v1/seal/rekey", body)
-    ceremony = _Ceremony(operator, started["rekey"], way, tuple(identities or ()))
+    ceremony = _Ceremony(operator, started["rekey"], epoch, way, tuple(identities or ()))
     done = ceremony.run(started, tuple(files or ()), tuple(new_files or ()))
     if as_json:
         if "shares" not in done:  # else it is printed: before they were in force
@@ -200,6 +201,8 @@ class _Ceremony:
 
     operator: OperatorClient
     rekey_id: str
+    epoch: int
+    """Of the present shares."""
     way: HandingOut
     identities: tuple[Path, ...]
     may_be_in_force: bool = False
@@ -268,24 +271,35 @@ class _Ceremony:
 
         Only where the node confirms that the present ones stay in force the new ones are removed.
         """
+        stays = f"the present shares stay in force (set {self.epoch})"
+        end = f"keyserver seal rekey cancel {self.rekey_id}"
         code = ""
         try:
             self.operator.delete(self._path())
-        except CommandError as error:
-            code = error.code if isinstance(error, RefusedError) else code
+        except (CommandError, KeyboardInterrupt) as error:
+            code = error.code if isinstance(error, RefusedError) else ""
             if code != "REKEY_NOT_FOUND":
                 report_error(error)
         else:
             take_back(files)
-            _say("the rekey was broken off: the present shares stay in force, new ones are void")
+            _say(f"the rekey was broken off: {stays}, new ones are void")
             return
         if code == "CONFLICT":
-            _say("the new shares are in force, the present ones are not: keep all new ones")
+            _say(
+                f"the new shares are in force (set {self.epoch + 1}), the present ones are not: "
+                "keep all new ones"
+            )
         elif self.may_be_in_force:
             _say(
                 "it is not known which shares are in force: keep the present and the new ones. "
-                "`keyserver seal status` shows the epoch: it has grown by one if the new ones are"
+                f"`keyserver seal status` shows epoch {self.epoch + 1} if the new ones are, "
+                f"else {self.epoch}; a rekey that is still open then ends with: {end}"
             )
+        elif code == "REKEY_NOT_FOUND":
+            take_back(files)
+            _say(f"the rekey is over: {stays}, new ones are void")
+        else:
+            _say(f"{stays}; the rekey ends by itself within an hour, or with: {end}")
 
     def _path(self, step: str = "") -> str:
         return f"/v1/seal/rekey/{self.rekey_id}" + (f"/{step}" if step else "")

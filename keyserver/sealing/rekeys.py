@@ -114,7 +114,10 @@ class Rekeys:
             if slot is None:
                 raise NotInitialisedError("the store has no shares yet; run: keyserver seal init")
             if self._open is not None:
-                raise RekeyInProgressError(f"rekey {self._open.rekey_id} is open; cancel it first")
+                other = self._open.rekey_id
+                raise RekeyInProgressError(
+                    f"rekey {other} is open; end it first: keyserver seal rekey cancel {other}"
+                )
             kept = () if drop_slots else await self._kept(seal)
             rekey_id = self._random.bytes(_ID_SIZE).hex()
             shown = Collected(slot, REKEY_S)

@@ -140,7 +140,7 @@ def test_each_request_is_signed_as_it_is_sent() -> None:
         (error_reply(401, "UNAUTHENTICATED"), FAILED, "--admin-key"),
         (error_reply(401, "SIGNATURE_EXPIRED"), FAILED, "clocks"),
         (error_reply(403, "FORBIDDEN"), FAILED, "admins"),
-        (error_reply(409, "REKEY_IN_PROGRESS"), FAILED, "cancel"),
+        (error_reply(409, "REKEY_IN_PROGRESS"), FAILED, ""),
         (error_reply(429, "RATE_LIMITED", ("Retry-After", "42")), FAILED, "in 42 s"),
         (error_reply(501, "NOT_INITIALISED"), FAILED, "seal init"),
         (error_reply(503, "STORAGE_UNAVAILABLE", ("Retry-After", "5")), UNREACHABLE, "in 5 s"),

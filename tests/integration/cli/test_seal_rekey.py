@@ -13,7 +13,16 @@ import pytest
 import typer
 
 from keyserver.cli import seal_rekey
-from keyserver.cli.output import FAILED, INTERRUPTED, OK, UNREACHABLE, USAGE, WRONG_SHARE
+from keyserver.cli.operator_client import OperatorClient
+from keyserver.cli.output import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    UNREACHABLE,
+    USAGE,
+    WRONG_SHARE,
+    CommandError,
+)
 from tests.support.operator_shares import (
     key_of_age,
     private_file,
@@ -153,6 +162,73 @@ def test_whoever_leaves_the_terminal_breaks_the_rekey_off(
         assert started.status == 201, "there is room for the next one"
 
 
+def test_an_interrupted_rekey_says_once_which_set_is_in_force(
+    typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of(is_open=True)
+    del typed  # somebody is there, and leaves at the first question
+
+    def leave(text: str, **_: Any) -> str:
+        raise typer.Abort
+
+    monkeypatch.setattr(typer, "prompt", leave)
+    options = ["--plain-shares", "--shares", 3, "--threshold", 2]
+    with listening(desk) as (_, run):
+        assert run("rekey", *options) == INTERRUPTED
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith("keyserver: rekey ")
+    assert rest == [
+        "keyserver: the rekey was broken off: the present shares stay in force (set 1), "
+        "new ones are void"
+    ]
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["unreachable", "interrupted again"])
+def test_a_rekey_that_could_not_be_broken_off_says_how_to_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output, twice: bool
+) -> None:
+    desk = desk_of(is_open=True)
+    options, out = options_with_files(desk, tmp_path)
+    private_file(tmp_path / "old2", "one two three")
+
+    def fail(*_: object) -> None:
+        if twice:
+            raise KeyboardInterrupt
+        raise CommandError("no answer from the node", exit_code=UNREACHABLE)
+
+    with listening(desk) as (_, run):
+        with monkeypatch.context() as patch:
+            patch.setattr(OperatorClient, "delete", fail)
+            assert run("rekey", *options) == WRONG_SHARE
+        err = capsys.readouterr().err
+        rekey_id = err.partition("rekey ")[2].split()[0]
+        assert "the present shares stay in force (set 1)" in err
+        assert f"keyserver seal rekey cancel {rekey_id}" in err
+        assert run("rekey", *options) == FAILED
+        err = capsys.readouterr().err
+        assert f"end it first: keyserver seal rekey cancel {rekey_id}\n" in err
+        assert err.count("cancel") == 1
+        assert run(f"rekey cancel {rekey_id}") == OK
+    assert not list(out.iterdir())
+
+
+def test_a_rekey_whose_time_has_run_out(
+    typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    desk = desk_of(is_open=True)
+    typed += [desk.shares[0]]
+
+    def prompt(text: str, **_: Any) -> str:
+        desk.rekeys.forget()
+        return typed.pop(0)
+
+    monkeypatch.setattr(typer, "prompt", prompt)
+    with listening(desk) as (_, run):
+        assert run("rekey", "--plain-shares", "--shares", 3, "--threshold", 2) == FAILED
+    err = capsys.readouterr().err
+    assert "is over: the present shares stay in force (set 1), new ones are void" in err
+
+
 def options_with_files(desk: SealDesk, folder: Path) -> tuple[list[object], Path]:
     """Of a rekey that asks nobody, and where its new shares go."""
     out = folder / "new"
@@ -275,7 +351,7 @@ def test_new_shares_stay_while_it_is_not_known_which_are_in_force(
         assert run("rekey", *options) == UNREACHABLE
         told = capsys.readouterr().err
         assert "not known which shares are in force: keep the present and the new" in told
-        assert "seal status" in told
+        assert "`keyserver seal status` shows epoch 2 if the new ones are, else 1" in told
         assert "broken off" not in told
         assert len(pauses) == seal_rekey.TRIES - 1
         assert len(list(out.iterdir())) == 3
