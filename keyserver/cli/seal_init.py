@@ -206,12 +206,6 @@ class _Making:
         random, clock = SystemRandom(), SystemClock()
         async with stopped_store(self.loaded, random=random, clock=clock) as stopped:
             reads_back = self.verify and not stopped.is_new
-            if reads_back and self.way.as_json and not self.new_files:
-                raise CommandError(
-                    "--json: the store is in use, so new shares are read back before they count",
-                    hint="Give --new-file for each of them, or --no-verify.",
-                    exit_code=USAGE,
-                )
             prepared = await prepare(
                 stopped.seal,
                 stopped.audit,
@@ -224,6 +218,12 @@ class _Making:
                 random=random,
                 now_ms=clock.unix() * 1000,
             )
+            if reads_back and self.way.as_json and not self.new_files:
+                raise CommandError(
+                    "--json: the store is in use, so new shares are read back before they count",
+                    hint="Give --new-file for each of them, or --no-verify.",
+                    exit_code=USAGE,
+                )
             files: list[str] = []
             try:
                 facts = self._hand_out(prepared, stopped, files, reads_back=reads_back)
