@@ -22,7 +22,12 @@ RecipientOption = Annotated[
 ]
 OutDirOption = Annotated[
     Path | None,
-    typer.Option("--out-dir", metavar="DIR", help="Where the encrypted shares are written."),
+    typer.Option(
+        "--out-dir",
+        metavar="DIR",
+        help="Where the encrypted shares are written: share-1-of-set-2.age and so on, in the order "
+        "of the recipients, where 2 is the new epoch. Nothing is overwritten.",
+    ),
 ]
 PlainOption = Annotated[
     bool, typer.Option("--plain-shares", help="Show the shares themselves, one at a time.")
