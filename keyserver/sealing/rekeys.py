@@ -18,6 +18,7 @@ from keyserver.sealing.errors import (
     SealConflictError,
     SealError,
     SealRecordDamagedError,
+    ShareWrongSetError,
     SlotUnavailableError,
 )
 from keyserver.sealing.handing_out import NewShares, Sharing
@@ -171,7 +172,7 @@ class Rekeys:
             rekey = self._at(rekey_id, RekeyStage.VERIFYING)
             renewal = rekey.renewal
             assert renewal is not None
-            share = find_share(text, renewal.record, rekey.shown.slot)
+            share = _find_new(text, renewal, rekey.shown.slot)
             rekey, reason = rekey.show(share)
             await self._audit_share("seal.rekey.verify", rekey, share, reason)
             self._open = rekey
@@ -325,6 +326,21 @@ class Rekeys:
 
     def _done(self, rekey: Rekey) -> RekeyStatus:
         return replace(self._status(rekey), state=RekeyStage.DONE.value, expires_in_s=0)
+
+
+def _find_new(text: str, renewal: Renewal, slot: ShareSlot) -> slip39.Share:
+    """The new share that this text is; raises as `find_share`."""
+    try:
+        return find_share(text, renewal.record, slot)
+    except ShareWrongSetError as error:
+        present = renewal.replaces.epoch
+        if error.epoch != present:
+            raise
+        raise ShareWrongSetError(
+            f"share: of the present set {present}, which is to be replaced; "
+            f"one of the new set {slot.epoch} is wanted",
+            present,
+        ) from None
 
 
 def _require_good(renewal: Renewal, secret: Callable[[], SecretKey]) -> None:

@@ -178,8 +178,15 @@ async def test_only_good_shares_count() -> None:
     for share in scene.shares[:2]:
         new = (await rekeys.prove(rekey_id, share)).new_shares
     assert new is not None
-    with pytest.raises(ShareWrongSetError):
-        await rekeys.verify(rekey_id, scene.shares[0])
+    for old in (scene.shares[0], json.loads(scene.shares[0])["mnemonic"]):
+        with pytest.raises(ShareWrongSetError) as caught:
+            await rekeys.verify(rekey_id, old)
+        assert str(caught.value) == (
+            "share: of the present set 1, which is to be replaced; one of the new set 2 is wanted"
+        )
+        assert caught.value.epoch == 1
+    with pytest.raises(ShareWrongSetError, match="another store"):
+        await rekeys.verify(rekey_id, other.shares[0])
     forged = replace(check_share(documents(new)[0], _record(rekeys)), value=bytes(32))
     with pytest.raises(ShareUnknownError):
         await rekeys.verify(rekey_id, forged.mnemonic())
