@@ -29,7 +29,14 @@ from keyserver.cli.output import USAGE, CommandError, JsonOption, print_facts, p
 from keyserver.cli.seal_init import init
 from keyserver.cli.seal_orders import clear, replicas, retire, rewrap, rotate, seal
 from keyserver.cli.seal_replicas import AllOption, ask_each, replicas_of
-from keyserver.cli.seal_shares import IdentityOption, ShareFileOption, check, read_share
+from keyserver.cli.seal_shares import (
+    IdentityOption,
+    ShareFileOption,
+    ShareFilesOption,
+    check,
+    read_share,
+    the_only,
+)
 
 if TYPE_CHECKING:
     from keyserver.sealing.record import SealRecord
@@ -150,8 +157,8 @@ def unseal(
     path: PathOption = None,
     urls: UrlsOption = None,
     to_all: AllOption = False,
-    file: ShareFileOption = None,
-    age_identity: IdentityOption = None,
+    files: ShareFilesOption = None,
+    identities: IdentityOption = None,
     withdraw: Annotated[
         bool, typer.Option("--withdraw", help="Take your share back instead.")
     ] = False,
@@ -165,7 +172,8 @@ def unseal(
     """Give your share to a node that is sealed; with the last one needed it opens.
 
     The share is asked for without echo, or read from standard input or a file, and checked here
-    before it is sent. Exit code 4 for a share that is none of this node's.
+    before it is sent. Several files are sent in their order, until the node is open. Exit code 4
+    for a share that is none of this node's.
     """
     wanted: list[str | None] = [*urls] if urls else [None]
     places = [Place(one, path, config, ca_file, certificate) for one in wanted]
@@ -186,10 +194,21 @@ def unseal(
             "this node has no shares: a restart opens it, with the key of its configuration",
             exit_code=USAGE,
         )
-    text = read_share(file, [age_identity] if age_identity else [], PROMPT)
-    check(text, found)
-    body: dict[str, object] = {"share": text, **({"withdraw": True} if withdraw else {})}
-    ask_each(operators, lambda operator: operator.post("/v1/seal/unseal", body), as_json, _told)
+    sources: list[Path | None] = [*files] if files else [None]
+    texts = []
+    for file in sources:
+        texts.append(read_share(file, identities or (), PROMPT))
+        check(texts[-1], found, file)
+
+    def give(operator: OperatorClient) -> Facts:
+        for text in texts:
+            body: dict[str, object] = {"share": text, **({"withdraw": True} if withdraw else {})}
+            answer: Facts = operator.post("/v1/seal/unseal", body)
+            if not answer["sealed"]:
+                break
+        return answer
+
+    ask_each(operators, give, as_json, _told)
 
 
 def _told(answer: Facts) -> str:
@@ -233,8 +252,8 @@ def verify_share(
         Path | None,
         typer.Option("--record", metavar="FILE", help="What `record` printed; asks no node."),
     ] = None,
-    file: ShareFileOption = None,
-    age_identity: IdentityOption = None,
+    files: ShareFileOption = None,
+    identities: IdentityOption = None,
     ca_file: CaFileOption = None,
     certificate: CertificateOption = None,
     as_json: JsonOption = False,
@@ -243,12 +262,12 @@ def verify_share(
 
     Exit code 4 for one that is not.
     """
+    file = the_only(files)
     if record_file is None:
         found = _record_of(Place(url, path, config, ca_file, certificate).operator())
     else:
         found = _record_in(record_file)
-    text = read_share(file, [age_identity] if age_identity else [], PROMPT)
-    share = check(text, found)
+    share = check(read_share(file, identities or (), PROMPT), found, file)
     facts = {
         "good": True,
         "share": share.member_index + 1,

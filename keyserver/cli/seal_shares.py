@@ -17,13 +17,26 @@ if TYPE_CHECKING:
     from keyserver.crypto.slip39 import Share
     from keyserver.sealing.record import SealRecord
 
+ShareFilesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--file",
+        metavar="FILE",
+        help="The share; `-` reads standard input. May be repeated where shares are at one place. "
+        "Else asked.",
+    ),
+]
 ShareFileOption = Annotated[
-    Path | None,
+    list[Path] | None,
     typer.Option("--file", metavar="FILE", help="The share; `-` reads standard input. Else asked."),
 ]
 IdentityOption = Annotated[
-    Path | None,
-    typer.Option("--age-identity", metavar="FILE", help="Opens a share that age has encrypted."),
+    list[Path] | None,
+    typer.Option(
+        "--age-identity",
+        metavar="FILE",
+        help="Opens a share that age has encrypted; may be repeated.",
+    ),
 ]
 
 MAX_INPUT: Final = 16 * 1024
@@ -121,8 +134,18 @@ def age_identities(path: Path) -> list[Any]:
     return found
 
 
-def check(text: str, record: "SealRecord") -> "Share":
-    """The share, if it is one of the set in force; raises `CommandError` (wrong share)."""
+def the_only(files: Sequence[Path] | None) -> Path | None:
+    """The file, if any; raises `CommandError` for more than one."""
+    if files and len(files) > 1:
+        raise CommandError("--file: one share at a time", exit_code=USAGE)
+    return files[0] if files else None
+
+
+def check(text: str, record: "SealRecord", file: Path | None = None) -> "Share":
+    """The share, if it is one of the set in force; raises `CommandError` (wrong share).
+
+    `file`: where it was read, to be named.
+    """
     from keyserver.sealing.errors import (
         ShareMalformedError,
         ShareUnknownError,
@@ -134,7 +157,7 @@ def check(text: str, record: "SealRecord") -> "Share":
         return check_share(text, record)
     except (ShareMalformedError, ShareWrongSetError, ShareUnknownError) as error:
         raise CommandError(
-            str(error),
+            str(error) if file is None else f"{_name(file)}: {error}",
             hint="Nothing was sent and nothing has changed.",
             exit_code=WRONG_SHARE,
         ) from None

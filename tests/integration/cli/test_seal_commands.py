@@ -139,6 +139,27 @@ def test_shares_from_files_and_standard_input(
     assert desk.vault.is_open
 
 
+def test_several_shares_at_once(tmp_path: Path, capsys: Output) -> None:
+    desk = desk_of()
+    keys = [key_of_age(tmp_path / f"key{number}") for number in range(3)]
+    files: list[object] = []
+    for number, (identity, recipient) in enumerate(keys):
+        share = tmp_path / f"share{number}.age"
+        share.write_bytes(encrypted(desk.shares[number], recipient))
+        files += ["--file", share, "--age-identity", identity]
+    wrong = private_file(tmp_path / "wrong", "one two three")
+    with listening(desk) as (server, run):
+        assert run("unseal", *files[:8], "--file", wrong) == WRONG_SHARE
+        assert f"{wrong}: share: 3 words" in capsys.readouterr().err
+        assert {asked.method for asked in server.asked} == {"GET"}, "all are checked before"
+        assert run("unseal", *files[:8], "--file", files[1]) == OK
+        assert capsys.readouterr().out == "the node is open\n"
+        desk.vault.shut("requested")
+        assert run("unseal", *files, "--json") == OK
+        assert json.loads(capsys.readouterr().out)["sealed"] is False
+    assert desk.vault.is_open
+
+
 def test_a_share_typed_at_the_terminal(
     typed: list[str], dumps_forbidden: Sequence[str], capsys: Output
 ) -> None:
@@ -232,6 +253,9 @@ def test_a_share_is_checked_without_sending_it(
     assert main(["seal", "verify-share", "--record", str(record)]) == OK
     send(monkeypatch, "one two three")
     assert main(["seal", "verify-share", "--record", str(record)]) == WRONG_SHARE
+    two = ["--file", "one", "--file", "two"]
+    assert main(["seal", "verify-share", "--record", str(record), *two]) == USAGE
+    assert "--file: one share at a time" in capsys.readouterr().err
     for text in ("[]", "{", "{}"):
         record.write_text(text)
         send(monkeypatch, desk.shares[1])
