@@ -69,6 +69,11 @@ class HandingOut:
         """Which file is whose."""
         return [f"{file}  for {who}" for file, who in zip(files, self.recipients, strict=True)]
 
+    def in_force(self, epoch: int) -> str:
+        """What is to be said of shares that count now."""
+        where = "" if self.out_dir is None else f", and are in {self.out_dir}"
+        return f"the new shares are in force (set {epoch}){where}"
+
     def refuse_old_files(self, epoch: int) -> None:
         """Raise `CommandError` if a file of this set is there: before people type their shares."""
         if self.out_dir is None:

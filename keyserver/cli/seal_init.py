@@ -31,7 +31,7 @@ from keyserver.cli.seal_handing_out import (
     print_handed_out,
     take_back,
 )
-from keyserver.cli.seal_output import print_for_good
+from keyserver.cli.seal_output import print_for_good, telling
 from keyserver.cli.seal_shares import check, read_share
 
 if TYPE_CHECKING:
@@ -118,9 +118,15 @@ def init(
     except BaseException as error:
         making.say_what_counts(error)
         raise
+    if "shares" in facts:
+        return  # printed, before they were in force
+    with telling(way.in_force(facts["epoch"])):
+        _print_done(facts, way, as_json=as_json)
+
+
+def _print_done(facts: Facts, way: HandingOut, *, as_json: bool) -> None:
     if as_json:
-        if "shares" not in facts:  # else it is printed: before they were in force
-            print_json(facts)
+        print_json(facts)
         return
     facts = {**facts, "files": way.lines(facts["files"])}
     print_facts({name: facts[name] for name in facts if name not in _LISTS}, as_json=False)

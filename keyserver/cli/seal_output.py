@@ -1,9 +1,11 @@
-"""Printing what must have arrived before it counts: shares that are nowhere else."""
+"""Printing shares, which must have arrived before they count, and what is done already."""
 
 import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from keyserver.cli.output import FAILED, CommandError, print_json
 
@@ -13,22 +15,41 @@ _NO_FILES: frozenset[int] = frozenset({errno.EINVAL, errno.ENOTSUP})
 
 def print_for_good(facts: dict[str, object]) -> None:
     """Print one JSON value, and return once it has left; raises `CommandError` if it cannot."""
-    if sys.stdout is None:
-        raise CommandError("standard output: is closed", exit_code=FAILED)
-    try:
+    with _raising(""):
         print_json(facts)
-        sys.stdout.flush()
         _sync()
+
+
+@contextmanager
+def telling(done: str) -> Iterator[None]:
+    """Print the result of what is done; where that fails, `CommandError` says that it is done."""
+    try:
+        with _raising(f"{done}; "):
+            yield
+    except KeyboardInterrupt:
+        print(f"keyserver: {done}", file=sys.stderr)
+        raise
+
+
+@contextmanager
+def _raising(before: str) -> Iterator[None]:
+    """Turn what goes wrong with the output into a `CommandError`."""
+    if sys.stdout is None:
+        raise CommandError(f"{before}standard output: is closed", exit_code=FAILED)
+    try:
+        yield
+        sys.stdout.flush()
     except OSError as error:
         reason = error.strerror or str(error)
         _print_no_more()
         raise CommandError(
-            f"standard output: cannot be written: {reason}", exit_code=FAILED
+            f"{before}standard output: cannot be written: {reason}", exit_code=FAILED
         ) from None
 
 
 def _sync() -> None:
     """Have a file that is printed to on its disk."""
+    sys.stdout.flush()
     try:
         os.fsync(sys.stdout.fileno())
     except io.UnsupportedOperation:

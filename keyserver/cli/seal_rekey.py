@@ -48,7 +48,7 @@ from keyserver.cli.seal_handing_out import (
     print_handed_out,
     take_back,
 )
-from keyserver.cli.seal_output import print_for_good
+from keyserver.cli.seal_output import print_for_good, telling
 from keyserver.cli.seal_shares import read_share
 
 Facts = Mapping[str, Any]  # Any: JSON, as the node sends it
@@ -139,16 +139,22 @@ def rekey(
     started = operator.post("/v1/seal/rekey", body)
     ceremony = _Ceremony(operator, started["rekey"], epoch, way, tuple(identities or ()))
     done = ceremony.run(started, tuple(files or ()), tuple(new_files or ()))
+    if "shares" in done:
+        return  # printed, before they were in force
+    with telling(way.in_force(done["epoch"])):
+        _print_done(done, way, as_json=as_json)
+
+
+def _print_done(done: Facts, way: HandingOut, *, as_json: bool) -> None:
     if as_json:
-        if "shares" not in done:  # else it is printed: before they were in force
-            print_json(done)
-    else:
-        print_facts({name: done[name] for name in done if name != "files"}, as_json=False)
-        if "files" in done:
-            print("\nGive each operator their file:")
-            print("\n".join(f"  {line}" for line in way.lines(done["files"])))
-        print("\nThe new shares are in force. Other replicas seal themselves: unseal them anew.")
-        print("Keep the old shares until the backups are gone that only they open.")
+        print_json(done)
+        return
+    print_facts({name: done[name] for name in done if name != "files"}, as_json=False)
+    if "files" in done:
+        print("\nGive each operator their file:")
+        print("\n".join(f"  {line}" for line in way.lines(done["files"])))
+    print("\nThe new shares are in force. Other replicas seal themselves: unseal them anew.")
+    print("Keep the old shares until the backups are gone that only they open.")
 
 
 @app.command()

@@ -185,6 +185,21 @@ def test_shares_that_cannot_be_printed_are_never_in_force(
     assert record_of(tmp_path) is None
 
 
+def test_what_is_in_force_is_said_where_the_result_cannot_be_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    _, recipient = key_of_age(tmp_path / "key")
+    one = ["--shares", 1, "--threshold", 1, "--recipient", recipient]
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        assert init(configured(tmp_path), *one, "--out-dir", out) == FAILED
+    err = capsys.readouterr().err
+    assert err.startswith(f"keyserver: the new shares are in force (set 1), and are in {out}; ")
+    assert record_of(tmp_path) is not None
+    assert len(list(out.iterdir())) == 1
+
+
 # --- interrupted ------------------------------------------------------------------------------
 
 

@@ -320,6 +320,26 @@ def test_new_shares_that_cannot_be_printed_are_never_in_force(
     assert desk.vault.status().epoch == 2
 
 
+@pytest.mark.parametrize("options", [[], ["--no-verify"], ["--json"]], ids=" ".join)
+@pytest.mark.parametrize("output", [FullOutput(), None], ids=["full", "closed"])
+def test_what_is_in_force_is_said_where_the_result_cannot_be_printed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Output,
+    options: list[str],
+    output: FullOutput | None,
+) -> None:
+    desk = desk_of(is_open=True)
+    with_files, out = options_with_files(desk, tmp_path)
+    with listening(desk) as (_, run), monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", output)
+        assert run("rekey", *with_files, *options) == FAILED
+    told = f"keyserver: the new shares are in force (set 2), and are in {out}; standard output: "
+    assert told in capsys.readouterr().err
+    assert desk.vault.status().epoch == 2
+    assert len(list(out.iterdir())) == 3
+
+
 def test_new_shares_that_nobody_has_confirmed_are_never_in_force(
     typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keyserver.cli.output import CommandError
-from keyserver.cli.seal_output import print_for_good
+from keyserver.cli.seal_output import print_for_good, telling
 
 
 def test_what_is_printed_to_a_file_is_there(
@@ -57,3 +57,21 @@ def test_an_output_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(CommandError, match="standard output: is closed"):
         print_for_good({"a": 1})
+
+
+def test_what_is_done_is_said_where_its_result_cannot_be_printed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        with pytest.raises(CommandError, match="Broken pipe") as caught, telling("it is done"):
+            print("how")
+    assert str(caught.value).startswith("it is done; standard output: cannot be written")
+
+
+def test_what_is_done_is_said_to_whoever_interrupts(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), telling("it is done"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "keyserver: it is done\n"
