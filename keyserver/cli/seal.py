@@ -33,8 +33,8 @@ from keyserver.cli.seal_shares import (
     IdentityOption,
     ShareFileOption,
     ShareFilesOption,
-    check,
-    read_share,
+    read_good,
+    somebody_types,
     the_only,
 )
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 Facts = Mapping[str, Any]  # Any: JSON, as the node sends it
 
-PROMPT: Final = "Your share (not shown)"
+YOURS: Final = "Your share"
 
 UrlsOption = Annotated[
     list[str] | None,
@@ -171,9 +171,9 @@ def unseal(
 ) -> None:
     """Give your share to a node that is sealed; with the last one needed it opens.
 
-    The share is asked for without echo, or read from standard input or a file, and checked here
-    before it is sent. Several files are sent in their order, until the node is open. Exit code 4
-    for a share that is none of this node's.
+    The share is asked for without echo, again where it is mistyped, or read from standard input or
+    a file, and checked here before it is sent. Several files are sent in their order, until the
+    node is open. Exit code 4 for a share that is none of this node's.
     """
     wanted: list[str | None] = [*urls] if urls else [None]
     places = [Place(one, path, config, ca_file, certificate) for one in wanted]
@@ -195,10 +195,10 @@ def unseal(
             exit_code=USAGE,
         )
     sources: list[Path | None] = [*files] if files else [None]
-    texts = []
-    for file in sources:
-        texts.append(read_share(file, identities or (), PROMPT))
-        check(texts[-1], found, file)
+    what = YOURS
+    if not files and somebody_types():
+        what = f"{_progress_of(operators[0])}{YOURS}"
+    texts = [read_good(file, identities or (), what, found)[0] for file in sources]
 
     def give(operator: OperatorClient) -> Facts:
         for text in texts:
@@ -211,11 +211,18 @@ def unseal(
     ask_each(operators, give, as_json, _told)
 
 
+def _progress_of(operator: OperatorClient) -> str:
+    facts = operator.get("/v1/seal/status")
+    return f"{progress_text(facts)} " if facts["sealed"] else ""
+
+
 def _told(answer: Facts) -> str:
     if answer["reason"] == "already_unsealed":
         return "the node is open already"
     if not answer["sealed"]:
         return "the node is open"
+    if answer["reason"] == "not_there":
+        return f"this share was not there: {progress_text(answer)}"
     if answer["reason"] == "duplicate":
         return f"this share was there already: {progress_text(answer)}"
     return progress_text(answer)
@@ -267,7 +274,7 @@ def verify_share(
         found = _record_of(Place(url, path, config, ca_file, certificate).operator())
     else:
         found = _record_in(record_file)
-    share = check(read_share(file, identities or (), PROMPT), found, file)
+    _, share = read_good(file, identities or (), YOURS, found)
     facts = {
         "good": True,
         "share": share.member_index + 1,

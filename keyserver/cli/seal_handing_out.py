@@ -158,7 +158,13 @@ def handing_out(
         raise CommandError(
             f"--threshold: {threshold} of {shares} shares can never be", exit_code=USAGE
         )
-    if bool(recipients) == plain:
+    if recipients and plain:
+        raise CommandError(
+            "--recipient, --plain-shares: only one of the two",
+            hint="Shares are either encrypted to recipients, or shown here.",
+            exit_code=USAGE,
+        )
+    if not recipients and not plain:
         raise CommandError(
             "Who gets the shares?",
             hint="Give --recipient age1… for each share, or --plain-shares to see them here.",

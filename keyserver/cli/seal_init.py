@@ -12,12 +12,10 @@ import typer
 from keyserver.cli.inspect import ConfigOption
 from keyserver.cli.output import (
     USAGE,
-    WRONG_SHARE,
     CommandError,
     JsonOption,
     print_facts,
     print_json,
-    report_error,
 )
 from keyserver.cli.passwords import ask_password
 from keyserver.cli.seal_handing_out import (
@@ -32,7 +30,7 @@ from keyserver.cli.seal_handing_out import (
     take_back,
 )
 from keyserver.cli.seal_output import print_for_good, telling
-from keyserver.cli.seal_shares import check, read_share
+from keyserver.cli.seal_shares import read_good
 
 if TYPE_CHECKING:
     from keyserver.app.config import Loaded
@@ -294,14 +292,13 @@ class _Making:
                 raise CommandError(
                     f"--new-file: {self.threshold} different shares are needed", exit_code=USAGE
                 )
-            prompt = f"New share {len(seen) + 1} of {self.threshold}, read back (not shown)"
-            try:
-                text = read_share(rest.pop(0) if rest else None, self.identities, prompt)
-                seen.add(check(text, prepared.record).member_index)
-            except CommandError as error:
-                if error.exit_code != WRONG_SHARE or self.new_files or not sys.stdin.isatty():
-                    raise
-                report_error(error)
+            epoch, number = prepared.record.epoch, len(seen) + 1
+            what = f"A share of the new set {epoch}, {number} of {self.threshold}"
+            source = rest.pop(0) if rest else None
+            _, share = read_good(source, self.identities, what, prepared.record)
+            if share.member_index in seen:
+                print("keyserver: this share was there already", file=sys.stderr)
+            seen.add(share.member_index)
 
     def _left_over(self, prepared: "PreparedSeal", stopped: "StoppedStore") -> Facts:
         """What is not needed any more, and opens what the shares are to protect."""

@@ -49,7 +49,7 @@ from keyserver.cli.seal_handing_out import (
     take_back,
 )
 from keyserver.cli.seal_output import print_for_good, telling
-from keyserver.cli.seal_shares import read_share
+from keyserver.cli.seal_shares import prompt_for, read_share
 
 Facts = Mapping[str, Any]  # Any: JSON, as the node sends it
 
@@ -245,9 +245,11 @@ class _Ceremony:
             number, required = answer["progress"] + 1, answer["required"]
             if files and not rest:
                 raise CommandError(f"{which} shares: {required} are needed", exit_code=USAGE)
-            prompt = f"Share {number} of {required}, {which} set (not shown)"
+            epoch = self.epoch if state == PROVING else self.epoch + 1
+            what = f"A share of the {which} set {epoch}, {number} of {required}"
             try:
-                text = read_share(rest.pop(0) if rest else None, self.identities, prompt)
+                source = rest.pop(0) if rest else None
+                text = read_share(source, self.identities, prompt_for(what))
                 is_last = state == VERIFYING and number >= required
                 answer = self._ask(step, {"share": text}, is_last=is_last)
             except CommandError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from keyserver.cli.asking import ask_hidden
-from keyserver.cli.output import USAGE, WRONG_SHARE, CommandError
+from keyserver.cli.output import USAGE, WRONG_SHARE, CommandError, report_error
 
 if TYPE_CHECKING:
     from keyserver.crypto.slip39 import Share
@@ -46,13 +46,25 @@ _AGE: Final = (b"age-encryption.org/v1", b"-----BEGIN AGE ENCRYPTED FILE-----")
 _IDENTITY: Final = "AGE-SECRET-KEY-1"
 
 
+def somebody_types() -> bool:
+    """Whether a share is asked for where no file is named."""
+    return sys.stdin.isatty()
+
+
+def prompt_for(what: str) -> str:
+    """The question for a share."""
+    from keyserver.sealing.shares import WORDS  # deferred: sealing takes a while to load
+
+    return f"{what}: {WORDS} words, or the first four letters of each (not shown)"
+
+
 def read_share(file: Path | None, identities: Sequence[Path], prompt: str) -> str:
     """A share's text: words, or a share document.
 
     A file that is not encrypted must be readable by its owner only. Raises `CommandError` and
     `ConfigError`, which never show any of it.
     """
-    if file is None and sys.stdin.isatty():
+    if file is None and somebody_types():
         return ask_hidden(prompt).strip()
     data = _bytes_of(file)
     if data.startswith(_AGE):
@@ -68,6 +80,26 @@ def read_share(file: Path | None, identities: Sequence[Path], prompt: str) -> st
             exit_code=USAGE,
         )
     return text
+
+
+def read_good(
+    file: Path | None, identities: Sequence[Path], what: str, record: "SealRecord"
+) -> "tuple[str, Share]":
+    """A share of the set in force, asked for again as long as another is typed.
+
+    Raises as `read_share` and `check`.
+    """
+    from keyserver.sealing.shares import ShareSlot  # deferred, as above
+
+    may_retry = file is None and somebody_types() and ShareSlot.of(record) is not None
+    while True:
+        text = read_share(file, identities, prompt_for(what))
+        try:
+            return text, check(text, record, file)
+        except CommandError as error:
+            if not may_retry:
+                raise
+            report_error(error)
 
 
 def _name(file: Path | None) -> str:

@@ -13,6 +13,14 @@ from tests.support.seal_desk import SealDesk
 Keyserver = Callable[..., int]
 
 
+class Typed(list[str]):
+    """Answers of somebody at a terminal, and what was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.questions: list[str] = []
+
+
 def desk_of(*, admins: tuple[SecretScalar, ...] = (), is_open: bool = False) -> SealDesk:
     """A seal that 2 of 3 shares open."""
 

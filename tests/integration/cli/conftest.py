@@ -7,6 +7,7 @@ import pytest
 import typer
 
 from keyserver.cli import seal_handing_out
+from tests.support.seal_commands import Typed
 
 
 @pytest.fixture(autouse=True)
@@ -18,14 +19,15 @@ def _process_stays_as_it_is(
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def typed(monkeypatch: pytest.MonkeyPatch) -> Typed:
     """What somebody types at a terminal, one answer after the other."""
-    answers: list[str] = []
+    answers = Typed()
 
     def prompt(text: str, **how: Any) -> str:
         if text.lstrip().startswith("Press Enter"):
             return ""
         assert how["hide_input"], "secrets are not echoed"
+        answers.questions.append(text)
         return answers.pop(0)
 
     monkeypatch.setattr(typer, "prompt", prompt)

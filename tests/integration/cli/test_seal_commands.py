@@ -18,6 +18,7 @@ from keyserver.crypto.curve import SecretScalar
 from keyserver.sealing.key_sources import KeyText
 from keyserver.sealing.opening import open_or_create
 from keyserver.sealing.ports import Actor, ActorKind, SealState
+from keyserver.sealing.record import SealRecord
 from keyserver.sealing.vault import REQUESTED
 from tests.support.certificates import make_authority
 from tests.support.operator_shares import (
@@ -27,7 +28,7 @@ from tests.support.operator_shares import (
     private_file,
     words_of,
 )
-from tests.support.seal_commands import desk_of, listening
+from tests.support.seal_commands import Typed, desk_of, listening
 from tests.support.seal_desk import ADMIN, NODE, OTHER_NODE, SealDesk, replica
 from tests.support.sealing import NOW_MS
 
@@ -130,6 +131,8 @@ def test_shares_from_files_and_standard_input(
         send(monkeypatch, words_of(desk.shares[0]))
         assert run("unseal", "--withdraw", "--file", "-") == OK
         assert "0 of 2 shares; 2 more are needed." in capsys.readouterr().out
+        assert run("unseal", "--withdraw", "--file", share, "--age-identity", identity) == OK
+        assert "this share was not there: 0 of 2 shares" in capsys.readouterr().out
         for number in (1, 2):
             plain = private_file(tmp_path / f"share{number}", desk.shares[number])
             assert run("unseal", "--file", plain) == OK
@@ -172,6 +175,38 @@ def test_a_share_typed_at_the_terminal(
     assert len(dumps_forbidden) == 2, "no core of a process that has held a share"
     assert "the node is open" in out
     assert words_of(desk.shares[0]).split()[5] not in out + err
+
+
+def test_a_share_that_was_mistyped_is_asked_for_again(
+    tmp_path: Path, typed: Typed, capsys: Output
+) -> None:
+    desk = desk_of()
+    asyncio.run(desk.give(desk.shares[0]))
+    mistyped = words_of(desk.shares[1]).split()[:32]
+    typed += [" ".join(mistyped), words_of(desk.shares[1])]
+    with listening(desk) as (_, run):
+        assert run("record") == OK
+        record = tmp_path / "record.json"
+        record.write_text(capsys.readouterr().out)
+        assert run("unseal") == OK
+        out, err = capsys.readouterr()
+        assert out == "the node is open\n"
+        assert "32 words, need 33" in err
+        assert not any(word in err for word in mistyped if len(word) > 6)
+        ways = "33 words, or the first four letters of each (not shown)"
+        asked = f"1 of 2 shares; one more is needed. Your share: {ways}"
+        assert typed.questions == [asked, asked]
+    typed += ["one two", desk.shares[2]]
+    assert main(["seal", "verify-share", "--record", str(record)]) == OK
+    assert typed.questions[2:] == [f"Your share: {ways}"] * 2
+
+
+def test_where_no_share_can_be_good_none_is_asked_for_again(tmp_path: Path, typed: Typed) -> None:
+    record = SealRecord(bytes(16), NODE, epoch=1, slots=())
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(record.public()))
+    typed += ["one two"]
+    assert main(["seal", "verify-share", "--record", str(file)]) == WRONG_SHARE
 
 
 def test_a_wrong_share_is_not_even_sent(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:

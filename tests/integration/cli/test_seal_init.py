@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from keyserver.app.clock import SystemClock
 from keyserver.app.config import load
 from keyserver.app.offline_sealing import stopped_store
 from keyserver.app.store import opened_store
+from keyserver.cli import seal_handing_out
 from keyserver.cli.main import main
 from keyserver.cli.output import FAILED, INTERRUPTED, OK, USAGE, WRONG_SHARE
 from keyserver.crypto.curve import SecretScalar
@@ -29,7 +31,8 @@ from keyserver.sealing.shares import check_share
 from keyserver.sealing.vault import Vault
 from keyserver.storage.database import opened
 from keyserver.storage.sealing import SqlSealStore
-from tests.support.operator_shares import key_file, key_of_age, private_file
+from tests.support.operator_shares import key_file, key_of_age, private_file, words_of
+from tests.support.seal_commands import Typed
 from tests.support.sealing import AuditList
 
 Output = pytest.CaptureFixture[str]
@@ -349,6 +352,26 @@ def test_new_shares_are_read_back(tmp_path: Path, capsys: Output) -> None:
     assert after is not None
     assert after.epoch == 2
     assert answer(capsys)["files"] == [str(file) for file in files]
+
+
+def test_a_new_share_that_was_mistyped_is_asked_for_again(
+    tmp_path: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    config = configured(tmp_path)
+    run_once(config)
+    show = seal_handing_out._show
+
+    def watching(shares: Sequence[Mapping[str, Any]]) -> None:
+        first, second = (words_of(share["document"]) for share in shares)
+        typed.extend(["one two", first, first, second])
+        show(shares)
+
+    monkeypatch.setattr(seal_handing_out, "_show", watching)
+    assert init(config, "--plain-shares", "--shares", 2, "--threshold", 2) == OK
+    assert "2 words, need 33" in capsys.readouterr().err
+    ways = "33 words, or the first four letters of each (not shown)"
+    asked = [f"A share of the new set 2, {number} of 2: {ways}" for number in (1, 1, 2, 2)]
+    assert typed.questions == asked
 
 
 def test_the_node_must_be_stopped(tmp_path: Path, capsys: Output) -> None:

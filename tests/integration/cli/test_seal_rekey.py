@@ -28,7 +28,7 @@ from tests.support.operator_shares import (
     private_file,
     words_of,
 )
-from tests.support.seal_commands import desk_of, listening
+from tests.support.seal_commands import Typed, desk_of, listening
 from tests.support.seal_desk import SealDesk
 
 Output = pytest.CaptureFixture[str]
@@ -58,7 +58,7 @@ def test_a_rekey_with_files(tmp_path: Path, capsys: Output) -> None:
 
 
 def test_a_rekey_at_a_terminal(
-    typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Output
+    typed: Typed, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     desk = desk_of(is_open=True)
     shown: list[str] = []
@@ -78,6 +78,10 @@ def test_a_rekey_at_a_terminal(
     out, err = capsys.readouterr()
     assert desk.vault.status().epoch == 2
     assert "3 words" in err, "a wrong share is asked for again"
+    asked = ["present set 1, 1 of 2", "present set 1, 1 of 2", "present set 1, 2 of 2"]
+    asked += [f"new set 2, {number} of 2" for number in (1, 2, 2, 2)]
+    ways = "33 words, or the first four letters of each (not shown)"
+    assert typed.questions == [f"A share of the {which}: {ways}" for which in asked]
     assert "was there already" in err
     for number, share in enumerate(shown, start=1):
         page = out.split("Share ")[number]
@@ -406,6 +410,7 @@ def test_new_shares_stay_where_they_are_found_to_be_in_force(
     [
         ([], "Who gets the shares?"),
         (["--recipient", "age1x"], "1 for 5 shares"),
+        (["--recipient", "age1x", "--plain-shares"], "--recipient, --plain-shares: only one of"),
         (["--plain-shares", "--threshold", "6"], "6 of 5"),
         (["--plain-shares", "--out-dir", "x"], "not written to files"),
         (["--plain-shares"], "no terminal"),
