@@ -266,7 +266,7 @@ def _rekey_routes(needs: SealRoutes) -> list[Route]:
 
     async def start(request: Request) -> Response:
         body, caller = await needs.order(request)
-        body.only("threshold", "shares", "recipients", "verify", "drop_slots", "staged")
+        body.only("threshold", "shares", "recipients", "verify", "drop_slots")
         status = await rekeys.start(
             threshold=body.integer("threshold", 1, MOST_SHARES),
             shares=body.integer("shares", 1, MOST_SHARES),
@@ -274,7 +274,6 @@ def _rekey_routes(needs: SealRoutes) -> list[Route]:
             verify=body.switch("verify", default=True),
             actor=caller.actor,
             drop_slots=body.switch("drop_slots", default=False),
-            staged=body.switch("staged", default=False),
         )
         return _answer(rekey_facts(status), 201)
 

@@ -135,7 +135,7 @@ def rekey(
     epoch = operator.get("/v1/seal/status")["epoch"]
     way.refuse_old_files(epoch + 1)
     body = {"shares": shares, "threshold": threshold, "recipients": list(way.recipients)}
-    body |= {"verify": verify, "staged": not verify, "drop_slots": drop_slots}
+    body |= {"verify": verify, "drop_slots": drop_slots}
     started = operator.post("/v1/seal/rekey", body)
     ceremony = _Ceremony(operator, started["rekey"], epoch, way, tuple(identities or ()))
     done = ceremony.run(started, tuple(files or ()), tuple(new_files or ()))

@@ -113,7 +113,7 @@ class RekeyStage(Enum):
     VERIFYING = "verifying"
     """The holders of the new shares show those."""
     STAGED = "staged"
-    """The new shares are handed out; an order puts them in force."""
+    """Without verification: an order puts the new shares in force, once they are handed out."""
     DONE = "done"
     """The new shares are in force."""
 
@@ -130,15 +130,13 @@ class Rekey:
     shown: Collected
     """Of the present set; once there is a renewal, of the new one."""
     renewal: Renewal | None = None
-    staged: bool = False
-    """Without `verify`: whether the new set waits for an order, given once somebody has it."""
     unsure: bool = False
     """Whether the new set was to be put in force, and the store did not say whether it is."""
 
     @property
     def stage(self) -> RekeyStage:
         """How far it is."""
-        if self.renewal is None or not (self.verify or self.staged):
+        if self.renewal is None:
             return RekeyStage.PROVING
         return RekeyStage.VERIFYING if self.verify else RekeyStage.STAGED
 

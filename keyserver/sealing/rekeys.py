@@ -99,14 +99,12 @@ class Rekeys:
         actor: Actor,
         *,
         drop_slots: bool = False,
-        staged: bool = False,
     ) -> RekeyStatus:
         """Begin; nothing changes before the last step.
 
-        With `drop_slots` slots beside the shares are not kept; with `staged` a set that is not
-        verified waits for `commit`. Raises `BadSharingError`,
-        `SealedError`, `NotInitialisedError` for a store without shares, `RekeyInProgressError`,
-        `SlotUnavailableError` and `AuditUnavailableError`.
+        With `drop_slots` slots beside the shares are not kept; a set that is not verified waits for
+        `commit`. Raises `BadSharingError`, `SealedError`, `NotInitialisedError` for a store without
+        shares, `RekeyInProgressError`, `SlotUnavailableError` and `AuditUnavailableError`.
         """
         sharing = Sharing(threshold, shares, tuple(recipients))
         async with self._lock:
@@ -122,7 +120,7 @@ class Rekeys:
             kept = () if drop_slots else await self._kept(seal)
             rekey_id = self._random.bytes(_ID_SIZE).hex()
             shown = Collected(slot, REKEY_S)
-            rekey = Rekey(rekey_id, seal.record, sharing, verify, kept, shown, staged=staged)
+            rekey = Rekey(rekey_id, seal.record, sharing, verify, kept, shown)
             details: AuditDetails = {"rekey": rekey_id, "threshold": threshold, "shares": shares}
             await self._audit.record("seal.rekey.start", AuditOutcome.OK, actor, details)
             self._open = rekey
@@ -133,11 +131,9 @@ class Rekeys:
     async def prove(self, rekey_id: str, text: str) -> RekeyAnswer:
         """Show a share of the present set; the last one needed makes the new shares.
 
-        They are told in this answer only. Without verification they are in force with it, unless
-        they are staged. Raises
-        `Share…Error`, after which nothing has changed, `RekeyNotFoundError`, `SealedError`,
-        `SealConflictError`, `SealRecordDamagedError`, `AuditUnavailableError`, and `StorageError`:
-        then the new set may be in force, and any share shown again gives the same one.
+        They are told in this answer only, and not in force yet. Raises `Share…Error`,
+        `RekeyNotFoundError`, `SealedError`, `SealConflictError`, `SealRecordDamagedError` and
+        `AuditUnavailableError`.
         """
         async with self._lock:
             rekey = self._at(rekey_id, RekeyStage.PROVING)
@@ -147,26 +143,22 @@ class Rekeys:
             self._open = rekey
             if not rekey.shown.enough:
                 return RekeyAnswer(self._status(rekey), reason is None, reason)
-            renewal = rekey.renewal
-            if renewal is None:
-                self._require_root(rekey.shown.secret)
-                renewal = renew(
-                    rekey.replaces,
-                    rekey.sharing,
-                    rekey.kept,
-                    now_ms=self._clock.unix() * 1000,
-                    rng=self._random,
-                )
-            if not (rekey.verify or rekey.staged):
-                await self._commit(replace(rekey, renewal=renewal), renewal)
-                return RekeyAnswer(self._done(rekey.renewed(renewal)), True, reason, renewal.new)
+            self._require_root(rekey.shown.secret)
+            renewal = renew(
+                rekey.replaces,
+                rekey.sharing,
+                rekey.kept,
+                now_ms=self._clock.unix() * 1000,
+                rng=self._random,
+            )
             self._open = rekey = rekey.renewed(renewal)
             return RekeyAnswer(self._status(rekey), reason is None, reason, renewal.new)
 
     async def verify(self, rekey_id: str, text: str) -> RekeyAnswer:
         """Show a new share; the last one needed puts the new set in force.
 
-        Raises as `prove`.
+        Raises as `prove`, and `StorageError`: then the new set may be in force, and any share shown
+        again tells.
         """
         async with self._lock:
             rekey = self._at(rekey_id, RekeyStage.VERIFYING)
@@ -183,9 +175,9 @@ class Rekeys:
             return RekeyAnswer(self._done(rekey), reason is None, reason)
 
     async def commit(self, rekey_id: str, actor: Actor) -> RekeyStatus:
-        """Put a staged set in force, as whoever was told its shares has handed them out.
+        """Put a set that is not verified in force: whoever was told its shares has handed them out.
 
-        Raises as `prove`, but no `Share…Error`; after a `StorageError` it may be ordered again.
+        Raises as `verify`, but no `Share…Error`; after a `StorageError` it may be ordered again.
         """
         async with self._lock:
             rekey = self._at(rekey_id, RekeyStage.STAGED)
@@ -273,8 +265,7 @@ class Rekeys:
         except SealConflictError:
             pass  # the vault has looked what is stored
         if self._is_in_force(rekey):
-            if rekey.stage is not RekeyStage.PROVING:
-                self.forget()
+            self.forget()
             raise SealConflictError("the new shares are in force: keep them")
 
     async def _commit(self, rekey: Rekey, renewal: Renewal, actor: Actor = HOLDER) -> None:

@@ -411,7 +411,7 @@ async def test_new_shares_go_to_recipients_encrypted(desk: SealDesk) -> None:
     rekey = await begin(desk, recipients=[str(key.to_public()) for key in keys], verify=False)
     await show(desk, rekey, "share", desk.shares[0])
     made = fields(await show(desk, rekey, "share", desk.shares[2]))
-    assert made["state"] == "done"
+    assert made["state"] == "staged"
     assert "document" not in made["shares"][0]
     for key, share in zip(keys, made["shares"], strict=True):
         opened = json.loads(pyrage.decrypt(base64.b64decode(share["age"]), [key]))
@@ -420,7 +420,7 @@ async def test_new_shares_go_to_recipients_encrypted(desk: SealDesk) -> None:
 
 async def test_new_shares_are_in_force_once_somebody_has_them(desk: SealDesk) -> None:
     await desk.open()
-    rekey = await begin(desk, verify=False, staged=True)
+    rekey = await begin(desk, verify=False)
     path = f"rekey/{rekey['rekey']}/commit"
     assert refusal(await desk.ask("POST", path)) == (404, "REKEY_NOT_FOUND")
     for share in desk.shares[:2]:

@@ -13,7 +13,7 @@ JUNK: Final[tuple[Any, ...]] = (
 DOCUMENT: Final = '{"seal_id": "%s", "v": %s, "epoch": %s, "slot_id": 1, "group": 0, "member": 0}'
 ORDERS: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
     ("POST", "unseal", {"share": "x", "withdraw": False}),
-    ("POST", "rekey", {"threshold": 2, "shares": 3, "recipients": [], "staged": False}),
+    ("POST", "rekey", {"threshold": 2, "shares": 3, "recipients": [], "verify": True}),
     ("POST", "rekey/0123456789abcdef/share", {"share": "x"}),
     ("POST", "rekey/0123456789abcdef/verify", {"share": "x"}),
     ("POST", "rekey/0123456789abcdef/commit", {}),

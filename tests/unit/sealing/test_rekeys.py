@@ -27,7 +27,7 @@ from keyserver.sealing.rekeying import MAX_HISTORY
 from keyserver.sealing.rekeys import REKEY_S, Rekeys
 from keyserver.sealing.secret_key import SecretKey
 from keyserver.sealing.shares import check_share
-from tests.support.sealing import ADMIN, SealScene, documents, proved
+from tests.support.sealing import ADMIN, SealScene, documents, proved, renewed
 
 KEY = KeyText("KEY", "ab" * 32)
 
@@ -76,26 +76,17 @@ async def test_new_shares_take_the_place_of_the_old_ones() -> None:
     ]
 
 
-async def test_without_verification_the_proof_is_the_last_step() -> None:
-    scene = await SealScene.make()
-    vault = await scene.opened()
-    rekeys = scene.rekeys(vault)
-    rekey_id, new = await proved(rekeys, scene.shares[:2], verify=False)
-    assert vault.status().epoch == 2
-    with pytest.raises(RekeyNotFoundError):
-        await rekeys.status(rekey_id)
-    await scene.opened(documents(new)[:2])
-
-
 async def test_a_staged_set_waits_for_the_order_after_its_shares_are_handed_out() -> None:
     scene = await SealScene.make()
     vault = await scene.opened()
     rekeys = scene.rekeys(vault)
     before = scene.store.stored
-    rekey_id, new = await proved(rekeys, scene.shares[:2], verify=False, staged=True)
+    rekey_id, new = await proved(rekeys, scene.shares[:2], verify=False)
     assert scene.store.stored == before
     status = await rekeys.status(rekey_id)
     assert (status.state, status.progress, status.required) == ("staged", 0, 2)
+    with pytest.raises(RekeyNotFoundError, match="staged"):
+        await rekeys.prove(rekey_id, scene.shares[0])
     with pytest.raises(RekeyNotFoundError, match="staged"):
         await rekeys.verify(rekey_id, documents(new)[0])
     done = await rekeys.commit(rekey_id, ADMIN)
@@ -125,7 +116,7 @@ async def test_a_staged_set_that_is_cancelled_never_counts() -> None:
     scene = await SealScene.make()
     rekeys = scene.rekeys(await scene.opened())
     before = scene.store.stored
-    rekey_id, _ = await proved(rekeys, scene.shares[:2], verify=False, staged=True)
+    rekey_id, _ = await proved(rekeys, scene.shares[:2], verify=False)
     await rekeys.cancel(rekey_id, ADMIN)
     with pytest.raises(RekeyNotFoundError):
         await rekeys.commit(rekey_id, ADMIN)
@@ -136,7 +127,7 @@ async def test_the_root_key_is_another_one() -> None:
     scene = await SealScene.make()
     vault = await scene.opened()
     old = vault.open_seal
-    await proved(scene.rekeys(vault), scene.shares[:2], verify=False)
+    await renewed(scene.rekeys(vault), scene.shares[:2])
     new = vault.open_seal
     assert new.root != old.root
     assert new.keyring == old.keyring
@@ -323,7 +314,7 @@ async def test_a_rekey_that_was_overtaken_is_given_up() -> None:
     vault = await scene.opened()
     slow, fast = scene.rekeys(vault), scene.rekeys(vault)
     started = await slow.start(2, 3, (), True, ADMIN)
-    await proved(fast, scene.shares[:2], verify=False)
+    await renewed(fast, scene.shares[:2])
     with pytest.raises(SealConflictError, match="start again"):
         await slow.prove(started.rekey, scene.shares[0])
     with pytest.raises(RekeyNotFoundError):
@@ -350,7 +341,7 @@ async def test_history_names_the_sets_before_up_to_sixteen() -> None:
     vault = await scene.opened()
     share, identifiers = scene.shares[0], [scene.new.slot.identifier]
     for _ in range(MAX_HISTORY + 2):
-        _, new = await proved(scene.rekeys(vault), [share], threshold=1, count=1, verify=False)
+        new = await renewed(scene.rekeys(vault), [share], threshold=1, count=1)
         share = documents(new)[0]
         identifiers.append(new.slot.identifier)
     history = vault.record()["history"]
@@ -366,7 +357,7 @@ async def test_history_names_the_sets_before_up_to_sixteen() -> None:
 async def test_a_slot_beside_the_shares_is_wrapped_anew(source: Any) -> None:
     scene = await SealScene.make(source=source)
     vault = await scene.opened()
-    _, new = await proved(scene.rekeys(vault, source), scene.shares[:2], verify=False)
+    new = await renewed(scene.rekeys(vault, source), scene.shares[:2])
     fresh = await scene.process()
     await fresh.open_with(source)
     assert fresh.open_seal.root == (await scene.opened(documents(new)[:2])).open_seal.root
@@ -382,7 +373,7 @@ async def test_a_slot_whose_key_is_not_at_hand_stops_it(source: KeyText | None) 
     vault = await scene.opened()
     with pytest.raises(SlotUnavailableError):
         await scene.rekeys(vault, source).start(2, 3, (), True, ADMIN)
-    await proved(scene.rekeys(vault, source), scene.shares[:2], verify=False, drop_slots=True)
+    await renewed(scene.rekeys(vault, source), scene.shares[:2], drop_slots=True)
     assert [slot["kind"] for slot in vault.record()["slots"]] == ["shamir"]
 
 

@@ -83,30 +83,10 @@ async def test_a_commit_that_another_replica_made_impossible_can_be_cancelled() 
 
 
 @pytest.mark.parametrize("done", [True, False])
-async def test_without_verification_the_same_shares_are_told_when_asked_again(done: bool) -> None:
-    scene = await SealScene.make()
-    rekeys = scene.rekeys(await scene.opened())
-    started = await rekeys.start(2, 3, (), False, ADMIN)
-    await rekeys.prove(started.rekey, scene.shares[0])
-    dies_at_the_next_write(scene, done=done)
-    with pytest.raises(StorageError):
-        await rekeys.prove(started.rekey, scene.shares[1])
-    assert (await rekeys.status(started.rekey)).state == "unsure"
-    scene.store.fails = False
-    if done:
-        with pytest.raises(SealConflictError, match="in force"):
-            await rekeys.cancel(started.rekey, ADMIN)
-    answer = await rekeys.prove(started.rekey, scene.shares[1])
-    assert answer.status.state == "done"
-    assert answer.new_shares is not None
-    await scene.opened(documents(answer.new_shares)[:2])
-
-
-@pytest.mark.parametrize("done", [True, False])
 async def test_the_order_to_commit_a_staged_set_is_given_again(done: bool) -> None:
     scene = await SealScene.make()
     rekeys = scene.rekeys(await scene.opened())
-    rekey_id, new = await proved(rekeys, scene.shares[:2], verify=False, staged=True)
+    rekey_id, new = await proved(rekeys, scene.shares[:2], verify=False)
     dies_at_the_next_write(scene, done=done)
     with pytest.raises(StorageError):
         await rekeys.commit(rekey_id, ADMIN)
@@ -119,7 +99,7 @@ async def test_the_order_to_commit_a_staged_set_is_given_again(done: bool) -> No
 async def test_a_staged_set_that_may_be_in_force_is_not_cancelled() -> None:
     scene = await SealScene.make()
     rekeys = scene.rekeys(await scene.opened())
-    rekey_id, _ = await proved(rekeys, scene.shares[:2], verify=False, staged=True)
+    rekey_id, _ = await proved(rekeys, scene.shares[:2], verify=False)
     dies_at_the_next_write(scene, done=True)
     with pytest.raises(StorageError):
         await rekeys.commit(rekey_id, ADMIN)
