@@ -57,6 +57,7 @@ def test_the_same_name_is_not_kept_twice() -> None:
     assert pool.keep(named(1), OWNER, KEY, NOW)
     assert not pool.keep(replace(named(1), secret=OneTime(MADE.secret)), OTHER, KEY, NOW)  # type: ignore[arg-type]
     assert len(pool) == 1
+    assert pool.names == {name(1)}
 
 
 def test_they_are_forgotten_after_an_hour() -> None:
