@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,16 +119,18 @@ async def _verify(
     from keyserver.app.clock import SystemClock
     from keyserver.crypto.randomness import SystemRandom
 
-    with _progress("trying", as_json=as_json) as on_table:
-        tried = trial(
-            file,
-            _identities(identities),
-            random=SystemRandom(),
-            clock=SystemClock(),
-            on_table=on_table,
-        )
-        async with tried as opened:
-            await _open(opened, config, shares)
+    async with AsyncExitStack() as stack:
+        with _progress("trying", as_json=as_json) as on_table:
+            tried = trial(
+                file,
+                _identities(identities),
+                random=SystemRandom(),
+                clock=SystemClock(),
+                on_table=on_table,
+            )
+            opened = await stack.enter_async_context(tried)
+        await _open(opened, config, shares)  # asks for shares: nothing may draw over that
+        with _progress("opening boxes", as_json=as_json):
             return await opened.check()
 
 

@@ -3,12 +3,16 @@
 import asyncio
 import json
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyrage
 import pytest
+from rich.console import Console
+from rich.status import Status
 
 from keyserver.app.clock import SystemClock
 from keyserver.app.config import load
@@ -136,6 +140,39 @@ def test_made_tried_and_put_back(
     (entry,) = [parse_line(line) for line in new_place.log.read_bytes().splitlines()]
     assert (entry.fields["action"], entry.fields["outcome"]) == ("backup.restore", "ok")
     assert entry.fields["details"]["rows"] == made["rows"]
+
+
+def test_nothing_is_drawn_over_the_question_for_a_share(
+    place: Place,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    filled = place.fill()
+    out = tmp_path / "backup"
+    run(capsys, "create", "-c", place.config, "--out", str(out))
+    drawn: list[str] = []
+    drawing: list[str] = []
+
+    @contextmanager
+    def status(_: Console, text: str) -> Iterator[Status]:
+        drawn.append(text)
+        drawing.append(text)
+        yield Status(text)
+        drawing.pop()
+
+    def ask(question: str) -> str:
+        assert drawing == []
+        return filled.words[int(question.split()[1]) - 1]
+
+    monkeypatch.setattr(Console, "status", status)
+    monkeypatch.setattr("keyserver.cli.seal_shares.ask_hidden", ask)
+    with monkeypatch.context() as at_a_terminal:
+        for stream in ("stdin", "stderr"):
+            at_a_terminal.setattr(f"sys.{stream}.isatty", lambda: True)
+        assert main(["backup", "verify", str(out), "--shares"]) == 0
+    assert drawn == ["trying …", "opening boxes …"]
+    assert drawing == []
 
 
 def test_one_that_a_key_file_opens(
