@@ -4,7 +4,6 @@ Shares come from the terminal without echo, from standard input or from files, o
 from arguments, which other processes may see.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -95,16 +94,6 @@ def read_dump(file: Path) -> "Database":
         return parse_dump(file.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise DumpError(f"{file}: is no text") from None
-
-
-def write_private(file: Path, text: str) -> None:
-    """Write a new file that only its owner can read; raises `CommandError` if it is there."""
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise CommandError(f"--out: {file} is there already", exit_code=USAGE) from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-        opened.write(text)
 
 
 def read_redis(url: str, password_file: Path | None) -> "Database":

@@ -15,8 +15,9 @@ from urllib.parse import quote
 
 import typer
 
-from keyserver.cli.imicros_sources import read_dump, read_redis, read_shares, write_private
+from keyserver.cli.imicros_sources import read_dump, read_redis, read_shares
 from keyserver.cli.inspect import ConfigOption, PathOption, UrlOption
+from keyserver.cli.new_files import new_private_file
 from keyserver.cli.operator_admin import (
     AdminKeyOption,
     AdminPasswordOption,
@@ -68,8 +69,9 @@ def dump_imicros(
 
     The file shows names and times. Whoever has it and three of the shares has every key.
     """
-    database = read_redis(redis, redis_password_file)
-    write_private(out, database.to_json())
+    with new_private_file(out) as file:
+        database = read_redis(redis, redis_password_file)
+        file.write(database.to_json().encode())
     facts = {
         "file": str(out),
         "sets": len(database.sets),

@@ -1,13 +1,14 @@
 """`keyserver service-keys token` and `grant`: who may ask for which keys."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from keyserver.cli.imicros_sources import write_private
 from keyserver.cli.inspect import ConfigOption, PathOption, UrlOption
 from keyserver.cli.main import APP_SETTINGS
+from keyserver.cli.new_files import new_private_file
 from keyserver.cli.operator_admin import (
     AdminKeyOption,
     AdminPasswordOption,
@@ -18,6 +19,7 @@ from keyserver.cli.operator_admin import (
     Signing,
     find_admin_operator,
 )
+from keyserver.cli.operator_client import OperatorClient
 from keyserver.cli.output import CommandError, JsonOption, print_facts, print_rows, time_text
 from keyserver.cli.service_keys_owners import all_pages
 
@@ -85,10 +87,7 @@ def make_token(
         "services": service or ["*"],
         "days": days,
     }
-    facts = dict(operator.post(TOKENS, wanted))
-    if out is not None:
-        write_private(out, f"{facts.pop('token')}\n")
-        facts["file"] = str(out)
+    facts = _made(operator, wanted) if out is None else _made_into(out, operator, wanted)
     print_facts(facts if as_json else _readable(facts), as_json=as_json)
 
 
@@ -198,13 +197,32 @@ def revoke_grant(
     _check_revoked(operator.delete(f"{GRANTS}/{_id(grant_id)}"), "grant")
 
 
+# Any: JSON as the node sends it.
+def _made(operator: OperatorClient, wanted: Mapping[str, object]) -> dict[str, Any]:
+    return dict(operator.post(TOKENS, wanted))
+
+
+def _made_into(out: Path, operator: OperatorClient, wanted: Mapping[str, object]) -> dict[str, Any]:
+    """Make a token that is written to a file, which is made first: a token is shown only once."""
+    facts: dict[str, Any] = {}
+    try:
+        with new_private_file(out) as file:
+            facts = _made(operator, wanted)
+            file.write(f"{facts.pop('token')}\n".encode())
+    except OSError as error:
+        raise CommandError(
+            f"--out: {out} cannot be written: {error.strerror}; the token was made, and is lost",
+            hint=f"Revoke it: `keyserver service-keys token revoke {facts['token_id']}`.",
+        ) from None
+    return {**facts, "file": str(out)}
+
+
 def _id(text: str) -> str:
     if not (text.isascii() and text.replace("-", "").isalnum()):
         raise CommandError(f"{text!r}: is no id; `list` shows them")
     return text
 
 
-# Any: JSON as the node sends it.
 def _check_revoked(answer: dict[str, Any], what: str) -> None:
     if not answer["revoked"]:
         raise CommandError(f"there is no such {what}", hint="`list` shows those that are there.")

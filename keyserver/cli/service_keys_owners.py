@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -11,6 +10,7 @@ from urllib.parse import quote
 import typer
 
 from keyserver.cli.inspect import ConfigOption, PathOption, UrlOption
+from keyserver.cli.new_files import new_private_file
 from keyserver.cli.operator_admin import (
     AdminKeyOption,
     AdminPasswordOption,
@@ -73,14 +73,9 @@ def export(
     """Write all keys of an owner to a file that age has encrypted; for a day it allows `delete`."""
     place = Place(url, path, config, ca_file, certificate)
     operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
-    if out.exists():
-        raise CommandError(f"--out: {out} is there already", exit_code=USAGE)
-    answer = operator.post(_path(owner, "/export"), {"recipients": recipient})
-    document = base64.b64decode(answer["document"])
-    with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
-        opened.write(document)
-        opened.flush()
-        os.fsync(opened.fileno())
+    with new_private_file(out) as file:
+        answer = operator.post(_path(owner, "/export"), {"recipients": recipient})
+        file.write(base64.b64decode(answer["document"]))
     facts = {
         "file": str(out),
         "export": answer["export"],

@@ -1,11 +1,13 @@
 """Service keys through sockets: what clients and commands ask is what the node reads."""
 
 import asyncio
+import errno
 import io
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -357,3 +359,37 @@ async def test_commands_of_an_administrator(shell: Shell, served: Served, tmp_pa
         await shell.order(what, "revoke", "../x", code=FAILED)
     shown = await shell.order("token", "make", "svc:mail", "--json")
     assert shown["token"].startswith("kst1_")
+
+
+async def test_no_token_is_made_that_cannot_be_kept(shell: Shell, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.write_text("mine")
+    for out in (there, tmp_path / "no" / "folder"):
+        await shell.order("token", "make", "svc:mail", "--out", str(out), code=USAGE)
+    assert there.read_text() == "mine"
+    assert await shell.order("token", "list", "--json") == []
+
+
+async def test_no_file_stays_of_a_token_that_was_not_made(shell: Shell, tmp_path: Path) -> None:
+    out = tmp_path / "token"
+    scope = ["--scope", "no:such"]
+    await shell.order("token", "make", "svc:mail", *scope, "--out", str(out), code=USAGE)
+    assert not out.exists()
+
+
+async def test_a_token_that_could_not_be_written_is_named(
+    shell: Shell, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def full(_: Path) -> Iterator[io.BytesIO]:
+        yield io.BytesIO()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("keyserver.cli.service_keys_credentials.new_private_file", full)
+    place = ["--url", served.operator, "--admin-key", str(tmp_path / "admin")]
+    made = ["token", "make", "svc:mail", "--out", str(tmp_path / "token")]
+    code, _, err = await shell.run(*made, *place, "--node-id", NODE.hex())
+    [listed] = await shell.order("token", "list", "--json")
+    assert code == FAILED
+    assert "No space left on device; the token was made, and is lost" in err
+    assert f"token revoke {listed['token_id']}`" in err
