@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from keyserver.errors import StorageError
+from keyserver.errors import ConfigError, StorageError
 from keyserver.storage.access import Access, Fence, Transaction
 from keyserver.storage.process_lock import ProcessLock
 from keyserver.storage.schema import SCHEMA_VERSION
@@ -57,7 +57,7 @@ class Database:
         A missing SQLite file is made, readable by the owner only. `read_only` is for looking at
         the database of a running node: it takes no lock and changes nothing. Raises
         `StorageError`: unknown URL, no such place, in use by another process, not a database,
-        a schema of a newer program.
+        a schema of a newer program; `ConfigError` for an option in the URL that does not exist.
         """
         parsed = _parsed(url)
         name = parsed.render_as_string(hide_password=True)
@@ -68,8 +68,12 @@ class Database:
         try:
             with _database_errors(name):
                 await database._start()
-        except BaseException:
+        except BaseException as problem:
             await database.close()
+            if parsed.query and isinstance(problem, TypeError | ValueError | OverflowError):
+                # The driver's words for an option that it does not take.
+                text = f"database_url: an option in {name} is wrong: {problem}"
+                raise ConfigError(text) from problem
             raise
         return database
 

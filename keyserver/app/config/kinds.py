@@ -10,10 +10,16 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
+
+MAX_INTEGER: Final = 2**63 - 1
+"""What the database takes, and more than anything counts."""
+
+MAX_NUMBER: Final = 10**9
+"""Seconds or days: longer than anything lasts, and nothing overflows."""
 
 
 class WrongTypeError(ValueError):
@@ -86,13 +92,17 @@ def _check_boolean(value: object, places: Places) -> object:
 BOOLEAN = Kind("boolean", _check_boolean, _boolean_text)
 
 
-def integer(lowest: int, highest: int | None = None, *, name: str = "integer") -> Kind:
-    """A whole number in `lowest`…`highest`."""
+def integer(
+    lowest: int, highest: int | None = None, *, name: str = "integer", limit: int = MAX_INTEGER
+) -> Kind:
+    """A whole number in `lowest`…`highest`; `limit`: where it is not worth a word, `highest`."""
     span = f"{lowest} or more" if highest is None else f"in {lowest}…{highest}"
 
     def check(value: object, places: Places) -> object:
         if isinstance(value, bool) or not isinstance(value, int):
             raise WrongTypeError(f"must be a whole number {span}, without quotes")
+        if value > limit:  # not shown: Python refuses to write out the very long ones
+            raise ValueError(f"must be a whole number {span}, at most {highest or limit}")
         if value < lowest or (highest is not None and value > highest):
             raise ValueError(f"must be a whole number {span}, not {value}")
         return value
@@ -119,7 +129,9 @@ def _number(*, or_zero: bool) -> Kind:
     def check(value: object, places: Places) -> object:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise WrongTypeError(f"must be a number {span}, without quotes")
-        if not (0 < value < float("inf") or (or_zero and value == 0)):
+        if value > MAX_NUMBER:
+            raise ValueError(f"must be a number {span}, at most {MAX_NUMBER}")
+        if not (value > 0 or (or_zero and value == 0)):
             raise ValueError(f"must be a number {span}, not {value}")
         return float(value)
 
@@ -133,12 +145,23 @@ NUMBER_OR_ZERO = _number(or_zero=True)
 def _string(value: object) -> str:
     if not isinstance(value, str):
         raise WrongTypeError("must be a string in quotes")
-    return value
+    return _text(value)
 
 
 def _strings(value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise WrongTypeError("must be an array of strings")
+    return [_text(item) for item in value]
+
+
+def _text(value: str) -> str:
+    """The string, if it is one everywhere: in paths, in the database, in logs."""
+    if "\0" in value:
+        raise ValueError("must not contain the character U+0000")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # bytes of the environment that are no text
+        raise ValueError("must be UTF-8") from None
     return value
 
 
@@ -149,7 +172,7 @@ def string(name: str, parse: Callable[[str], object]) -> Kind:
 
 def expanded(name: str, parse: Callable[[str], object]) -> Kind:
     """A string that may hold path variables, decoded by `parse`."""
-    return Kind(name, lambda value, places: parse(places.expand(_string(value))), _as_is)
+    return Kind(name, lambda value, places: parse(_text(places.expand(_string(value)))), _as_is)
 
 
 def strings(name: str, parse: Callable[[str], object]) -> Kind:
@@ -216,6 +239,8 @@ def _check_quorum(value: object, places: Places) -> object:
         return value
     if isinstance(value, bool) or not isinstance(value, int):
         raise WrongTypeError('must be "all" or a whole number, without quotes')
+    if value > MAX_INTEGER:
+        raise ValueError(f'must be "all" or a whole number 1 or more, at most {MAX_INTEGER}')
     if value < 1:
         raise ValueError(f'must be "all" or a whole number 1 or more, not {value}')
     return value

@@ -206,7 +206,7 @@ def _validate(
         problems.append(_problem_of(name, given[name].origin, detail["ctx"]["error"]))
         good.pop(name, None)
     config, more = _validate(good, environ)
-    return config, [*problems, *more]
+    return config, [*dict.fromkeys(problems), *more]  # once, if defaults contain the value
 
 
 def _problem_of(name: str, origin: Origin, error: Exception) -> Problem:

@@ -51,6 +51,7 @@ from keyserver.app.config.values import (
     parse_self_secret,
 )
 from keyserver.model.identifiers import Address, NodeId
+from keyserver.model.quorums import MAX_NODES
 
 OPERATIONS = (
     "generate_server_key",
@@ -83,7 +84,7 @@ Source = Annotated[
     ContractSource, string('"none", "registry" or an address', parse_contract_source)
 ]
 Switch = Annotated[bool, BOOLEAN]
-Wei = integer(0, name="wei")
+Wei = integer(0, name="wei", limit=2**256 - 1)
 
 
 class Section(BaseModel):
@@ -312,7 +313,7 @@ class KeyServer(Section):
     cluster_name: Annotated[str, TEXT] = Field(
         "", description="Part of the cluster's identity. Same on all nodes."
     )
-    max_faulty: Annotated[int | None, integer(0)] = Field(
+    max_faulty: Annotated[int | None, integer(0, MAX_NODES)] = Field(
         None,
         description="How many nodes may be faulty; absent = floor((n-1)/3). Same on all nodes.",
     )
@@ -404,7 +405,7 @@ class Account(Section):
     unlock: Annotated[tuple[Address, ...], listed("addresses", parse_address)] = Field(
         (), description="Accounts that must exist and open with one of the passwords."
     )
-    keys_iterations: Annotated[int, integer(1)] = Field(
+    keys_iterations: Annotated[int, integer(1, 10_000_000)] = Field(
         10240, description="Rounds of PBKDF2 in new key files."
     )
 

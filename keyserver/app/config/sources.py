@@ -157,6 +157,10 @@ def read_file(path: Path) -> Reading:
     except tomllib.TOMLDecodeError as error:
         reading.problems.append(Problem(f"{path}: {error}", is_form=True))
         return reading
+    except (ValueError, RecursionError):  # Python's own limits
+        text = "holds a number of thousands of digits, or arrays nested hundreds of times"
+        reading.problems.append(Problem(f"{path}: {text}", is_form=True))
+        return reading
     _FileReader(path, text, reading).read(tables)
     return reading
 

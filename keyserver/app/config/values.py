@@ -16,6 +16,10 @@ from keyserver.crypto.errors import InvalidPointError, InvalidScalarError
 from keyserver.model.identifiers import Address, NodeId
 
 _HEX = re.compile(r"[0-9a-fA-F]*")
+_DATABASE_SERVER = re.compile(
+    r"postgresql://([^:/]*(:[^@]*)?@)?(\[[^/?]+\]|[^/:?]+)?(:(?P<port>[^/?]*))?([/?]|$)"
+)
+"""As the database library takes it apart; a password may contain anything but @."""
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
@@ -273,6 +277,9 @@ def parse_database_url(text: str) -> str:
     if parts.scheme == "sqlite" and text.startswith("sqlite:///") and len(parts.path) > 1:
         return text
     if parts.scheme == "postgresql" and parts.netloc:
+        server = _DATABASE_SERVER.match(text)
+        if server is not None and server["port"] is not None:
+            parse_port(server["port"], lowest=1)
         return text
     raise ValueError("must be sqlite:///FILE or postgresql://USER@HOST/NAME")
 

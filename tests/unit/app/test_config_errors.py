@@ -119,6 +119,54 @@ VALUES = {
         node_text(keyserver='database_url = "mysql://u:hunter2@h/d"'),
         "database_url: must be sqlite:///FILE or postgresql://",
     ),
+    "a database at no port": (
+        node_text(keyserver='database_url = "postgresql://u:hunter2@h:99999/d"'),
+        "[keyserver] database_url: port must be a number in 1…65535",
+    ),
+    "a database at an empty port": (
+        node_text(keyserver='database_url = "postgresql://h:/d"'),
+        "[keyserver] database_url: port must be a number in 1…65535",
+    ),
+    "more faulty nodes than nodes": (
+        node_text(keyserver="max_faulty = 65536"),
+        "[keyserver] max_faulty: must be a whole number in 0…256, not 65536",
+    ),
+    "a chain id for no database": (
+        node_text(keyserver="chain_id = 9223372036854775808"),
+        "chain_id: must be a whole number 1 or more, at most 9223372036854775807",
+    ),
+    "a number too long to be written out": (
+        node_text(keyserver=f"start_block = 0x{'f' * 4000}"),
+        "start_block: must be a whole number 0 or more, at most 9223372036854775807",
+    ),
+    "key files without rounds": (
+        node_text() + "[account]\nkeys_iterations = 0\n",
+        "[account] keys_iterations: must be a whole number in 1…10000000, not 0",
+    ),
+    "key files that take forever": (
+        node_text() + "[account]\nkeys_iterations = 4294967296\n",
+        "[account] keys_iterations: must be a whole number in 1…10000000, not 4294967296",
+    ),
+    "a poll without end": (
+        node_text(keyserver=f"poll_seconds = 1{'0' * 400}"),
+        "poll_seconds: must be a number above 0, at most 1000000000",
+    ),
+    "a poll of infinity": (
+        node_text(keyserver="poll_seconds = inf"),
+        "poll_seconds: must be a number above 0, at most 1000000000",
+    ),
+    "a poll of no number": (
+        node_text(keyserver="poll_seconds = nan"),
+        "poll_seconds: must be a number above 0, not nan",
+    ),
+    "a quorum beyond counting": (
+        node_text(keyserver="generation_quorum = 9223372036854775808"),
+        'must be "all" or a whole number 1 or more, at most 9223372036854775807',
+    ),
+    "a path with an end in it": (
+        node_text(keyserver='[keyserver.seal]\nkey_file = "a\\u0000b"'),
+        "key_file: must not contain the character U+0000",
+    ),
     "no log level": (
         node_text() + '[misc]\nlogging = "secretstore=loud"\n',
         '"loud" is no log level',
@@ -176,6 +224,14 @@ FORMS = {
     "quorum of text": (node_text(keyserver='generation_quorum = "most"'), 'must be "all" or a'),
     "poll as text": (node_text(keyserver='poll_seconds = "1"'), "must be a number above 0"),
     "syntax": ("[secretstore\n", "line 1, column"),
+    "a number beyond writing": (
+        node_text(keyserver=f"chain_id = {'9' * 5000}"),
+        "holds a number of thousands of digits, or",
+    ),
+    "arrays in arrays": (
+        node_text(f"nodes = {'[' * 9000}{']' * 9000}"),
+        "arrays nested hundreds of times",
+    ),
 }
 
 
@@ -234,6 +290,16 @@ def test_the_environment_is_named_in_its_errors(tmp_path: Path) -> None:
         "SECRETSTORE_SELF_SECRET",
     ]
     assert SECRETS["a"][1:] not in str(caught.value)
+
+
+def test_a_variable_that_is_no_text(tmp_path: Path) -> None:
+    environ = {"KEYSERVER_CLUSTER_NAME": "\udcff", "SECRETSTORE_PATH": "/data/\udcff"}
+    with pytest.raises(InvalidConfigError) as caught:
+        load_text(tmp_path, node_text(), environ=environ)
+    assert str(caught.value).splitlines() == [
+        "SECRETSTORE_PATH: must be UTF-8",
+        "KEYSERVER_CLUSTER_NAME: must be UTF-8",
+    ]
 
 
 def test_options_are_named_in_their_errors(tmp_path: Path) -> None:

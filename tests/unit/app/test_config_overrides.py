@@ -68,7 +68,7 @@ OPTION_OF = {name: option for option, name in OPTIONS.items()}
 
 def samples(key: Key) -> tuple[object, object]:
     kind = key.kind.name.partition(" 0…")[0]
-    if key.kind.name in ("integer 0…64", "integer 1…3650"):
+    if key.kind.name in ("integer 0…64", "integer 0…256", "integer 1…3650"):
         return (5, 6)
     return SAMPLES[kind]
 

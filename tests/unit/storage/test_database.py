@@ -12,7 +12,7 @@ import pytest_asyncio
 import structlog
 from sqlalchemy import Connection, event, insert, select, text
 
-from keyserver.errors import StorageError
+from keyserver.errors import ConfigError, StorageError
 from keyserver.storage import sqlite
 from keyserver.storage.database import Database, opened
 from keyserver.storage.schema import READ_BLOCKS
@@ -160,6 +160,11 @@ async def test_a_violated_rule_is_a_storage_error_without_values(database: Datab
 async def test_an_unusable_url_says_what_to_write(url: str, said: str) -> None:
     with pytest.raises(StorageError, match=f"database_url: .*{said}"):
         await Database.open(url)
+
+
+async def test_an_option_that_the_driver_does_not_take_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"database_url: an option in .*sslmod=.* is wrong: "):
+        await Database.open("postgresql://127.0.0.1/name?sslmod=require")
 
 
 async def test_a_file_that_is_no_database_is_refused(url: str, path: Path) -> None:
