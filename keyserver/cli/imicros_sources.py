@@ -42,7 +42,8 @@ def read_shares(files: Sequence[Path]) -> list["ImicrosShare"]:
         ]
     if sys.stdin.isatty():
         return _typed_shares()
-    return list(_parsed("standard input", sys.stdin.read(MAX_INPUT)))
+    given = sys.stdin.buffer.read(MAX_INPUT).decode("ascii", "replace")
+    return list(_parsed("standard input", given))
 
 
 def _parsed(source: str, text: str) -> Iterator["ImicrosShare"]:
@@ -137,7 +138,11 @@ def _password(url: str, file: Path | None) -> str | None:
         return None
     from keyserver.sealing.key_sources import read_private_file
 
-    return read_private_file(file).decode("utf-8", "surrogateescape").partition("\n")[0].strip()
+    try:
+        return read_private_file(file).decode().partition("\n")[0].strip()
+    except UnicodeDecodeError:
+        text = f"--redis-password-file: {file} is no UTF-8 text"
+        raise CommandError(text, exit_code=USAGE) from None
 
 
 class _Reading:

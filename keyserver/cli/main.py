@@ -27,7 +27,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from keyserver.cli.output import report_error
+from keyserver.cli.output import USAGE, CommandError, report_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +149,24 @@ def build() -> TyperGroup:
     return group
 
 
+def _require_text(arguments: Sequence[str]) -> None:
+    """Raise `CommandError` for bytes that are no text: no name, file or URL here takes any."""
+    for number, argument in enumerate(arguments, start=1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            name = argument.partition("=")[0] if argument.startswith("--") else ""
+            # Not shown: it may be a secret.
+            where = name if name.isascii() and name else f"argument {number}"
+            raise CommandError(f"{where}: must be UTF-8", exit_code=USAGE) from None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` are those of the process by default."""
     group = build()
     try:
         args = list(sys.argv[1:] if arguments is None else arguments)
+        _require_text(args)
         group.main(args, prog_name="keyserver")
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else 1

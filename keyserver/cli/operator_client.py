@@ -184,11 +184,11 @@ class OperatorClient:
         if url.startswith("unix:"):
             self._path = url.removeprefix("unix:")
             return
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
+        if not _is_http_address(url):
             raise CommandError(
                 f"--url: {url} is neither http(s)://HOST:PORT nor unix:PATH", exit_code=USAGE
             )
+        parts = urlsplit(url)
         self._address = parts.netloc
         self._is_encrypted = parts.scheme == "https"
 
@@ -313,6 +313,15 @@ class OperatorClient:
         context.check_hostname = False
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         return _PinnedConnection(self._address, context, accepted)
+
+
+def _is_http_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        is_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and is_port
 
 
 def _certificates(file: Path) -> frozenset[bytes]:

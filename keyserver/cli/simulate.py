@@ -174,7 +174,7 @@ def _replay(path: Path, *, shrink: bool, as_json: bool) -> None:
     be_quiet()
     try:
         wanted = Finding.from_json(json.loads(path.read_text()))
-    except json.JSONDecodeError as problem:
+    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
         raise CommandError(f"{path}: {problem}", exit_code=USAGE) from problem
     found = run_one(scenario_of(wanted.scenario), wanted.seed, wanted.plan)
     if found is None:

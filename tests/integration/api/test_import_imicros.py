@@ -3,12 +3,14 @@
 import asyncio
 import base64
 import hashlib
+import io
 import json
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -310,16 +312,32 @@ async def test_a_wrong_share_file(dump: Path, tmp_path: Path, capsys: Output) ->
 async def test_shares_on_standard_input(
     dump: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
-    class Input:
-        def isatty(self) -> bool:
-            return False
-
-        def read(self, size: int) -> str:
-            return "\n".join(SHARES)[:size]
-
-    monkeypatch.setattr(sys, "stdin", Input())
+    given(monkeypatch, "\n".join(SHARES).encode())
     assert await import_imicros("--dump", dump, *PAIR, "--dry-run") == 0
     assert "8 keys of 5 pairs" in capsys.readouterr().out
+
+
+def given(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """Standard input that is no terminal."""
+    file = SimpleNamespace(isatty=lambda: False, buffer=io.BytesIO(data))
+    monkeypatch.setattr(sys, "stdin", file)
+
+
+async def test_standard_input_that_is_no_text(
+    dump: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    given(monkeypatch, b"\xff\n")
+    assert await import_imicros("--dump", dump, *PAIR, "--dry-run") == WRONG_SHARE
+    assert "standard input, line 1: share: " in capsys.readouterr().err
+
+
+def test_a_password_of_redis_that_is_no_text(tmp_path: Path, capsys: Output) -> None:
+    file = tmp_path / "password"
+    file.touch(0o600)
+    file.write_bytes(b"\xff\n")
+    arguments = ["--redis-password-file", str(file), "--out", tmp_path / "out.json"]
+    assert dump_imicros("--redis", "redis://127.0.0.1:1/0", *arguments) == USAGE
+    assert f"--redis-password-file: {file} is no UTF-8 text" in capsys.readouterr().err
 
 
 async def test_shares_are_typed_without_echo(

@@ -4,7 +4,7 @@ import pytest
 import typer
 
 from keyserver.cli.asking import ask_hidden, wait_for_enter
-from keyserver.cli.output import INTERRUPTED, report_error
+from keyserver.cli.output import INTERRUPTED, USAGE, CommandError, report_error
 
 
 def test_what_is_typed_comes_back_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,6 +21,20 @@ def test_what_is_typed_comes_back_as_it_is(monkeypatch: pytest.MonkeyPatch) -> N
     assert [question for question, _ in asked] == ["Share", "Share", "Enter"]
     assert all(options["hide_input"] for _, options in asked)
     assert [options["default"] for _, options in asked] == [None, "", ""]
+
+
+def test_what_is_typed_must_be_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    def undecodable(_: str, **__: object) -> str:
+        return b"\xff".decode()
+
+    for prompt in (undecodable, lambda _, **__: "word \udcff"):
+        monkeypatch.setattr(typer, "prompt", prompt)
+        with pytest.raises(CommandError, match="is no UTF-8 text") as caught:
+            ask_hidden("Share")
+        assert caught.value.exit_code == USAGE
+        assert "word" not in str(caught.value)
+    monkeypatch.setattr(typer, "prompt", lambda _, **__: "größe \U0001f511")
+    assert ask_hidden("Share") == "größe \U0001f511"
 
 
 def test_who_breaks_off_interrupts_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,27 @@ def test_wrong_use(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> 
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (["config", "check", "\udcff"], "argument 3"),
+        (["run", "--secretstore-secret=k\udcff"], "--secretstore-secret"),
+        (["run", "--\udcff=x"], "argument 2"),
+    ],
+)
+def test_an_argument_that_is_no_text(
+    arguments: list[str], where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"keyserver: {where}: must be UTF-8\n"
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:99999", "http://h:x", "h:1"])
+def test_an_address_that_is_none(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--url", url]) == 2
+    assert f"--url: {url} is neither http(s)://HOST:PORT nor" in capsys.readouterr().err
+
+
 class OopsError(Exception):
     pass
 

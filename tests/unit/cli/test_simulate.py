@@ -60,8 +60,8 @@ def test_a_replay_that_shows_nothing_is_well(
     assert json.loads(capsys.readouterr().out) == {"violations": 0}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"scenario": "quiet"}'])
-def test_a_file_that_is_no_finding_is_told(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [b"{", b"[]", b'{"scenario": "quiet"}', b"\xff"])
+def test_a_file_that_is_no_finding_is_told(text: bytes, tmp_path: Path) -> None:
     path = tmp_path / "found.json"
-    path.write_text(text)
+    path.write_bytes(text)
     assert main(["simulate", "--replay", str(path)]) in (1, 2)
