@@ -40,12 +40,16 @@ def done_since(
     then = SealVersion(manifest.epoch, manifest.keyring_version)
     newest = replaced or then
     done: Counter[str] = Counter()
+    new_sets: dict[str, SealVersion] = {}
     for entry in _entries(files):
+        if entry.fields["action"] == "seal.rekey.commit":
+            _note_set(entry, new_sets)
         if entry.fields["outcome"] != AuditOutcome.OK.value:
             continue
         newest = max(newest, _version(entry, then))
         if entry.fields["ts"] > manifest.created_at:
             done[entry.fields["action"]] += _count(entry)
+    newest = max(newest, *new_sets.values(), then)
     if newest.epoch > then.epoch:
         yield (
             f"the store had shares of set {newest.epoch}; it is back at set {then.epoch}, and "
@@ -87,6 +91,21 @@ def _version(entry: Entry, unknown: SealVersion) -> SealVersion:
     if not isinstance(epoch, int) or not isinstance(version, int):
         return unknown
     return SealVersion(epoch, version)
+
+
+def _note_set(entry: Entry, new_sets: dict[str, SealVersion]) -> None:
+    """Note a set of shares that came into force, perhaps without opening anything yet.
+
+    The entry is written before that is done; one of the same rekey follows if it fails.
+    """
+    details = entry.fields["details"]
+    rekey, epoch = details.get("rekey"), details.get("epoch")
+    if not isinstance(rekey, str):
+        return
+    if entry.fields["outcome"] != AuditOutcome.OK.value:
+        new_sets.pop(rekey, None)
+    elif isinstance(epoch, int):
+        new_sets[rekey] = SealVersion(epoch, 0)  # the keyring goes on; it does not matter here
 
 
 def _entries(files: Sequence[Path]) -> Iterator[Entry]:

@@ -73,12 +73,14 @@ class Place:
 
         return asyncio.run(work())
 
-    def write_down(self, *entries: tuple[str, dict[str, int | str]]) -> None:
+    def write_down(
+        self, *entries: tuple[str, dict[str, int | str]], outcome: AuditOutcome = AuditOutcome.OK
+    ) -> None:
         async def work() -> None:
             log = AuditFiles([self.log], replica_id="r", clock=SystemClock())
             await log.open()
             for action, details in entries:
-                await log.record(action, AuditOutcome.OK, SYSTEM, details)
+                await log.record(action, outcome, SYSTEM, details)
             await log.close()
 
         asyncio.run(work())
@@ -229,6 +231,24 @@ def test_what_was_done_since_is_told(
     told = capsys.readouterr().out
     assert "Start the node; it opens with the shares of set 1." in told
     assert "warning: the store had shares of set 3; it is back at set 1" in told
+
+
+def test_new_shares_that_have_opened_nothing_yet_are_told(
+    place: Place, new_place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.fill()
+    out = tmp_path / "backup"
+    run(capsys, "create", "-c", place.config, "--out", str(out))
+    commit = "seal.rekey.commit"
+    new_place.write_down(("seal.unsealed", {"epoch": 1, "version": 1}))
+    new_place.write_down((commit, {"rekey": "0" * 8, "epoch": 2}))
+    failed: dict[str, int | str] = {"rekey": "0" * 8, "code": "SEAL_CONFLICT"}
+    new_place.write_down((commit, failed), outcome=AuditOutcome.ERROR)
+    assert run(capsys, "restore", str(out), "-c", new_place.config)["warnings"] == []
+    new_place.write_down((commit, {"rekey": "1" * 8, "epoch": 2}))
+    replaced = run(capsys, "restore", str(out), "-c", new_place.config, "--replace")
+    (warning,) = replaced["warnings"]
+    assert "the store had shares of set 2; it is back at set 1" in warning
 
 
 def test_encrypted_to_somebody(
