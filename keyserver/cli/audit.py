@@ -1,7 +1,7 @@
 """`keyserver audit`: check what a node has written down about its seal and its service keys."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 NODE_ID_SIZE = 64
 HASH_SIZE = 32
+
+_WHOSE: Final = (
+    "If the log is that node's, --node-id is wrong: compare with `keyserver seal status` on the "
+    "node's own machine. Otherwise the log is not the one you mean, or was made up."
+)
 
 app = typer.Typer(**APP_SETTINGS)
 
@@ -51,6 +56,7 @@ def verify(
     """
     # Deferred: the curve library takes 50 ms, which the help saves.
     from keyserver.model.identifiers import NodeId
+    from keyserver.sealing.audit_verification import OTHER_SIGNER
     from keyserver.sealing.audit_verification import verify as verify_lines
 
     signer = None if node_id is None else NodeId(_digits("--node-id", node_id, NODE_ID_SIZE))
@@ -62,7 +68,9 @@ def verify(
     _show(verdicts, as_json=as_json)
     wrong = [f"{file}: {_problem(verdict)}" for file, verdict in verdicts if not verdict.is_good]
     if wrong:
-        raise CommandError("\n".join(wrong), exit_code=FAILED)
+        of_others = any((each.reason or "").startswith(OTHER_SIGNER) for _, each in verdicts)
+        hint = _WHOSE if signer is not None and of_others else ""
+        raise CommandError("\n".join(wrong), hint=hint, exit_code=FAILED)
 
 
 def _show(verdicts: "list[tuple[Path, Verdict]]", *, as_json: bool) -> None:

@@ -84,10 +84,12 @@ def signed_by(operator: OperatorClient, signing: Signing) -> OperatorClient:
     """The same listener, asked with signatures if there is a key; raises as above."""
     if signing.admin_key is None:
         return operator
-    return operator.authorized(_authorize(signing, operator))
+    authorize, node_id = _authorize(signing, operator)
+    return operator.authorized(authorize, node_id)
 
 
-def _authorize(signing: Signing, operator: OperatorClient) -> Authorize:
+def _authorize(signing: Signing, operator: OperatorClient) -> tuple[Authorize, str]:
+    """What signs orders, and the id of the node for which."""
     # Deferred, as in all commands: key files and the curve take most of a second to load.
     import time
 
@@ -108,6 +110,7 @@ def _authorize(signing: Signing, operator: OperatorClient) -> Authorize:
         node_id = NodeId(bytes.fromhex(known))
     except ValueError:
         raise CommandError("--node-id: must be 128 hexadecimal digits", exit_code=USAGE) from None
+    operator.require_node(node_id.hex(), operator.node_id)
     file = signing.admin_key
     assert file is not None
     account = read_key(file, lambda: ask_password(f"Password of {file}", signing.password_file))
@@ -117,4 +120,4 @@ def _authorize(signing: Signing, operator: OperatorClient) -> Authorize:
     def authorize(method: str, target: str, body: bytes) -> str:
         return sign_request(key, node_id, method, target, body, now=int(time.time()), random=random)
 
-    return authorize
+    return authorize, node_id.hex()

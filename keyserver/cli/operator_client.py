@@ -4,6 +4,7 @@ import http.client
 import io
 import ipaddress
 import json
+import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ MAX_ANSWER: Final = 64 << 20
 """Bytes of an answer."""
 FILE_NAME = "operator.json"
 """What the node writes into its data directory."""
+
+_NODE_ID: Final = re.compile("[0-9a-f]{128}")
 
 Authorize = Callable[[str, str, bytes], str]
 """The header `Authorization` for a method, a path with query, and a body."""
@@ -192,13 +195,13 @@ class OperatorClient:
         self._address = parts.netloc
         self._is_encrypted = parts.scheme == "https"
 
-    def authorized(self, authorize: Authorize) -> "OperatorClient":
-        """The same listener, with a credential on every request."""
+    def authorized(self, authorize: Authorize, node_id: str | None = None) -> "OperatorClient":
+        """The same listener, with a credential on every request; `node_id`: for which node."""
         return OperatorClient(
             self.url,
             trust=self._trust,
             authorize=authorize,
-            node_id=self.node_id,
+            node_id=node_id or self.node_id,
             answer_s=self._answer_s,
         )
 
@@ -251,15 +254,39 @@ class OperatorClient:
 
     def get(self, path: str) -> Any:
         """The body of a successful answer; raises `CommandError`."""
-        return successful(self.ask("GET", path))
+        return self._successful(self.ask("GET", path))
 
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
         """The body of a successful answer; raises `CommandError`."""
-        return successful(self.ask("POST", path, body))
+        return self._successful(self.ask("POST", path, body))
 
     def delete(self, path: str) -> Any:
         """The body of a successful answer; raises `CommandError`."""
-        return successful(self.ask("DELETE", path))
+        return self._successful(self.ask("DELETE", path))
+
+    def require_node(self, wanted: str, found: str | None) -> None:
+        """Raise `CommandError` if an order for one node would go to another."""
+        if found is None or wanted == found:
+            return
+        raise CommandError(
+            f"--node-id: orders would be signed for 0x{wanted}, but the node at {self.url} says "
+            f"that it is 0x{found}",
+            hint="If that is the node you mean, compare the id with what `keyserver seal status` "
+            "shows on its own machine, then give that one.",
+            exit_code=USAGE,
+        )
+
+    def _successful(self, answer: Answer) -> Any:
+        """The same as `successful`; a signature for another node is told as what it is."""
+        if answer.status in (401, 403) and self._authorize is not None and self.node_id is not None:
+            self.require_node(self.node_id, self._told_node())
+        return successful(answer)
+
+    def _told_node(self) -> str | None:
+        """Which node this says it is: to tell people, not to sign for it."""
+        facts = OperatorClient(self.url, trust=self._trust).ask("GET", "/v1/seal/status").body
+        told = facts.get("node_id") if isinstance(facts, dict) else None
+        return told if isinstance(told, str) and _NODE_ID.fullmatch(told) else None
 
     def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Answer:
         """Any answer; raises `CommandError` (unreachable) without one.

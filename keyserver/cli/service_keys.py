@@ -34,6 +34,7 @@ from keyserver.cli.service_keys_owners import delete, export, owners, restore
 
 if TYPE_CHECKING:
     from keyserver.client.service_keys import HandedKey, RequestCredential, ServiceKeysClient
+    from keyserver.model.identifiers import NodeId
 
 T = TypeVar("T")
 
@@ -231,6 +232,8 @@ def _run(asking: Asking, work: Callable[["ServiceKeysClient"], Awaitable[T]]) ->
         async with connect_service_keys(
             asking.node, credential, owner=asking.owner, ca_file=asking.ca_file
         ) as keys:
+            if asking.key_file is not None:
+                await _require_node(asking, keys)
             return await work(keys)
 
     try:
@@ -241,6 +244,28 @@ def _run(asking: Asking, work: Callable[["ServiceKeysClient"], Awaitable[T]]) ->
     except NodeNotReadyError as error:
         exit_code = SEALED if error.error_code == "SEALED" else UNREACHABLE
         raise CommandError(str(error), exit_code=exit_code) from None
+
+
+async def _require_node(asking: Asking, keys: "ServiceKeysClient") -> None:
+    """Raise `CommandError` if a signature for one node would go to another.
+
+    It would stand for somebody else there, with keys of an owner that nobody is.
+    """
+    from keyserver.client.errors import BadAnswerError
+
+    wanted = _node_id(asking)
+    try:
+        told = await keys.told_node()
+    except BadAnswerError:
+        return  # it does not say; what is asked of it shows why
+    if told != wanted:
+        raise CommandError(
+            f"--node-id: the request would be signed for 0x{wanted.hex()}, but the node at "
+            f"{asking.node} says that it is 0x{told.hex()}",
+            hint="If that is the node you mean, compare the id with what its operator knows "
+            "(`keyserver seal status`), then give that one.",
+            exit_code=USAGE,
+        )
 
 
 def _credential(asking: Asking) -> "RequestCredential":
@@ -262,7 +287,16 @@ def _account(asking: Asking) -> tuple[Any, Any]:
     """Key of the account and id of the node; Any: their modules are heavy to import."""
     from keyserver.client.deployment_plan import read_key
     from keyserver.crypto.curve import SecretScalar
-    from keyserver.model.identifiers import NodeId
+
+    node_id = _node_id(asking)
+    file = asking.key_file
+    assert file is not None, "one of the two is given"
+    account = read_key(file, lambda: ask_password(f"Password of {file}", asking.password_file))
+    return SecretScalar(bytes(account.key)), node_id
+
+
+def _node_id(asking: Asking) -> "NodeId":
+    from keyserver.model.identifiers import NodeId  # deferred, as above
 
     if asking.node_id is None:
         raise CommandError(
@@ -271,13 +305,9 @@ def _account(asking: Asking) -> tuple[Any, Any]:
             exit_code=USAGE,
         )
     try:
-        node_id = NodeId(bytes.fromhex(asking.node_id.removeprefix("0x")))
+        return NodeId(bytes.fromhex(asking.node_id.removeprefix("0x")))
     except ValueError:
         raise CommandError("--node-id: must be 128 hexadecimal digits", exit_code=USAGE) from None
-    file = asking.key_file
-    assert file is not None, "one of the two is given"
-    account = read_key(file, lambda: ask_password(f"Password of {file}", asking.password_file))
-    return SecretScalar(bytes(account.key)), node_id
 
 
 def _input(file: Path | None) -> bytes:

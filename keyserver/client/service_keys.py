@@ -33,6 +33,7 @@ from keyserver.client.node_http import (
     is_exposed,
     node_url,
 )
+from keyserver.client.v1_door import ABOUT, read_facts
 from keyserver.crypto.curve import SecretScalar
 from keyserver.crypto.hashing import address_of
 from keyserver.crypto.randomness import RandomSource, SystemRandom
@@ -147,6 +148,11 @@ class ServiceKeysClient:
         self._transport = transport
         self._credential = credential
         self._owner = owner
+
+    async def told_node(self) -> NodeId:
+        """Which node this says it is: to compare with the one that is meant, not to sign for it."""
+        answer = await self._transport.exchange(self.node, ABOUT)
+        return read_facts(answer).node_id
 
     async def current(self, service: str) -> HandedKey:
         """The key to encrypt with now."""

@@ -8,6 +8,7 @@ from elsewhere: a backup's manifest has the head of its time, and `expected_head
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from keyserver.crypto.curve import recover, verify_digest
 from keyserver.crypto.errors import CryptoError
@@ -21,6 +22,9 @@ from keyserver.sealing.audit import (
     parse_line,
 )
 from keyserver.sealing.audit_details import CHECKPOINT
+
+OTHER_SIGNER: Final = "it is a checkpoint signed by node"
+"""How the reason begins where a signature is good, and another node's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +122,7 @@ class _Checker:
             raise BadEntryError("it is a checkpoint that names another node than signed it")
         expected = self._node_id or self._signer or signer
         if signer != expected:
-            raise BadEntryError(
-                f"it is a checkpoint signed by node {signer.short}…, not {expected.short}…"
-            )
+            raise BadEntryError(f"{OTHER_SIGNER} 0x{signer.hex()}, not 0x{expected.hex()}")
         self._signer = signer
 
 

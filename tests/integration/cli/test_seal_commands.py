@@ -369,7 +369,11 @@ def test_orders_are_signed(tmp_path: Path, capsys: Output) -> None:
         assert run("rotate", "--admin-key", admin) == USAGE
         assert "--node-id" in capsys.readouterr().err
         assert run("rotate", "--admin-key", admin, "--node-id", "0x12") == USAGE
-        assert run("rotate", "--admin-key", admin, "--node-id", OTHER_NODE.hex()) == FAILED
+        assert run("rotate", "--admin-key", admin, "--node-id", OTHER_NODE.hex()) == USAGE
+        said = capsys.readouterr().err
+        assert f"for 0x{OTHER_NODE.hex()}, but the node at " in said
+        assert f"says that it is 0x{NODE.hex()}" in said
+        assert "seal status" in said
         assert run("rotate", "--admin-key", stranger, *signed[2:]) == FAILED
         assert desk.vault.status().term == 1
         assert run("rotate", *signed) == OK
@@ -391,6 +395,9 @@ def test_an_encrypted_key_file_and_the_nodes_own_file(
         facts = {"url": server.url, "node_id": f"0x{NODE.hex()}"}
         (tmp_path / "operator.json").write_text(json.dumps(facts))
         order = ["seal", "rotate", "--path", str(tmp_path), "--admin-key", str(admin)]
+        other = ["--node-id", OTHER_NODE.hex()]
+        assert main([*order, "--password-file", str(password), *other]) == USAGE
+        assert f"says that it is 0x{NODE.hex()}" in capsys.readouterr().err
         assert main([*order, "--password-file", str(password)]) == OK
         typed += [" pass word", "wrong"]
         assert main(order) == OK

@@ -309,6 +309,18 @@ async def test_who_asks_must_be_said(shell: Shell, served: Served, tmp_path: Pat
     assert (code, "too long" in err) == (USAGE, True)
 
 
+@pytest.mark.parametrize("arguments", [["get", "mail"], ["encrypt", "mail"], ["list"]])
+async def test_nothing_is_signed_for_a_node_that_is_another(
+    shell: Shell, served: Served, tmp_path: Path, arguments: list[str]
+) -> None:
+    place = ["--node", served.node, "--key-file", str(tmp_path / "alice")]
+    code, _, err = await shell.run(*arguments, *place, "--node-id", OTHER_NODE.hex(), given=b"x")
+    assert code == USAGE
+    assert f"signed for 0x{OTHER_NODE.hex()}, but the node at {served.node}" in err
+    assert f"says that it is 0x{NODE.hex()}" in err
+    assert served.desk.audit.actions == []
+
+
 async def test_commands_of_an_administrator(shell: Shell, served: Served, tmp_path: Path) -> None:
     token = tmp_path / "token"
     made = await shell.order("token", "make", "svc:mail", "--out", str(token), "--json")

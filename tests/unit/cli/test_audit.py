@@ -65,8 +65,11 @@ def test_the_first_bad_line_is_named(log: Path, tmp_path: Path, capsys: Output) 
 
 
 def test_another_nodes_log(log: Path, capsys: Output) -> None:
-    assert verify(log, "--node-id", NodeId.of(SecretScalar.from_int(8).public()).hex()) == FAILED
-    assert "line 4: it is a checkpoint signed by node" in capsys.readouterr().err
+    other = NodeId.of(SecretScalar.from_int(8).public()).hex()
+    assert verify(log, "--node-id", other) == FAILED
+    said = capsys.readouterr().err
+    assert f"line 4: it is a checkpoint signed by node 0x{NODE.hex()}, not 0x{other}" in said
+    assert "--node-id is wrong: compare with `keyserver seal status`" in said
 
 
 def test_lines_cut_off_show_by_a_head_known_from_elsewhere(log: Path, capsys: Output) -> None:
