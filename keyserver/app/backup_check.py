@@ -12,12 +12,13 @@ from keyserver.crypto.boxes import box_term
 from keyserver.crypto.errors import CryptoError
 from keyserver.crypto.randomness import RandomSource
 from keyserver.engine.ports import Clock
+from keyserver.model.identifiers import NodeId
 from keyserver.sealing.key_sources import KeySource
 from keyserver.sealing.ports import Actor, AuditDetails, AuditOutcome, StoredBox
 from keyserver.sealing.secret_boxes import SecretBoxes
 from keyserver.sealing.vault import Vault
 from keyserver.storage.backup import OnTable, copy_in
-from keyserver.storage.backup_file import BackupError, Manifest, open_archive
+from keyserver.storage.backup_file import BackupUnopenedError, Manifest, open_archive
 from keyserver.storage.database import opened
 from keyserver.storage.sealing import SqlSealStore
 
@@ -48,6 +49,11 @@ class Trial:
         self._vault = vault
 
     @property
+    def node_id(self) -> NodeId:
+        """Whose backup it is."""
+        return NodeId(bytes.fromhex(self._manifest.node_id))
+
+    @property
     def required(self) -> int:
         """How many shares open it; 0 where none do."""
         return self._vault.status().required
@@ -56,13 +62,13 @@ class Trial:
         """Take shares until it is open.
 
         Raises `ShareMalformedError`, `ShareWrongSetError` and `ShareUnknownError`, and
-        `BackupError` if they are too few.
+        `BackupUnopenedError` if they are too few.
         """
         for share in shares:
             if not (await self._vault.submit(share)).sealed:
                 return
         progress = self._vault.status().progress
-        raise BackupError(f"{self.required} shares open the backup, {progress} were given")
+        raise BackupUnopenedError(f"{self.required} shares open the backup, {progress} were given")
 
     async def open_with(self, source: KeySource) -> None:
         """Open it by a slot that needs no operators; raises as `Vault.open_with` does."""

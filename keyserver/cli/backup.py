@@ -23,6 +23,7 @@ from keyserver.cli.seal_shares import age_identities, read_share
 
 if TYPE_CHECKING:
     from keyserver.app.backup_check import Trial, Verdict
+    from keyserver.app.config import Loaded
     from keyserver.storage.backup_file import Manifest
 
 ConfigOption = Annotated[
@@ -84,16 +85,15 @@ def verify(
     """Check that a backup is whole, by restoring it into a database that is thrown away.
 
     With shares, or with --config the key that the configuration names, every box in it is opened.
-    Exit code 1 for a backup that is damaged, 4 for a wrong share.
+    Exit code 1 for a backup that is damaged, 4 for a wrong share; 2 where it could not be told: the
+    file cannot be read, or keys or the configuration are not for this backup.
     """
     from keyserver.app.memory import forbid_dumps  # deferred, as above
 
     forbid_dumps()  # shares pass through here
-    verdict = asyncio.run(
-        _verify(
-            file, config, age_identity, _shares(shares, share_file, age_identity), as_json=as_json
-        )
-    )
+    given = _shares(shares, share_file, age_identity)
+    with _unopened_is_wrong_use():
+        verdict = asyncio.run(_verify(file, config, age_identity, given, as_json=as_json))
     facts = {
         "file": str(file),
         **_facts(verdict.manifest),
@@ -141,18 +141,47 @@ async def _open(
     from keyserver.app.config import load
     from keyserver.app.store import key_source
     from keyserver.sealing.errors import (
+        NoMatchingSlotError,
         ShareMalformedError,
         ShareUnknownError,
         ShareWrongSetError,
+        WrongKeyError,
     )
 
-    if shares is not None:
-        try:
+    loaded = None if config is None else load(config)
+    if loaded is not None:
+        _require_node(tried, loaded)
+    try:
+        if shares is not None:
             await tried.open_with_shares(shares(tried.required))
-        except (ShareMalformedError, ShareUnknownError, ShareWrongSetError) as problem:
-            raise CommandError(str(problem), exit_code=WRONG_SHARE) from None
-    elif config is not None:
-        await tried.open_with(key_source(load(config)))
+        elif loaded is not None:
+            await tried.open_with(key_source(loaded))
+    except (ShareMalformedError, ShareUnknownError, ShareWrongSetError) as problem:
+        raise CommandError(str(problem), exit_code=WRONG_SHARE) from None
+    except (NoMatchingSlotError, WrongKeyError) as problem:
+        raise CommandError(str(problem), exit_code=USAGE) from None
+
+
+def _require_node(tried: "Trial", loaded: "Loaded") -> None:
+    expected = loaded.config.keyserver.seal.expect_node_id
+    if expected is not None and expected != tried.node_id:
+        raise CommandError(
+            f"the backup is of node 0x{tried.node_id.hex()}, but expect_node_id in {loaded.file} "
+            f"is 0x{expected.hex()}",
+            hint="Take that node's backup, or the configuration of the node that this one is of.",
+            exit_code=USAGE,
+        )
+
+
+@contextmanager
+def _unopened_is_wrong_use() -> Iterator[None]:
+    # Deferred, as above.
+    from keyserver.storage.backup_file import BackupUnopenedError
+
+    try:
+        yield
+    except BackupUnopenedError as problem:
+        raise CommandError(str(problem), exit_code=USAGE) from None
 
 
 @app.command()
@@ -177,7 +206,7 @@ def restore(
     from keyserver.crypto.randomness import SystemRandom
 
     loaded = load(config)
-    with _progress("restoring", as_json=as_json) as on_table:
+    with _unopened_is_wrong_use(), _progress("restoring", as_json=as_json) as on_table:
         restored = asyncio.run(
             put_back(
                 loaded,

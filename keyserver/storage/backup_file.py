@@ -31,6 +31,8 @@ MANIFEST_NAME: Final = "manifest.json"
 MAX_MANIFEST: Final = 16 << 20
 
 _AGE: Final = b"age-encryption.org/v1"
+_NO_KEY: Final = "No matching keys found"
+"""What the library says of a key that is none of the recipients'."""
 _BLOCK: Final = 1 << 20
 _HASH: Final = re.compile("[0-9a-f]{64}")
 _SEAL_ID: Final = re.compile("[0-9a-f]{32}")
@@ -49,6 +51,10 @@ KINDS: Final = ("bytes", "integer", "text", "boolean")
 
 class BackupError(KeyServerError):
     """A backup that cannot be made, read or restored."""
+
+
+class BackupUnopenedError(BackupError):
+    """A backup of which nothing can be said: not there, or what was given does not open it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,17 +332,20 @@ class Archive:
 
 
 def is_encrypted(path: Path) -> bool:
-    """Whether the file is encrypted with age; raises `BackupError` if it cannot be read."""
+    """Whether the file is encrypted with age; raises `BackupUnopenedError`."""
     try:
         with path.open("rb") as file:
             return file.read(len(_AGE)) == _AGE
     except OSError as problem:
-        raise BackupError(f"{path}: {problem.strerror}") from problem
+        raise BackupUnopenedError(f"{path}: {problem.strerror}") from problem
 
 
 @contextmanager
 def open_archive(path: Path, identities: Sequence[Any] = ()) -> Iterator[Archive]:
-    """Open a backup; `identities`: of age, for an encrypted one. Raises `BackupError`."""
+    """Open a backup; `identities`: of age, for an encrypted one.
+
+    Raises `BackupError`, `BackupUnopenedError` where nothing is wrong with the file.
+    """
     with tempfile.TemporaryDirectory(prefix="keyserver-backup-") as folder:
         plain = _decrypted(path, Path(folder), identities) if is_encrypted(path) else path
         try:
@@ -364,11 +373,16 @@ def _open_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 
 def _decrypted(path: Path, folder: Path, identities: Sequence[Any]) -> Path:
     if not identities:
-        raise BackupError(f"{path}: is encrypted with age; give the file with a key that opens it")
+        text = f"{path}: is encrypted with age; give the file with a key that opens it"
+        raise BackupUnopenedError(text)
     plain = folder / "archive"
     try:
         with path.open("rb") as file, plain.open("xb") as target:
             pyrage.decrypt_io(file, target, list(identities))
-    except pyrage.DecryptError:
-        raise BackupError(f"{path}: does not open with this key of age, or is damaged") from None
+    except pyrage.DecryptError as problem:
+        if str(problem) == _NO_KEY:
+            raise BackupUnopenedError(f"{path}: does not open with this key of age") from None
+        raise BackupError(f"{path}: is damaged: {problem}") from None
+    except OSError as problem:  # the library's, for what was altered after the beginning
+        raise BackupError(f"{path}: is damaged, or was not decrypted: {problem}") from None
     return plain

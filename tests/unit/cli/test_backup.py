@@ -193,7 +193,7 @@ def test_one_that_a_key_file_opens(
     assert (facts["boxes"], facts["opened"], facts["damaged"]) == (1, True, [])
     (new_place.folder / "data" / "seal.key").touch(0o600)
     (new_place.folder / "data" / "seal.key").write_text("11" * 32)
-    said = run(capsys, "verify", str(out), "-c", new_place.config, code=FAILED)
+    said = run(capsys, "verify", str(out), "-c", new_place.config, code=USAGE)
     assert "does not open slot 1 (static)" in said
 
 
@@ -263,7 +263,9 @@ def test_encrypted_to_somebody(
     recipient = str(identity.to_public())
     run(capsys, "create", "-c", place.config, "--out", str(out), "--recipient", recipient)
     assert b"mail" not in out.read_bytes()
-    assert "is encrypted with age" in run(capsys, "verify", str(out), code=FAILED)
+    assert "is encrypted with age" in run(capsys, "verify", str(out), code=USAGE)
+    said = run(capsys, "restore", str(out), "-c", new_place.config, code=USAGE)
+    assert "is encrypted with age" in said
     assert run(capsys, "verify", str(out), "--age-identity", str(key))["boxes"] == BOXES
     arguments = ["-c", new_place.config, "--age-identity", str(key)]
     run(capsys, "restore", str(out), *arguments)
@@ -271,8 +273,13 @@ def test_encrypted_to_somebody(
     other = tmp_path / "other.key"
     other.touch(0o600)
     other.write_text(f"{pyrage.x25519.Identity.generate()}\n")
-    said = run(capsys, "verify", str(out), "--age-identity", str(other), code=FAILED)
+    said = run(capsys, "verify", str(out), "--age-identity", str(other), code=USAGE)
     assert "does not open with this key of age" in said
+    data = out.read_bytes()
+    for damaged in (data[:60], data[:-1], data[:-9] + bytes(9)):
+        out.write_bytes(damaged)
+        said = run(capsys, "verify", str(out), "--age-identity", str(key), code=FAILED)
+        assert "is damaged" in said
 
 
 def test_what_is_there_is_never_overwritten(
@@ -314,3 +321,25 @@ def test_shares_that_do_not_fit_have_a_code_of_their_own(
     run(capsys, "verify", str(out), *share_files(tmp_path, foreign), code=WRONG_SHARE)
     both = [*share_files(tmp_path, foreign), "--shares"]
     run(capsys, "verify", str(out), *both, code=USAGE)
+
+
+def test_what_cannot_be_looked_at_is_not_damaged(
+    place: Place, new_place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = place.fill()
+    out = tmp_path / "backup"
+    made = run(capsys, "create", "-c", place.config, "--out", str(out))
+    for path in (tmp_path / "none", tmp_path):
+        assert str(path) in run(capsys, "verify", str(path), code=USAGE)
+    too_few = share_files(tmp_path, filled)[:2]
+    said = run(capsys, "verify", str(out), *too_few, code=USAGE)
+    assert "2 shares open the backup, 1 were given" in said
+    said = run(capsys, "verify", str(out), "-c", new_place.config, code=USAGE)
+    assert "no slot" in said
+    other = NodeId.of(SecretScalar.from_int(9).public()).hex()
+    with Path(new_place.config).open("a") as config:
+        config.write(f'[keyserver.seal]\nexpect_node_id = "{other}"\n')
+    shares = share_files(tmp_path, filled)
+    said = run(capsys, "verify", str(out), *shares, "-c", new_place.config, code=USAGE)
+    assert f"the backup is of node {made['node']}, but expect_node_id in" in said
+    assert f"is 0x{other}\nTake that node's backup" in said
