@@ -5,6 +5,7 @@ administrators order goes to its operator listener, as with `keyserver seal`.
 """
 
 import asyncio
+import base64
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -165,11 +166,16 @@ def encrypt(
     node_id: NodeIdOption = None,
     owner: OwnerOption = None,
     ca_file: CaFileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Have up to 64 KiB encrypted with the current key, and print the ciphertext."""
     asking = Asking(node, token_file, key_file, password_file, node_id, owner, ca_file)
     data = _input(file)
-    print(_run(asking, lambda keys: keys.encrypt(service, data, aad.encode())))
+    ciphertext = _run(asking, lambda keys: keys.encrypt(service, data, aad.encode()))
+    if as_json:
+        print_json({"ciphertext": ciphertext})
+    else:
+        print(ciphertext)
 
 
 @app.command()
@@ -184,11 +190,15 @@ def decrypt(
     node_id: NodeIdOption = None,
     owner: OwnerOption = None,
     ca_file: CaFileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Have it decrypted; the bytes go to standard output as they are."""
+    """Have it decrypted; the bytes go to standard output as they are, with --json as base64."""
     asking = Asking(node, token_file, key_file, password_file, node_id, owner, ca_file)
     ciphertext = _input(file).decode("ascii", errors="replace").strip()
     plaintext = _run(asking, lambda keys: keys.decrypt(service, ciphertext, aad.encode()))
+    if as_json:
+        print_json({"plaintext": base64.b64encode(plaintext).decode()})
+        return
     sys.stdout.buffer.write(plaintext)
     sys.stdout.buffer.flush()
 

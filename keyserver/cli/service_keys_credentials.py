@@ -20,7 +20,14 @@ from keyserver.cli.operator_admin import (
     find_admin_operator,
 )
 from keyserver.cli.operator_client import OperatorClient
-from keyserver.cli.output import CommandError, JsonOption, print_facts, print_rows, time_text
+from keyserver.cli.output import (
+    CommandError,
+    JsonOption,
+    print_facts,
+    print_json,
+    print_rows,
+    time_text,
+)
 from keyserver.cli.service_keys_owners import all_pages
 
 TOKENS = "/v1/admin/tokens"
@@ -123,11 +130,12 @@ def revoke_token(
     admin_key: AdminKeyOption = None,
     password_file: AdminPasswordOption = None,
     node_id: NodeIdOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a token worthless, at once."""
     place = Place(url, path, config, ca_file, certificate)
     operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
-    _check_revoked(operator.delete(f"{TOKENS}/{_id(token_id)}"), "token")
+    _show_revoked(operator.delete(f"{TOKENS}/{_id(token_id)}"), "token", as_json=as_json)
 
 
 @grants.command("make")
@@ -190,11 +198,12 @@ def revoke_grant(
     admin_key: AdminKeyOption = None,
     password_file: AdminPasswordOption = None,
     node_id: NodeIdOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Take a grant back, at once."""
     place = Place(url, path, config, ca_file, certificate)
     operator = find_admin_operator(place, Signing(admin_key, password_file, node_id))
-    _check_revoked(operator.delete(f"{GRANTS}/{_id(grant_id)}"), "grant")
+    _show_revoked(operator.delete(f"{GRANTS}/{_id(grant_id)}"), "grant", as_json=as_json)
 
 
 # Any: JSON as the node sends it.
@@ -223,10 +232,13 @@ def _id(text: str) -> str:
     return text
 
 
-def _check_revoked(answer: dict[str, Any], what: str) -> None:
+def _show_revoked(answer: dict[str, Any], what: str, *, as_json: bool) -> None:
     if not answer["revoked"]:
         raise CommandError(f"there is no such {what}", hint="`list` shows those that are there.")
-    print("revoked")
+    if as_json:
+        print_json(answer)
+    else:
+        print("revoked")
 
 
 def _readable(facts: dict[str, Any]) -> dict[str, Any]:

@@ -279,6 +279,12 @@ async def test_commands_of_a_service(
     assert (code, ciphertext[:5]) == (0, b"ksb1.")
     code, plain, _ = await shell.ask("decrypt", SERVICE, "--aad", "row 7", given=ciphertext)
     assert (code, plain) == (0, b"\x00\xffbytes")
+    code, out, _ = await shell.ask("encrypt", SERVICE, "--json", given=b"\x00\xffbytes")
+    shown = json.loads(out)
+    assert (code, shown.keys()) == (0, {"ciphertext"})
+    again = shown["ciphertext"].encode()
+    code, out, _ = await shell.ask("decrypt", SERVICE, "--json", given=again)
+    assert (code, json.loads(out)) == (0, {"plaintext": "AP9ieXRlcw=="})
     code, _, err = await shell.ask("decrypt", SERVICE, given=ciphertext)
     assert code == FAILED
     assert "does not open" in err
@@ -371,6 +377,7 @@ async def test_commands_of_an_administrator(shell: Shell, served: Served, tmp_pa
         await shell.order(what, "revoke", "../x", code=FAILED)
     shown = await shell.order("token", "make", "svc:mail", "--json")
     assert shown["token"].startswith("kst1_")
+    assert await shell.order("token", "revoke", shown["token_id"], "--json") == {"revoked": True}
 
 
 async def test_no_token_is_made_that_cannot_be_kept(shell: Shell, tmp_path: Path) -> None:
