@@ -29,6 +29,8 @@ FORMAT: Final = 1
 KIND: Final = "keyserver-backup"
 MANIFEST_NAME: Final = "manifest.json"
 MAX_MANIFEST: Final = 16 << 20
+MAX_LINE: Final = 64 << 20
+"""Bytes of a row: more than any that a node writes, and no more than memory has room for."""
 
 _AGE: Final = b"age-encryption.org/v1"
 _NO_KEY: Final = "No matching keys found"
@@ -214,8 +216,10 @@ class PartWriter:
         self._hash = hashlib.sha256()
 
     def write(self, values: Sequence[Value]) -> None:
-        """One more row."""
+        """One more row; raises `BackupError` for one that could not be read back."""
         line = encode_row(values)
+        if len(line) > MAX_LINE:
+            raise BackupError(f"{self._table}: a row is longer than {MAX_LINE} bytes")
         self._file.write(line)
         self._hash.update(line)
         self._rows += 1
@@ -310,18 +314,21 @@ class Archive:
             raise BackupError("the parts of the backup are not those that its manifest lists")
         for part in self.manifest.parts:
             found = hashlib.sha256()
-            rows = 0
+            rows = size = 0
             with self._open(part) as file:
                 while block := file.read(_BLOCK):
                     found.update(block)
                     rows += block.count(b"\n")
-            if (found.hexdigest(), rows) != (part.sha256, part.rows):
+                    size += len(block)
+            if (found.hexdigest(), rows, size) != (part.sha256, part.rows, part.size):
                 raise BackupError(f"{part.name}: was altered, or is incomplete")
 
     def rows(self, part: Part) -> Iterator[dict[str, Value]]:
         """The rows of a table; raises `BackupError` for a line that is none."""
         with self._open(part) as file:
-            for line in file:
+            while line := file.readline(MAX_LINE + 1):
+                if len(line) > MAX_LINE:
+                    raise BackupError(f"{part.name}: a line is longer than {MAX_LINE} bytes")
                 yield decode_row(part, line)
 
     def _open(self, part: Part) -> IO[bytes]:
@@ -364,8 +371,12 @@ def _manifest(tar: tarfile.TarFile, path: Path) -> Manifest:
 
 
 def _open_member(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
-    """Its content; raises `BackupError` for a link, a folder or anything else without any."""
-    file = tar.extractfile(member) if member.isreg() else None
+    """Its content; raises `BackupError` for a link, a folder or anything else without any.
+
+    Nor may it have holes: a few bytes of the archive would stand for any number.
+    """
+    has_content = member.isreg() and not member.issparse()
+    file = tar.extractfile(member) if has_content else None
     if file is None:
         raise BackupError(f"{member.name}: is no file")
     return file

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from keyserver.storage import backup_file
 from keyserver.storage.backup_file import (
     MANIFEST_NAME,
     AuditHead,
@@ -211,6 +212,53 @@ def test_a_link_is_no_part(made: Path, name: str) -> None:
                 member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     assert f"{name}: is no file" in refusal(made)
+
+
+@pytest.mark.parametrize("name", [MANIFEST_NAME, "tables/things.jsonl"])
+def test_a_file_with_holes_is_no_part(made: Path, manifest: Manifest, name: str) -> None:
+    """Some bytes of it stand for any number."""
+    members, holes = members_of(made), 1 << 40
+    data = manifest.to_json()
+    data["parts"][0]["size"] = holes
+    members[MANIFEST_NAME] = json.dumps(data).encode()
+    made.unlink()
+    with tarfile.open(made, "w", format=tarfile.PAX_FORMAT) as tar:
+        for each, content in members.items():
+            member = tarfile.TarInfo(each)
+            member.size = len(content)
+            if each == name:
+                member.pax_headers = {
+                    "GNU.sparse.map": f"0,{len(content)}",
+                    "GNU.sparse.size": str(holes),
+                }
+            tar.addfile(member, io.BytesIO(content))
+    assert f"{name}: is no file" in refusal(made)
+
+
+def test_a_part_is_as_long_as_the_manifest_says(made: Path, manifest: Manifest) -> None:
+    members = members_of(made)
+    data = manifest.to_json()
+    data["parts"][0]["size"] += 1
+    made.unlink()
+    members[MANIFEST_NAME] = json.dumps(data).encode()
+    assert "was altered" in refusal(archive_of(made, iter(members.items())))
+
+
+def test_no_line_is_longer_than_it_may_be(
+    made: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = max(len(encode_row(row)) for row in ROWS)
+    monkeypatch.setattr(backup_file, "MAX_LINE", longest)
+    with open_archive(made) as archive:
+        (part,) = archive.manifest.parts
+        assert len(list(archive.rows(part))) == len(ROWS)
+        monkeypatch.setattr(backup_file, "MAX_LINE", longest - 1)
+        with pytest.raises(BackupError, match="longer than"):
+            list(archive.rows(part))
+    writer = PartWriter(folder, "others", COLUMNS)
+    with pytest.raises(BackupError, match="others: a row is longer than"):
+        writer.write(max(ROWS, key=lambda row: len(encode_row(row))))
+    writer.close()
 
 
 def test_a_table_is_there_once(manifest: Manifest) -> None:
