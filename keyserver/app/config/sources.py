@@ -150,8 +150,9 @@ def read_file(path: Path) -> Reading:
     try:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError):
-        message = f"There was an error reading your config file at: {path}"
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        message = f"There was an error reading your config file at: {path} ({reason})"
         reading.problems.append(Problem(message))
         return reading
     except tomllib.TOMLDecodeError as error:

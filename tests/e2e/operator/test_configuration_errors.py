@@ -176,7 +176,8 @@ def test_a_wrong_account(place: Place, case: str) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     missing = tmp_path / "nothing.toml"
-    expected = f"keyserver: There was an error reading your config file at: {missing}"
+    told = f"There was an error reading your config file at: {missing}"
+    expected = f"keyserver: {told} (No such file or directory)"
     assert run(str(missing)) == (USAGE, [expected])
 
 

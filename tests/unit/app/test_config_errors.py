@@ -1,5 +1,6 @@
 """What stops the start: each case gives one clear line and nothing secret."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -259,15 +260,29 @@ def test_a_missing_file_that_was_named(tmp_path: Path) -> None:
     missing = tmp_path / "nothing.toml"
     with pytest.raises(InvalidConfigError) as caught:
         load(missing, environ={"HOME": str(tmp_path)})
-    expected = f"There was an error reading your config file at: {missing}"
+    expected = (
+        f"There was an error reading your config file at: {missing} (No such file or directory)"
+    )
     assert str(caught.value) == expected
 
 
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "x.toml"
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(InvalidConfigError, match="error reading your config file"):
-        load(file, environ={"HOME": str(tmp_path)})
+    environ = {"HOME": str(tmp_path)}
+    with pytest.raises(InvalidConfigError, match=r"x\.toml \(it is not UTF-8\)"):
+        load(file, environ=environ)
+    with pytest.raises(InvalidConfigError, match=r"\(Is a directory\)"):
+        load(tmp_path, environ=environ)
+
+    def closed(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", closed)
+    with pytest.raises(InvalidConfigError, match=r"x\.toml \(Permission denied\)"):
+        load(file, environ=environ)
 
 
 def test_the_environment_is_named_in_its_errors(tmp_path: Path) -> None:

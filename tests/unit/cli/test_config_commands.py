@@ -210,7 +210,8 @@ def test_check_tells_what_is_wrong(
 
 def test_check_of_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "check", str(tmp_path / "no")]) == 2
-    expected = f"keyserver: There was an error reading your config file at: {tmp_path}/no\n"
+    told = f"There was an error reading your config file at: {tmp_path}/no"
+    expected = f"keyserver: {told} (No such file or directory)\n"
     assert capsys.readouterr().err == expected
 
 
