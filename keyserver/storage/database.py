@@ -33,6 +33,13 @@ FORGET_EVERY_S: Final = 1.0
 FORGET_AT_ONCE: Final = 4
 """How many erasures in a row are forgotten at once all the same."""
 
+_NOT_ADMITTED: Final = ("28", "3D", "08")
+"""How the server's codes begin: of user and password, of the database's name, of a connection."""
+
+_CONNECT: Final = (
+    "; database_url must name a server that runs, and a database and a user that it has"
+)
+
 
 class Database:
     """An open database of the present schema."""
@@ -222,9 +229,13 @@ def _database_errors(name: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as problem:
-        raise StorageError(f"database {name}: {problem.orig}") from problem
+        state = getattr(problem.orig, "sqlstate", None) or ""
+        step = _CONNECT if state.startswith(_NOT_ADMITTED) else ""
+        raise StorageError(f"database {name}: {problem.orig}{step}") from problem
     except (OSError, PoolTimeoutError) as problem:
-        raise StorageError(f"database {name}: {problem}") from problem
+        step = _CONNECT if name.startswith("postgresql:") else ""
+        reason = str(problem) or type(problem).__name__  # a timeout says nothing
+        raise StorageError(f"database {name}: {reason}{step}") from problem
 
 
 def _parsed(url: str) -> URL:

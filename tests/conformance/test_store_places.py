@@ -26,6 +26,7 @@ from keyserver.storage.inspection import catalogue, public_state
 from keyserver.storage.records import SqlRecordStore
 from keyserver.storage.schema import METADATA, OPEN_RECORDS, TASKS
 from keyserver.storage.sealing import SqlSealStore
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.stored_values import (
     NODES,
@@ -63,6 +64,16 @@ async def test_options_of_libpq_are_understood(postgres: PostgresServer) -> None
         pass
     with pytest.raises(StorageError, match="SSL"):
         await Database.open(f"{url}?sslmode=require")
+
+
+@pytest.mark.postgres
+async def test_a_connection_that_fails_says_what_to_do(postgres: PostgresServer) -> None:
+    url = await postgres.new_database()
+    step = "database_url must name a server that runs, and a database and a user that it has"
+    elsewhere = url.replace(f":{postgres.port}/", f":{free_port()}/")
+    for wrong in (f"{url}_not", url.replace("//ks@", "//nobody@"), elsewhere):
+        with pytest.raises(StorageError, match=f"; {step}$"):
+            await Database.open(wrong)
 
 
 @pytest.mark.postgres
