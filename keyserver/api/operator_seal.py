@@ -254,7 +254,7 @@ def replicas_facts(replicas: Sequence[ReplicaFacts], peers: Sequence[PeerLine]) 
 def _term(text: str) -> int:
     term = read_number(text, 1, MOST_TERM)
     if term is None:
-        raise BadRequestError("term: must be the number of one")
+        raise BadRequestError(f"term: must be a number from 1 to {MOST_TERM}")
     return term
 
 

@@ -50,3 +50,7 @@ async def test_numbers_of_terms() -> None:
     for term in TERMS:
         answer = await desk.ask("POST", f"terms/{term}/retire", b"")
         assert answer.status in {400, 404, 409}, (term[:20], answer.text)
+    answer = await desk.ask("POST", f"terms/{1 << 64}/retire", b"")
+    assert json.loads(answer.body)["error"]["message"] == (
+        "term: must be a number from 1 to 4294967295"
+    )
