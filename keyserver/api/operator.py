@@ -108,7 +108,7 @@ Admit = Callable[[Request], Awaitable[None]]
 class BadQueryError(KeyServerError):
     """A path or query that cannot be read; names the field."""
 
-    code = "BadRequest"
+    code = "BAD_REQUEST"
 
 
 def operator_app(process: ProcessView, admit: Admit, routes: Sequence[BaseRoute] = ()) -> Starlette:

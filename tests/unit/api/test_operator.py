@@ -275,7 +275,7 @@ async def test_bad_queries_name_the_field() -> None:
     ):
         status, body = await ask(FakeNode(), path)
         assert status == 400, path
-        assert body["error"]["code"] == "BadRequest"
+        assert body["error"]["code"] == "BAD_REQUEST"
         assert body["error"]["message"].startswith(f"{field}: ")
 
 
