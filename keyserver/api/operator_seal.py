@@ -82,6 +82,12 @@ class SealRoutes:
         admit = self.administrators.admit
         return body, await admit(request, body.raw, Scope.SEAL_ADMIN, may_repeat=may_repeat)
 
+    async def plain_order(self, request: Request, *, may_repeat: bool = False) -> Caller:
+        """Sender of an order without any fields; raises as `order`."""
+        body, caller = await self.order(request, may_repeat=may_repeat)
+        body.only()
+        return caller
+
 
 def seal_routes(needs: SealRoutes) -> list[Route]:
     """All routes under `/v1/seal`."""
@@ -181,11 +187,11 @@ def share_facts(answer: ShareAnswer) -> dict[str, Json]:
 
 def _order_routes(needs: SealRoutes) -> list[Route]:
     async def clear(request: Request) -> Response:
-        _, caller = await needs.order(request)
+        caller = await needs.plain_order(request)
         return _answer({"dropped": await needs.vault.clear(caller.actor)})
 
     async def seal(request: Request) -> Response:
-        _, caller = await needs.order(request, may_repeat=True)
+        caller = await needs.plain_order(request, may_repeat=True)
         is_open = needs.vault.is_open
         await needs.vault.request_seal(caller.actor)
         return _answer({"sealing": is_open}, 202)
@@ -200,16 +206,16 @@ def _order_routes(needs: SealRoutes) -> list[Route]:
         return _answer(replicas_facts(found, needs.peers()))
 
     async def rotate(request: Request) -> Response:
-        _, caller = await needs.order(request)
+        caller = await needs.plain_order(request)
         return _answer({"term": await needs.upkeep.rotate(caller.actor)})
 
     async def rewrap(request: Request) -> Response:
-        _, caller = await needs.order(request)
+        caller = await needs.plain_order(request)
         await needs.upkeep.rewrap(caller.actor)
         return _answer({"rewrap": to_json(needs.upkeep.progress)}, 202)
 
     async def retire(request: Request) -> Response:
-        _, caller = await needs.order(request)
+        caller = await needs.plain_order(request)
         term = _term(request.path_params["term"])
         await needs.upkeep.retire(term, caller.actor, await needs.replicas())
         return _answer({"retired": term})
@@ -303,7 +309,7 @@ def _rekey_routes(needs: SealRoutes) -> list[Route]:
         return _answer(rekey_answer(answer))
 
     async def cancel(request: Request) -> Response:
-        _, caller = await needs.order(request)
+        caller = await needs.plain_order(request)
         await rekeys.cancel(request.path_params["rekey"], caller.actor)
         return _answer({"cancelled": True})
 

@@ -336,6 +336,29 @@ async def test_the_process_that_is_asked_shows_itself_as_it_is(desk: SealDesk) -
     assert (found["replicas"][0]["state"], found["replicas"][0]["term"]) == ("unsealed", 1)
 
 
+ORDERS_WITHOUT_FIELDS = (
+    ("DELETE", "unseal"),
+    ("POST", "seal"),
+    ("POST", "rotate"),
+    ("POST", "rewrap"),
+    ("POST", "terms/1/retire"),
+    ("DELETE", "rekey/0123456789abcdef"),
+)
+
+
+@pytest.mark.parametrize(("method", "path"), ORDERS_WITHOUT_FIELDS)
+async def test_an_order_with_a_field_that_it_does_not_know_is_not_followed(
+    desk: SealDesk, method: str, path: str
+) -> None:
+    await desk.open()
+    answer = await desk.ask(method, path, {"delay_s": 5})
+    assert refusal(answer) == (400, "BAD_REQUEST")
+    message = json.loads(answer.body)["error"]["message"]
+    assert message == "the body has an unknown field; known are: none"
+    assert desk.vault.is_open
+    assert desk.vault.status().term == 1
+
+
 async def test_rotate_rewrap_retire(desk: SealDesk) -> None:
     await desk.open()
     assert fields(await desk.ask("POST", "rotate")) == {"term": 2}
