@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 DOCUMENT_KEYS: Final = 1000
 """Keys that are sent at once."""
 
+SHOWN: Final = 40
+"""Characters of a name that is too long."""
+
 RedisOption = Annotated[
     str | None,
     typer.Option("--redis", metavar="URL", help="Its database: redis://HOST:PORT/NUMBER."),
@@ -273,6 +276,12 @@ def _tell_what_is_left(plan: "Plan", *, only_listed: bool, dry_run: bool) -> Non
     lines = [f"left out: {odd.where}: {odd.problem}" for odd in plan.findings]
     questions = [] if only_listed else plan.questions
     for question in questions:
+        if not question.pairs:
+            lines.append(
+                f"{question.name[:SHOWN]}…: the name of this hash is too long ({len(question.name)}"
+                " characters): its owner or service cannot be stored here"
+            )
+            continue
         options = (f"--pair {shlex.quote(json.dumps(pair))}" for pair in question.pairs)
         lines.append(f"{question.name}: this hash may have keys of {' or '.join(options)}")
     if not lines:

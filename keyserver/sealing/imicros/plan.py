@@ -18,6 +18,7 @@ from typing import Final
 from keyserver.sealing.errors import BadNameError
 from keyserver.sealing.imicros.database import (
     OWNERS,
+    SEPARATOR,
     Database,
     decode_name,
     hash_name,
@@ -28,13 +29,16 @@ from keyserver.sealing.json_text import read_json
 from keyserver.sealing.secret_key import SecretKey
 from keyserver.sealing.service_keys.exports import document_of
 from keyserver.sealing.service_keys.model import Origin, Pair, ServiceKey, Version
-from keyserver.sealing.service_keys.names import check_key_id, check_name
+from keyserver.sealing.service_keys.names import MOST_BYTES, check_key_id, check_name
 
 DEFAULT: Final = "default"
 """The field of the current key."""
 
 PREFIX: Final = "imicros:"
 """Stands before the id of an owner that came over."""
+
+_MOST_OF_PAIR: Final = 2 * MOST_BYTES - len(PREFIX) + len(SEPARATOR)
+"""Bytes of an owner without its prefix, a separator and a service."""
 
 _RAW_KEY: Final = re.compile(r"[0-9a-f]{64}")
 _SAFE_INTEGER: Final = 1 << 53
@@ -68,7 +72,8 @@ class Question:
 
     name: str
     pairs: tuple[NamePair, ...]
-    """The pairs that are neither listed nor named."""
+    """The pairs that are neither listed nor named; none where its name is too long for any that
+    could be stored here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,9 +272,15 @@ def _is_key_id(guid: object) -> bool:
 
 
 def _questions(database: Database, known: Collection[NamePair]) -> Iterator[Question]:
+    known_names = {hash_name(*pair) for pair in known}
     for name in sorted(database.hashes):
         decoded = decode_name(name)
         if decoded is None:
+            continue
+        if len(decoded.encode()) > _MOST_OF_PAIR:
+            # Not cut: the texts of all pairs would be as long as the name squared.
+            if name not in known_names:
+                yield Question(name, ())
             continue
         unknown = tuple(pair for pair in possible_pairs(decoded) if pair not in known)
         if unknown:

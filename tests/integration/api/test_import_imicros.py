@@ -323,6 +323,20 @@ def given(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", file)
 
 
+async def test_a_name_too_long_is_told_in_short(
+    dump: Path, shares: list[str], capsys: Output
+) -> None:
+    content = json.loads(dump.read_text())
+    name = base64.b64encode(b"~" * 30_000).decode()
+    dump.write_text(json.dumps(content | {"hashes": {**content["hashes"], name: {}}}))
+    arguments = ["--dump", dump, *shares, *PAIR, "--dry-run"]
+    assert await import_imicros(*arguments) == FAILED
+    said = capsys.readouterr().err
+    assert f"{name[:40]}…: the name of this hash is too long (40000 characters)" in said
+    assert len(said) < 1000
+    assert await import_imicros(*arguments, "--only-listed") == 0
+
+
 async def test_standard_input_that_is_no_text(
     dump: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:

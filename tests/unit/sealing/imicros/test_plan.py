@@ -171,6 +171,28 @@ def test_a_hash_whose_pair_is_in_no_set_is_asked_about() -> None:
     assert (question.name, question.pairs) == (hash_name("o", "s"), (("o", "s"),))
 
 
+def test_a_name_too_long_for_any_pair_is_not_cut() -> None:
+    """The texts of all pairs would be as long as the name squared."""
+    name = hash_name("~" * 30_000, "")
+    (question,) = make_plan(Database({"owners": []}, {name: {}}), MASTER, []).questions
+    assert (question.name, question.pairs) == (name, ())
+
+
+def test_the_longest_names_are_asked_about() -> None:
+    longest = (248 * "o", 256 * "s")
+    hashes: dict[str, dict[str, str]] = {hash_name(*longest): {}}
+    plan = make_plan(Database({"owners": []}, hashes), MASTER, [])
+    assert [question.pairs for question in plan.questions] == [(longest,)]
+    too_long = (longest[0] + "o", longest[1])
+    hashes = {hash_name(*too_long): {}}
+    plan = make_plan(Database({"owners": []}, hashes), MASTER, [])
+    assert [question.pairs for question in plan.questions] == [()]
+    plan = make_plan(Database({"owners": []}, hashes), MASTER, [too_long])
+    assert plan.questions == ()
+    ((_, problem),) = problems(plan)
+    assert problem.startswith("cannot be stored here: owner: ")
+
+
 def test_a_named_pair_that_is_listed_comes_over_once() -> None:
     plan = make_plan(database(), MASTER, [("g1", "my.service"), UNLISTED, UNLISTED])
     assert planned(plan) == answers()
