@@ -219,6 +219,8 @@ def _made_into(out: Path, operator: OperatorClient, wanted: Mapping[str, object]
             facts = _made(operator, wanted)
             file.write(f"{facts.pop('token')}\n".encode())
     except OSError as error:
+        if not facts:
+            raise
         raise CommandError(
             f"--out: {out} cannot be written: {error.strerror}; the token was made, and is lost",
             hint=f"Revoke it: `keyserver service-keys token revoke {facts['token_id']}`.",
