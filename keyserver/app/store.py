@@ -140,6 +140,8 @@ def _ask_passphrase() -> str:
             text = getpass.getpass("Passphrase that opens the store: ")
     except EOFError:
         text = ""
+    except UnicodeDecodeError:
+        raise KeySourceError("the passphrase that was typed is not UTF-8 text") from None
     if not text:
         raise KeySourceError("no passphrase was typed")
     return text

@@ -139,6 +139,7 @@ async def _open(
 ) -> None:
     # Deferred, as above.
     from keyserver.app.config import load
+    from keyserver.app.interrupting import interrupted_at_once
     from keyserver.app.store import key_source
     from keyserver.sealing.errors import (
         NoMatchingSlotError,
@@ -153,7 +154,8 @@ async def _open(
         _require_node(tried, loaded)
     try:
         if shares is not None:
-            await tried.open_with_shares(shares(tried.required))
+            with interrupted_at_once():
+                await tried.open_with_shares(shares(tried.required))
         elif loaded is not None:
             await tried.open_with(key_source(loaded))
     except (ShareMalformedError, ShareUnknownError, ShareWrongSetError) as problem:

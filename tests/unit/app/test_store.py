@@ -135,6 +135,12 @@ def test_nothing_is_typed(tmp_path: Path, terminal: Terminal, nothing: str | EOF
     assert automatic_source(loaded, record_with("shamir", "passphrase")) is None
 
 
+def test_bytes_that_are_no_text_are_no_passphrase(tmp_path: Path, terminal: Terminal) -> None:
+    terminal.typed = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    with pytest.raises(KeySourceError, match="typed is not UTF-8 text"):
+        automatic_source(configured(tmp_path), record_with("passphrase"))
+
+
 def test_who_presses_ctrl_c_at_the_question_ends_the_start(
     tmp_path: Path, terminal: Terminal
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -175,6 +176,28 @@ def test_nothing_is_drawn_over_the_question_for_a_share(
         assert main(["backup", "verify", str(out), "--shares"]) == 0
     assert drawn == ["trying …", "opening boxes …"]
     assert drawing == []
+
+
+def test_an_interrupt_while_a_share_is_asked_for_ends_it_at_once(
+    place: Place,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    filled = place.fill()
+    out = tmp_path / "backup"
+    run(capsys, "create", "-c", place.config, "--out", str(out))
+    asked: list[str] = []
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        signal.raise_signal(signal.SIGINT)
+        return filled.words[0]
+
+    monkeypatch.setattr("keyserver.cli.seal_shares.ask_hidden", ask)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    assert main(["backup", "verify", str(out), "--shares"]) == 130
+    assert len(asked) == 1
 
 
 def test_one_that_a_key_file_opens(
