@@ -1,6 +1,7 @@
 """Options of the whole suite, and what every test is held to."""
 
 import logging
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full-matrix", action="store_true", help="play all cells, deaths and changes of the set"
     )
+
+
+def pytest_configure() -> None:
+    """Where tests run in the background, they and their nodes would ignore Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

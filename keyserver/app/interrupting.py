@@ -10,12 +10,15 @@ from contextlib import contextmanager
 def interrupted_at_once() -> Iterator[None]:
     """Raise `KeyboardInterrupt` where the key is pressed.
 
-    The event loop's own handler would only note it until the loop runs again.
+    The event loop's own handler would only note it until the loop runs again. A process in the
+    background that ignores the key goes on ignoring it.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are not for other threads
+    before = signal.getsignal(signal.SIGINT)
+    of_signals = threading.current_thread() is threading.main_thread()
+    if not of_signals or before is signal.SIG_IGN:
+        yield
         return
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

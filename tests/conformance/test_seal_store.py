@@ -262,6 +262,7 @@ async def test_a_nodes_shares_outlive_rekey_rotation_and_retirement(sql_site: Sq
     await rekeys.prove(started.rekey, documents(new)[2])
     renewed = (await rekeys.prove(started.rekey, documents(new)[1])).new_shares
     assert renewed is not None
+    await rekeys.commit(started.rekey, SYSTEM)
     upkeep = Upkeep(vault, store, audit, random=SystemRandom(), clock=clock, rotate_days=0)
     await upkeep.rotate(SYSTEM)
     clock.advance(SETTLED_S)

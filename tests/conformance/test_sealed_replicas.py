@@ -73,6 +73,7 @@ async def test_new_shares_at_one_seal_the_other(postgres_url: str) -> None:
         rekey = await one.rekeys.start(2, 3, (), False, SYSTEM)
         for each in words[:2]:
             answer = await one.rekeys.prove(rekey.rekey, each)
+        await one.rekeys.commit(rekey.rekey, SYSTEM)
         assert answer.new_shares is not None
         new = mnemonics(answer.new_shares)
         assert one.vault.is_open

@@ -22,6 +22,16 @@ def test_the_first_one_is_heeded_at_once() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_process_in_the_background_goes_on_ignoring_it() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(AssertionError, match="does nothing"):
+            asyncio.run(pressed())
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_in_another_thread_nothing_is_different() -> None:
     passed: list[bool] = []
 
