@@ -37,13 +37,13 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# What the measured tests are not about: the local chain, and networks that tests and people play with.
 PURE := keyserver/crypto/*,keyserver/model/*,keyserver/evm/*,keyserver/sessions/*,keyserver/tasks/*
+# What runs in the other tests mostly: the chain, and networks to play with.
 PLAYED := keyserver/chain/*,keyserver/devnet/*,keyserver/simulation/*
 
 # Coverage is measured here only: it makes whole networks, databases, and the EVM in Python several times as slow.
 WHOLE := $(addprefix tests/conformance/test_,contract_models.py signing_contract_models.py record_store.py) \
-	tests/integration/api/test_operator_scenarios.py
+	tests/integration/api/test_operator_scenarios.py tests/unit/simulation/
 MEASURED := $(addprefix tests/,unit/ vectors/ property/ conformance/) \
 	$(addprefix tests/integration/,api/ cli/ client/ net/)
 REST := $(filter-out $(MEASURED) tests/integration/ tests/e2e/ %/support/ %/__pycache__/,\

@@ -3,7 +3,7 @@
 import base64
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Security
+from fastapi import Depends, Query, Security
 from fastapi.security import APIKeyHeader
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,13 +25,13 @@ from keyserver.api.service_keys_models import (
 )
 from keyserver.api.v1_admission import V1Dependencies
 from keyserver.api.v1_models import Nothing
-from keyserver.api.v1_routes import NO_BODY, errors_of
+from keyserver.api.v1_routes import NO_BODY, errors_of, new_router
 from keyserver.sealing.signed_requests import FORM
 
 KEYS: Final = "/v1/keys"
 DEFAULT_PAGE: Final = 100
 
-router = APIRouter()
+router = new_router()
 """Only mounted where service keys are served."""
 
 _CREDENTIAL: Final = APIKeyHeader(

@@ -120,7 +120,6 @@ def v1_app(needs: V1Dependencies) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
         exception_handlers={
             ProblemError: _answer_problem,
             RequestValidationError: _answer_form,
@@ -130,11 +129,12 @@ def v1_app(needs: V1Dependencies) -> FastAPI:
         },
     )
     app.state.needs = needs
-    app.include_router(router)
+    # The routes themselves: included, each would be made anew, at the first request.
+    app.router.routes += router.routes
     if needs.service_keys is not None:
-        app.include_router(service_keys_router)
+        app.router.routes += service_keys_router.routes
     if needs.set_changes is not None:
-        app.include_router(set_change_router(needs.set_changes))
+        app.router.routes += set_change_router(needs.set_changes).routes
     add_description(app)
     return app
 

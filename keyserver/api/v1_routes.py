@@ -43,7 +43,13 @@ SCHEMES: Final = {
     "ecdsa": SigningScheme.ECDSA,
 }
 
-router = APIRouter()
+
+def new_router() -> APIRouter:
+    """A router whose operations are described by the names of their functions."""
+    return APIRouter(generate_unique_id_function=lambda route: route.name)
+
+
+router = new_router()
 
 CREDENTIAL: Final = APIKeyHeader(
     name=HEADER,

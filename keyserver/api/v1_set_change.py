@@ -15,7 +15,7 @@ from keyserver.api.set_change import carry_out
 from keyserver.api.v1_admission import ClientRequest, V1Dependencies
 from keyserver.api.v1_errors import Problem, ProblemError, problem_of, unauthenticated
 from keyserver.api.v1_models import MOST_NODES, Answer, Body, whole
-from keyserver.api.v1_routes import errors_of
+from keyserver.api.v1_routes import errors_of, new_router
 from keyserver.api.v1_values import HashHex, NodeIdHex, SignatureHex
 from keyserver.model.set_change import BoundOrder
 from keyserver.model.set_change_rules import OrderRefusedError, Rule
@@ -58,7 +58,7 @@ class Changed(Answer):
 
 def set_change_router(service: SetChangeService) -> APIRouter:
     """The route; only mounted where orders are taken."""
-    router = APIRouter()
+    router = new_router()
 
     @router.post(
         SET_CHANGE_PATH,
