@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,10 +212,12 @@ def press_ctrl_c(*_: Any, **__: Any) -> str:
 
 
 @pytest.fixture
-def interrupted(typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupted(typed: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Somebody at the terminal who presses Ctrl-C once, at the first question."""
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.setattr(typer, "prompt", press_ctrl_c)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interrupted")
