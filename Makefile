@@ -38,14 +38,13 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 PURE := keyserver/crypto/*,keyserver/model/*,keyserver/evm/*,keyserver/sessions/*,keyserver/tasks/*
-# What runs in the other tests mostly: the chain, and networks to play with.
-PLAYED := keyserver/chain/*,keyserver/devnet/*,keyserver/simulation/*
+# What runs in the other tests mostly: the chain, its clients, and networks to play with.
+PLAYED := keyserver/chain/*,keyserver/client/*,keyserver/devnet/*,keyserver/cli/devnet.py,keyserver/simulation/*
 
 # Coverage is measured here only: it makes whole networks, databases, and the EVM in Python several times as slow.
 WHOLE := $(addprefix tests/conformance/test_,contract_models.py signing_contract_models.py record_store.py) \
 	tests/integration/api/test_operator_scenarios.py tests/unit/simulation/
-MEASURED := $(addprefix tests/,unit/ vectors/ property/ conformance/) \
-	$(addprefix tests/integration/,api/ cli/ client/ net/)
+MEASURED := $(addprefix tests/,unit/ vectors/ conformance/) $(addprefix tests/integration/,api/ cli/ net/)
 REST := $(filter-out $(MEASURED) tests/integration/ tests/e2e/ %/support/ %/__pycache__/,\
 	$(wildcard tests/*/ tests/integration/*/)) $(WHOLE)
 

@@ -1,6 +1,6 @@
 """3 → 5 → 4 → 7 → 5 nodes by edits of the contract alone, under load, while nodes are killed.
 
-On anvil the first two of these changes; with `--full-matrix` all, as on the embedded chain.
+On one chain; with `--full-matrix` on both.
 """
 
 import threading
@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from keyserver.devnet.anvil import find_anvil
-from keyserver.errors import ConfigError
 from keyserver.model.identifiers import KeyId
 from tests.e2e.set_change.changing import CHANGE_S, ChangingNetwork, changing_network
 from tests.e2e.set_change.load import KINDS, Load, people, under_load
+from tests.support.chains import skip_unless_played
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -42,20 +41,13 @@ CHANGES: Sequence[tuple[Sequence[int], Sequence[Death]]] = (
 def test_three_five_four_seven_five(
     chain: str, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    changes = CHANGES
-    if chain == "anvil":
-        if not pytestconfig.getoption("--full-matrix"):
-            changes = CHANGES[:2]
-        try:
-            find_anvil()
-        except ConfigError as error:
-            pytest.skip(str(error))
+    skip_unless_played(chain, pytestconfig)
     wallets = people(600, seed=5)
     with (
         changing_network(tmp_path, chain=chain, nodes=7, members=3, fund=wallets) as network,
         under_load(network, wallets, parallel=3) as load,
     ):
-        for to, deaths in changes:
+        for to, deaths in CHANGES:
             before = list(network.members)
             with dying(network, deaths):
                 network.edit(to)

@@ -31,6 +31,7 @@ from keyserver.model.requests import SigningScheme
 from keyserver.services.message_signing.bindings import ECDSA, SCHNORR
 from keyserver.tasks.responsibility import starter_index
 from tests.e2e.signing_contracts.checks import check
+from tests.support.chains import skip_unless_played
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -38,8 +39,8 @@ SEED = "members whose keys the test knows"
 PATIENCE_S = 40.0
 CALLS = {SigningScheme.ECDSA: ECDSA.calls, SigningScheme.SCHNORR: SCHNORR.calls}
 NETWORKS = ((3, EMBEDDED), (5, ANVIL), (3, ANVIL), (5, EMBEDDED))
-IN_EVERY_RUN = NETWORKS[:2]
-"""The rest with `--full-matrix`."""
+USUAL = {EMBEDDED: 3, ANVIL: 5}
+"""How many nodes there are in every run, on the chain of every run."""
 
 
 def message(number: int) -> Hash32:
@@ -196,6 +197,5 @@ async def story(directory: Path, nodes: int, chain: str) -> None:
 def test_contracts_have_messages_signed(
     tmp_path: Path, nodes: int, chain: str, pytestconfig: pytest.Config
 ) -> None:
-    if (nodes, chain) not in IN_EVERY_RUN and not pytestconfig.getoption("--full-matrix"):
-        pytest.skip("with --full-matrix")
+    skip_unless_played(chain, pytestconfig, is_usual=nodes == USUAL[chain])
     asyncio.run(story(tmp_path / "net", nodes, chain))

@@ -33,6 +33,9 @@ def test_a_result_is_typed() -> None:
     servers = Function.parse("getCurrentKeyServers()", "address[]")
     encoded = Function.parse("f(address[])").encode([ALICE, ALICE])[4:]
     assert servers.decode(encoded) == ((ALICE, ALICE),)
+    assert servers.encode_result((ALICE, ALICE)) == encoded
+    with pytest.raises(AbiError, match="getAddress"):
+        GET_ADDRESS.encode_result(KEY)
 
 
 @pytest.mark.parametrize(
