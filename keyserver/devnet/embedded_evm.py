@@ -5,7 +5,8 @@ pruned, so any block once built can be called or extended again: that is all a r
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, cast
 
 import rlp  # type: ignore[import-untyped]
@@ -32,6 +33,8 @@ ERROR_STRING_SELECTOR = bytes.fromhex("08c379a0")
 """Selector of `Error(string)`, what `require(..., "reason")` reverts with."""
 
 ESTIMATE_TOLERANCE_GAS = 500
+CALLS_KEPT = 1024
+"""Outcomes of calls that are kept: key servers ask the same of every block, one after the other."""
 BLOB_TRANSACTION_TYPE = 3
 
 
@@ -94,6 +97,14 @@ class Call:
     gas: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _At:
+    """The block after which a call is executed."""
+
+    hash: bytes
+    header: BlockHeaderAPI = field(compare=False)
+
+
 class Evm:
     """A chain of blocks that grows from whichever parent the caller names."""
 
@@ -110,6 +121,7 @@ class Evm:
         self._chain = cast(MiningChain, chain)
         self.chain_id = chain_id
         header = self._chain.get_canonical_head()
+        self._outcome = lru_cache(maxsize=CALLS_KEPT)(self._execute_call)
         self.genesis = Block(header, (), len(rlp.encode(self._chain.get_block_by_header(header))))
 
     def decode_transaction(self, raw: bytes) -> SignedTransactionAPI:
@@ -188,11 +200,19 @@ class Evm:
 
         Raises `RpcError`, with the revert data if it reverted.
         """
-        gas = header.gas_limit if call.gas is None else min(call.gas, header.gas_limit)
-        computation = self._execute(header, call, gas)
-        if computation.is_error:
-            raise _failure(computation)
-        return computation.output
+        outcome = self._outcome(_At(bytes(header.hash), header), call)
+        if isinstance(outcome, RpcError):
+            raise outcome.with_traceback(None)
+        return outcome
+
+    def _execute_call(self, at: _At, call: Call) -> bytes | RpcError:
+        limit = at.header.gas_limit
+        gas = limit if call.gas is None else min(call.gas, limit)
+        try:
+            computation = self._execute(at.header, call, gas)
+        except RpcError as error:
+            return error
+        return _failure(computation) if computation.is_error else computation.output
 
     def estimate_gas(self, header: BlockHeaderAPI, call: Call) -> int:
         """Find a gas limit close to the least with which `call` succeeds.

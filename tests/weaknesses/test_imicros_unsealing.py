@@ -253,6 +253,7 @@ async def test_b5_a_leaked_set_of_shares_is_not_for_ever() -> None:
     started = await rekeys.start(3, 5, (), False, SYSTEM)
     for share in shares[:3]:
         answer = await rekeys.prove(started.rekey, share)
+    await rekeys.commit(started.rekey, SYSTEM)
     fresh = await scene.process()
     for share in shares:
         with pytest.raises(ShareWrongSetError) as caught:
