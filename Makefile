@@ -48,21 +48,22 @@ MEASURED := $(addprefix tests/,unit/ vectors/ conformance/) $(addprefix tests/in
 REST := $(filter-out $(MEASURED) tests/integration/ tests/e2e/ %/support/ %/__pycache__/,\
 	$(wildcard tests/*/ tests/integration/*/)) $(WHOLE)
 
-# Tests of one file side by side in one process, and no process idle while another has tests left.
-SPREAD := -n 2 --dist worksteal -m "not e2e"
+# Tests of one file side by side in one process, and no process idle while another has tests left. Two cores are
+# assumed; one process more where tests wait for networks of processes.
+SPREAD := --dist worksteal -m "not e2e"
 
 unit: $(STAMP)
-	$(BIN)/pytest $(SPREAD) $(MEASURED) $(addprefix --ignore=,$(WHOLE)) --cov --cov-report=
+	$(BIN)/pytest -n 2 $(SPREAD) $(MEASURED) $(addprefix --ignore=,$(WHOLE)) --cov --cov-report=
 	$(BIN)/coverage report --include='$(PURE)' --skip-covered --show-missing --fail-under=100
 	$(BIN)/coverage report --omit='$(PURE),$(PLAYED)' --skip-covered --sort=cover --fail-under=90
-	$(BIN)/pytest $(SPREAD) $(REST)
+	$(BIN)/pytest -n 3 $(SPREAD) $(REST)
 
-# The two longest first, so that neither worker is left with one of them at the end.
+# The two longest first, so that no worker is left with one of them at the end.
 LONGEST := tests/chaos/ tests/e2e/set_change/
 OTHERS := $(filter-out $(LONGEST) %/__pycache__/,$(wildcard tests/e2e/*/)) tests/interop/
 
 e2e: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m e2e $(LONGEST) $(OTHERS)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m e2e $(LONGEST) $(OTHERS)
 
 CHAOS := --requests 1000 --calm 100 --seed 1 --minutes 30 --gap 5 --parallel 20
 
