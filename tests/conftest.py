@@ -15,7 +15,7 @@ UNIT = Path(__file__).parent / "unit"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=None, help="simulate this seed only")
-    parser.addoption("--seeds", type=int, default=40, help="how many seeds to simulate")
+    parser.addoption("--seeds", type=int, default=25, help="how many seeds to simulate")
     parser.addoption(
         "--full-matrix", action="store_true", help="play all cells, deaths and changes of the set"
     )

@@ -46,7 +46,13 @@ _FOR_PROOFS = (Protocol.HANDOVER, Protocol.REFRESH)
 """The same messages as in another protocol: what is proven is played here, too."""
 
 
-_ONCE_OF_A_KIND = (Protocol.BOTH, Protocol.FROST, Protocol.PRESIGNING)
+_ONCE_OF_A_KIND = (
+    Protocol.BOTH,
+    Protocol.FROST,
+    Protocol.PRESIGNING,
+    Protocol.SHADOW_CONTRACT,
+    Protocol.SHADOW_LEGACY,
+)
 """The same messages as in another protocol, or very many of them."""
 
 
