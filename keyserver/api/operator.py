@@ -105,12 +105,6 @@ Admit = Callable[[Request], Awaitable[None]]
 """Raises a `CallerError` unless an administrator sent a request."""
 
 
-class BadQueryError(KeyServerError):
-    """A path or query that cannot be read; names the field."""
-
-    code = "BAD_REQUEST"
-
-
 def operator_app(process: ProcessView, admit: Admit, routes: Sequence[BaseRoute] = ()) -> Starlette:
     """The application of the operator listener; `routes` are those of seals and service keys."""
 
@@ -195,14 +189,14 @@ def _key_id(name: str, text: str) -> KeyId:
     try:
         return KeyId(bytes.fromhex(text.removeprefix("0x")))
     except ValueError:
-        raise BadQueryError(f"{name}: must be 64 hexadecimal digits") from None
+        raise BadRequestError(f"{name}: must be 64 hexadecimal digits") from None
 
 
 def _hash32(name: str, text: str) -> Hash32:
     try:
         return Hash32(bytes.fromhex(text.removeprefix("0x")))
     except ValueError:
-        raise BadQueryError(f"{name}: must be 64 hexadecimal digits") from None
+        raise BadRequestError(f"{name}: must be 64 hexadecimal digits") from None
 
 
 def _limit(text: str | None) -> int:
@@ -210,7 +204,7 @@ def _limit(text: str | None) -> int:
         return DEFAULT_PAGE
     limit = read_number(text, 1, LARGEST_PAGE)
     if limit is None:
-        raise BadQueryError(f"limit: must be a number from 1 to {LARGEST_PAGE}")
+        raise BadRequestError(f"limit: must be a number from 1 to {LARGEST_PAGE}")
     return limit
 
 
@@ -245,7 +239,6 @@ async def _no_body(_: Request, error: Exception) -> Response:
 _HANDLERS: Final = {
     BodyError: _no_body,
     BadRequestError: _as_told_elsewhere,
-    BadQueryError: _answers_with(400),
     CallerError: _as_told_elsewhere,
     AuditUnavailableError: _as_told_elsewhere,
     SealedError: _as_told_elsewhere,

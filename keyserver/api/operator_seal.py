@@ -294,7 +294,7 @@ def _rekey_routes(needs: SealRoutes) -> list[Route]:
         return await shown(request, rekeys.verify, "seal.rekey.verify")
 
     async def commit(request: Request) -> Response:
-        _, caller = await needs.order(request)
+        caller = await needs.plain_order(request)
         return _answer(rekey_facts(await rekeys.commit(request.path_params["rekey"], caller.actor)))
 
     async def shown(request: Request, show: ShowShare, action: str) -> Response:

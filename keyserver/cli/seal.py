@@ -187,13 +187,6 @@ def unseal(
     for operator in operators:
         operator.require_private()  # before anybody types anything
     found = _record_of(operators[0])
-    from keyserver.sealing.shares import ShareSlot  # deferred: sealing takes a while to load
-
-    if ShareSlot.of(found) is None:
-        raise CommandError(
-            "this node has no shares: a restart opens it, with the key of its configuration",
-            exit_code=USAGE,
-        )
     sources: list[Path | None] = [*files] if files else [None]
     what = YOURS
     if not files and somebody_types():

@@ -87,11 +87,16 @@ def read_good(
 ) -> "tuple[str, Share]":
     """A share of the set in force, asked for again as long as another is typed.
 
-    Raises as `read_share` and `check`.
+    Raises as `read_share` and `check`; nobody is asked for one of a node that has none.
     """
     from keyserver.sealing.shares import ShareSlot  # deferred, as above
 
-    may_retry = file is None and somebody_types() and ShareSlot.of(record) is not None
+    if ShareSlot.of(record) is None:
+        raise CommandError(
+            "this node has no shares: a restart opens it, with the key of its configuration",
+            exit_code=USAGE,
+        )
+    may_retry = file is None and somebody_types()
     while True:
         text = read_share(file, identities, prompt_for(what))
         try:

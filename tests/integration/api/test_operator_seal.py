@@ -343,6 +343,7 @@ ORDERS_WITHOUT_FIELDS = (
     ("POST", "rewrap"),
     ("POST", "terms/1/retire"),
     ("DELETE", "rekey/0123456789abcdef"),
+    ("POST", "rekey/0123456789abcdef/commit"),
 )
 
 

@@ -82,9 +82,8 @@ async def test_a_commit_that_another_replica_made_impossible_can_be_cancelled() 
     assert scene.audit.actions()[-1] == "seal.rekey.cancel"
 
 
-@pytest.mark.parametrize("done", [True, False])
-async def test_the_order_to_commit_a_staged_set_is_given_again(done: bool) -> None:
-    scene = await SealScene.make()
+async def unsure_of_an_order(scene: SealScene, *, done: bool) -> tuple[Rekeys, str, list[str]]:
+    """The same of a set that is not read back."""
     rekeys = scene.rekeys(await scene.opened())
     rekey_id, new = await proved(rekeys, scene.shares[:2], verify=False)
     dies_at_the_next_write(scene, done=done)
@@ -92,18 +91,20 @@ async def test_the_order_to_commit_a_staged_set_is_given_again(done: bool) -> No
         await rekeys.commit(rekey_id, ADMIN)
     assert (await rekeys.status(rekey_id)).state == "unsure"
     scene.store.fails = False
+    return rekeys, rekey_id, documents(new)
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_the_order_to_commit_a_staged_set_is_given_again(done: bool) -> None:
+    scene = await SealScene.make()
+    rekeys, rekey_id, new = await unsure_of_an_order(scene, done=done)
     assert (await rekeys.commit(rekey_id, ADMIN)).state == "done"
-    await scene.opened(documents(new)[:2])
+    await scene.opened(new[:2])
 
 
 async def test_a_staged_set_that_may_be_in_force_is_not_cancelled() -> None:
     scene = await SealScene.make()
-    rekeys = scene.rekeys(await scene.opened())
-    rekey_id, _ = await proved(rekeys, scene.shares[:2], verify=False)
-    dies_at_the_next_write(scene, done=True)
-    with pytest.raises(StorageError):
-        await rekeys.commit(rekey_id, ADMIN)
-    scene.store.fails = False
+    rekeys, rekey_id, _ = await unsure_of_an_order(scene, done=True)
     with pytest.raises(SealConflictError, match="new shares are in force"):
         await rekeys.cancel(rekey_id, ADMIN)
     with pytest.raises(RekeyNotFoundError):
